@@ -1,0 +1,84 @@
+// Package exchange carries the facts of one request through the chain: what was
+// decided about it, and what the log line will say. Layers annotate the
+// Exchange on the way; none reads another layer's annotations to decide, except
+// for Route, Plan and Principal, which exist for that.
+package exchange
+
+import (
+	"context"
+	"time"
+
+	"github.com/jewgo/gateway/policy"
+)
+
+// Exchange is one request on its way. It belongs to the goroutine that serves
+// the request; a background refresh gets one of its own.
+type Exchange struct {
+	View      policy.View      // completed by Observe and Hygiene, then fixed
+	Snapshot  *policy.Snapshot // the policy in force when the request came
+	Route     *policy.Route    // nil until routed
+	Params    policy.Params    // the route's path values
+	Principal Principal        // who is calling; zero: nobody known
+	Plan      *Plan            // nil: the cache has no part in this request
+
+	RequestID string
+	Facts     Facts
+}
+
+// Principal is who a request comes from, as its session says.
+type Principal struct {
+	SessionID string // opaque and safe to log: a hash, not the cookie's ID
+	User      string // "" for a guest
+	Roles     []string
+}
+
+// Anonymous reports whether the request has no session.
+func (p Principal) Anonymous() bool { return p.SessionID == "" }
+
+// Plan is the cache's decision about a request, made once by its Handler and
+// carried to its Transport, which derives nothing again.
+type Plan struct {
+	Key    string    // identifies the resource: method class, host, path, keyed query, extras
+	Query  string    // the query that is keyed, and so the one that is sent upstream
+	Now    time.Time // of the request
+	Lookup bool      // a stored response may be used
+	Store  bool      // the response may be stored
+	Shared bool      // the response may be handed to anyone: the request goes upstream without identity
+	Tags   []string  // of what gets stored
+	Stored any       // the entry that was found but needs validation; belongs to middleware/cache
+
+	// Forward is why the request goes upstream, in the words of RFC 9211, 2.2:
+	// uri-miss, vary-miss, stale, request, method, bypass.
+	Forward string
+}
+
+// Facts are what the log line and the metrics say about a request. The zero
+// value of each stands for "did not come to it".
+type Facts struct {
+	Status       int           // sent to the client; 499 if it left first
+	BytesIn      int64         // request body read
+	BytesOut     int64         // response body written
+	Cache        string        // hit, miss, stale, revalidated, bypass, ...
+	Limit        string        // name of the limit that refused, or came closest to it
+	Limited      bool          // a limit refused the request
+	Session      string        // none, valid, expired, revoked, invalid, created, ...
+	Target       string        // upstream target that answered
+	UpstreamTime time.Duration // to the response's headers, all tries together
+	UpstreamCode int
+	Retries      int
+	Local        bool   // something was decided from local memory because Redis was away
+	Reason       string // why the answer is not the ordinary one, for a person
+}
+
+type contextKey struct{}
+
+// With returns a context that carries ex.
+func With(ctx context.Context, ex *Exchange) context.Context {
+	return context.WithValue(ctx, contextKey{}, ex)
+}
+
+// From returns the exchange that ctx carries. It panics without one, since
+// every handler runs inside Observe, which makes it.
+func From(ctx context.Context) *Exchange {
+	return ctx.Value(contextKey{}).(*Exchange)
+}
