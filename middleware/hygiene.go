@@ -1,0 +1,91 @@
+package middleware
+
+import (
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/jewgo/gateway/internal/exchange"
+	"github.com/jewgo/gateway/internal/problem"
+)
+
+// Hygiene refuses what is malformed or ambiguous before anything is decided on
+// it, brings path and query into the one form that everything behind it sees,
+// and strips the headers that only the gateway may send upstream.
+func Hygiene(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ex := exchange.From(r.Context())
+		if p := check(r, ex); p.Status != 0 {
+			ex.Facts.Reason = p.Detail
+			problem.Write(w, p)
+			return
+		}
+		strip(r.Header, ex.Snapshot.Policy.Session.Identity.Header)
+		r.URL = &url.URL{Path: r.URL.Path, RawPath: ex.View.Path, RawQuery: ex.View.Query}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// check completes the View, or says why the request is refused.
+func check(r *http.Request, ex *exchange.Exchange) problem.Problem {
+	refuse := func(status int, detail string) problem.Problem {
+		return problem.Problem{Status: status, Detail: detail}
+	}
+	switch {
+	case r.Method == http.MethodTrace || r.Method == http.MethodConnect:
+		return refuse(http.StatusNotImplemented, "the method is not served")
+	case !wellFormedMethod(r.Method):
+		return refuse(http.StatusBadRequest, "the method is malformed")
+	case r.URL.Scheme != "" && r.URL.Scheme != "http" && r.URL.Scheme != "https":
+		return refuse(http.StatusBadRequest, "the target's scheme is not served")
+	}
+	server := &ex.Snapshot.Policy.Server
+	if len(server.Hosts) > 0 && !slices.Contains(server.Hosts, ex.View.Host) {
+		return refuse(http.StatusMisdirectedRequest, "the host is not served")
+	}
+	path, bad := canonicalPath(r.URL.EscapedPath())
+	if bad == "" {
+		bad = queryProblem(r.URL.RawQuery)
+	}
+	if bad != "" {
+		return refuse(http.StatusBadRequest, bad)
+	}
+	ex.View.Path, ex.View.Query = path, r.URL.RawQuery
+	if r.ContentLength > int64(server.MaxBody) {
+		return refuse(http.StatusRequestEntityTooLarge, "the body is too large")
+	}
+	return problem.Problem{}
+}
+
+// wellFormedMethod takes upper-case methods, known or not: an unknown one still
+// has to reach the upstream and invalidate what is stored (RFC 9111, 4.4).
+func wellFormedMethod(m string) bool {
+	for i := range len(m) {
+		if c := m[i]; (c < 'A' || c > 'Z') && (c != '-' || i == 0) {
+			return false
+		}
+	}
+	return m != "" && len(m) <= 32
+}
+
+// strip removes names that the upstream could take for the gateway's own:
+// X-Gw-*, the identity header, and every name with an underscore, which WSGI
+// servers cannot tell from a hyphen.
+func strip(h http.Header, identity string) {
+	for name := range h {
+		if strings.HasPrefix(name, "X-Gw-") || strings.EqualFold(name, identity) || strings.Contains(name, "_") {
+			delete(h, name)
+		}
+	}
+}
+
+// hostOnly gives a Host header's name: lower case, without port and final dot.
+func hostOnly(hostport string) string {
+	host := hostport
+	if h, _, err := net.SplitHostPort(hostport); err == nil {
+		host = h
+	}
+	return strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
+}

@@ -1,0 +1,144 @@
+package middleware
+
+import (
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/jewgo/gateway/internal/exchange"
+	"github.com/jewgo/gateway/internal/failover"
+	"github.com/jewgo/gateway/internal/problem"
+	"github.com/jewgo/gateway/policy"
+)
+
+// statusClientClosed is logged, never sent: the client left before the answer
+// (nginx's 499).
+const statusClientClosed = 499
+
+// Metrics counts requests; its methods must not block.
+type Metrics interface {
+	// Begin and End bracket a request; End is told what became of it.
+	Begin()
+	End(ex *exchange.Exchange, took time.Duration)
+	// Panic counts a handler that panicked.
+	Panic()
+}
+
+// Observer makes a request's Exchange, and when it is over writes one log line
+// and one set of metrics. Everything is required.
+type Observer struct {
+	Live    *policy.Live
+	Log     *slog.Logger // for the access log
+	Errors  *slog.Logger // for panics
+	Metrics Metrics
+	Now     func() time.Time
+}
+
+// Handler is the outermost layer.
+func (o *Observer) Handler(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := o.Now()
+		ex := o.begin(r, start)
+		progress := ex.Snapshot.Policy.Server.Timeouts.Progress.Std()
+		cw := &countingWriter{ResponseWriter: w, deadline: deadline{rc: http.NewResponseController(w), progress: progress, now: o.Now}}
+		w.Header().Set("X-Request-Id", ex.RequestID)
+		r = r.WithContext(exchange.With(failover.WithBudget(r.Context()), ex))
+		if r.Body != nil && r.Body != http.NoBody {
+			cw.body = &countingBody{ReadCloser: r.Body, deadline: cw.deadline}
+			r.Body = cw.body
+		}
+		o.Metrics.Begin()
+		defer func() {
+			failed := recover()
+			if failed != nil {
+				failed = o.recovered(failed, ex, cw, r)
+			}
+			if cw.status == 0 {
+				cw.body.abandon(http.StatusOK, cw.Header())
+			}
+			o.end(ex, cw, r, start)
+			if failed != nil {
+				panic(failed)
+			}
+		}()
+		next.ServeHTTP(cw, r)
+	})
+}
+
+// begin makes the Exchange with all that can be said before hygiene.
+func (o *Observer) begin(r *http.Request, now time.Time) *exchange.Exchange {
+	snapshot := o.Live.Load()
+	proxies := snapshot.Policy.Server.TrustedProxies
+	peer := peerAddr(r.RemoteAddr)
+	ex := &exchange.Exchange{
+		Snapshot: snapshot,
+		View: policy.View{
+			Method: r.Method,
+			Host:   hostOnly(r.Host),
+			Client: clientAddr(peer, r.Header["X-Forwarded-For"], proxies),
+			TLS:    r.TLS != nil,
+			Now:    now,
+			Header: r.Header,
+		},
+	}
+	if id := r.Header.Get("X-Request-Id"); id != "" && trusted(peer, proxies) && wellFormedID(id) {
+		ex.RequestID = id
+	} else {
+		ex.RequestID = rand.Text()
+	}
+	return ex
+}
+
+// wellFormedID takes what is safe in logs and headers of any kind.
+func wellFormedID(id string) bool {
+	for i := range len(id) {
+		if !unreserved(id[i]) {
+			return false
+		}
+	}
+	return len(id) <= 128
+}
+
+// recovered deals with a panic and returns what must be panicked with again.
+// Before the head is out the client gets a 500. After it the connection is
+// aborted, so that no truncated body looks whole.
+func (o *Observer) recovered(failed any, ex *exchange.Exchange, w *countingWriter, r *http.Request) any {
+	if err, ok := failed.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		if ex.Facts.Reason == "" {
+			ex.Facts.Reason = "aborted while streaming"
+		}
+		return failed
+	}
+	ex.Facts.Reason = "panic"
+	o.Metrics.Panic()
+	o.Errors.ErrorContext(r.Context(), "handler panicked", "request_id", ex.RequestID, "panic", failed, "stack", string(debug.Stack()))
+	if w.status != 0 {
+		return http.ErrAbortHandler
+	}
+	problem.Write(w, problem.Problem{Status: http.StatusInternalServerError})
+	return nil
+}
+
+func (o *Observer) end(ex *exchange.Exchange, w *countingWriter, r *http.Request, start time.Time) {
+	took := o.Now().Sub(start)
+	f := &ex.Facts
+	f.BytesOut = w.n
+	if w.body != nil {
+		f.BytesIn = w.body.n.Load()
+	}
+	switch {
+	case w.status != 0:
+		f.Status = w.status
+	case r.Context().Err() != nil:
+		f.Status = statusClientClosed
+	case f.Status == 0:
+		f.Status = http.StatusOK
+	}
+	o.Metrics.End(ex, took)
+	if logged(ex) {
+		o.Log.LogAttrs(r.Context(), slog.LevelInfo, "request", attrs(ex, r, took)...)
+	}
+}

@@ -1,0 +1,123 @@
+package middleware
+
+import (
+	"strings"
+	"unicode/utf8"
+)
+
+const upperHex = "0123456789ABCDEF"
+
+// canonicalPath gives the one form of an escaped path in which it is matched,
+// keyed and forwarded: unreserved characters are literal, everything else that
+// is escaped has upper-case digits (RFC 3986, 6.2.2). A path that two parties
+// could read differently has no such form, and problem says why: an encoded
+// slash, a backslash, a control character, an empty or dot segment, or bytes
+// that are not UTF-8.
+func canonicalPath(escaped string) (path, problem string) {
+	if escaped == "" || escaped[0] != '/' {
+		return "", "the path does not start with a slash"
+	}
+	if !strings.ContainsAny(escaped, "%\\") && !hasBadSegment(escaped) && printable(escaped) {
+		return escaped, ""
+	}
+	var canonical, decoded strings.Builder
+	for i := 0; i < len(escaped); i++ {
+		c := escaped[i]
+		if c != '%' {
+			if c == '\\' {
+				return "", "the path holds a backslash"
+			}
+			canonical.WriteByte(c)
+			decoded.WriteByte(c)
+			continue
+		}
+		if i+2 >= len(escaped) || unhex(escaped[i+1]) < 0 || unhex(escaped[i+2]) < 0 {
+			return "", "the path holds a malformed escape"
+		}
+		b := byte(unhex(escaped[i+1])<<4 | unhex(escaped[i+2]))
+		i += 2
+		switch {
+		case b == '/' || b == '\\':
+			return "", "the path holds an encoded slash or backslash"
+		case unreserved(b):
+			canonical.WriteByte(b)
+		default:
+			canonical.Write([]byte{'%', upperHex[b>>4], upperHex[b&15]})
+		}
+		decoded.WriteByte(b)
+	}
+	if !printable(decoded.String()) {
+		return "", "the path holds a control character or is not UTF-8"
+	}
+	if path = canonical.String(); hasBadSegment(path) {
+		return "", "the path holds an empty or dot segment"
+	}
+	return path, ""
+}
+
+// hasBadSegment reports an empty segment before the last, or a dot segment.
+func hasBadSegment(path string) bool {
+	for rest, more := path[1:], true; more; {
+		var segment string
+		segment, rest, more = strings.Cut(rest, "/")
+		if segment == "." || segment == ".." || segment == "" && more {
+			return true
+		}
+	}
+	return false
+}
+
+func printable(s string) bool {
+	for i := range len(s) {
+		if s[i] < 0x20 || s[i] == 0x7f {
+			return false
+		}
+	}
+	return utf8.ValidString(s)
+}
+
+// unreserved implements RFC 3986, 2.3.
+func unreserved(b byte) bool {
+	return 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || '0' <= b && b <= '9' ||
+		b == '-' || b == '.' || b == '_' || b == '~'
+}
+
+func unhex(b byte) int {
+	switch {
+	case '0' <= b && b <= '9':
+		return int(b - '0')
+	case 'a' <= b && b <= 'f':
+		return int(b-'a') + 10
+	case 'A' <= b && b <= 'F':
+		return int(b-'A') + 10
+	}
+	return -1
+}
+
+// maxParameters bounds a query well below the 1,000 at which form parsers begin
+// to drop parameters.
+const maxParameters = 512
+
+// queryProblem says what is wrong with a raw query, or "". Parsers disagree on
+// semicolons and malformed escapes: some drop the pair, some the whole query.
+func queryProblem(raw string) string {
+	parameters := 1
+	for i := range len(raw) {
+		switch c := raw[i]; {
+		case c == '&':
+			parameters++
+		case c == ';':
+			return "the query holds a semicolon"
+		case c < 0x21 || c == 0x7f:
+			return "the query holds a control character"
+		case c == '%':
+			if i+2 >= len(raw) || unhex(raw[i+1]) < 0 || unhex(raw[i+2]) < 0 {
+				return "the query holds a malformed escape"
+			}
+		}
+	}
+	if parameters > maxParameters {
+		return "the query has too many parameters"
+	}
+	return ""
+}

@@ -1,0 +1,85 @@
+package middleware
+
+import (
+	"net/url"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+func TestCanonicalPath(t *testing.T) {
+	for _, tc := range []struct{ sentence, in, want, problem string }{
+		{"a plain path is its own form", "/api/v5/restaurants", "/api/v5/restaurants", ""},
+		{"the root is a path", "/", "/", ""},
+		{"a final slash stays", "/search/", "/search/", ""},
+		{"unreserved characters need no escape", "/%61cct/%7Eme", "/acct/~me", ""},
+		{"other escapes get upper-case digits", "/caf%c3%a9", "/caf%C3%A9", ""},
+		{"an escaped percent sign is not decoded twice", "/a%252e", "/a%252e", ""},
+		{"an encoded slash is ambiguous", "/a%2Fb", "", "slash"},
+		{"in lower case too", "/a%2fb", "", "slash"},
+		{"a backslash is a slash to some", `/a\b`, "", "backslash"},
+		{"encoded as well", "/a%5Cb", "", "backslash"},
+		{"NUL ends a path for some", "/a%00b", "", "control"},
+		{"so do line ends", "/a%0d%0ab", "", "control"},
+		{"an empty segment collapses for some", "//acct", "", "segment"},
+		{"anywhere", "/a//b", "", "segment"},
+		{"dot segments move", "/a/../b", "", "segment"},
+		{"encoded ones too", "/a/%2e%2E/b", "", "segment"},
+		{"a single dot too", "/a/.", "", "segment"},
+		{"three dots are a name", "/a/...", "/a/...", ""},
+		{"a malformed escape is refused", "/a%zz", "", "malformed"},
+		{"a cut escape is refused", "/a%4", "", "malformed"},
+		{"bytes that are not UTF-8 decode to anything", "/a%ff", "", "UTF-8"},
+		{"asterisk form is no path", "*", "", "slash"},
+	} {
+		t.Run(tc.sentence, func(t *testing.T) {
+			got, problem := canonicalPath(tc.in)
+			if got != tc.want || !strings.Contains(problem, tc.problem) || (problem == "") != (tc.problem == "") {
+				t.Errorf("canonicalPath(%q) = %q, %q; want %q, %q", tc.in, got, problem, tc.want, tc.problem)
+			}
+		})
+	}
+}
+
+// The canonical form is a fixed point and decodes to what the path decoded to.
+func TestCanonicalPathIsStable(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		in := "/" + rapid.StringOfN(rapid.SampledFrom([]rune("ab/.%0123456789AFaf~é\\")), 0, 20, -1).Draw(t, "path")
+		once, problem := canonicalPath(in)
+		if problem != "" {
+			return
+		}
+		if twice, p := canonicalPath(once); p != "" || twice != once {
+			t.Fatalf("%q → %q → %q (%s)", in, once, twice, p)
+		}
+		want, err := url.PathUnescape(in)
+		if err != nil {
+			t.Fatalf("accepted %q, which does not decode: %v", in, err)
+		}
+		if got, err := url.PathUnescape(once); err != nil || got != want {
+			t.Fatalf("%q decodes to %q, its form %q to %q", in, want, once, got)
+		}
+	})
+}
+
+func TestQueryProblem(t *testing.T) {
+	for _, tc := range []struct{ sentence, in, problem string }{
+		{"no query is fine", "", ""},
+		{"an ordinary query is fine", "page=1&limit=50&q=caf%C3%A9", ""},
+		{"raw UTF-8 is fine", "q=café", ""},
+		{"a semicolon separates for some", "a=1;b=2", "semicolon"},
+		{"a malformed escape drops the whole query for some", "a=%zz", "malformed"},
+		{"a cut escape too", "a=%4", "malformed"},
+		{"control characters are refused", "a=\x01", "control"},
+		{"as many parameters as parsers take are fine", strings.Repeat("a&", 511), ""},
+		{"more are refused", strings.Repeat("a&", 512), "too many"},
+	} {
+		t.Run(tc.sentence, func(t *testing.T) {
+			got := queryProblem(tc.in)
+			if !strings.Contains(got, tc.problem) || (got == "") != (tc.problem == "") {
+				t.Errorf("queryProblem(%q) = %q, want %q", tc.in, got, tc.problem)
+			}
+		})
+	}
+}

@@ -1,0 +1,43 @@
+package middleware
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/jewgo/gateway/internal/exchange"
+	"github.com/jewgo/gateway/internal/problem"
+)
+
+// Route finds the request's route in the snapshot that was in force when it
+// came, answers what no route takes, and bounds the body.
+func Route(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ex := exchange.From(r.Context())
+		ex.Route, ex.Params = ex.Snapshot.Match(&ex.View)
+		switch {
+		case ex.Route == nil:
+			unrouted(w, ex)
+			return
+		case ex.Route.Deny != 0:
+			ex.Facts.Reason = "denied by route"
+			problem.Write(w, problem.Problem{Status: ex.Route.Deny})
+			return
+		}
+		if r.Body != nil && r.Body != http.NoBody {
+			r.Body = http.MaxBytesReader(w, r.Body, int64(ex.Snapshot.Policy.Server.MaxBody))
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// unrouted answers 405 where another method would have found a route, else 404.
+func unrouted(w http.ResponseWriter, ex *exchange.Exchange) {
+	if allowed := ex.Snapshot.Allowed(&ex.View); len(allowed) > 0 {
+		ex.Facts.Reason = "no route takes this method"
+		w.Header().Set("Allow", strings.Join(allowed, ", "))
+		problem.Write(w, problem.Problem{Status: http.StatusMethodNotAllowed})
+		return
+	}
+	ex.Facts.Reason = "no route"
+	problem.Write(w, problem.Problem{Status: http.StatusNotFound})
+}
