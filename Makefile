@@ -1,0 +1,81 @@
+# `make help` lists the targets; .ci/run calls nothing that is not one of them.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# Nothing here downloads a Go toolchain: the one that is installed is used.
+export GOTOOLCHAIN := local
+
+TOOLS := $(CURDIR)/bin/tools
+GOLANGCI_LINT_VERSION := v2.15.0
+GOFUMPT_VERSION := v0.12.0
+GOLANGCI_LINT := $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION)
+GOFUMPT := $(TOOLS)/gofumpt-$(GOFUMPT_VERSION)
+
+# What may be set on the command line.
+ARGS ?=
+PACKAGES ?= ./...
+TEST_TIMEOUT ?= 10m
+FUZZTIME ?= 20s
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build bin/gateway, statically linked
+	CGO_ENABLED=0 go build -trimpath -o bin/gateway ./cmd/gateway
+
+.PHONY: run
+run: build ## Start the demo on :8080 (needs Go alone; ARGS="--listen :8081" and the like)
+	@exec ./bin/gateway demo $(ARGS)
+
+.PHONY: deps
+deps: ## Install what the tests need, or say what to install
+	@scripts/deps.sh test
+
+.PHONY: test
+test: deps ## Run all tests with the race detector (PACKAGES=./policy/... narrows them)
+	go test -race -shuffle=on -timeout $(TEST_TIMEOUT) $(PACKAGES)
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) ## Check style, imports and common mistakes
+	$(GOLANGCI_LINT) run ./...
+
+.PHONY: fmt
+fmt: $(GOFUMPT) ## Format the Go files
+	$(GOFUMPT) -w .
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz test for FUZZTIME each
+	@scripts/fuzz.sh $(FUZZTIME)
+
+.PHONY: schema
+schema: build ## Regenerate configs/gateway.schema.json from the policy's types
+	@./bin/gateway schema > bin/schema.json
+	@mv bin/schema.json configs/gateway.schema.json
+
+.PHONY: graph
+graph: ## Redraw the import graph in docs/architecture.md
+	go test -count=1 -run '^TestImportGraph$$' ./internal/repotest -update
+
+.PHONY: image
+image: ## Build the container image and run the end-to-end test inside it (as root)
+	@scripts/image.sh
+
+.PHONY: fresh
+fresh: ## Try `make run` and `make test` in a clean Debian (as root)
+	@scripts/fresh.sh
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf bin
+
+# A tool's file carries its version, so that a new version is a new file.
+$(GOLANGCI_LINT):
+	GOBIN=$(TOOLS) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+	mv $(TOOLS)/golangci-lint $@
+
+$(GOFUMPT):
+	GOBIN=$(TOOLS) go install mvdan.cc/gofumpt@$(GOFUMPT_VERSION)
+	mv $(TOOLS)/gofumpt $@

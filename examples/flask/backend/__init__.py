@@ -1,0 +1,1 @@
+"""JewGo's API in memory: generated data, and the endpoints over it."""

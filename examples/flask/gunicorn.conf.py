@@ -1,0 +1,17 @@
+"""How gunicorn serves the example: `gunicorn app:app` in this folder reads this file."""
+
+import os
+
+bind = os.environ.get("BIND", "127.0.0.1:5000")
+
+# The data is in memory, so there is one process; threads share it under a lock.
+workers = 1
+worker_class = "gthread"
+threads = int(os.environ.get("THREADS", "16"))
+
+# Longer than the gateway keeps idle connections, so that it is the gateway
+# that closes them and never sends a request into a closing one.
+keepalive = 120
+
+graceful_timeout = 5
+loglevel = os.environ.get("LOG_LEVEL", "warning")

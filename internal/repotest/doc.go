@@ -1,0 +1,6 @@
+// Package repotest tests the repository itself: which package may import which,
+// the size of files and functions, the words that do not belong into a file,
+// that the documents name commands, files and dependencies that exist, and that
+// the import graph that they show is the real one. It holds tests alone. Every
+// check is a function of its input, and is shown to fail on a planted fault.
+package repotest

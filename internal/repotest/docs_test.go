@@ -1,0 +1,102 @@
+package repotest
+
+import (
+	"fmt"
+	"path"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+var (
+	makeTarget = regexp.MustCompile(`(?m)^([a-z][a-z-]*):`)
+	makeUse    = regexp.MustCompile(`\bmake ([a-z][a-z-]*)`)
+	codeBlock  = regexp.MustCompile("(?s)```.*?```|`[^`\n]+`")
+	shellNote  = regexp.MustCompile(`(?m)^\s*#.*$`)
+	link       = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+)
+
+// checkTargets compares the targets that a document or script calls with those
+// of the Makefile. Of a document only its code counts.
+func checkTargets(makefile string, callers map[string]string) (faults []string) {
+	targets := map[string]bool{}
+	for _, m := range makeTarget.FindAllStringSubmatch(makefile, -1) {
+		targets[m[1]] = true
+	}
+	for name, content := range callers {
+		if path.Ext(name) == ".md" {
+			content = strings.Join(codeBlock.FindAllString(content, -1), "\n")
+		}
+		uses := makeUse.FindAllStringSubmatch(shellNote.ReplaceAllString(content, ""), -1)
+		if len(uses) == 0 {
+			faults = append(faults, name+" calls no target, or is missing")
+		}
+		for _, m := range uses {
+			if !targets[m[1]] {
+				faults = append(faults, fmt.Sprintf("%s calls make %s, which the Makefile lacks", name, m[1]))
+			}
+		}
+	}
+	return faults
+}
+
+// checkLinks follows the relative links of the Markdown files.
+func checkLinks(files map[string]string) (faults []string) {
+	dirs := map[string]bool{}
+	for name := range files {
+		for dir := path.Dir(name); !dirs[dir]; dir = path.Dir(dir) {
+			dirs[dir] = true
+		}
+	}
+	for name, content := range files {
+		if path.Ext(name) != ".md" {
+			continue
+		}
+		for _, m := range link.FindAllStringSubmatch(codeBlock.ReplaceAllString(content, ""), -1) {
+			to, _, _ := strings.Cut(m[1], "#")
+			if to == "" || strings.Contains(to, "://") || strings.HasPrefix(to, "mailto:") {
+				continue
+			}
+			file := path.Join(path.Dir(name), to)
+			if _, ok := files[file]; !ok && !dirs[file] {
+				faults = append(faults, fmt.Sprintf("%s links to %s, which is not there", name, m[1]))
+			}
+		}
+	}
+	return faults
+}
+
+func TestMakeTargets(t *testing.T) {
+	all := files(t)
+	callers := map[string]string{}
+	for _, name := range []string{"README.md", "CONTRIBUTING.md", ".ci/run"} {
+		callers[name] = all[name]
+	}
+	report(t, checkTargets(all["Makefile"], callers))
+}
+
+func TestLinks(t *testing.T) { report(t, checkLinks(files(t))) }
+
+func TestCheckTargets(t *testing.T) {
+	const makefile = "test: deps\n\tgo test\nlint:\n"
+	expect(t, checkTargets(makefile, map[string]string{
+		"a.md": "We make sure: `make test`.\n```\nmake lint\n```\n",
+		"run":  "# make nothing\nstep make test\n",
+	}))
+	expect(t, checkTargets(makefile, map[string]string{
+		"a.md": "`make tets`",
+		"b.md": "```sh\nmake test\nmake image\n```",
+		"c.md": "make test, in prose",
+		"run":  "step make go",
+	}), "a.md calls make tets", "b.md calls make image", "c.md calls no target", "run calls make go")
+}
+
+func TestCheckLinks(t *testing.T) {
+	expect(t, checkLinks(map[string]string{
+		"README.md":  "[a](docs/a.md#top) [b](https://example.org/x) [c](#here) [d](docs) `[e](nowhere.md)`",
+		"docs/a.md":  "[up](../README.md) [self](a.md)",
+		"docs/x.txt": "[no](markdown.md)",
+	}))
+	expect(t, checkLinks(map[string]string{"README.md": "[a](docs/a.md)", "docs/b.md": "[up](README.md)"}),
+		"README.md links to docs/a.md", "docs/b.md links to README.md")
+}

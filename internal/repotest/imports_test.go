@@ -1,0 +1,180 @@
+package repotest
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// layer is a row of packages that do not know each other and import, of this
+// module, packages of the named layers alone.
+type layer struct {
+	name     string
+	packages []string // a path, or a pattern of path.Match
+	imports  []string
+}
+
+// layers is the module from the bottom up: imports point down.
+var layers = []layer{
+	{name: "pure", packages: []string{"internal/gcra", "internal/rfc9111", "internal/failover", "internal/journal", "internal/problem"}},
+	{name: "policy", packages: []string{"policy"}, imports: []string{"pure"}},
+	{name: "exchange", packages: []string{"internal/exchange"}, imports: []string{"policy", "pure"}},
+	{name: "wire", packages: []string{"internal/wire"}, imports: []string{"policy", "pure"}},
+	{name: "chain", packages: []string{"middleware"}, imports: []string{"exchange", "policy", "pure"}},
+	{name: "features", packages: []string{"middleware/*"}, imports: []string{"chain", "exchange", "policy", "pure"}},
+	{name: "proxy", packages: []string{"proxy"}, imports: []string{"exchange", "policy", "pure"}},
+	{
+		name:     "adapters",
+		packages: []string{"internal/memory", "internal/redisdb", "internal/metrics", "internal/admin", "internal/reload"},
+		imports:  []string{"proxy", "features", "chain", "exchange", "policy", "pure"},
+	},
+	{name: "peers of tests and drills", packages: []string{"internal/demo", "internal/faultproxy"}, imports: []string{"pure"}},
+	{
+		name: "tests", packages: []string{"internal/testenv", "internal/storetest", "internal/repotest"},
+		imports: []string{"proxy", "features", "chain", "exchange", "policy", "pure"},
+	},
+	{
+		name: "commands", packages: []string{"cmd/*"},
+		imports: []string{"wire", "peers of tests and drills", "adapters", "proxy", "features", "chain", "exchange", "policy", "pure"},
+	},
+}
+
+// speakers says which package alone imports a library, tests aside; "" stands
+// for the packages that serve tests.
+var speakers = map[string]string{
+	"github.com/redis/go-redis":        "internal/redisdb",
+	"github.com/go-redis/redis_rate":   "internal/redisdb",
+	"github.com/rbcervilla/redisstore": "internal/redisdb",
+	"github.com/prometheus":            "internal/metrics",
+	"github.com/spf13/cobra":           "cmd/gateway",
+	"github.com/fsnotify/fsnotify":     "internal/reload",
+	"go.yaml.in/yaml":                  "policy",
+	"github.com/google/go-cmp":         "",
+	"github.com/tsenart/vegeta":        "cmd/gateway",
+	"github.com/rogpeppe/go-internal":  "",
+	"go.uber.org/goleak":               "",
+	"pgregory.net/rapid":               "",
+	"github.com/santhosh-tekuri":       "",
+}
+
+func layerOf(p string) (layer, bool) {
+	i := slices.IndexFunc(layers, func(l layer) bool {
+		return slices.ContainsFunc(l.packages, func(pattern string) bool {
+			ok, err := path.Match(pattern, p)
+			return ok && err == nil
+		})
+	})
+	if i < 0 {
+		return layer{}, false
+	}
+	return layers[i], true
+}
+
+func checkImports(pkgs []pkg) (faults []string) {
+	for _, p := range pkgs {
+		from, ok := layerOf(p.path())
+		if !ok {
+			faults = append(faults, p.path()+" stands in no layer: add it to layers")
+			continue
+		}
+		for _, imported := range p.Imports {
+			if !own(imported) {
+				continue
+			}
+			to, ok := layerOf(short(imported))
+			if ok && !slices.Contains(from.imports, to.name) {
+				faults = append(faults, fmt.Sprintf("%s imports %s: %s must not know %s", p.path(), short(imported), from.name, to.name))
+			}
+		}
+	}
+	return faults
+}
+
+func checkSpeakers(pkgs []pkg) (faults []string) {
+	for _, p := range pkgs {
+		from, _ := layerOf(p.path())
+		for _, imported := range p.Imports {
+			for library, speaker := range speakers {
+				if imported != library && !strings.HasPrefix(imported, library+"/") {
+					continue
+				}
+				if speaker == "" && from.name != "tests" {
+					faults = append(faults, fmt.Sprintf("%s imports %s, which is for tests alone", p.path(), imported))
+				}
+				if speaker != "" && speaker != p.path() {
+					faults = append(faults, fmt.Sprintf("%s imports %s, which is for %s alone", p.path(), imported, speaker))
+				}
+			}
+		}
+	}
+	return faults
+}
+
+func checkComments(pkgs []pkg) (faults []string) {
+	for _, p := range pkgs {
+		want := "Package " + p.Name + " "
+		if p.Name == "main" {
+			want = "Command " + path.Base(p.ImportPath) + " "
+		}
+		if !strings.HasPrefix(p.Doc, want) {
+			faults = append(faults, fmt.Sprintf("%s: its comment must begin with %q, not %q", p.path(), want, p.Doc))
+		}
+	}
+	return faults
+}
+
+func TestImportDirections(t *testing.T) { report(t, checkImports(packages(t))) }
+
+func TestLibrariesHaveOneImporter(t *testing.T) { report(t, checkSpeakers(packages(t))) }
+
+func TestPackageComments(t *testing.T) { report(t, checkComments(packages(t))) }
+
+func planted(from string, imports ...string) []pkg {
+	return []pkg{{ImportPath: module + "/" + from, Imports: imports}}
+}
+
+func TestCheckImports(t *testing.T) {
+	for _, c := range []struct{ why, from, to, fault string }{
+		{"down is allowed", "middleware/cache", "internal/exchange", ""},
+		{"a command may know an adapter", "cmd/gateway", "internal/redisdb", ""},
+		{"up is not", "policy", "internal/exchange", "policy must not know exchange"},
+		{"siblings", "middleware/cache", "middleware/session", "features must not know features"},
+		{"the chain and a feature", "middleware", "middleware/cache", "chain must not know features"},
+		{"the proxy and the chain", "proxy", "middleware", "proxy must not know chain"},
+		{"a feature and the proxy", "middleware/cache", "proxy", "features must not know proxy"},
+		{"an adapter and its neighbour", "internal/admin", "internal/redisdb", "adapters must not know adapters"},
+		{"test servers in the product", "cmd/gateway", "internal/testenv", "commands must not know tests"},
+		{"a package nobody placed", "internal/utils", "policy", "stands in no layer"},
+	} {
+		t.Run(c.why, func(t *testing.T) {
+			var want []string
+			if c.fault != "" {
+				want = append(want, c.fault)
+			}
+			expect(t, checkImports(planted(c.from, module+"/"+c.to)), want...)
+		})
+	}
+}
+
+func TestCheckSpeakers(t *testing.T) {
+	expect(t, checkSpeakers(planted("internal/redisdb", "github.com/redis/go-redis/v9")))
+	expect(t, checkSpeakers(planted("middleware/session", "github.com/redis/go-redis/v9", "net/http")), "is for internal/redisdb alone")
+	expect(t, checkSpeakers(planted("internal/admin", "github.com/prometheus/client_golang/prometheus")), "is for internal/metrics alone")
+	expect(t, checkSpeakers(planted("internal/storetest", "pgregory.net/rapid")))
+	expect(t, checkSpeakers(planted("internal/storetest", "github.com/redis/go-redis/v9")), "is for internal/redisdb alone")
+	expect(t, checkSpeakers(planted("policy", "pgregory.net/rapid")), "is for tests alone")
+}
+
+func TestCheckComments(t *testing.T) {
+	expect(t, checkComments([]pkg{
+		{ImportPath: module + "/a", Name: "a", Doc: "Package a does it."},
+		{ImportPath: module + "/cmd/g", Name: "main", Doc: "Command g runs it."},
+	}))
+	expect(t, checkComments([]pkg{
+		{ImportPath: module + "/a", Name: "a"},
+		{ImportPath: module + "/b", Name: "b", Doc: "Package a does it."},
+		{ImportPath: module + "/cmd/g", Name: "main", Doc: "Package main runs it."},
+	}), "a: its comment", "b: its comment", "cmd/g: its comment")
+}

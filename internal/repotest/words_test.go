@@ -1,0 +1,57 @@
+package repotest
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+// banned are things that say where or how the project was made rather than what
+// it is. Each pattern is put together from parts, so that this file passes too.
+var banned = []struct {
+	why     string
+	pattern *regexp.Regexp
+}{
+	{"a path of one machine", regexp.MustCompile(`(^|[\s"'(=:` + "`" + `])/(wo` + `rk|tm` + `p|ho` + `me|ro` + `ot|Us` + `ers)/`)},
+	{"a folder outside the repository", regexp.MustCompile(`\.\./sha` + `red\b`)},
+	{"a registry's host", regexp.MustCompile(`proxy\.gol` + `ang\.org|deb\.deb` + `ian\.org|registry\.np` + `mjs|dock` + `er\.io`)},
+	{"a number in a tracker", regexp.MustCompile(`(?i)\biss` + `ues? #?\d+\b`)},
+	{"how it was written", regexp.MustCompile(`(?i:\b(cla` + `ude|anthr` + `opic|open` + `ai|chat` + `gpt|cop` + `ilot|ll` + `ms?)\b)|\bA` + `I\b`)},
+	{"unfinished work", regexp.MustCompile(`\b(TO` + `DO|FIX` + `ME|XX` + `X)\b`)},
+}
+
+func checkWords(files map[string]string) (faults []string) {
+	for name, content := range files {
+		if !utf8.ValidString(content) {
+			continue
+		}
+		for n, line := range strings.Split(content, "\n") {
+			for _, b := range banned {
+				if found := b.pattern.FindString(line); found != "" {
+					faults = append(faults, fmt.Sprintf("%s:%d: %s: %q", name, n+1, b.why, found))
+				}
+			}
+		}
+	}
+	return faults
+}
+
+func TestWords(t *testing.T) { report(t, checkWords(files(t))) }
+
+func TestCheckWords(t *testing.T) {
+	expect(t, checkWords(map[string]string{
+		"a.md":  "The session's issue is a work of its own; see /api/work/ and https://example.org/home/.",
+		"b.bin": "\xff /wo" + "rk/",
+	}))
+	expect(t, checkWords(map[string]string{
+		"a.go": "// see /wo" + "rk/main",
+		"b.md": "one\n`/tm" + "p/x.yaml`",
+		"c.md": "../sha" + "red/notes.md",
+		"d.sh": "curl https://proxy.gol" + "ang.org",
+		"e.md": "as in iss" + "ue 7",
+		"f.md": "written by an A" + "I",
+		"g.go": "// TO" + "DO: later",
+	}), "a.go:1: a path", "b.md:2: a path", "c.md:1: a folder", "d.sh:1: a registry", "e.md:1: a number", "f.md:1: how", "g.go:1: unfinished")
+}

@@ -1,0 +1,12 @@
+package testenv
+
+import (
+	"os/exec"
+	"syscall"
+)
+
+// dieWithParent ends cmd with the test binary, which runs no cleanups when it
+// panics or meets its deadline.
+func dieWithParent(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+}

@@ -1,0 +1,174 @@
+package testenv
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// startTimeout bounds how long a server may take until it answers.
+const startTimeout = 20 * time.Second
+
+// RedisServer is a redis-server of one test, at the same address for as long
+// as the test runs. Its methods are for that test's goroutine alone.
+type RedisServer struct {
+	Addr string // host:port
+	URL  string // redis://host:port
+
+	t       testing.TB
+	args    []string
+	dir     string
+	log     string
+	process *process
+}
+
+// Redis starts a redis-server on a free loopback port, without persistence,
+// and waits until it answers. args are further arguments, such as
+// "--maxmemory", "10mb". The test fails if redis-server is missing.
+func Redis(t testing.TB, args ...string) *RedisServer {
+	t.Helper()
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		t.Fatal("install redis-server (Debian: apt-get install redis-server)")
+	}
+	dir := t.TempDir()
+	s := &RedisServer{t: t, args: args, dir: dir, log: filepath.Join(dir, "redis.log")}
+	t.Cleanup(s.Kill)
+	for range 5 { // another process may take the port between its choice and its use
+		s.Addr = freeAddr(t)
+		s.URL = "redis://" + s.Addr
+		err := s.start()
+		if err == nil {
+			return s
+		}
+		if !strings.Contains(output(s.log), "Address already in use") {
+			t.Fatalf("redis-server: %v\n%s", err, output(s.log))
+		}
+	}
+	t.Fatalf("redis-server found no free port:\n%s", output(s.log))
+	return nil
+}
+
+// Pid is the number of the server's current or last process.
+func (s *RedisServer) Pid() int { return s.process.pid }
+
+// Kill ends the server by SIGKILL, as a crash would: new connections are
+// refused, and data since the last SAVE is lost. Killing twice is harmless.
+func (s *RedisServer) Kill() {
+	s.t.Helper()
+	if s.process != nil {
+		s.process.stop(s.t, syscall.SIGKILL)
+	}
+}
+
+// Restart brings the server back at the same address, killing it first if it
+// runs. With empty it starts without data. Else it starts with what it held if
+// it was running, and with the data of the last SAVE if it had been killed:
+// so a test makes a store that comes back old.
+func (s *RedisServer) Restart(empty bool) {
+	s.t.Helper()
+	if empty {
+		s.Kill()
+		if err := os.Remove(filepath.Join(s.dir, "dump.rdb")); err != nil && !errors.Is(err, os.ErrNotExist) {
+			s.t.Fatalf("empty the store: %v", err)
+		}
+	} else {
+		s.Cont()
+		s.process.stop(s.t, syscall.SIGTERM) // which saves: see start
+	}
+	var err error
+	for range 20 { // the port may be the source port of someone's connection for a moment
+		if err = s.start(); err == nil {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	s.t.Fatalf("restart redis-server: %v\n%s", err, output(s.log))
+}
+
+// Stop freezes the server by SIGSTOP: connections are accepted by the kernel
+// and nothing is answered.
+func (s *RedisServer) Stop() {
+	s.t.Helper()
+	s.process.signal(s.t, syscall.SIGSTOP)
+}
+
+// Cont lets a frozen server go on.
+func (s *RedisServer) Cont() {
+	s.t.Helper()
+	s.process.signal(s.t, syscall.SIGCONT)
+}
+
+func (s *RedisServer) start() error {
+	_, port, err := net.SplitHostPort(s.Addr)
+	if err != nil {
+		return err
+	}
+	args := append([]string{
+		"--port", port, "--bind", "127.0.0.1",
+		"--save", "", "--appendonly", "no", "--dir", s.dir,
+		"--shutdown-on-sigterm", "save", // although there are no save points
+	}, s.args...)
+	s.process, err = start(exec.Command("redis-server", args...), s.log)
+	if err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(startTimeout); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if err = ping(s.Addr); err == nil {
+			// The answer must be ours, not that of whoever holds the port.
+			select {
+			case <-s.process.done:
+				return errors.New("another server answers at " + s.Addr)
+			case <-time.After(10 * time.Millisecond):
+				return nil
+			}
+		}
+		if !s.process.running() {
+			return errors.New("exited")
+		}
+	}
+	s.process.stop(s.t, syscall.SIGKILL)
+	return fmt.Errorf("no answer in %v: %w", startTimeout, err)
+}
+
+// ping asks for a PONG. A server that asks for a password is ready too.
+func ping(addr string) error {
+	c, err := net.DialTimeout("tcp", addr, time.Second)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close() }() // nothing was left to write
+	if err := c.SetDeadline(time.Now().Add(time.Second)); err != nil {
+		return err
+	}
+	if _, err := c.Write([]byte("PING\r\n")); err != nil {
+		return err
+	}
+	line, err := bufio.NewReader(c).ReadString('\n')
+	if err != nil {
+		return err
+	}
+	if !strings.HasPrefix(line, "+PONG") && !strings.HasPrefix(line, "-NOAUTH") {
+		return errors.New(strconv.Quote(line))
+	}
+	return nil
+}
+
+// freeAddr is a loopback address that nobody listens on at this moment.
+func freeAddr(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }() // it never accepted anything
+	return l.Addr().String()
+}

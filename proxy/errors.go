@@ -1,0 +1,93 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"syscall"
+)
+
+// StatusClientGone is logged, never sent: the client left before the answer
+// came (nginx's 499).
+const StatusClientGone = 499
+
+// The reasons that the proxy notes in Facts.Reason.
+const (
+	ReasonClientGone  = "client left"                          // 499, or a response that ended early
+	ReasonTooLarge    = "request body too large"               // 413
+	ReasonBadBody     = "request body malformed"               // 400
+	ReasonSlowBody    = "request body stalled"                 // 408
+	ReasonUpgrade     = "upgrade malformed"                    // 400
+	ReasonNoTarget    = "upstream has no target"               // 503
+	ReasonUnreachable = "upstream unreachable"                 // 502
+	ReasonTimeout     = "upstream too slow"                    // 504
+	ReasonBroken      = "upstream answered with no valid head" // 502
+	ReasonBrokeOff    = "upstream broke off its answer"        // the response's own status, aborted
+)
+
+var (
+	// ErrNoTarget is returned by Pools for an upstream that it does not hold.
+	ErrNoTarget = errors.New("proxy: no target")
+
+	errStalled = errors.New("proxy: upstream sent nothing for too long")
+	errUpgrade = errors.New("proxy: upstream switched to a protocol that was not asked for")
+)
+
+// failure is what an error means to the client.
+type failure struct {
+	status int
+	reason string
+	detail string // for the client
+}
+
+// judge is the one place where errors become statuses: ctxErr is the state of
+// the request's context, upload what was wrong with the client's body, err what
+// the transport returned. What the client did comes first, for it also makes
+// the transport fail, with some other error.
+func judge(ctxErr, upload, err error) failure {
+	var tooLarge *http.MaxBytesError
+	var op *net.OpError
+	switch {
+	case errors.As(upload, &tooLarge) || errors.As(err, &tooLarge):
+		return failure{http.StatusRequestEntityTooLarge, ReasonTooLarge, "the body is too large"}
+	case upload != nil:
+		return judgeUpload(upload)
+	case errors.Is(ctxErr, context.Canceled):
+		return failure{status: StatusClientGone, reason: ReasonClientGone}
+	case ctxErr != nil:
+		return failure{http.StatusGatewayTimeout, ReasonTimeout, "the upstream did not answer in time"}
+	case errors.Is(err, ErrNoTarget):
+		return failure{http.StatusServiceUnavailable, ReasonNoTarget, "the upstream is not available"}
+	case errors.As(err, &op) && op.Op == "dial":
+		return failure{http.StatusBadGateway, ReasonUnreachable, "the upstream cannot be reached"}
+	case isTimeout(err):
+		return failure{http.StatusGatewayTimeout, ReasonTimeout, "the upstream did not answer in time"}
+	}
+	return failure{http.StatusBadGateway, ReasonBroken, "the upstream gave no valid answer"}
+}
+
+// judgeUpload tells a client that is gone from one that is slow, and both from
+// one that sends what is no body.
+func judgeUpload(err error) failure {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return failure{http.StatusRequestTimeout, ReasonSlowBody, "the body did not arrive in time"}
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, context.Canceled), errors.Is(err, net.ErrClosed),
+		errors.Is(err, syscall.ECONNRESET), isNetwork(err):
+		return failure{status: StatusClientGone, reason: ReasonClientGone}
+	}
+	return failure{http.StatusBadRequest, ReasonBadBody, "the body is malformed"}
+}
+
+func isNetwork(err error) bool {
+	var e net.Error
+	return errors.As(err, &e)
+}
+
+func isTimeout(err error) bool {
+	var e net.Error
+	return errors.As(err, &e) && e.Timeout()
+}

@@ -1,0 +1,143 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"net/http"
+	"net/url"
+	"reflect"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jewgo/gateway/internal/exchange"
+	"github.com/jewgo/gateway/policy"
+)
+
+// pool is one upstream: its targets, its connections, its health checks.
+type pool struct {
+	cfg       PoolsConfig
+	def       policy.Upstream
+	progress  time.Duration
+	targets   []*target // never empty
+	transport *http.Transport
+	budget    retryBudget
+	turn      atomic.Uint64 // of round robin
+
+	stop    context.CancelFunc // nil before start
+	watches sync.WaitGroup
+	retired atomic.Bool // no new requests but those of an older snapshot
+}
+
+// target is one server of a pool.
+type target struct {
+	upstream string
+	url      *url.URL // scheme and host
+	seed     uint64   // of its hash
+	inFlight atomic.Int64
+	out      atomic.Bool // by health checks
+
+	mu       sync.Mutex // guards what follows
+	failures int        // of health checks, in a row
+	checked  bool
+	since    time.Time
+	reason   string
+}
+
+func newPool(cfg PoolsConfig, name string, def policy.Upstream, progress time.Duration) (*pool, error) {
+	p := &pool{
+		cfg: cfg, def: def, progress: progress,
+		transport: newTransport(def.Timeout.Std(), progress),
+		budget:    retryBudget{share: float64(def.Retries.Budget)},
+	}
+	for _, raw := range def.Targets {
+		u, err := url.Parse(raw)
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.Trim(u.Path, "/") != "" {
+			return nil, fmt.Errorf("upstream %q: target %q is not http://host:port or https://host:port", name, raw)
+		}
+		base := &url.URL{Scheme: u.Scheme, Host: u.Host}
+		hash := fnv.New64a()
+		_, _ = hash.Write([]byte(base.String())) // a hash takes everything
+		p.targets = append(p.targets, &target{upstream: name, url: base, seed: hash.Sum64(), since: cfg.Now()})
+	}
+	if len(p.targets) == 0 {
+		return nil, fmt.Errorf("upstream %q: no targets", name)
+	}
+	return p, nil
+}
+
+// same reports whether the definition is the one that p was made from.
+func (p *pool) same(def policy.Upstream, progress time.Duration) bool {
+	return p.progress == progress && reflect.DeepEqual(p.def, def)
+}
+
+// start begins the health checks, which retire ends.
+func (p *pool) start() {
+	var ctx context.Context
+	ctx, p.stop = context.WithCancel(context.Background())
+	if p.def.Health.Path == "" || p.def.Health.Interval == 0 {
+		return
+	}
+	for _, t := range p.targets {
+		p.watches.Go(func() { p.watch(ctx, t) })
+	}
+}
+
+// retire ends the health checks and lets go of the connections: of the idle
+// ones now, of the others as their responses end.
+func (p *pool) retire() {
+	p.retired.Store(true)
+	p.stop()
+	p.watches.Wait()
+	p.transport.CloseIdleConnections()
+}
+
+// roundTrip sends a request, and sends it again where that is allowed.
+func (p *pool) roundTrip(req *http.Request, ex *exchange.Exchange) (*http.Response, error) {
+	p.budget.request(p.cfg.Now())
+	var tried []*target
+	for {
+		t := p.pick(ex.View.Client, tried)
+		ex.Facts.Target = t.url.Host
+		resp, err := p.try(req, t)
+		if err == nil {
+			return resp, nil
+		}
+		if len(tried) >= p.def.Retries.Attempts || !repeatable(req, err) || !p.budget.take(p.cfg.Now()) {
+			return nil, err
+		}
+		tried = append(tried, t)
+		ex.Facts.Retries++
+	}
+}
+
+// try sends a request to one target.
+func (p *pool) try(req *http.Request, t *target) (*http.Response, error) {
+	out := req.WithContext(req.Context()) // a shallow copy: req is the caller's
+	u := *req.URL
+	u.Scheme, u.Host = t.url.Scheme, t.url.Host
+	out.URL = &u
+	t.inFlight.Add(1)
+	resp, err := p.transport.RoundTrip(out)
+	if err != nil {
+		t.inFlight.Add(-1)
+		return nil, err
+	}
+	holdBody(resp, p.progress, func() { p.release(t) })
+	asked := req.Header.Get("Upgrade")
+	if resp.StatusCode == http.StatusSwitchingProtocols && (asked == "" || !strings.EqualFold(resp.Header.Get("Upgrade"), asked)) {
+		_ = resp.Body.Close() // ReverseProxy would leave it open
+		return nil, errUpgrade
+	}
+	return resp, nil
+}
+
+// release is called as a response ends.
+func (p *pool) release(t *target) {
+	t.inFlight.Add(-1)
+	if p.retired.Load() {
+		p.transport.CloseIdleConnections()
+	}
+}

@@ -1,0 +1,161 @@
+package proxy
+
+import (
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/jewgo/gateway/internal/exchange"
+)
+
+// untrusted are headers by which a client could speak in a proxy's name:
+// addresses, targets and methods that backends prefer to the request's own, and
+// Proxy, which CGI reads as a setting of its own.
+var untrusted = map[string]bool{
+	"Forwarded":                true,
+	"X-Forwarded":              true,
+	"X-Real-Ip":                true,
+	"X-Client-Ip":              true,
+	"X-Cluster-Client-Ip":      true,
+	"True-Client-Ip":           true,
+	"Client-Ip":                true,
+	"Cf-Connecting-Ip":         true,
+	"X-Original-Forwarded-For": true,
+	"X-Original-Host":          true,
+	"X-Original-Url":           true,
+	"X-Original-Uri":           true,
+	"X-Rewrite-Url":            true,
+	"X-Host":                   true,
+	"X-Scheme":                 true,
+	"X-Url-Scheme":             true,
+	"Front-End-Https":          true,
+	"X-Http-Method-Override":   true,
+	"X-Http-Method":            true,
+	"X-Method-Override":        true,
+	"Proxy":                    true,
+	"Http2-Settings":           true,
+}
+
+// forbidden reports whether the client's field of that name stays behind. A
+// name with an underscore does, since WSGI servers cannot tell it from a hyphen.
+func forbidden(name string) bool {
+	return strings.HasPrefix(name, "X-Forwarded-") || strings.Contains(name, "_") || untrusted[name]
+}
+
+// rewrite makes the request that goes upstream; scheme and host are chosen by
+// Pools, and the client's Host stays. ReverseProxy has removed hop-by-hop
+// fields, so that nothing that is set here can be named in Connection.
+func (c *call) rewrite(pr *httputil.ProxyRequest) {
+	c.rewritten = true
+	ex, h := c.ex, pr.Out.Header
+	for name := range h {
+		if forbidden(name) {
+			delete(h, name)
+		}
+	}
+	pr.Out.URL = upstreamURL(ex)
+	limitUpgrade(h, ex.Route.WebSocket && pr.Out.Body == nil)
+	c.credentials(h)
+
+	view := &ex.View
+	if view.Client.IsValid() {
+		h["X-Forwarded-For"] = []string{view.Client.String()}
+	}
+	h["X-Forwarded-Host"] = []string{pr.In.Host}
+	if view.TLS {
+		h["X-Forwarded-Proto"] = []string{"https"}
+	} else {
+		h["X-Forwarded-Proto"] = []string{"http"}
+	}
+	if ex.RequestID != "" {
+		h["X-Request-Id"] = []string{ex.RequestID}
+	}
+	h.Add("Via", via(pr.In.ProtoMajor, pr.In.ProtoMinor))
+	c.body(pr)
+}
+
+// upstreamURL is the URL that was matched and, where there is a Plan, keyed: the
+// upstream is to see nothing else.
+func upstreamURL(ex *exchange.Exchange) *url.URL {
+	u := &url.URL{RawPath: ex.View.Path, RawQuery: ex.View.Query}
+	if ex.Plan != nil {
+		u.RawQuery = ex.Plan.Query
+	}
+	path, err := url.PathUnescape(ex.View.Path)
+	if err != nil { // not canonical: sent as literal text, which is matched by nothing else
+		path, u.RawPath = ex.View.Path, ""
+	}
+	u.Path = path
+	return u
+}
+
+// limitUpgrade leaves a request to switch protocols only where the route says
+// so, and only to WebSocket: an h2c connection would go past everything. A
+// request with a body cannot switch, since it would leave the body's reader on
+// a connection that is no longer the server's.
+func limitUpgrade(h http.Header, webSocket bool) {
+	if protocol := h.Get("Upgrade"); protocol != "" && (!webSocket || !strings.EqualFold(protocol, "websocket")) {
+		delete(h, "Upgrade")
+		delete(h, "Connection")
+	}
+}
+
+// credentials settles who the upstream believes is calling. A request whose
+// response may go to anyone is nobody's; Authorization stays, as the standard
+// has rules for it (RFC 9111, 3.5).
+func (c *call) credentials(h http.Header) {
+	ex := c.ex
+	if own := c.h.cfg.SessionCookie(); own != "" {
+		for _, line := range h["Cookie"] {
+			if strings.Contains(line, own) {
+				filterCookies(h, func(name string) bool { return name != own })
+				break
+			}
+		}
+	}
+	h.Del(ex.Snapshot.Policy.Session.Identity.Header)
+	if ex.Plan != nil && ex.Plan.Shared {
+		sharedCookies(h, ex.Route.Cache)
+		return
+	}
+	if header, value := c.h.cfg.Identity(ex); header != "" {
+		h.Del(header)
+		if value != "" {
+			h.Set(header, value)
+		}
+	}
+}
+
+// body puts an upload around the body and lets announced trailers pass.
+// ReverseProxy copies the trailers' names before their values are there.
+func (c *call) body(pr *httputil.ProxyRequest) {
+	if pr.Out.Body == nil {
+		pr.Out.Trailer = nil
+		return
+	}
+	for name := range pr.Out.Trailer {
+		if forbidden(name) {
+			delete(pr.Out.Trailer, name)
+		}
+	}
+	c.upload = &upload{body: pr.Out.Body, in: pr.In, trailer: pr.Out.Trailer}
+	pr.Out.Body = c.upload
+}
+
+// rewriteResponse is done to a response as it arrives, before anything stores
+// it.
+func rewriteResponse(resp *http.Response) {
+	delete(resp.Header, "Server")
+	resp.Header.Add("Via", via(resp.ProtoMajor, resp.ProtoMinor))
+}
+
+// via is the gateway's entry for a message that it received in that version
+// (RFC 9110, 7.6.3).
+func via(major, minor int) string {
+	if major == 1 && minor == 1 {
+		return "1.1 edge"
+	}
+	return strconv.Itoa(major) + "." + strconv.Itoa(minor) + " edge"
+}

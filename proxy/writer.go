@@ -1,0 +1,71 @@
+package proxy
+
+import (
+	"maps"
+	"net/http"
+)
+
+// clientWriter is the client's side of a call, as ReverseProxy sees it.
+type clientWriter struct {
+	http.ResponseWriter
+
+	in     *http.Request
+	upload *upload     // nil: a request without a body
+	final  bool        // the time of informational responses is over
+	hints  http.Header // of an informational response
+	gone   bool        // a write to the client failed
+}
+
+// Header is a header of its own as long as informational responses may come:
+// ReverseProxy fills it with theirs and empties it afterwards, and with it
+// would go what the layers outside have set for the final one.
+func (w *clientWriter) Header() http.Header {
+	if w.final {
+		return w.ResponseWriter.Header()
+	}
+	if w.hints == nil {
+		w.hints = make(http.Header)
+	}
+	return w.hints
+}
+
+// WriteHeader sends a head. Where the client is still sending its body, the
+// connection is closed after the response: net/http would otherwise take bytes
+// that are on their way upstream off the body to make room for the next
+// request, and neither side may guess where that one begins.
+func (w *clientWriter) WriteHeader(status int) {
+	if status < 200 {
+		w.inform(status)
+		return
+	}
+	if w.in.ProtoMajor == 1 && !w.upload.finished() {
+		w.Header().Set("Connection", "close")
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// inform sends an informational response, which HTTP/1.0 does not know (RFC
+// 9110, 15.2).
+func (w *clientWriter) inform(status int) {
+	if !w.in.ProtoAtLeast(1, 1) {
+		return
+	}
+	h := w.ResponseWriter.Header()
+	kept := maps.Clone(h)
+	clear(h)
+	maps.Copy(h, w.hints)
+	w.ResponseWriter.WriteHeader(status)
+	clear(h)
+	maps.Copy(h, kept)
+}
+
+func (w *clientWriter) Write(p []byte) (int, error) {
+	n, err := w.ResponseWriter.Write(p)
+	if err != nil {
+		w.gone = true
+	}
+	return n, err
+}
+
+// Unwrap serves http.ResponseController.
+func (w *clientWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

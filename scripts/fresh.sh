@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# Does what the README tells a newcomer to do, on a machine that has nothing:
+# a Debian made for the purpose, with Go, git, make and curl. First `make run`
+# and the curl lines that it prints, then `make test`, which has to install the
+# rest by itself. To be run as root.
+# Usage: scripts/fresh.sh [--worktree]
+#   --worktree  try the files as they lie here, not the last commit
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+say() { printf '\n==> %s\n' "$*"; }
+fail() {
+  echo "fresh: $*" >&2
+  exit 1
+}
+answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# inside runs a command on the new machine, with nothing of this one's
+# environment but how it reaches the Go modules.
+inside() {
+  local limit=$1
+  shift
+  timeout "$limit" chroot "$root" /usr/bin/env -i HOME=/root LANG=C.UTF-8 \
+    PATH=/usr/local/go/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    GOPROXY="file:///mnt/modules,$(go env GOPROXY)" GOSUMDB="$(go env GOSUMDB)" \
+    ${http_proxy:+http_proxy="$http_proxy"} ${https_proxy:+https_proxy="$https_proxy"} \
+    ${no_proxy:+no_proxy="$no_proxy"} "$@"
+}
+
+mount_all() {
+  mount -t proc proc "$root/proc"
+  mount --rbind /dev "$root/dev"
+  mkdir -p "$root/mnt/modules" "$(go env GOMODCACHE)/cache/download"
+  mount --bind "$(go env GOMODCACHE)/cache/download" "$root/mnt/modules"
+  mount -o remount,bind,ro "$root/mnt/modules"
+}
+
+checkout() {
+  if [ "$mode" = --worktree ]; then
+    mkdir -p "$root/src/gateway"
+    git ls-files -z --cached --others --exclude-standard |
+      while IFS= read -r -d '' f; do [ ! -e "$f" ] || printf '%s\0' "$f"; done |
+      tar --null -T - -c | tar -x --no-same-owner -C "$root/src/gateway"
+    return
+  fi
+  [ -z "$(git status --porcelain)" ] || echo "fresh: what is not committed is left out (see --worktree)"
+  git clone -q --no-hardlinks . "$root/src/gateway"
+}
+
+# try_run starts the demo, runs the five curl lines that it prints, and stops it.
+try_run() {
+  local out=$root/src/run.log lines=() line pid
+  ! answers 8080 || fail "port 8080 is taken: the demo needs it"
+  inside 1200 make -C /src/gateway run >"$out" 2>&1 &
+  local run=$!
+  for ((i = 0; i < 600; i++)); do
+    mapfile -t lines < <(grep -E '^  curl ' "$out")
+    [ ${#lines[@]} -lt 5 ] || ! answers 8080 || break
+    kill -0 "$run" 2>/dev/null || break
+    sleep 1
+  done
+  cat "$out"
+  [ ${#lines[@]} -eq 5 ] || fail "make run printed ${#lines[@]} curl lines, not 5"
+  for line in "${lines[@]}"; do
+    say "${line#  }"
+    inside 60 /bin/bash -o pipefail -c "$line" >"$root/src/curl.log" 2>&1 ||
+      { cat "$root/src/curl.log"; fail "that line failed"; }
+    [ -s "$root/src/curl.log" ] || fail "that line showed nothing"
+    head -c 1500 "$root/src/curl.log"
+  done
+  say "SIGTERM to the gateway"
+  pid=$(pgrep -x gateway) || fail "no gateway runs"
+  kill -TERM "$pid"
+  wait "$run" || fail "make run ended with status $?"
+  echo "it ended with status 0"
+}
+
+if [ "${1:-}" != --inside ]; then
+  [ "$(id -u)" -eq 0 ] || fail "to be run as root: it makes a machine with chroot"
+  scripts/deps.sh fresh
+  root=$(mktemp -d)
+  chmod 755 "$root" # a machine's root is readable for everyone
+  trap 'rm -rf --one-file-system "$root"' EXIT
+  scripts/debian-root.sh "$root" git make curl
+  # In namespaces of its own: however this ends, every process that was started
+  # in there ends too, and every mount is gone before the folder is removed.
+  unshare --mount --propagation private --pid --fork --kill-child --mount-proc \
+    "$PWD/scripts/fresh.sh" --inside "$root" "${1:-}"
+  exit
+fi
+
+root=$2
+mode=${3:-}
+mount_all
+checkout
+say "make run"
+try_run
+say "make test"
+inside 2400 make -C /src/gateway test
+say "fresh: passed"
