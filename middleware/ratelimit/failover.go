@@ -8,8 +8,10 @@ import (
 	"github.com/jewgo/gateway/internal/gcra"
 )
 
-// Failover is a Store that asks Remote while Switch lets it and else, in the
-// same call, Local with this gateway's share of the quota.
+// Failover is a Store of two. Local counts all that this gateway admits, always:
+// what it refuses by the full quota needs no asking, and when Remote is away or
+// late nobody finds a fresh bucket here. What it would admit, Remote decides for
+// all gateways together while Switch lets it; else this gateway's share does.
 type Failover struct {
 	Switch   *failover.Switch // nil: no remote store is configured
 	Remote   Store            // nil with a nil Switch
@@ -19,21 +21,51 @@ type Failover struct {
 
 var _ Store = (*Failover)(nil)
 
-// Take charges remotely or locally. Its error is Local's.
+// Take charges locally and, unless that refuses, remotely. Its error is Local's.
 func (f *Failover) Take(ctx context.Context, charges []Charge) ([]gcra.Result, error) {
-	return failover.Do(ctx, f.Switch,
+	own, err := f.Local.Take(ctx, charges)
+	if err != nil || refused(own) {
+		return own, err
+	}
+	results, err := failover.Do(ctx, f.Switch,
 		func(ctx context.Context) ([]gcra.Result, error) { return f.Remote.Take(ctx, charges) },
 		func() ([]gcra.Result, error) {
 			if f.Switch != nil {
 				exchange.From(ctx).Facts.Local = true
 			}
-			n := f.Replicas()
-			shares := make([]Charge, len(charges))
-			for i, c := range charges {
-				share := c.Quota.Share(n)
-				// A cost above the share's burst would be refused for ever.
-				shares[i] = Charge{Key: c.Key, Quota: share, Cost: min(c.Cost, share.Burst)}
-			}
-			return f.Local.Take(ctx, shares)
+			return f.share(ctx, charges, own)
 		})
+	if err == nil && refused(results) {
+		f.giveBack(ctx, charges)
+	}
+	return results, err
+}
+
+// share decides alone. With other gateways about, which do the same, each gives
+// out its part of the quota.
+func (f *Failover) share(ctx context.Context, charges []Charge, own []gcra.Result) ([]gcra.Result, error) {
+	n := f.Replicas()
+	if n <= 1 {
+		return own, nil
+	}
+	shares := make([]Charge, len(charges))
+	for i, c := range charges {
+		quota := c.Quota.Share(n)
+		// A cost above the share's burst would be refused for ever.
+		shares[i] = Charge{Key: c.Key + "|share", Quota: quota, Cost: min(c.Cost, quota.Burst)}
+	}
+	return f.Local.Take(ctx, shares)
+}
+
+// giveBack takes a local charge back that came to nothing.
+func (f *Failover) giveBack(ctx context.Context, charges []Charge) {
+	back := make([]Charge, len(charges))
+	for i, c := range charges {
+		back[i] = Charge{Key: c.Key, Quota: c.Quota, Cost: -c.Cost}
+	}
+	_, _ = f.Local.Take(ctx, back) // without it the client waits longer for tokens, no more
+}
+
+func refused(results []gcra.Result) bool {
+	return len(results) > 0 && !results[len(results)-1].Allowed
 }

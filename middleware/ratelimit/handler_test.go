@@ -229,13 +229,39 @@ func TestAStoreThatFailsAdmits(t *testing.T) {
 	}
 }
 
+// upOrDown is a Switch in that state.
+func upOrDown(t *testing.T, up bool) *failover.Switch {
+	t.Helper()
+	s := failover.New(failover.Config{
+		Probe: func(context.Context) error {
+			if up {
+				return nil
+			}
+			return errors.New("refused")
+		},
+		Classify: func(err error) failover.Kind {
+			if err == nil {
+				return failover.Answer
+			}
+			return failover.Timeout
+		},
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); s.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	<-s.Probed()
+	if s.Up() != up {
+		t.Fatalf("the switch is %v", s.Status())
+	}
+	return s
+}
+
+func one() int { return 1 }
+
 func TestFailoverDecidesLocallyByShare(t *testing.T) {
 	l := newLimiter(t)
-	down := failover.New(failover.Config{
-		Probe:    func(context.Context) error { return errors.New("refused") },
-		Classify: func(error) failover.Kind { return failover.Fault },
-	})
-	l.store = &ratelimit.Failover{Switch: down, Remote: broken{}, Local: l.store, Replicas: func() int { return 2 }}
+	l.store = &ratelimit.Failover{Switch: upOrDown(t, false), Remote: broken{}, Local: l.store, Replicas: func() int { return 2 }}
 	if got := l.admitted(10, "/both", as("7")); got != 2 {
 		t.Errorf("%d passed; half of a burst of 5 is 2", got)
 	}
@@ -244,5 +270,46 @@ func TestFailoverDecidesLocallyByShare(t *testing.T) {
 	}
 	if got := l.admitted(10, "/keyed", header("X-Key", "v")); got != 1 {
 		t.Errorf("%d passed; a share is never below one", got)
+	}
+}
+
+// sometimes is a remote Store that answers every second call.
+type sometimes struct {
+	ratelimit.Store
+	calls int
+}
+
+func (s *sometimes) Take(ctx context.Context, charges []ratelimit.Charge) ([]gcra.Result, error) {
+	if s.calls++; s.calls%2 == 0 {
+		return nil, errors.New("late")
+	}
+	return s.Store.Take(ctx, charges)
+}
+
+func TestOneGatewayHoldsTheLimitHoweverOftenRedisIsLate(t *testing.T) {
+	l := newLimiter(t)
+	remote := &sometimes{Store: memory.NewLimits(1000, func() time.Time { return l.now })}
+	l.store = &ratelimit.Failover{Switch: upOrDown(t, true), Remote: remote, Local: l.store, Replicas: one}
+	if got := l.admitted(20, "/both", as("7")); got != 5 {
+		t.Errorf("%d passed, the burst is 5", got)
+	}
+	if remote.calls != 5 {
+		t.Errorf("the remote store was asked %d times; what is refused here needs no asking", remote.calls)
+	}
+}
+
+func TestWhatRedisRefusesIsNotCountedHere(t *testing.T) {
+	l := newLimiter(t)
+	local := l.store
+	remote := memory.NewLimits(1000, func() time.Time { return l.now })
+	l.store = remote
+	l.admitted(5, "/both", as("7")) // through another gateway
+	l.store = &ratelimit.Failover{Switch: upOrDown(t, true), Remote: remote, Local: local, Replicas: one}
+	if got := l.admitted(50, "/both", as("7")); got != 0 {
+		t.Errorf("%d passed though the burst was taken elsewhere", got)
+	}
+	l.now = l.now.Add(2 * time.Second)
+	if got := l.admitted(50, "/both", as("7")); got != 2 {
+		t.Errorf("%d passed after two seconds, want 2", got)
 	}
 }

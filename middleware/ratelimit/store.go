@@ -7,7 +7,7 @@ import (
 )
 
 // Charge is one limit's part in a request: Cost tokens of the bucket Key, which
-// is filled by Quota.
+// is filled by Quota. A negative Cost gives tokens back.
 type Charge struct {
 	Key   string
 	Quota gcra.Quota

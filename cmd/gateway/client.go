@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/jewgo/gateway/policy"
+)
+
+// defaultAdmin is where a gateway listens for its operator unless told otherwise.
+const defaultAdmin = "127.0.0.1:9901"
+
+// adminClient speaks to a running gateway.
+type adminClient struct {
+	config, address, tokenFile string
+}
+
+func (c *adminClient) flags(cmd *cobra.Command) {
+	configFlag(cmd, &c.config)
+	cmd.Flags().StringVar(&c.address, "admin", "", "the gateway's admin address (default: the policy's server.admin)")
+	cmd.Flags().StringVar(&c.tokenFile, "token-file", "", "file with the admin token (environment: GATEWAY_ADMIN_TOKEN; default: the gateway's own)")
+}
+
+// locate fills in what the flags left open and returns the token, "" if there
+// is none: a call that needs it will be told so. A policy that cannot be read
+// does not stop it, since the gateway may well run on the one before.
+func (c *adminClient) locate() string {
+	p := &policy.Policy{Server: policy.Server{Admin: defaultAdmin, DataDir: filepath.Join(filepath.Dir(c.config), "data")}}
+	if snapshot, err := policy.Load(c.config, os.Getenv); err == nil {
+		p = snapshot.Policy
+	}
+	if c.address == "" {
+		c.address = p.Server.Admin
+	}
+	if token := os.Getenv("GATEWAY_ADMIN_TOKEN"); c.tokenFile == "" && token != "" {
+		return token
+	}
+	if c.tokenFile == "" {
+		c.tokenFile = tokenFile(p)
+	}
+	text, err := os.ReadFile(c.tokenFile)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
+}
+
+// tokenFile is where a gateway with that policy keeps its admin token.
+func tokenFile(p *policy.Policy) string {
+	if p.Server.AdminTokenFile != "" {
+		return p.Server.AdminTokenFile
+	}
+	return filepath.Join(p.Server.DataDir, "admin.token")
+}
+
+// call makes one request and returns the response's text. A status of 400 or
+// above is an error that carries it.
+func (c *adminClient) call(ctx context.Context, method, path string) (string, error) {
+	token := c.locate()
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	host, transport := c.address, &http.Transport{DisableKeepAlives: true}
+	if socket, ok := strings.CutPrefix(c.address, "unix:"); ok {
+		host = "localhost"
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		}
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+host+path, nil)
+	if err != nil {
+		return "", fmt.Errorf("admin address %q: %w", c.address, err)
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	res, err := transport.RoundTrip(req)
+	if err != nil {
+		return "", fmt.Errorf("no gateway at %s: %w", c.address, err)
+	}
+	defer func() { _ = res.Body.Close() }() // it has been read
+	body, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+	if err != nil {
+		return "", fmt.Errorf("read the gateway's answer: %w", err)
+	}
+	text := strings.TrimSpace(string(body))
+	if res.StatusCode >= 400 {
+		return text, refusal(res, text)
+	}
+	return text, nil
+}
+
+// refusal turns an answer into an error, out of its problem document if it is one.
+func refusal(res *http.Response, text string) error {
+	var p struct{ Title, Detail string }
+	if res.Header.Get("Content-Type") != "application/problem+json" || json.Unmarshal([]byte(text), &p) != nil {
+		return fmt.Errorf("%s: %s", res.Status, text)
+	}
+	if p.Detail == "" {
+		return errors.New(p.Title)
+	}
+	return fmt.Errorf("%s: %s", p.Title, p.Detail)
+}
+
+func newHealthcheck() *cobra.Command {
+	var c adminClient
+	cmd := &cobra.Command{
+		Use:   "healthcheck",
+		Short: "Ask a running gateway whether it is ready",
+		Long:  "Ask a running gateway whether it is ready. Exit status: 0 it is, degraded or not; 1 it is not, or does not answer.",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			text, err := c.call(cmd.Context(), http.MethodGet, "/readyz")
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), text)
+			return err
+		},
+	}
+	c.flags(cmd)
+	return cmd
+}
+
+func newReload() *cobra.Command {
+	var c adminClient
+	cmd := &cobra.Command{
+		Use:   "reload",
+		Short: "Make a running gateway read its policy again",
+		Long: "Make a running gateway read its policy again. A policy with a mistake leaves the old one in force\n" +
+			"and is reported as validate would.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			text, err := c.call(cmd.Context(), http.MethodPost, "/v1/reload")
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), text)
+			return err
+		},
+	}
+	c.flags(cmd)
+	return cmd
+}

@@ -1,0 +1,82 @@
+package main
+
+import (
+	_ "embed"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/jewgo/gateway/internal/demo"
+)
+
+//go:embed demo.yaml
+var demoPolicy []byte
+
+func newDemo() *cobra.Command {
+	var s service
+	var latency time.Duration
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Serve an embedded backend, to try the gateway out",
+		Long: "Serve an embedded backend in the shape of JewGo's API, with generated data, to try the gateway out.\n" +
+			"Redis is not needed; it is used if REDIS_URL is set.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s.stdout, s.stderr = cmd.OutOrStdout(), cmd.ErrOrStderr()
+			return runDemo(cmd, &s, latency)
+		},
+	}
+	cmd.Flags().DurationVar(&latency, "latency", 40*time.Millisecond, "how long the backend thinks about each request")
+	addresses(cmd, &s)
+	return cmd
+}
+
+func runDemo(cmd *cobra.Command, s *service, latency time.Duration) error {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("demo backend: %w", err)
+	}
+	backend := &http.Server{Handler: demo.New(demo.Config{Latency: latency}), ReadHeaderTimeout: 5 * time.Second}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = backend.Serve(l) // ErrServerClosed, or the gateway answers 502 and says so
+	}()
+	defer func() {
+		_ = backend.Close() // its listener is all that can fail to close
+		<-ended
+	}()
+	s.banner = banner
+	return runEmbedded(cmd, s, "demo.yaml", demoPolicy, map[string]string{"UPSTREAM_URL": "http://" + l.Addr().String()})
+}
+
+// worthTrying are command lines that each show a feature; GATEWAY and ADMIN
+// stand for the addresses.
+const worthTrying = `
+Worth trying, each line as it is:
+
+A cached list of 232 KB: Cache-Status says fwd=uri-miss the first time, then hit.
+  curl -s -o /dev/null -D - 'GATEWAY/api/v5/restaurants?limit=50'
+
+A login: the session cookie gw, sealed by the gateway, comes beside the backend's own cookies.
+  curl -s -o /dev/null -D - --json '{"email":"demo@example.org","password":"demo"}' GATEWAY/api/v5/auth/login
+
+A limit of 10 logins in 15 minutes: after nine more tries 429, with Retry-After.
+  curl -s -w '%{http_code}\n' -o /dev/null --json '{}' 'GATEWAY/api/v5/auth/login?try=[1-12]'
+
+Hygiene: a path that two servers could read differently gets no further than here.
+  curl -s -i 'GATEWAY/api/v5/restaurants%2F1464'
+
+Health, for people; with REDIS_URL set, stop that Redis and look again: degraded, and still ready.
+  curl -s 'ADMIN/readyz?verbose'
+`
+
+func banner(w io.Writer, base, admin string) {
+	text := strings.NewReplacer("GATEWAY", base, "ADMIN", admin).Replace(worthTrying)
+	_, _ = fmt.Fprintf(w, "gateway demo: %s (admin: %s)\n%s\nStop it with Ctrl-C. The access log follows.\n", base, admin, text) // as in execute
+}

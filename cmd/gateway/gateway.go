@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jewgo/gateway/internal/admin"
+	"github.com/jewgo/gateway/internal/metrics"
+	"github.com/jewgo/gateway/internal/reload"
+	"github.com/jewgo/gateway/middleware"
+	"github.com/jewgo/gateway/middleware/cache"
+	"github.com/jewgo/gateway/middleware/ratelimit"
+	"github.com/jewgo/gateway/middleware/session"
+	"github.com/jewgo/gateway/policy"
+	"github.com/jewgo/gateway/proxy"
+)
+
+// limitBuckets bounds the local rate-limit buckets, at about 150 bytes each.
+const limitBuckets = 1 << 18
+
+// gateway is everything that serves, wired.
+type gateway struct {
+	live     policy.Live
+	handler  http.Handler // for clients
+	admin    http.Handler // for the operator
+	reloader *reload.Reloader
+	draining atomic.Bool
+	log      *slog.Logger
+
+	stores   *stores
+	pools    *proxy.Pools
+	cache    *cache.Cache
+	stop     context.CancelFunc
+	watching sync.WaitGroup // of the goroutines that end with stop
+}
+
+// newGateway wires a gateway for a policy and starts what runs in its
+// background. It waits for Redis for a moment at most, so that a first request
+// finds a Redis that is there. close ends it.
+func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log *slog.Logger) (_ *gateway, err error) {
+	if err := os.MkdirAll(snapshot.Policy.Server.DataDir, 0o700); err != nil {
+		return nil, fmt.Errorf("data_dir: %w", err)
+	}
+	secrets, err := loadSecrets(snapshot.Policy)
+	if err != nil {
+		return nil, err
+	}
+	numbers := metrics.New(versionText())
+	g := &gateway{log: log}
+	g.live.Store(snapshot)
+	if g.stores, err = openStores(snapshot.Policy, numbers, log); err != nil {
+		return nil, err
+	}
+	g.pools = proxy.NewPools(proxy.PoolsConfig{Log: log})
+	commit, err := g.pools.Prepare(snapshot)
+	if err != nil {
+		g.stores.close()
+		return nil, err
+	}
+	commit()
+	g.reloader = &reload.Reloader{
+		Load: s.loadOverridden, Live: &g.live, Parts: []reload.Part{g.pools},
+		Report: func(s *policy.Snapshot, err error) { g.reloaded(numbers, s, err) },
+	}
+	g.chain(secrets, numbers, accessLogger(s, snapshot.Policy))
+	g.admin = admin.New(admin.Config{
+		Token:         secrets.adminToken,
+		TokenForReads: snapshot.Policy.Server.AdminTokenFile != "",
+		Unix:          strings.HasPrefix(snapshot.Policy.Server.Admin, "unix:"),
+		Conditions:    g.conditions,
+		Reload:        g.reloader.Reload,
+		Metrics:       numbers.Handler(),
+	})
+	background, stop := context.WithCancel(ctx)
+	g.stop = stop
+	g.stores.run(background, &g.watching)
+	g.stores.await(log)
+	return g, nil
+}
+
+// layer is one layer of the chain, with the name that the documentation uses.
+type layer struct {
+	name string
+	wrap middleware.Middleware
+}
+
+// chain builds what every request passes, outermost first. It reads its route
+// from the request: a reload rebuilds nothing.
+func (g *gateway) chain(secrets *secrets, numbers *metrics.Metrics, access *slog.Logger) {
+	s := g.stores
+	g.cache = cache.New(cache.Config{Store: s.cache, Tags: s.tags, Now: time.Now})
+	sessions := session.New(session.Config{Keys: secrets.session, Store: s.sessions, Now: time.Now})
+	observer := &middleware.Observer{Live: &g.live, Log: access, Errors: g.log, Metrics: numbers, Now: time.Now}
+	limits := &ratelimit.Failover{Switch: s.redis.state(), Remote: s.remoteLimits(), Local: s.limits, Replicas: g.replicas}
+
+	layers := []layer{
+		{"Observe", observer.Handler},
+		{"CORS", middleware.CORS},
+		{"Hygiene", middleware.Hygiene},
+		{"Route", middleware.Route},
+		{"session", sessions.Handler},
+		{"ratelimit", ratelimit.Handler(limits)},
+		{"cache.Handler", g.cache.Handler},
+	}
+	forward := proxy.New(proxy.Config{
+		Transport:     g.cache.Transport(g.pools),
+		Identity:      session.NewIdentity(secrets.identity, time.Now).Header,
+		SessionCookie: func() string { return g.live.Load().Policy.Session.Cookie.Name },
+		Log:           g.log,
+	})
+	wraps := make([]middleware.Middleware, len(layers))
+	for i, l := range layers {
+		wraps[i] = l.wrap
+	}
+	g.handler = middleware.Chain(forward, wraps...)
+}
+
+// replicas is how many gateways share the limits while Redis is away.
+func (g *gateway) replicas() int { return max(1, int(g.live.Load().Policy.Redis.Replicas)) }
+
+// reloaded tells of an attempt to reload.
+func (g *gateway) reloaded(numbers *metrics.Metrics, s *policy.Snapshot, err error) {
+	numbers.Reload(err)
+	var mistakes policy.Errors
+	switch {
+	case errors.As(err, &mistakes):
+		for _, m := range mistakes {
+			g.log.Error("policy not reloaded, the old one stays in force", "error", m.Error())
+		}
+	case err != nil:
+		g.log.Error("policy not reloaded, the old one stays in force", "error", err.Error())
+	default:
+		g.log.Info("policy reloaded", "file", s.File, "digest", s.Digest)
+	}
+}
+
+// conditions is how every part does, for /readyz.
+func (g *gateway) conditions() []admin.Condition {
+	snapshot := g.live.Load()
+	conditions := append([]admin.Condition{{Name: "policy", Detail: snapshot.File + " " + snapshot.Digest}}, g.stores.conditions()...)
+	healthy := map[string]int{}
+	for _, t := range g.pools.Status() {
+		if t.Healthy {
+			healthy[t.Upstream]++
+		}
+	}
+	for name, u := range snapshot.Policy.Upstreams {
+		c := admin.Condition{Name: "upstream " + name, Detail: fmt.Sprintf("%d of %d targets healthy", healthy[name], len(u.Targets))}
+		if healthy[name] < len(u.Targets) {
+			c.Level = admin.Degraded // stored responses and the other targets still serve
+		}
+		conditions = append(conditions, c)
+	}
+	if g.draining.Load() {
+		conditions = append(conditions, admin.Condition{Name: "process", Level: admin.NotReady, Detail: "draining"})
+	}
+	return conditions
+}
+
+// close ends everything that newGateway started. No request is in flight.
+func (g *gateway) close() {
+	g.cache.Close()
+	g.pools.Close()
+	g.stop()
+	g.watching.Wait()
+	g.stores.close()
+}
+
+// accessLogger writes to standard output, where containers expect it; everything
+// else goes to standard error.
+func accessLogger(s *service, p *policy.Policy) *slog.Logger {
+	if p.Log.Format == "text" {
+		return slog.New(slog.NewTextHandler(s.stdout, nil))
+	}
+	return slog.New(slog.NewJSONHandler(s.stdout, nil))
+}

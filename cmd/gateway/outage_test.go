@@ -1,0 +1,215 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"net/http"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	vegeta "github.com/tsenart/vegeta/v12/lib"
+
+	"github.com/jewgo/gateway/internal/testenv"
+)
+
+// mix is traffic as JewGo's front end makes it: weights in per cent.
+type mix struct {
+	base    string
+	cookies string // of a user who is logged in
+	random  *rand.Rand
+	ids     []string
+}
+
+// target makes the next request. Clients are many, as they would be.
+func (m *mix) target(t *vegeta.Target) error {
+	path, cookies := m.choose()
+	client := fmt.Sprintf("198.51.%d.%d", m.random.IntN(100), 1+m.random.IntN(250))
+	method, path, _ := strings.Cut(path, " ")
+	*t = vegeta.Target{Method: method, URL: m.base + path, Header: http.Header{"X-Forwarded-For": {client}}}
+	if cookies {
+		t.Header.Set("Cookie", m.cookies)
+	}
+	if path == "/api/v5/auth/login" {
+		t.Body = []byte(`{"email":"demo@example.org","password":"demo"}`)
+		t.Header.Set("Content-Type", "application/json")
+	}
+	return nil
+}
+
+func (m *mix) choose() (request string, cookies bool) {
+	const list = "GET /api/v5/restaurants?limit=50&include_filter_options=true"
+	roll := m.random.IntN(100)
+	for _, c := range []struct {
+		weight int
+		make   func() (string, bool)
+	}{
+		{20, func() (string, bool) { return list + "&page=1", false }},
+		{10, func() (string, bool) { return fmt.Sprint(list, "&page=", 2+m.random.IntN(4)), false }},
+		{12, func() (string, bool) {
+			return fmt.Sprintf("%s&latitude=%.5f&longitude=-80.2&radius=10&sort=distance_asc", list, 25.77+m.random.Float64()/100), false
+		}},
+		{8, func() (string, bool) { return list + "&kosher_category=dairy&hoursFilter=openNow", false }},
+		{18, func() (string, bool) { return "GET /api/v5/restaurants/" + m.zipf(), false }},
+		{7, func() (string, bool) { return "POST /api/v5/restaurants/" + m.zipf() + "/view", false }},
+		{6, func() (string, bool) {
+			return "GET /api/v5/reviews?entity_type=restaurant&limit=10&entity_id=" + m.zipf(), false
+		}},
+		{5, func() (string, bool) { return "GET /api/v5/search/suggest?q=piz", false }},
+		{4, func() (string, bool) { return "GET /api/v5/synagogues", false }},
+		{5, func() (string, bool) { return "GET /api/v5/auth/profile", m.random.IntN(2) == 0 }},
+		{2, func() (string, bool) { return "GET /api/v5/auth/csrf", false }},
+		{1, func() (string, bool) { return "POST /api/v5/auth/login", false }},
+		{1, func() (string, bool) { return "GET /api/v5/specials", false }},
+	} {
+		if roll -= c.weight; roll < 0 {
+			return c.make()
+		}
+	}
+	return "GET /healthz", false
+}
+
+// zipf prefers few restaurants, by 0.9.
+func (m *mix) zipf() string {
+	sum := 0.0
+	for i := range m.ids {
+		sum += 1 / math.Pow(float64(i+1), 0.9)
+	}
+	x := m.random.Float64() * sum
+	for i, id := range m.ids {
+		if x -= 1 / math.Pow(float64(i+1), 0.9); x <= 0 {
+			return id
+		}
+	}
+	return m.ids[0]
+}
+
+// tally is what came back in one phase.
+type tally struct {
+	total, hits, limited, profiles int
+	bad                            map[string]int // what no client should see
+}
+
+func (y *tally) add(r *vegeta.Result) {
+	if y.bad == nil {
+		y.bad = map[string]int{}
+	}
+	y.total++
+	if strings.HasPrefix(r.Headers.Get("Cache-Status"), "edge; hit") {
+		y.hits++
+	}
+	switch {
+	case r.Code == http.StatusTooManyRequests:
+		y.limited++
+	case r.Code == 0 || r.Code >= 500:
+		y.bad[fmt.Sprint(r.Method, " ", r.URL, ": ", r.Code, " ", r.Error)]++
+	case strings.HasSuffix(r.URL, "/auth/profile") && r.Code == http.StatusOK:
+		y.profiles++
+	}
+}
+
+// Redis is killed under load, and comes back empty: nothing that a user sees
+// breaks, before, during or after.
+func TestEndToEndRedisLostUnderLoad(t *testing.T) {
+	server := testenv.Redis(t)
+	g := startJewGo(t, server.URL)
+	const seed = 20250910
+	t.Logf("seed %d", seed)
+	m := &mix{base: g.base, cookies: g.login("198.51.100.40"), random: rand.New(rand.NewPCG(seed, 0))}
+	for i := range 207 {
+		m.ids = append(m.ids, fmt.Sprint(1464+2*i))
+	}
+	const phase = 6 * time.Second
+	begin := time.Now()
+	phases := []struct {
+		name string
+		at   time.Duration // its end
+		then func()
+		tally
+	}{
+		{name: "redis there", at: phase, then: server.Kill},
+		{name: "redis gone", at: 2 * phase, then: func() { server.Restart(true) }},
+		{name: "redis back, empty", at: 3 * phase, then: func() {}},
+	}
+	greedy := make(chan map[uint16]int, 1)
+	go func() { greedy <- flood(g.base, 3*phase) }()
+	attacker := vegeta.NewAttacker(vegeta.Timeout(10*time.Second), vegeta.MaxWorkers(100))
+	now := 0
+	for r := range attacker.Attack(m.target, vegeta.Rate{Freq: 100, Per: time.Second}, 3*phase, "mix") {
+		if now < 2 && time.Since(begin) > phases[now].at {
+			phases[now].then()
+			now++
+		}
+		phases[now].add(r)
+	}
+	for _, p := range phases {
+		t.Logf("%-18s %4d requests, %4d hits, %3d refused, %2d profiles", p.name, p.total, p.hits, p.limited, p.profiles)
+		if p.total < 300 || len(p.bad) > 0 {
+			t.Errorf("%s: %d requests, failures %v", p.name, p.total, p.bad)
+		}
+		if p.hits < p.total/5 {
+			t.Errorf("%s: %d hits of %d requests", p.name, p.hits, p.total)
+		}
+		if p.profiles == 0 {
+			t.Errorf("%s: the user who is logged in was not served", p.name)
+		}
+	}
+	// The limit is 120 a minute after a burst of 200, whatever becomes of Redis.
+	statuses := <-greedy
+	took := time.Since(begin).Seconds()
+	t.Logf("one greedy client in %.0f s: %v", took, statuses)
+	if ok := statuses[200]; ok < 200 || float64(ok) > 201+2*took || statuses[429] == 0 || len(statuses) != 2 {
+		t.Errorf("one greedy client: statuses %v, want 200 to %.0f times 200 and else 429", statuses, 201+2*took)
+	}
+	g.readyz(t, "ok")
+}
+
+// flood sends 50 requests a second as one client and counts the statuses.
+func flood(base string, length time.Duration) map[uint16]int {
+	target := vegeta.NewStaticTargeter(vegeta.Target{
+		Method: http.MethodGet, URL: base + "/api/v5/mikvahs", Header: http.Header{"X-Forwarded-For": {"203.0.113.99"}},
+	})
+	statuses := map[uint16]int{}
+	for r := range vegeta.NewAttacker(vegeta.MaxWorkers(20)).Attack(target, vegeta.Rate{Freq: 50, Per: time.Second}, length, "flood") {
+		statuses[r.Code]++
+	}
+	return statuses
+}
+
+// readyz waits for the state.
+func (g *gatewayProcess) readyz(t *testing.T, want string) {
+	t.Helper()
+	eventually(t, 10*time.Second, func() error {
+		a := g.get(g.admin + "/readyz?verbose")
+		if a.StatusCode != http.StatusOK || !strings.HasPrefix(a.body, want+"\n") {
+			return fmt.Errorf("readyz: %s\n%s", a.Status, a.body)
+		}
+		return nil
+	})
+}
+
+func TestEndToEndNoRedisAtStart(t *testing.T) {
+	server := testenv.Redis(t)
+	server.Kill()
+	g := startJewGo(t, server.URL)
+	g.readyz(t, "degraded")
+	g.get(listOf50)
+	wantCache(t, g.get(listOf50), "hit")
+	time.Sleep(1500 * time.Millisecond) // several probes
+	if n := strings.Count(g.stderr.String(), "redis is away"); n != 1 {
+		t.Errorf("it says %d times that redis is away:\n%s", n, g.stderr.String())
+	}
+	server.Restart(true)
+	g.readyz(t, "ok")
+	g.stderr.await(t, "redis is in use")
+	eventually(t, 5*time.Second, func() error {
+		g.get("/api/v5/stores", "X-Forwarded-For", "198.51.100.50")
+		keys, err := exec.Command("redis-cli", "-u", server.URL, "--raw", "keys", "*").CombinedOutput()
+		if err != nil || !strings.Contains(string(keys), "rate:") || !strings.Contains(string(keys), "gw:{c:") {
+			return fmt.Errorf("limits and cache are not in Redis: %w\n%s", err, keys)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,81 @@
+package main
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/jewgo/gateway/policy"
+)
+
+// addresses adds --listen and --admin, which go over what the policy says.
+func addresses(cmd *cobra.Command, s *service) {
+	cmd.Flags().StringVar(&s.listen, "listen", "", "address to listen on, over the policy's server.listen; port 0: any free one")
+	cmd.Flags().StringVar(&s.admin, "admin", "", "admin address, over the policy's server.admin")
+}
+
+func newRun() *cobra.Command {
+	var s service
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Serve a policy until stopped",
+		Long: "Serve a policy until stopped. TERM or INT lets requests in flight end; a second INT stops at once.\n" +
+			"HUP, or a change of the file, reloads the policy; a mistake in it leaves the old one in force.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s.stdout, s.stderr = cmd.OutOrStdout(), cmd.ErrOrStderr()
+			s.load = func() (*policy.Snapshot, error) { return policy.Load(s.file, os.Getenv) }
+			return s.run(cmd.Context())
+		},
+	}
+	configFlag(cmd, &s.file)
+	addresses(cmd, &s)
+	return cmd
+}
+
+//go:embed up.yaml
+var upPolicy []byte
+
+func newUp() *cobra.Command {
+	var s service
+	var to string
+	cmd := &cobra.Command{
+		Use:   "up --to URL",
+		Short: "Serve one backend without a policy file",
+		Long:  "Serve one backend without a policy file: everything is forwarded, and cached where the backend's headers allow it.",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if u, err := url.Parse(to); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+				return usage(fmt.Errorf("--to %q: want a URL such as http://127.0.0.1:5000", to))
+			}
+			s.stdout, s.stderr = cmd.OutOrStdout(), cmd.ErrOrStderr()
+			return runEmbedded(cmd, &s, "up.yaml", upPolicy, map[string]string{"UPSTREAM_URL": to})
+		},
+	}
+	cmd.Flags().StringVar(&to, "to", "", "the backend's URL")
+	addresses(cmd, &s)
+	return cmd
+}
+
+// runEmbedded serves a policy that comes with the binary. Its keys live in a
+// folder that is removed afterwards. vars go over the environment.
+func runEmbedded(cmd *cobra.Command, s *service, name string, text []byte, vars map[string]string) (err error) {
+	dir, err := os.MkdirTemp("", "gateway-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	getenv := func(key string) string {
+		if v, ok := vars[key]; ok {
+			return v
+		}
+		return os.Getenv(key)
+	}
+	s.load = func() (*policy.Snapshot, error) { return policy.Parse(filepath.Join(dir, name), text, getenv) }
+	return s.run(cmd.Context())
+}

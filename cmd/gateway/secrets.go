@@ -1,0 +1,56 @@
+package main
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/jewgo/gateway/middleware/session"
+	"github.com/jewgo/gateway/policy"
+)
+
+// secrets are the keys that a gateway works with; each is made at the first
+// start, in the data_dir unless the policy says where.
+type secrets struct {
+	session, identity *session.Keyring
+	adminToken        string
+}
+
+func loadSecrets(p *policy.Policy) (*secrets, error) {
+	var s secrets
+	var err error
+	if s.session, err = session.LoadKeyring(p.Session.KeysFile); err != nil {
+		return nil, fmt.Errorf("session keys: %w", err)
+	}
+	if s.identity, err = session.LoadKeyring(p.Session.Identity.KeysFile); err != nil {
+		return nil, fmt.Errorf("identity keys: %w", err)
+	}
+	if s.adminToken, err = loadToken(tokenFile(p)); err != nil {
+		return nil, fmt.Errorf("admin token: %w", err)
+	}
+	return &s, nil
+}
+
+// loadToken reads a token, or makes one for the owner's eyes alone.
+func loadToken(path string) (string, error) {
+	made := rand.Text()
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	switch {
+	case err == nil:
+		_, err = f.WriteString(made + "\n")
+		return made, errors.Join(err, f.Close())
+	case !errors.Is(err, os.ErrExist):
+		return "", err
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	token := strings.TrimSpace(string(text))
+	if token == "" {
+		return "", fmt.Errorf("%s is empty", path)
+	}
+	return token, nil
+}

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/jewgo/gateway/policy"
+)
+
+// service is one gateway process: what it serves and where it says so.
+type service struct {
+	load   func() (*policy.Snapshot, error)
+	file   string // watched for changes; "": none
+	listen string // over server.listen; "": as the policy says
+	admin  string // over server.admin
+	stdout io.Writer
+	stderr io.Writer
+	banner func(w io.Writer, base, admin string) // nil: a log line says it
+}
+
+// loadOverridden is load with the flags over what the file says.
+func (s *service) loadOverridden() (*policy.Snapshot, error) {
+	snapshot, err := s.load()
+	if err != nil {
+		return nil, err
+	}
+	if s.listen != "" {
+		snapshot.Policy.Server.Listen = s.listen
+	}
+	if s.admin != "" {
+		snapshot.Policy.Server.Admin = s.admin
+	}
+	return snapshot, nil
+}
+
+// run serves until TERM or INT has been received and what was in flight has
+// ended, or drain has passed, or a second INT has come.
+func (s *service) run(ctx context.Context) error {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	defer signal.Stop(signals)
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+
+	snapshot, err := s.loadOverridden()
+	if err != nil {
+		return err
+	}
+	log := slog.New(slog.NewJSONHandler(s.stderr, nil))
+	g, err := newGateway(ctx, snapshot, s, log)
+	if err != nil {
+		return err
+	}
+	defer g.close()
+	servers, err := g.open(snapshot.Policy)
+	if err != nil {
+		return err
+	}
+	defer servers.close()
+	s.announce(log, servers)
+
+	background, stop := context.WithCancel(ctx)
+	defer stop()
+	var reloading sync.WaitGroup
+	defer reloading.Wait()
+	defer stop()
+	if s.file != "" {
+		reloading.Go(func() { g.reloader.Run(background, hup, s.file) })
+	}
+	select {
+	case err := <-servers.failed:
+		return err
+	case sig := <-signals:
+		log.Info("stopping", "signal", sig.String())
+	case <-ctx.Done():
+	}
+	g.draining.Store(true)
+	return servers.drain(g.live.Load().Policy.Server.Timeouts.Drain.Std(), signals, log)
+}
+
+func (s *service) announce(log *slog.Logger, servers *servers) {
+	admin := ""
+	if servers.adminListener != nil {
+		admin = shownURL(servers.adminListener)
+	}
+	if s.banner != nil {
+		s.banner(s.stdout, shownURL(servers.dataListener), admin)
+		return
+	}
+	log.Info("serving", "version", versionText(), "url", shownURL(servers.dataListener), "admin", admin)
+}
+
+// servers are the gateway's listeners and what serves them.
+type servers struct {
+	data, admin                 *http.Server
+	dataListener, adminListener net.Listener // adminListener is nil without one
+	failed                      chan error   // a listener that broke
+}
+
+// open listens and serves. The admin listener comes first: whoever finds the
+// gateway serving can ask it how it is.
+func (g *gateway) open(p *policy.Policy) (*servers, error) {
+	s := &servers{failed: make(chan error, 2)}
+	quiet := slog.NewLogLogger(g.log.Handler(), slog.LevelDebug)
+	var err error
+	if p.Server.Admin != "" {
+		if s.adminListener, err = listen(p.Server.Admin); err != nil {
+			return nil, err
+		}
+		s.admin = &http.Server{Handler: g.admin, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, ErrorLog: quiet}
+	}
+	if s.dataListener, err = listen(p.Server.Listen); err != nil {
+		s.close()
+		return nil, err
+	}
+	var fresh newConns
+	s.data = &http.Server{
+		Handler:           g.handler,
+		ReadHeaderTimeout: p.Server.Timeouts.ReadHeader.Std(),
+		IdleTimeout:       p.Server.Timeouts.Idle.Std(),
+		MaxHeaderBytes:    int(p.Server.MaxHeader),
+		ConnState:         fresh.track,
+		ErrorLog:          quiet, // what clients do wrong is no news
+	}
+	s.data.RegisterOnShutdown(fresh.close)
+	if s.admin != nil {
+		go s.serve(s.admin, s.adminListener)
+	}
+	go s.serve(s.data, s.dataListener)
+	return s, nil
+}
+
+// serve ends when its server is closed.
+func (s *servers) serve(server *http.Server, l net.Listener) {
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		s.failed <- fmt.Errorf("serve %s: %w", l.Addr(), err)
+	}
+}
+
+// drain lets requests in flight end. A second INT, or the end of the time,
+// cuts them off.
+func (s *servers) drain(limit time.Duration, signals <-chan os.Signal, log *slog.Logger) error {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- s.data.Shutdown(ctx) }() // ends with ctx
+	for {
+		select {
+		case err := <-ended:
+			if err != nil {
+				log.Warn("requests were cut off", "after", limit.String())
+			}
+			return nil
+		case sig := <-signals:
+			if sig == syscall.SIGINT {
+				log.Warn("stopping at once")
+				cancel()
+				return nil
+			}
+		}
+	}
+}
+
+// close ends both servers at once.
+func (s *servers) close() {
+	for _, server := range []*http.Server{s.data, s.admin} {
+		if server != nil {
+			_ = server.Close() // its listeners are all that can fail to close
+		}
+	}
+	for _, l := range []net.Listener{s.dataListener, s.adminListener} {
+		if l != nil {
+			_ = l.Close() // as above
+		}
+	}
+}

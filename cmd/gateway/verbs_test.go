@@ -1,0 +1,104 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestVerbs(t *testing.T) {
+	dir := t.TempDir()
+	bad := filepath.Join(dir, "bad.yaml")
+	if err := os.WriteFile(bad, []byte("version: 1\nlimits:\n  a: {rate: 5/s, burts: 9}\n  b: {rate: often}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	const good = "../../configs/gateway.yaml"
+	for _, tc := range []struct {
+		sentence       string
+		args           []string
+		code           int
+		stdout, stderr string // parts of them; "": nothing is printed
+	}{
+		{"no verb prints help", nil, 0, "Available Commands:", ""},
+		{"help is help", []string{"--help"}, 0, "gateway [command]", ""},
+		{"each verb has help", []string{"run", "--help"}, 0, "--listen string", ""},
+		{"an unknown verb is a usage error", []string{"rnu"}, 2, "", `unknown command "rnu"`},
+		{"an unknown flag is a usage error", []string{"run", "--lisen", "x"}, 2, "", "unknown flag: --lisen"},
+		{"too many arguments are a usage error", []string{"version", "now"}, 2, "", "unknown command"},
+		{"version needs no policy", []string{"version"}, 0, "gateway ", ""},
+		{"a valid policy", []string{"validate", "--config", good}, 0, good + ": valid, 56 routes", ""},
+		{"a valid policy, as an argument", []string{"validate", good}, 0, good + ": valid", ""},
+		{"a valid policy, as JSON", []string{"validate", "--json", good}, 0, `"valid": true`, ""},
+		{"every mistake at once", []string{"validate", bad}, 1, "", bad + `:3:18: unknown key "burts" (did you mean "burst"?)` + "\n" + bad + `:4:13: bad rate "often"`},
+		{"mistakes as JSON", []string{"validate", "--json", bad}, 1, `"column": 18`, ""},
+		{"a file that is not there", []string{"validate", filepath.Join(dir, "none.yaml")}, 2, "", "no such file"},
+		{"up wants to know where to", []string{"up"}, 2, "", `--to "": want a URL`},
+		{"up wants a URL", []string{"up", "--to", "localhost"}, 2, "", `--to "localhost": want a URL`},
+		{"run with a mistake does not start", []string{"run", "--config", bad}, 1, "", `unknown key "burts"`},
+		{"nobody to check", []string{"healthcheck", "--admin", "127.0.0.1:1"}, 1, "", "no gateway at 127.0.0.1:1"},
+		{"nobody to reload", []string{"reload", "--admin", "127.0.0.1:1"}, 1, "", "no gateway at 127.0.0.1:1"},
+		{"completions", []string{"completion", "bash"}, 0, "bash completion", ""},
+		{"the schema", []string{"schema"}, 0, `"$schema"`, ""},
+	} {
+		t.Run(tc.sentence, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			if code := execute(tc.args, &stdout, &stderr); code != tc.code {
+				t.Errorf("exit status %d, want %d", code, tc.code)
+			}
+			for _, out := range []struct{ name, got, want string }{{"stdout", stdout.String(), tc.stdout}, {"stderr", stderr.String(), tc.stderr}} {
+				if !strings.Contains(out.got, out.want) || (out.want == "") != (out.got == "") {
+					t.Errorf("%s: %q, want %q", out.name, out.got, out.want)
+				}
+			}
+		})
+	}
+}
+
+func TestValidateJSON(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	execute([]string{"validate", "--json", "../../policy/testdata/bad_reference.yaml"}, &stdout, &stderr)
+	var got struct {
+		File   string
+		Valid  bool
+		Errors []struct {
+			File, Message string
+			Line, Column  int
+		}
+	}
+	if err := json.Unmarshal(stdout.Bytes(), &got); err != nil {
+		t.Fatalf("%v: %s", err, stdout.String())
+	}
+	if got.Valid || len(got.Errors) == 0 || got.Errors[0].Line == 0 || got.Errors[0].Message == "" || got.Errors[0].File != got.File {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestSchemaIsTheCommittedOne(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	execute([]string{"schema"}, &stdout, &stderr)
+	committed, err := os.ReadFile("../../configs/gateway.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(committed, stdout.Bytes()) {
+		t.Error("configs/gateway.schema.json is not what `gateway schema` prints: run make schema")
+	}
+}
+
+// The policies that come with the binary stay valid.
+func TestEmbeddedPolicies(t *testing.T) {
+	for name, text := range map[string][]byte{"demo.yaml": demoPolicy, "up.yaml": upPolicy} {
+		file := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(file, text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv("UPSTREAM_URL", "http://127.0.0.1:1")
+		var stdout, stderr bytes.Buffer
+		if code := execute([]string{"validate", file}, &stdout, &stderr); code != 0 {
+			t.Errorf("%s: %s", name, stderr.String())
+		}
+	}
+}

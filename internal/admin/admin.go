@@ -1,0 +1,115 @@
+// Package admin serves the operator: health, metrics and the admin API, on a
+// listener of its own that is never the one which clients reach. Reads are open
+// on it unless the policy names a token; changes always ask for the token, but
+// for those that come over a unix socket, whose file's mode guards it.
+package admin
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/jewgo/gateway/internal/problem"
+)
+
+// Level is how well a part of the gateway does.
+type Level int
+
+// The levels. Degraded serves everyone, so it is still ready.
+const (
+	OK Level = iota
+	Degraded
+	NotReady
+)
+
+// Condition is the state of one part.
+type Condition struct {
+	Name   string
+	Level  Level
+	Detail string // for a person
+}
+
+// Config configures the admin handler. Conditions, Reload and Metrics are required.
+type Config struct {
+	Token         string // bearer token for changes
+	TokenForReads bool
+	Unix          bool // the listener is a unix socket
+	Conditions    func() []Condition
+	Reload        func() error
+	Metrics       http.Handler
+}
+
+// New returns the handler of the admin listener.
+func New(cfg Config) http.Handler {
+	mux := http.NewServeMux()
+	// Probes come from things that hold no token, and tell next to nothing.
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok\n") })
+	mux.HandleFunc("GET /readyz", cfg.readyz)
+	mux.Handle("GET /metrics", cfg.reads(cfg.Metrics))
+	mux.Handle("POST /v1/reload", cfg.changes(http.HandlerFunc(cfg.reload)))
+	// A page on another site must not reach it through an operator's browser.
+	return http.NewCrossOriginProtection().Handler(mux)
+}
+
+func (c *Config) reads(h http.Handler) http.Handler {
+	if !c.TokenForReads {
+		return h
+	}
+	return c.changes(h)
+}
+
+func (c *Config) changes(h http.Handler) http.Handler {
+	if c.Unix {
+		return h
+	}
+	want := sha256.Sum256([]byte(c.Token))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		got := sha256.Sum256([]byte(token))
+		if !ok || c.Token == "" || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="gateway admin"`)
+			problem.Write(w, problem.Problem{Status: http.StatusUnauthorized, Detail: "this call needs the admin token"})
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+func (c *Config) reload(w http.ResponseWriter, _ *http.Request) {
+	if err := c.Reload(); err != nil {
+		// An operator who holds the token may see what is wrong with the policy.
+		problem.Write(w, problem.Problem{Status: http.StatusUnprocessableEntity, Title: "the policy in force stays", Detail: err.Error()})
+		return
+	}
+	text(w, http.StatusOK, "reloaded\n")
+}
+
+// readyz answers ok, degraded or not ready; with ?verbose a line a part follows.
+func (c *Config) readyz(w http.ResponseWriter, r *http.Request) {
+	conditions := c.Conditions()
+	worst := OK
+	var lines strings.Builder
+	for _, cond := range conditions {
+		worst = max(worst, cond.Level)
+		fmt.Fprintf(&lines, "[%s] %s: %s\n", [...]string{"+", "~", "-"}[cond.Level], cond.Name, cond.Detail)
+	}
+	status := http.StatusOK
+	if worst == NotReady {
+		status = http.StatusServiceUnavailable
+	}
+	body := [...]string{"ok\n", "degraded\n", "not ready\n"}[worst]
+	if r.URL.Query().Has("verbose") {
+		body += lines.String()
+	}
+	text(w, status, body)
+}
+
+func text(w http.ResponseWriter, status int, body string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(body)) // a client that is gone cannot be told
+}

@@ -1,0 +1,163 @@
+// Package metrics counts what the gateway does, for Prometheus. It alone knows
+// Prometheus: others hand it facts. Labels come from the policy (routes, limits,
+// upstreams) or from short fixed lists, never from what a client can write.
+package metrics
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/jewgo/gateway/internal/exchange"
+	"github.com/jewgo/gateway/internal/failover"
+)
+
+// Metrics holds the gateway's families, all of which start with gateway_.
+type Metrics struct {
+	registry *prometheus.Registry
+
+	inFlight  prometheus.Gauge
+	requests  *prometheus.CounterVec
+	duration  *prometheus.HistogramVec
+	bytesOut  *prometheus.CounterVec
+	cache     *prometheus.CounterVec
+	limits    *prometheus.CounterVec
+	upstream  *prometheus.HistogramVec
+	retries   prometheus.Counter
+	local     prometheus.Counter
+	panics    prometheus.Counter
+	reloads   *prometheus.CounterVec
+	redisMove *prometheus.CounterVec
+}
+
+// buckets reach from a hit in memory to a slow upstream.
+var buckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
+
+// New returns metrics of a build with that version.
+func New(version string) *Metrics {
+	m := &Metrics{registry: prometheus.NewRegistry()}
+	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	build := m.gauge("gateway_build_info", "1, labelled with the version of the gateway.", "version")
+	build.WithLabelValues(version).Set(1)
+	m.inFlight = m.gauge("gateway_requests_in_flight", "Requests being served.").WithLabelValues()
+	m.requests = m.counter("gateway_requests_total", "Requests by route, method and status sent; 499: the client left first.", "route", "method", "status")
+	m.duration = m.histogram("gateway_request_duration_seconds", "From the head of a request to the end of its response.", "route")
+	m.bytesOut = m.counter("gateway_response_bytes_total", "Bytes of response bodies sent.", "route")
+	m.cache = m.counter("gateway_cache_requests_total", "Requests on cached routes by what the cache did.", "route", "outcome")
+	m.limits = m.counter("gateway_limit_requests_total", "Requests counted by the limit that came closest to refusing.", "limit", "outcome")
+	m.upstream = m.histogram("gateway_upstream_duration_seconds", "To the head of an upstream's response, all tries together.", "upstream")
+	m.retries = m.counter("gateway_upstream_retries_total", "Requests sent to an upstream again.").WithLabelValues()
+	m.local = m.counter("gateway_local_decisions_total", "Requests for which something was decided from memory because Redis was away.").WithLabelValues()
+	m.panics = m.counter("gateway_panics_total", "Handlers that panicked.").WithLabelValues()
+	m.reloads = m.counter("gateway_reloads_total", "Attempts to put a changed policy in force.", "result")
+	m.redisMove = m.counter("gateway_redis_changes_total", "Changes of the state of a Redis.", "redis", "to")
+	return m
+}
+
+func (m *Metrics) counter(name, help string, labels ...string) *prometheus.CounterVec {
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	m.registry.MustRegister(c)
+	return c
+}
+
+func (m *Metrics) gauge(name, help string, labels ...string) *prometheus.GaugeVec {
+	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
+	m.registry.MustRegister(g)
+	return g
+}
+
+func (m *Metrics) histogram(name, help string, labels ...string) *prometheus.HistogramVec {
+	h := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: name, Help: help, Buckets: buckets, NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100,
+	}, labels)
+	m.registry.MustRegister(h)
+	return h
+}
+
+// Gauge adds a gauge that is read from f when it is asked for. It panics if the
+// name is taken: a programmer's mistake.
+func (m *Metrics) Gauge(name, help string, f func() float64) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f))
+}
+
+// Counter adds a counter that is read from f when it is asked for, as Gauge does.
+func (m *Metrics) Counter(name, help string, f func() float64) {
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, f))
+}
+
+// Handler serves the families in Prometheus' formats.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry})
+}
+
+// Begin counts a request in.
+func (m *Metrics) Begin() { m.inFlight.Inc() }
+
+// End counts a request out with what became of it.
+func (m *Metrics) End(ex *exchange.Exchange, took time.Duration) {
+	m.inFlight.Dec()
+	route, upstream := "", ""
+	if ex.Route != nil {
+		route, upstream = ex.Route.Name, ex.Route.Upstream
+	}
+	f := &ex.Facts
+	m.requests.WithLabelValues(route, method(ex.View.Method), strconv.Itoa(f.Status)).Inc()
+	m.duration.WithLabelValues(route).Observe(took.Seconds())
+	m.bytesOut.WithLabelValues(route).Add(float64(f.BytesOut))
+	if f.Cache != "" {
+		m.cache.WithLabelValues(route, f.Cache).Inc()
+	}
+	if f.Limit != "" {
+		outcome := "allowed"
+		if f.Limited {
+			outcome = "refused"
+		}
+		m.limits.WithLabelValues(f.Limit, outcome).Inc()
+	}
+	if f.Target != "" {
+		m.upstream.WithLabelValues(upstream).Observe(f.UpstreamTime.Seconds())
+	}
+	m.retries.Add(float64(f.Retries))
+	if f.Local {
+		m.local.Inc()
+	}
+}
+
+// method bounds the label: a client may send any.
+func method(s string) string {
+	switch s {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
+		return s
+	}
+	return "other"
+}
+
+// Panic counts a handler that panicked.
+func (m *Metrics) Panic() { m.panics.Inc() }
+
+// Reload counts an attempt to put a policy in force.
+func (m *Metrics) Reload(err error) {
+	result := "ok"
+	if err != nil {
+		result = "failed"
+	}
+	m.reloads.WithLabelValues(result).Inc()
+}
+
+// Redis adds the state of one Redis, told by its switch: 2 is up, 1 rejoining,
+// 0 down. The name tells the main one from the cache's own.
+func (m *Metrics) Redis(name string, s *failover.Switch) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "gateway_redis_state", Help: "State of a Redis: 0 down, 1 rejoining, 2 up.",
+		ConstLabels: prometheus.Labels{"redis": name},
+	}, func() float64 { return float64(s.Status().State) }))
+}
+
+// RedisChanged counts a change of state.
+func (m *Metrics) RedisChanged(name string, to failover.State) {
+	m.redisMove.WithLabelValues(name, to.String()).Inc()
+}

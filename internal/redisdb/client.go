@@ -1,0 +1,77 @@
+// Package redisdb is the gateway's only way to Redis: the client and its
+// options, what its errors mean, the probe of its health, and the stores that
+// live in it. It decides nothing about failover: every store here answers or
+// fails within its context, and internal/failover does the rest.
+package redisdb
+
+import (
+	"context"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// Client is a connection to a Redis of any topology, which others hold and hand
+// back to this package. Whoever opened it closes it.
+type Client = redis.UniversalClient
+
+// Config says which Redis to use and how long to wait for it.
+type Config struct {
+	// URL is one of
+	//
+	//	redis://[user:password@]host[:port][/db][?db=N]      rediss:// with TLS
+	//	unix://[user:password@]/path/to/socket[?db=N]
+	//	redis+sentinel://[user:password@]h1:p1,h2:p2/service[?db=N]
+	//	redis+cluster://[user:password@]h1:p1,h2:p2
+	//
+	// and rediss+sentinel://, rediss+cluster:// with TLS. User and password are
+	// percent-encoded; those of a Sentinel URL belong to the servers behind it.
+	URL string
+	// Budget is the most that a request waits for Redis; 0: 50 ms.
+	Budget time.Duration
+	// PoolSize is how many connections a node gets; 0: ten a processor, in a
+	// cluster five.
+	PoolSize int
+}
+
+// defaultBudget is Config.Budget's.
+const defaultBudget = 50 * time.Millisecond
+
+// Open returns a client for cfg.URL. It does not connect: whether Redis is there
+// is a matter of the first call. The caller closes it. An error says what is
+// wrong with the URL and repeats nothing of it, since it may hold a password.
+func Open(cfg Config) (Client, error) {
+	opts, err := parseURL(cfg.URL)
+	if err != nil {
+		return nil, err
+	}
+	cfg.apply(opts)
+	redis.SetLogger(silence{})
+	return redis.NewUniversalClient(opts), nil
+}
+
+// apply bounds every wait: a call is over when its context is, is made once,
+// and a connection that cannot be had at once is not worth waiting for.
+func (cfg Config) apply(opts *redis.UniversalOptions) {
+	budget := cfg.Budget
+	if budget == 0 {
+		budget = defaultBudget
+	}
+	opts.PoolSize = cfg.PoolSize
+	opts.ContextTimeoutEnabled = true // else a stopped server holds a call for ReadTimeout
+	opts.MaxRetries = -1              // a call that timed out may have been made: a second one charges twice
+	opts.DialerRetries = 1
+	opts.DialTimeout = max(100*time.Millisecond, budget) // a dial does not heed its caller's context
+	opts.ReadTimeout = max(250*time.Millisecond, budget) // for contexts without a deadline
+	opts.WriteTimeout = opts.ReadTimeout
+	opts.PoolTimeout = budget
+	opts.DisableIdentity = true // Redis before 7.2 refuses it
+	opts.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+}
+
+// silence takes go-redis's own log lines, of which a dead server causes one a
+// dial: the Switch tells once, with the reason.
+type silence struct{}
+
+func (silence) Printf(context.Context, string, ...any) {}

@@ -1,0 +1,173 @@
+package cache
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/jewgo/gateway/internal/rfc9111"
+)
+
+const (
+	// retention is how long an entry is kept past its freshness, to be validated
+	// or served when the upstream fails, unless a longer time is asked for.
+	retention = 24 * time.Hour
+	// MaxKeep bounds the life of every entry. The shared generations of tags
+	// (Counters) must outlive it, or a purge would be forgotten before what it
+	// purged.
+	MaxKeep = 14 * 24 * time.Hour
+)
+
+// answer is a response's head as the upstream gave it.
+type answer struct {
+	status         int
+	header         http.Header
+	sent, received time.Time // the request, the response
+	marks          []Mark
+}
+
+// admit decides whether a response is stored and returns its entry, without the
+// body, or nil.
+func (c *call) admit(a answer) *Entry {
+	rule, shared := c.ex.Route.Cache, c.ex.Plan.Shared
+	request := requestControl(c.ex)
+	cc := rfc9111.ParseCacheControl(a.header["Cache-Control"])
+	cookie := len(a.header["Set-Cookie"]) > 0
+	if cookie && !c.ex.Snapshot.Policy.Cache.StoreSetCookie {
+		return nil
+	}
+	lifetime, source := rfc9111.Lifetime(a.status, a.header, &cc, a.received, shared)
+	initial := rfc9111.InitialAge(a.header, a.sent, a.received)
+	e := &Entry{
+		Status: a.status, Marks: a.marks, Received: a.received, InitialAge: initial, Fresh: lifetime - initial,
+		StaleWhileRevalidate: cc.StaleWhileRevalidate.Value, StaleIfError: cc.StaleIfErr.Value,
+	}
+	if !rule.Strict {
+		if requestsFault(a.status) {
+			return nil
+		}
+		if ttl := c.managedTTL(a.status, source); ttl > 0 && !cookie {
+			lifetime, source, e.Fresh = ttl, rfc9111.Explicit, ttl
+			cc.NoCache = false // of what may be stored at all, the lifetime at this edge is the policy's
+		}
+		e.StaleWhileRevalidate = orElse(rule.StaleWhileRevalidate, e.StaleWhileRevalidate)
+		e.StaleIfError = orElse(rule.StaleIfError, e.StaleIfError)
+	}
+	refusal := rfc9111.Storable(rfc9111.Candidate{
+		Status: a.status, Header: a.header, Response: &cc, Request: &request, Shared: shared, Lifetime: source,
+		Authorized: c.ex.View.Header.Get("Authorization") != "",
+		Window:     lifetime + e.StaleWhileRevalidate,
+	})
+	if refusal != rfc9111.Accepted {
+		return nil
+	}
+	e.NoCache, e.NeverStale = cc.NoCache, rfc9111.ForbidsStale(&cc, shared)
+	past := max(retention, e.StaleWhileRevalidate, e.StaleIfError)
+	e.Keep = min(max(0, e.Fresh)+past, MaxKeep)
+	c.prepare(e, a, &cc)
+	return e
+}
+
+func orElse(d, other time.Duration) time.Duration {
+	if d > 0 {
+		return d
+	}
+	return other
+}
+
+// requestsFault lists statuses that blame the request, for reasons that need not
+// be in the key: stored, one malformed request would answer all others.
+func requestsFault(status int) bool {
+	switch status {
+	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusRequestURITooLong, http.StatusRequestHeaderFieldsTooLarge:
+		return true
+	}
+	return false
+}
+
+// managedTTL is the lifetime that the policy gives a response at this edge; 0:
+// none.
+func (c *call) managedTTL(status int, source rfc9111.Source) time.Duration {
+	if status >= 500 || !rfc9111.HeuristicallyCacheable(status) {
+		return 0
+	}
+	if ttl := c.ex.Route.Cache.Lifetime(c.ex.Plan.Query); ttl > 0 {
+		return ttl
+	}
+	if source != rfc9111.Explicit {
+		return c.ex.Snapshot.Policy.Cache.DefaultTTL.Std()
+	}
+	return 0
+}
+
+// prepare gives an entry the header that it is served with and what selects it.
+func (c *call) prepare(e *Entry, a answer, cc *rfc9111.CacheControl) {
+	rule := c.ex.Route.Cache
+	e.Header = rfc9111.StoredHeader(a.header, cc, c.ex.Plan.Shared)
+	if e.Header.Get("Date") == "" {
+		e.Header.Set("Date", a.received.UTC().Format(http.TimeFormat)) // RFC 9110, 6.6.1
+	}
+	for name, values := range e.Header {
+		e.Header[name] = slices.Clip(values)
+	}
+	names := rfc9111.VaryNames(a.header)
+	if !rule.Strict {
+		// What an origin forgets to say in Vary must not reach those who cannot
+		// read it, or scripts of another site.
+		if a.header.Get("Content-Encoding") != "" {
+			names = append(names, "Accept-Encoding")
+		}
+		if origin := a.header.Get("Access-Control-Allow-Origin"); origin != "" && origin != "*" {
+			names = append(names, "Origin")
+		}
+		slices.Sort(names)
+		names = slices.Compact(names)
+	}
+	e.Vary = slices.DeleteFunc(names, func(name string) bool { return slices.Contains(rule.Vary, name) }) // those are in the key
+	fields := selecting(c.ex)
+	for _, name := range e.Vary {
+		e.Selecting = append(e.Selecting, rfc9111.Selecting(name, fields.Values(name)))
+	}
+}
+
+// fill hands a response on and, if it may be stored, records it on the way.
+func (c *call) fill(resp *http.Response, a answer) *http.Response {
+	limit := int64(c.ex.Snapshot.Policy.Cache.MaxObject)
+	var e *Entry
+	if c.ex.Plan.Store && resp.ContentLength <= limit && delimited(resp) {
+		e = c.admit(a)
+	}
+	c.ex.Facts.Cache = factMiss
+	addStatus(resp.Header, forwarded{why: c.ex.Plan.Forward, status: a.status, stored: e != nil}.String())
+	if e == nil {
+		return resp
+	}
+	store := context.WithoutCancel(c.req.Context()) // a client that leaves at the last byte has paid for the fill
+	resp.Body = &recorder{
+		ReadCloser: resp.Body, want: resp.ContentLength, limit: limit,
+		commit: func(body []byte) {
+			e.Body = body
+			if a.status != http.StatusNoContent {
+				e.Header["Content-Length"] = []string{strconv.Itoa(len(body))}
+			}
+			c.cache.put(store, c.ex.Plan.Key, e)
+		},
+	}
+	return resp
+}
+
+// delimited reports whether the end of the body can be told from a broken
+// connection: one that is delimited by the connection's end cannot (RFC 9112,
+// 6.3).
+func delimited(resp *http.Response) bool {
+	return resp.ContentLength >= 0 || resp.ProtoMajor > 1 || slices.Contains(resp.TransferEncoding, "chunked")
+}
+
+// put stores an entry unless it was purged while it was filled.
+func (c *Cache) put(ctx context.Context, key string, e *Entry) {
+	if c.tags.Valid(e.Marks) {
+		_ = c.store.Put(ctx, key, e) // Tiers never fails
+	}
+}

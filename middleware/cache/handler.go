@@ -1,0 +1,97 @@
+package cache
+
+import (
+	"net/http"
+
+	"github.com/jewgo/gateway/internal/exchange"
+	"github.com/jewgo/gateway/internal/problem"
+	"github.com/jewgo/gateway/internal/rfc9111"
+)
+
+// Handler answers requests of cached routes from the store where that is
+// allowed; all others go to next, with a Plan for Transport in the Exchange.
+func (c *Cache) Handler(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ex := exchange.From(r.Context())
+		if ex.Route == nil || ex.Route.Cache == nil {
+			next.ServeHTTP(w, r)
+			return
+		}
+		cc := requestControl(ex)
+		p := plan(ex, r, &cc)
+		if p.Lookup && c.answer(w, r, ex, &cc, &p) {
+			return
+		}
+		onward := p // so that p stays off the heap where a hit is served
+		ex.Plan = &onward
+		next.ServeHTTP(w, r)
+	})
+}
+
+// answer looks the request up and answers it if it may; else it completes the
+// plan for the way upstream.
+func (c *Cache) answer(w http.ResponseWriter, r *http.Request, ex *exchange.Exchange, cc *rfc9111.CacheControl, p *exchange.Plan) bool {
+	found, _ := c.store.Get(r.Context(), p.Key, selecting(ex)) // Tiers never fails
+	ex.Facts.Local = ex.Facts.Local || found.Local
+	p.Forward = forwardMiss
+	if e := found.Entry; e != nil {
+		switch rfc9111.Reuse(cc, e.state(p.Now)) {
+		case rfc9111.Serve:
+			serve(w, ex, found)
+			return true
+		case rfc9111.ValidateStale:
+			p.Forward = forwardStale
+		case rfc9111.ValidateRequest:
+			p.Forward = forwardRequest
+		}
+		p.Stored = e
+	} else if found.Others {
+		p.Forward = forwardVary
+	}
+	if cc.OnlyIfCached {
+		refuse(w, ex, p.Forward)
+		return true
+	}
+	p.Tags = tagsOf(ex)
+	return false
+}
+
+// requestControl reads a request's directives. Pragma: no-cache counts where
+// there is no Cache-Control (RFC 9111, 5.4).
+func requestControl(ex *exchange.Exchange) rfc9111.CacheControl {
+	lines := ex.View.Header.Values("Cache-Control")
+	if len(lines) == 0 {
+		lines = ex.View.Header.Values("Pragma")
+		return rfc9111.CacheControl{NoCache: len(lines) > 0 && rfc9111.ParseCacheControl(lines).NoCache}
+	}
+	return rfc9111.ParseCacheControl(lines)
+}
+
+// serve answers from the store. What it costs is what a hit costs.
+func serve(w http.ResponseWriter, ex *exchange.Exchange, found Found) {
+	e, now := found.Entry, ex.View.Now
+	left := e.remaining(now)
+	ex.Facts.Cache = factHit
+	if left <= 0 {
+		ex.Facts.Cache = factStale // the request allowed it
+	}
+	notModified := rfc9111.NotModified(ex.View.Header, e.Status, e.Header, now)
+	e.fill(w.Header(), now, hitStatus(left, found.Tier), notModified)
+	if notModified {
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	w.WriteHeader(e.Status)
+	if ex.View.Method != http.MethodHead {
+		_, _ = w.Write(e.Body) // a client that is gone cannot be told
+	}
+}
+
+// refuse answers an only-if-cached request that cannot be answered (RFC 9111,
+// 5.2.1.7).
+func refuse(w http.ResponseWriter, ex *exchange.Exchange, why string) {
+	ex.Facts.Cache = factMiss
+	ex.Facts.Reason = "only-if-cached, and nothing usable is stored"
+	addStatus(w.Header(), "edge; detail="+why)
+	problem.Write(w, problem.Problem{Status: http.StatusGatewayTimeout, Detail: "nothing usable is stored, and the request wants nothing else"})
+}

@@ -1,0 +1,245 @@
+package cache_test
+
+import (
+	"compress/gzip"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestHitIsTheMissByteForByte(t *testing.T) {
+	e := newEdge(t, options{})
+	e.upstreamSays(says(strings.Repeat("restaurant ", 5000), "Content-Type", "text/plain", "X-A", "1", "X-A", "2"))
+	miss := e.get("/list?page=1")
+	e.expect("first request", miss, strings.Repeat("restaurant ", 5000), "edge; fwd=uri-miss; fwd-status=200; stored")
+	e.clock.Advance(89 * time.Second)
+	hit := e.get("/list?page=1")
+	e.expect("second request", hit, miss.body, "edge; hit; ttl=211; detail=l1")
+	if hit.header.Get("Age") != "89" {
+		t.Errorf("Age %q after 89 s", hit.header.Get("Age"))
+	}
+	for _, name := range []string{"Content-Type", "X-A", "Content-Length", "Date"} {
+		if fmt.Sprint(hit.header[name]) != fmt.Sprint(miss.header[name]) && name != "Content-Length" {
+			t.Errorf("header %s: %q at the miss, %q at the hit", name, miss.header[name], hit.header[name])
+		}
+	}
+	if got := e.asked.Load(); got != 1 {
+		t.Errorf("the upstream was asked %d times", got)
+	}
+	if facts := e.last.Load().Facts; facts.Cache != "hit" {
+		t.Errorf("Facts.Cache = %q", facts.Cache)
+	}
+}
+
+// TestWhatIsReused asks twice and tells whether the second answer came from the
+// store.
+func TestWhatIsReused(t *testing.T) {
+	const etag, fresh = `"v1"`, "max-age=600"
+	tests := []struct {
+		says     string
+		path     string
+		request  []string // headers of both requests
+		second   []string // headers of the second alone
+		response []string
+		status   int
+		reused   bool
+	}{
+		{says: "the policy's ttl makes a response without freshness reusable", path: "/list", reused: true},
+		{says: "nor does a max-age of zero shorten it: the ttl is this edge's", path: "/list", response: []string{"Cache-Control", "max-age=0"}, reused: true},
+		{says: "the ttl does not beat private", path: "/list", response: []string{"Cache-Control", "private"}},
+		{says: "the ttl does not beat no-store", path: "/list", response: []string{"Cache-Control", "no-store"}},
+		{says: "the ttl does not beat Set-Cookie", path: "/list", response: []string{"Set-Cookie", "access_token=secret"}},
+		{says: "the ttl does not beat Authorization", path: "/list", request: []string{"Authorization", "Bearer x"}},
+		{says: "Set-Cookie is not stored in strict mode either", path: "/strict/a", response: []string{"Cache-Control", fresh, "Set-Cookie", "a=b"}},
+		{says: "a request with the bypass cookie goes past", path: "/list", request: []string{"Cookie", "x=1; access_token=t"}},
+		{says: "so does one whose bypass cookie is empty", path: "/list", request: []string{"Cookie", "access_token="}},
+		{says: "a stored response is not for a request with the bypass cookie", path: "/list", second: []string{"Cookie", "access_token=t"}},
+		{says: "another cookie changes nothing", path: "/list", second: []string{"Cookie", "theme=dark"}, reused: true},
+		{says: "a range goes past", path: "/list", second: []string{"Range", "bytes=0-1"}},
+		{says: "the ttl does not make a 500 reusable", path: "/list", status: 500},
+		{says: "nor a 400", path: "/list", status: 400, response: []string{"Cache-Control", fresh}},
+		{says: "nor a 431", path: "/list", status: 431, response: []string{"Cache-Control", fresh}},
+		{says: "a 404 is as good as a 200", path: "/list", status: 404, reused: true},
+		{says: "a route without a cache section caches nothing", path: "/other", response: []string{"Cache-Control", fresh}},
+		{says: "strict mode wants the origin's word", path: "/strict/a"},
+		{says: "strict mode has it", path: "/strict/a", response: []string{"Cache-Control", fresh}, reused: true},
+		{says: "RFC 9111, 3.5: Authorization without permission", path: "/strict/a", request: []string{"Authorization", "x"}, response: []string{"Cache-Control", fresh}},
+		{says: "RFC 9111, 3.5: Authorization with public", path: "/strict/a", request: []string{"Authorization", "x"}, response: []string{"Cache-Control", fresh + ", public"}, reused: true},
+		{says: "RFC 9111, 4.1: Vary: *", path: "/strict/a", response: []string{"Cache-Control", fresh, "Vary", "*"}},
+		{says: "RFC 9111, 4.1: the selecting field has the same value", path: "/strict/a", request: []string{"X-A", "1"}, response: []string{"Cache-Control", fresh, "Vary", "X-A"}, reused: true},
+		{says: "RFC 9111, 4.1: the selecting field is new", path: "/strict/a", second: []string{"X-A", "1"}, response: []string{"Cache-Control", fresh, "Vary", "X-A"}},
+		{says: "RFC 9111, 5.2.1.4: request no-cache", path: "/strict/a", second: []string{"Cache-Control", "no-cache"}, response: []string{"Cache-Control", fresh}},
+		{says: "RFC 9111, 5.4: Pragma: no-cache", path: "/strict/a", second: []string{"Pragma", "no-cache"}, response: []string{"Cache-Control", fresh}},
+		{says: "RFC 9111, 5.2.1.5: request no-store stores nothing", path: "/strict/a", request: []string{"Cache-Control", "no-store"}, response: []string{"Cache-Control", fresh}},
+		{says: "RFC 9111, 5.2.1.1: request max-age above the age", path: "/strict/a", second: []string{"Cache-Control", "max-age=60"}, response: []string{"Cache-Control", fresh}, reused: true},
+		{says: "RFC 9111, 5.2.2.4: response no-cache is validated", path: "/strict/a", response: []string{"Cache-Control", "no-cache", "ETag", etag}},
+		{says: "shared entries are not for one session alone", path: "/mine", response: []string{"Cache-Control", fresh}, second: []string{"X-Test-Session", "b"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.says, func(t *testing.T) {
+			e := newEdge(t, options{})
+			e.upstreamSays(func(w http.ResponseWriter, r *http.Request) {
+				for i := 0; i < len(tt.response); i += 2 {
+					w.Header().Add(tt.response[i], tt.response[i+1])
+				}
+				if tt.status != 0 {
+					w.WriteHeader(tt.status)
+				}
+				_, _ = fmt.Fprint(w, e.asked.Load())
+			})
+			e.get(tt.path, tt.request...)
+			second := e.get(tt.path, append(tt.request, tt.second...)...)
+			if reused := second.body == "1"; reused != tt.reused {
+				t.Errorf("reused = %v; Cache-Status %q", reused, second.cacheStatus())
+			}
+			if !tt.reused && strings.Contains(second.cacheStatus(), "hit") {
+				t.Errorf("Cache-Status %q of what is no hit", second.cacheStatus())
+			}
+			if tt.path == "/other" && second.cacheStatus() != "" {
+				t.Errorf("Cache-Status %q on a route without a cache", second.cacheStatus())
+			}
+		})
+	}
+}
+
+func TestQueryIsKeyedAsItIsSent(t *testing.T) {
+	e := newEdge(t, options{})
+	e.upstreamSays(func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprint(w, r.URL.RawQuery) })
+	first := e.get("/list?utm=x&page=2&latitude=40.71281")
+	e.expect("the upstream gets what is keyed", first, "latitude=40.713&page=2", "edge; fwd=uri-miss")
+	e.expect("what means the same is the same", e.get("/list?latitude=40.7133&page=2&utm=y"), first.body, "edge; hit")
+	e.expect("another page is another resource", e.get("/list?latitude=40.7133&page=3"), "latitude=40.713&page=3", "edge; fwd=uri-miss")
+}
+
+func TestVariants(t *testing.T) {
+	e := newEdge(t, options{})
+	e.upstreamSays(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Vary", "Accept-Encoding, X-Lang")
+		if r.Header.Get("Accept-Encoding") == "gzip" {
+			w.Header().Set("Content-Encoding", "gzip")
+			z := gzip.NewWriter(w)
+			_, _ = z.Write([]byte("zipped"))
+			_ = z.Close()
+			return
+		}
+		_, _ = fmt.Fprintf(w, "plain %s for %q", r.Header.Get("X-Lang"), r.Header.Get("Accept-Encoding"))
+	})
+	plain := e.get("/list", "X-Lang", "de")
+	e.expect("plain", plain, `plain de for "identity"`, "edge; fwd=uri-miss")
+	zipped := e.get("/list", "X-Lang", "de", "Accept-Encoding", "gzip, deflate, br")
+	if zipped.header.Get("Content-Encoding") != "gzip" {
+		t.Fatalf("a client that takes gzip got %v", zipped.header)
+	}
+	e.expect("another browser's list of codings", e.get("/list", "X-Lang", "de", "Accept-Encoding", "br;q=1.0, gzip;q=0.8, *;q=0.1"), zipped.body, "edge; hit")
+	e.expect("a client that refuses gzip", e.get("/list", "X-Lang", "de", "Accept-Encoding", "gzip;q=0, br"), plain.body, "edge; hit")
+	e.expect("another value of a field that only the response names", e.get("/list", "X-Lang", "en"), `plain en for "identity"`, "edge; fwd=vary-miss")
+	e.expect("the first is still there", e.get("/list", "X-Lang", "de"), plain.body, "edge; hit")
+}
+
+func TestManagedModeMendsAForgottenVary(t *testing.T) {
+	e := newEdge(t, options{})
+	e.upstreamSays(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Access-Control-Allow-Origin", r.Header.Get("Origin"))
+		if r.Header.Get("Accept-Encoding") == "gzip" {
+			w.Header().Set("Content-Encoding", "gzip")
+		}
+		_, _ = fmt.Fprint(w, r.Header.Get("Accept-Encoding"), r.Header.Get("Origin"))
+	})
+	e.expect("first", e.get("/item/1", "Accept-Encoding", "gzip", "Origin", "https://a.test"), "gziphttps://a.test", "edge; fwd=uri-miss")
+	e.expect("another origin", e.get("/item/1", "Accept-Encoding", "gzip", "Origin", "https://b.test"), "gziphttps://b.test", "edge; fwd=vary-miss")
+	e.expect("the first again", e.get("/item/1", "Accept-Encoding", "gzip", "Origin", "https://a.test"), "gziphttps://a.test", "edge; hit")
+	e.expect("a client without gzip", e.get("/item/1", "Origin", "https://a.test"), "identityhttps://a.test", "edge; fwd=vary-miss")
+}
+
+func TestConditionalRequestsAreAnsweredFromTheStore(t *testing.T) {
+	e := newEdge(t, options{})
+	changed := e.clock.Now().Add(-time.Hour).UTC()
+	e.upstreamSays(says("body", "ETag", `W/"v1"`, "Last-Modified", changed.Format(http.TimeFormat), "Content-Type", "text/x"))
+	e.get("/list")
+	for _, tt := range []struct {
+		says   string
+		header []string
+		status int
+	}{
+		{"the entity tag matches, weakly", []string{"If-None-Match", `"v1"`}, 304},
+		{"one of a list matches", []string{"If-None-Match", `"x,y", W/"v1"`}, 304},
+		{"anything matches *", []string{"If-None-Match", "*"}, 304},
+		{"another tag", []string{"If-None-Match", `"v2"`}, 200},
+		{"not changed since", []string{"If-Modified-Since", changed.Format(http.TimeFormat)}, 304},
+		{"changed since", []string{"If-Modified-Since", changed.Add(-time.Second).Format(http.TimeFormat)}, 200},
+		{"a tag outweighs the date", []string{"If-None-Match", `"v2"`, "If-Modified-Since", changed.Format(http.TimeFormat)}, 200},
+	} {
+		got := e.get("/list", tt.header...)
+		if got.status != tt.status || (got.status == 304) != (got.body == "") {
+			t.Errorf("%s: %d %q, want %d", tt.says, got.status, got.body, tt.status)
+		}
+		if got.header.Get("ETag") != `W/"v1"` || got.header.Get("Age") == "" || (got.status == 304 && got.header.Get("Content-Type") != "") {
+			t.Errorf("%s: header %v", tt.says, got.header)
+		}
+	}
+	if n := e.asked.Load(); n != 1 {
+		t.Errorf("the upstream was asked %d times", n)
+	}
+}
+
+func TestHead(t *testing.T) {
+	e := newEdge(t, options{})
+	e.upstreamSays(says("twelve bytes"))
+	if got := e.do("HEAD", "/list", ""); !strings.HasPrefix(got.cacheStatus(), "edge; fwd=uri-miss; fwd-status=200") || strings.Contains(got.cacheStatus(), "stored") {
+		t.Errorf("HEAD at an empty cache: Cache-Status %q", got.cacheStatus())
+	}
+	e.expect("a HEAD fills nothing", e.get("/list"), "twelve bytes", "edge; fwd=uri-miss")
+	got := e.do("HEAD", "/list", "")
+	e.expect("a HEAD is answered from a GET", got, "", "edge; hit")
+	if got.header.Get("Content-Length") != "12" {
+		t.Errorf("Content-Length %q", got.header.Get("Content-Length"))
+	}
+}
+
+func TestOnlyIfCached(t *testing.T) {
+	e := newEdge(t, options{})
+	e.upstreamSays(says("body"))
+	if got := e.get("/list", "Cache-Control", "only-if-cached"); got.status != 504 || e.asked.Load() != 0 {
+		t.Errorf("nothing stored: %d, the upstream was asked %d times", got.status, e.asked.Load())
+	}
+	e.get("/list")
+	e.expect("stored", e.get("/list", "Cache-Control", "only-if-cached"), "body", "edge; hit")
+}
+
+func TestMaxStale(t *testing.T) {
+	e := newEdge(t, options{})
+	e.upstreamSays(says("body", "Cache-Control", "max-age=10"))
+	e.get("/strict/a")
+	e.clock.Advance(25 * time.Second)
+	e.expect("stale, and the client takes it", e.get("/strict/a", "Cache-Control", "max-stale=20"), "body", "edge; hit; ttl=-15")
+	e.expect("too stale", e.get("/strict/a", "Cache-Control", "max-stale=5"), "body", "edge; fwd=stale")
+}
+
+func TestPrivateEntries(t *testing.T) {
+	e := newEdge(t, options{})
+	e.upstreamSays(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "private, max-age=60")
+		_, _ = fmt.Fprint(w, "for ", r.Header.Get("X-Test-Session"))
+	})
+	e.expect("first", e.get("/mine", "X-Test-Session", "a"), "for a", "edge; fwd=uri-miss; fwd-status=200; stored")
+	if e.last.Load().Plan.Shared {
+		t.Error("the plan of a private entry is shared: the upstream would not learn who asks")
+	}
+	e.expect("the same session", e.get("/mine", "X-Test-Session", "a"), "for a", "edge; hit")
+	e.expect("another session", e.get("/mine", "X-Test-Session", "b"), "for b", "edge; fwd=uri-miss")
+	e.expect("nobody", e.get("/mine"), "for ", "edge; fwd=uri-miss; fwd-status=200")
+	e.expect("what is private is not stored for nobody", e.get("/mine"), "for ", "edge; fwd=uri-miss; fwd-status=200")
+}
+
+func TestUpstreamCacheStatusComesFirst(t *testing.T) {
+	e := newEdge(t, options{})
+	e.upstreamSays(says("body", "Cache-Status", "origin; hit"))
+	for _, want := range []string{"edge; fwd=uri-miss", "edge; hit"} {
+		got := e.get("/list").header.Values("Cache-Status")
+		if len(got) != 2 || got[0] != "origin; hit" || !strings.HasPrefix(got[1], want) {
+			t.Errorf("Cache-Status %q, want the origin's, then %s", got, want)
+		}
+	}
+}

@@ -1,0 +1,235 @@
+package cache_test
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jewgo/gateway/internal/exchange"
+	"github.com/jewgo/gateway/internal/memory"
+	"github.com/jewgo/gateway/internal/storetest"
+	"github.com/jewgo/gateway/middleware/cache"
+	"github.com/jewgo/gateway/policy"
+)
+
+const testPolicy = `
+version: 1
+upstreams: {up: {targets: ["http://127.0.0.1:1"]}}
+cache: {max_object: 100KiB}
+routes:
+  - name: list
+    match: {methods: [GET, HEAD], path: /list}
+    upstream: up
+    cache:
+      ttl: 300s
+      stale_while_revalidate: 60s
+      stale_if_error: 1h
+      query: {allow: [page, latitude], round: {latitude: 3}}
+      vary: [Accept-Encoding]
+      bypass: ["cookie:access_token"]
+      tags: [restaurants]
+  - name: detail
+    match: {methods: [GET, HEAD], path: "/item/{id}"}
+    upstream: up
+    cache: {ttl: 60s, tags: ["restaurant:{id}"]}
+  - name: write
+    match: {methods: [PUT, DELETE], path: "/item/{id}"}
+    upstream: up
+    invalidates: [restaurants, "restaurant:{id}"]
+  - {name: view, match: {methods: [POST], path: "/item/{id}/view"}, upstream: up}
+  - name: mine
+    match: {path: /mine}
+    upstream: up
+    session: optional
+    cache: {mode: strict, key: [session]}
+  - name: strict
+    match: {path: "/strict/{rest...}"}
+    upstream: up
+    cache: {mode: strict}
+  - {name: rest, match: {path: "/{rest...}"}, upstream: up}
+`
+
+// edge is a cache between a client and an upstream, on real connections and a
+// clock of its own.
+type edge struct {
+	*testing.T
+	clock    *storetest.Clock
+	cache    *cache.Cache
+	tags     *cache.Tags
+	tiers    *cache.Tiers
+	server   *httptest.Server
+	upstream *httptest.Server
+	asked    atomic.Int64                      // requests that reached the upstream
+	answer   atomic.Pointer[http.HandlerFunc]  // of the upstream
+	last     atomic.Pointer[exchange.Exchange] // of the newest request
+	seen     atomic.Pointer[http.Request]      // newest request at the upstream
+	client   *http.Client
+}
+
+// options are what tests change in an edge; the zero value is memory alone and
+// testPolicy.
+type options struct {
+	policy string
+	tiers  func(*cache.Tiers)
+	tags   cache.TagsConfig
+}
+
+func newEdge(t *testing.T, o options) *edge {
+	t.Helper()
+	if o.policy == "" {
+		o.policy = testPolicy
+	}
+	snapshot, err := policy.Parse("test.yaml", []byte(o.policy), func(string) string { return "" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &edge{T: t, clock: storetest.NewClock(time.Now().Truncate(time.Second))}
+	e.tags = cache.NewTags(o.tags)
+	e.tiers = &cache.Tiers{Local: memory.NewCache(64<<20, e.clock.Now), Tags: e.tags, Now: e.clock.Now}
+	if o.tiers != nil {
+		o.tiers(e.tiers)
+	}
+	e.cache = cache.New(cache.Config{Store: e.tiers, Tags: e.tags, Now: e.clock.Now})
+	t.Cleanup(e.cache.Close)
+	e.upstream = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		e.asked.Add(1)
+		e.seen.Store(r)
+		w.Header().Set("Date", e.clock.Now().UTC().Format(http.TimeFormat))
+		(*e.answer.Load())(w, r)
+	}))
+	t.Cleanup(e.upstream.Close)
+	e.server = httptest.NewServer(e.chain(snapshot))
+	t.Cleanup(e.server.Close)
+	transport := &http.Transport{DisableCompression: true}
+	t.Cleanup(transport.CloseIdleConnections)
+	e.client = &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return e
+}
+
+// chain is what stands around the cache in the gateway, as far as it matters.
+func (e *edge) chain(snapshot *policy.Snapshot) http.Handler {
+	target, err := url.Parse(e.upstream.URL)
+	if err != nil {
+		e.Fatal(err)
+	}
+	transport := &http.Transport{DisableCompression: true}
+	e.Cleanup(transport.CloseIdleConnections)
+	proxy := &httputil.ReverseProxy{
+		Rewrite: func(pr *httputil.ProxyRequest) {
+			pr.SetURL(target)
+			if p := exchange.From(pr.In.Context()).Plan; p != nil {
+				pr.Out.URL.RawQuery = p.Query
+			}
+		},
+		Transport:     e.cache.Transport(transport),
+		FlushInterval: -1,
+		ErrorHandler:  func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
+	}
+	cached := e.cache.Handler(proxy)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ex := &exchange.Exchange{
+			View: policy.View{
+				Method: r.Method, Host: "api.test", Path: r.URL.EscapedPath(), Query: r.URL.RawQuery,
+				Now: e.clock.Now(), Header: r.Header,
+			},
+			Snapshot:  snapshot,
+			Principal: exchange.Principal{SessionID: r.Header.Get("X-Test-Session")},
+		}
+		ex.Route, ex.Params = snapshot.Match(&ex.View)
+		cached.ServeHTTP(w, r.WithContext(exchange.With(r.Context(), ex)))
+		e.last.Store(ex)
+	})
+}
+
+// upstreamSays sets what the upstream answers from now on.
+func (e *edge) upstreamSays(f http.HandlerFunc) { e.answer.Store(&f) }
+
+// says answers with a body and headers in alternating names and values.
+func says(body string, header ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		for i := 0; i < len(header); i += 2 {
+			w.Header().Add(header[i], header[i+1])
+		}
+		_, _ = io.WriteString(w, body)
+	}
+}
+
+// reply is what a client got.
+type reply struct {
+	status int
+	header http.Header
+	body   string
+	err    error // of reading the body
+}
+
+// cacheStatus is the reply's own member of Cache-Status, the last.
+func (r reply) cacheStatus() string {
+	lines := r.header.Values("Cache-Status")
+	if len(lines) == 0 {
+		return ""
+	}
+	return lines[len(lines)-1]
+}
+
+// do sends a request with headers in alternating names and values. A path that
+// is an absolute URL is one.
+func (e *edge) do(method, path, body string, header ...string) reply {
+	e.Helper()
+	var content io.Reader
+	if body != "" {
+		content = strings.NewReader(body)
+	}
+	req, err := http.NewRequestWithContext(context.Background(), method, e.server.URL+path, content)
+	if err != nil {
+		e.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Add(header[i], header[i+1])
+	}
+	resp, err := e.client.Do(req)
+	if err != nil {
+		e.Fatalf("%s %s: %v", method, path, err)
+	}
+	b, err := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	return reply{resp.StatusCode, resp.Header, string(b), err}
+}
+
+func (e *edge) get(path string, header ...string) reply {
+	e.Helper()
+	return e.do(http.MethodGet, path, "", header...)
+}
+
+// expect compares the body and the start of Cache-Status.
+func (e *edge) expect(says string, r reply, body, status string) {
+	e.Helper()
+	if r.body != body || !strings.HasPrefix(r.cacheStatus(), status) {
+		e.Errorf("%s: got %d %q with Cache-Status %q; want %q with %q...", says, r.status, clip(r.body), r.cacheStatus(), clip(body), status)
+	}
+}
+
+func clip(s string) string { return s[:min(len(s), 60)] }
+
+// gate lets an upstream wait for the test.
+type gate struct {
+	arrived chan struct{} // receives one for each request that waits
+	open    chan struct{}
+	once    sync.Once
+}
+
+func newGate(t *testing.T) *gate {
+	g := &gate{arrived: make(chan struct{}, 100), open: make(chan struct{})}
+	t.Cleanup(g.release) // before the servers are closed, which wait for handlers
+	return g
+}
+
+func (g *gate) wait()    { g.arrived <- struct{}{}; <-g.open }
+func (g *gate) release() { g.once.Do(func() { close(g.open) }) }

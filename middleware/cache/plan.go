@@ -1,0 +1,189 @@
+package cache
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/jewgo/gateway/internal/exchange"
+	"github.com/jewgo/gateway/internal/rfc9111"
+	"github.com/jewgo/gateway/policy"
+)
+
+// plan decides what the cache does with a request of a cached route, all but
+// the look-up itself. Its tags are filled in on a miss.
+func plan(ex *exchange.Exchange, r *http.Request, cc *rfc9111.CacheControl) exchange.Plan {
+	v, rule := &ex.View, ex.Route.Cache
+	if v.Method != http.MethodGet && v.Method != http.MethodHead {
+		return exchange.Plan{Now: v.Now, Query: v.Query, Forward: forwardMethod}
+	}
+	p := exchange.Plan{Now: v.Now, Query: rule.Query.Apply(v.Query)}
+	if bypasses(ex, r) {
+		p.Forward = forwardBypass
+		return p
+	}
+	p.Lookup = true
+	p.Store = v.Method == http.MethodGet && !cc.NoStore
+	p.Shared = !rule.Private() || ex.Principal.Anonymous()
+	p.Key = key(ex, p.Query)
+	return p
+}
+
+// bypasses reports whether a GET or HEAD goes past the cache: the policy says
+// so, or it asks for what the cache does not give: a range, a precondition that
+// is the origin's to check, another protocol, an answer to content. In managed
+// mode so does Authorization; in strict mode RFC 9111, 3.5 decides.
+func bypasses(ex *exchange.Exchange, r *http.Request) bool {
+	h, rule := ex.View.Header, ex.Route.Cache
+	for _, s := range rule.Bypass {
+		if present(ex, s) {
+			return true
+		}
+	}
+	for _, name := range [...]string{"Range", "If-Match", "If-Unmodified-Since", "Upgrade"} {
+		if h.Get(name) != "" {
+			return true
+		}
+	}
+	return r.ContentLength != 0 || // which covers an unknown length
+		ex.Route.SessionSignal || // its answers may log somebody in
+		!rule.Strict && h.Get("Authorization") != ""
+}
+
+func present(ex *exchange.Exchange, s policy.Source) bool {
+	switch s.Kind {
+	case policy.SourceSession, policy.SourceSessionUser:
+		return !ex.Principal.Anonymous()
+	case policy.SourceHeader:
+		return len(ex.View.Header.Values(s.Name)) > 0
+	case policy.SourceCookie:
+		return hasCookie(ex.View.Header, s.Name)
+	}
+	return false
+}
+
+// hasCookie reports whether a request has the cookie, be its value empty.
+func hasCookie(h policy.Fields, name string) bool {
+	for _, line := range h.Values("Cookie") {
+		for pair := range strings.SplitSeq(line, ";") {
+			if n, _, _ := strings.Cut(pair, "="); strings.TrimSpace(n) == name {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// key identifies the resource of a request: a hash of length-prefixed parts, so
+// that no crafted request makes two of them look alike. The fields that the
+// policy names as selecting are part of it, so that in the ordinary case one
+// look-up finds the variant. HEAD shares the key of GET.
+func key(ex *exchange.Exchange, query string) string {
+	v, rule := &ex.View, ex.Route.Cache
+	var buf [512]byte
+	b := part(buf[:0], ex.Route.Name)
+	b = part(b, v.Host)
+	b = part(b, v.Path)
+	b = part(b, query)
+	b = part(b, strconv.FormatBool(v.TLS))
+	fields := selecting(ex)
+	for _, name := range rule.Vary {
+		b = part(b, rfc9111.Selecting(name, fields.Values(name)))
+	}
+	for _, s := range rule.Key {
+		b = append(b, byte(s.Kind))
+		b = partsOf(b, ex, s)
+	}
+	sum := sha256.Sum256(b)
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+// part appends s with its length before it.
+func part(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+// partsOf appends the values of one source with their number before them. Of a
+// cookie that comes twice all count, since the upstream may read either.
+func partsOf(b []byte, ex *exchange.Exchange, s policy.Source) []byte {
+	var values []string
+	switch s.Kind {
+	case policy.SourceClientIP:
+		values = []string{ex.View.Client.String()}
+	case policy.SourceSession:
+		values = []string{ex.Principal.SessionID}
+	case policy.SourceSessionUser:
+		values = []string{ex.Principal.User}
+	case policy.SourceHeader:
+		values = ex.View.Header.Values(s.Name)
+	case policy.SourcePath:
+		values = []string{ex.Params.Get(s.Name)}
+	case policy.SourceHost:
+		values = []string{ex.View.Host}
+	case policy.SourceCookie:
+		for _, line := range ex.View.Header.Values("Cookie") {
+			for pair := range strings.SplitSeq(line, ";") {
+				if n, value, _ := strings.Cut(pair, "="); strings.TrimSpace(n) == s.Name {
+					values = append(values, value)
+				}
+			}
+		}
+	}
+	b = binary.AppendUvarint(b, uint64(len(values)))
+	for _, value := range values {
+		b = part(b, value)
+	}
+	return b
+}
+
+// The values of Accept-Encoding to which managed mode reduces what browsers
+// send, and which the upstream gets too: what is keyed is what was asked.
+var (
+	acceptGzip     = []string{"gzip"}
+	acceptIdentity = []string{"identity"}
+)
+
+// managedFields are a request's fields with Accept-Encoding reduced.
+type managedFields struct {
+	policy.Fields
+	encoding []string
+}
+
+func (f managedFields) Values(name string) []string {
+	if name == "Accept-Encoding" {
+		return f.encoding
+	}
+	return f.Fields.Values(name)
+}
+
+// selecting returns the fields by which variants are selected.
+func selecting(ex *exchange.Exchange) rfc9111.Fields {
+	if ex.Route.Cache.Strict {
+		return ex.View.Header
+	}
+	return managedFields{ex.View.Header, managedEncoding(ex.View.Header)}
+}
+
+func managedEncoding(h policy.Fields) []string {
+	if rfc9111.Acceptable(h.Values("Accept-Encoding"), "gzip") {
+		return acceptGzip
+	}
+	return acceptIdentity
+}
+
+// uriTag is the tag that every entry carries for its URI. It has no query: which
+// parameters are keyed is known to the route of the GET alone, so that a write
+// purges all variants of a path.
+func uriTag(host, path string) string { return "uri:" + host + path }
+
+// tagsOf returns the tags of what a request would store.
+func tagsOf(ex *exchange.Exchange) []string {
+	tags := make([]string, 0, len(ex.Route.Cache.Tags)+1)
+	for _, t := range ex.Route.Cache.Tags {
+		tags = append(tags, t.Expand(ex.Params))
+	}
+	return append(tags, uriTag(ex.View.Host, ex.View.Path))
+}

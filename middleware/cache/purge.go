@@ -1,0 +1,134 @@
+package cache
+
+import (
+	"context"
+	"time"
+
+	"github.com/jewgo/gateway/internal/failover"
+)
+
+// CountersTTL is for how long shared generations are kept after their last
+// change: longer than any entry lives, so that no entry outlives the purge of
+// it.
+const CountersTTL = 2*MaxKeep + 2*24*time.Hour
+
+// Change asks for a slot's shared generation to become the larger of what it is
+// and Floor, plus Add.
+type Change struct {
+	Slot  uint16
+	Floor uint64
+	Add   uint64
+}
+
+// Counters are the generations that all gateways share. The caller bounds the
+// time through ctx.
+type Counters interface {
+	// Change makes the changes, tells all who watch, and returns the new
+	// generations in the order of the changes.
+	Change(ctx context.Context, changes []Change) ([]Mark, error)
+	// Load returns all generations that are not zero.
+	Load(ctx context.Context) ([]Mark, error)
+	// Watch calls connected each time it has begun to listen, and changed for
+	// each change after that, until ctx is done or the connection is lost.
+	Watch(ctx context.Context, connected func(), changed func(Mark)) error
+}
+
+// TagsConfig configures Tags. The zero value is for one gateway on its own.
+type TagsConfig struct {
+	Counters Counters         // nil: no shared store
+	Switch   *failover.Switch // of the store behind Counters; required with them
+}
+
+// Tags decides what a purge has made invalid. Every entry carries the
+// generations that its tags had when its fill began; a purge lifts a tag's
+// generation, and what carries a lower one is invalid. So a purge is O(1), and a
+// fill that began before it cannot undo it.
+//
+// While the shared store is away purges work here, are remembered, and are
+// repeated there before the store is used again (Rejoin). A store that comes
+// back empty or old lowers nothing.
+type Tags struct {
+	local  generations
+	unsent slotSet // purged here, and the shared store does not know
+	cfg    TagsConfig
+	wake   chan struct{} // unsent has grown; capacity 1
+}
+
+// NewTags returns tags of which none was ever purged. It registers Rejoin with
+// the Switch; Run must be running for purges of others to arrive.
+func NewTags(cfg TagsConfig) *Tags {
+	t := &Tags{cfg: cfg, wake: make(chan struct{}, 1)}
+	if cfg.Counters != nil {
+		cfg.Switch.OnRejoin("cache tags", t.Rejoin)
+	}
+	return t
+}
+
+// Marks returns the present generations of tags.
+func (t *Tags) Marks(tags []string) []Mark {
+	marks := make([]Mark, len(tags))
+	for i, tag := range tags {
+		slot := Slot(tag)
+		marks[i] = Mark{slot, t.local.get(slot)}
+	}
+	return marks
+}
+
+// Valid reports whether nothing with these marks was purged since.
+func (t *Tags) Valid(marks []Mark) bool {
+	for _, m := range marks {
+		if m.Gen < t.local.get(m.Slot) {
+			return false
+		}
+	}
+	return true
+}
+
+// learn takes over generations that someone else knows.
+func (t *Tags) learn(marks []Mark) {
+	for _, m := range marks {
+		t.local.raise(m.Slot, m.Gen)
+	}
+}
+
+// Purge makes everything invalid that carries one of the tags: here at once, on
+// the other gateways when they hear of it. While the shared store is away that
+// is later, and no error. An error says that the store is there and refused; the
+// purge holds here and will be repeated there.
+func (t *Tags) Purge(ctx context.Context, tags ...string) error {
+	changes := make([]Change, len(tags))
+	for i, tag := range tags {
+		slot := Slot(tag)
+		// The fills of other gateways that began before this moment carry the
+		// old generation at most, or one that the store adds one to.
+		changes[i] = Change{Slot: slot, Floor: t.local.bump(slot) - 1, Add: 1}
+	}
+	if t.cfg.Counters == nil {
+		return nil
+	}
+	later := func() ([]Mark, error) {
+		t.remember(changes)
+		return nil, nil
+	}
+	marks, err := failover.Do(ctx, t.cfg.Switch,
+		func(ctx context.Context) ([]Mark, error) { return t.cfg.Counters.Change(ctx, changes) }, later)
+	if err != nil {
+		t.remember(changes)
+		return err
+	}
+	t.learn(marks)
+	return nil
+}
+
+// remember keeps purges that the store does not know of.
+func (t *Tags) remember(changes []Change) {
+	for _, c := range changes {
+		if c.Add > 0 {
+			t.unsent.add(c.Slot)
+		}
+	}
+	select {
+	case t.wake <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,67 @@
+package cache
+
+import (
+	"context"
+	"time"
+
+	"github.com/jewgo/gateway/internal/failover"
+	"github.com/jewgo/gateway/internal/rfc9111"
+)
+
+// The names of the tiers in Cache-Status and metrics.
+const (
+	TierLocal  = "l1"
+	TierShared = "l2"
+)
+
+// Tiers is a Store of two: memory, and behind it the store that all gateways
+// share, as long as its Switch lets it be asked. It gives no purged entries. A
+// failure of the shared store is a miss, never an error.
+type Tiers struct {
+	Local  Store
+	Shared Store            // nil: memory alone
+	Switch *failover.Switch // of Shared
+	Tags   *Tags
+	Now    func() time.Time
+}
+
+var _ Store = (*Tiers)(nil)
+
+// Get looks in memory and, unless it finds something fresh there, in the shared
+// store, where another gateway may have put something newer. What it finds
+// there it keeps in memory.
+func (t *Tiers) Get(ctx context.Context, key string, fields rfc9111.Fields) (Found, error) {
+	local, err := t.Local.Get(ctx, key, fields)
+	if err != nil || local.Entry != nil && !t.Tags.Valid(local.Entry.Marks) {
+		local.Entry = nil
+	}
+	local.Tier = TierLocal
+	if t.Shared == nil || local.Entry != nil && local.Entry.remaining(t.Now()) > 0 {
+		return local, nil
+	}
+	away := func() (Found, error) { return Found{Local: t.Switch != nil}, nil }
+	shared, err := failover.Do(ctx, t.Switch,
+		func(ctx context.Context) (Found, error) { return t.Shared.Get(ctx, key, fields) }, away)
+	local.Others = local.Others || shared.Others
+	local.Local = shared.Local
+	e := shared.Entry
+	if err != nil || e == nil || !t.Tags.Valid(e.Marks) || local.Entry != nil && !e.Received.After(local.Entry.Received) {
+		return local, nil
+	}
+	t.Tags.learn(e.Marks)        // who filled it may have heard of purges that this gateway has not
+	_ = t.Local.Put(ctx, key, e) // memory never refuses
+	shared.Tier = TierShared
+	return shared, nil
+}
+
+// Put stores in both tiers.
+func (t *Tiers) Put(ctx context.Context, key string, e *Entry) error {
+	_ = t.Local.Put(ctx, key, e) // memory never refuses
+	if t.Shared == nil {
+		return nil
+	}
+	lost := func() (struct{}, error) { return struct{}{}, nil }
+	_, _ = failover.Do(ctx, t.Switch,
+		func(ctx context.Context) (struct{}, error) { return struct{}{}, t.Shared.Put(ctx, key, e) }, lost) // what is not stored is asked for again
+	return nil
+}

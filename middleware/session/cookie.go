@@ -1,0 +1,100 @@
+package session
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jewgo/gateway/policy"
+)
+
+// newCookie returns the session cookie as the policy has it. It lasts as long as
+// the seal may, or is deleted with an empty value.
+func newCookie(c policy.Cookie, value string, lasts time.Duration) *http.Cookie {
+	cookie := &http.Cookie{
+		Name: c.Name, Value: value, Path: "/",
+		Secure: c.Secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+		MaxAge: -1,
+	}
+	if value != "" {
+		cookie.MaxAge = max(1, int(lasts/time.Second))
+	}
+	switch c.SameSite {
+	case "strict":
+		cookie.SameSite = http.SameSiteStrictMode
+	case "none":
+		cookie.SameSite = http.SameSiteNoneMode
+	}
+	return cookie
+}
+
+// withoutCookie returns r without the cookie, which is the gateway's alone: what
+// an upstream never sees, it can neither log nor leak. r stays as it is.
+func withoutCookie(r *http.Request, name string) *http.Request {
+	if !slices.ContainsFunc(r.Header["Cookie"], func(line string) bool { return strings.Contains(line, name) }) {
+		return r
+	}
+	var lines []string
+	for _, line := range r.Header["Cookie"] {
+		kept := slices.DeleteFunc(strings.Split(line, ";"), func(pair string) bool {
+			n, _, _ := strings.Cut(pair, "=")
+			return strings.TrimSpace(n) == name
+		})
+		if line = strings.TrimSpace(strings.Join(kept, ";")); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	stripped := new(http.Request)
+	*stripped = *r
+	stripped.Header = make(http.Header, len(r.Header))
+	for k, v := range r.Header {
+		stripped.Header[k] = v
+	}
+	delete(stripped.Header, "Cookie")
+	if lines != nil {
+		stripped.Header["Cookie"] = lines
+	}
+	return stripped
+}
+
+// makePrivate keeps shared caches from storing a response that carries a
+// session cookie (RFC 9111, 5.2.2.7): everyone would get that session. no-store
+// says enough already.
+func makePrivate(h http.Header) {
+	h.Del("Cdn-Cache-Control") // RFC 9213: would be obeyed instead
+	h.Del("Surrogate-Control")
+	kept := []string{"private"}
+	for _, line := range h.Values("Cache-Control") {
+		for _, directive := range splitQuoted(line) {
+			name, _, _ := strings.Cut(directive, "=")
+			switch strings.ToLower(strings.TrimSpace(name)) {
+			case "no-store":
+				return
+			case "", "public", "private", "s-maxage":
+			default:
+				kept = append(kept, directive)
+			}
+		}
+	}
+	h.Set("Cache-Control", strings.Join(kept, ", "))
+}
+
+// splitQuoted splits a list at its commas, but for those in quoted strings.
+func splitQuoted(list string) (items []string) {
+	quoted, escaped, start := false, false, 0
+	for i := range len(list) {
+		switch c := list[i]; {
+		case escaped:
+			escaped = false
+		case c == '\\' && quoted:
+			escaped = true
+		case c == '"':
+			quoted = !quoted
+		case c == ',' && !quoted:
+			items = append(items, strings.TrimSpace(list[start:i]))
+			start = i + 1
+		}
+	}
+	return append(items, strings.TrimSpace(list[start:]))
+}

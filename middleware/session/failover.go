@@ -1,0 +1,272 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/jewgo/gateway/internal/exchange"
+	"github.com/jewgo/gateway/internal/failover"
+)
+
+const (
+	// maxPending bounds the records, and the revocations, that wait for the
+	// remote store. A record beyond it is kept locally alone; a revocation is
+	// brought by the next rejoin.
+	maxPending = 1 << 14
+	// rejoinBatch is how many revocations go in one call.
+	rejoinBatch = 512
+	// rejoinRecords is how many records a rejoin brings; the others follow with
+	// the requests.
+	rejoinRecords = 512
+)
+
+// Failover is a Store that uses a remote one while Switch lets it, and a local
+// replica always: what is written remotely is written here too, so that an
+// outage changes nothing for the sessions that this gateway knows. Revocations
+// stand locally until the session could no longer live, whatever the remote
+// store says, and are replayed whenever it comes back, since it may have come
+// back empty or old. Contexts must carry an Exchange, which is told what was
+// decided locally.
+type Failover struct {
+	cfg FailoverConfig
+
+	mu          sync.Mutex
+	records     map[string]Ref        // written locally and not confirmed remotely; guarded by mu
+	revocations map[string]Revocation // likewise, by subject; guarded by mu
+}
+
+var _ Store = (*Failover)(nil)
+
+// FailoverConfig configures a Failover.
+type FailoverConfig struct {
+	Switch *failover.Switch // nil: the replica is all there is
+	Remote Store            // nil with a nil Switch
+	Local  Replica
+}
+
+// NewFailover returns a Failover. Its Rejoin has to be registered with Switch.
+func NewFailover(cfg FailoverConfig) *Failover {
+	return &Failover{cfg: cfg, records: map[string]Ref{}, revocations: map[string]Revocation{}}
+}
+
+// answer is a store's word, passed through failover.Do without an error: none
+// of ErrUnknown, ErrRevoked, ErrStale and ErrTooLarge is a fault of the store.
+type answer struct {
+	record Record
+	err    error
+	remote bool
+}
+
+// do asks remote while the Switch lets it. An answer that is not remote's is
+// remote == false and nothing else.
+func (f *Failover) do(ctx context.Context, remote func(context.Context) (Record, error)) (answer, error) {
+	return failover.Do(ctx, f.cfg.Switch,
+		func(ctx context.Context) (answer, error) {
+			record, err := remote(ctx)
+			if !isAnswer(err) {
+				return answer{}, err
+			}
+			f.bringOne(ctx)
+			return answer{record, err, true}, nil
+		},
+		func() (answer, error) {
+			if f.cfg.Switch != nil {
+				exchange.From(ctx).Facts.Local = true
+			}
+			return answer{}, nil
+		})
+}
+
+// Load returns the later of the remote and the local record. A revocation known
+// on either side ends the session on both. Where the remote store is away and
+// nothing is known locally it is ErrUnreachable.
+func (f *Failover) Load(ctx context.Context, ref Ref) (Record, error) {
+	local, localErr := f.cfg.Local.Load(ctx, ref)
+	if errors.Is(localErr, ErrRevoked) {
+		return Record{}, localErr // one trip less, and true even of a store that forgot
+	}
+	a, err := f.do(ctx, func(ctx context.Context) (Record, error) { return f.cfg.Remote.Load(ctx, ref) })
+	switch {
+	case err != nil || !a.remote:
+		if localErr != nil && f.cfg.Switch != nil {
+			return Record{}, errors.Join(ErrUnreachable, err)
+		}
+		return local, localErr
+	case errors.Is(a.err, ErrRevoked):
+		return Record{}, f.learn(ctx, ref, a.err)
+	case a.err == nil && (localErr != nil || a.record.Generation > local.Generation):
+		if err := f.cfg.Local.Save(ctx, ref.Key, a.record); errors.Is(err, ErrRevoked) {
+			return Record{}, err
+		}
+		return a.record, nil
+	case a.err == nil && a.record.Generation == local.Generation:
+		return a.record, nil
+	case localErr == nil: // the remote store lost it, or came back old
+		f.keepRecord(ref)
+		return local, nil
+	}
+	return Record{}, a.err
+}
+
+// Save writes remotely, then locally; where the remote store is away, locally,
+// to be brought there later. A record that loses remotely is not kept locally.
+func (f *Failover) Save(ctx context.Context, key string, rec Record) error {
+	ref := refTo(key, rec.Claims)
+	if _, err := f.cfg.Local.Load(ctx, ref); errors.Is(err, ErrRevoked) {
+		return err
+	}
+	a, err := f.do(ctx, func(ctx context.Context) (Record, error) {
+		return Record{}, f.cfg.Remote.Save(ctx, key, rec)
+	})
+	if errors.Is(a.err, ErrRevoked) {
+		return f.learn(ctx, ref, a.err)
+	}
+	if err != nil || a.err != nil {
+		return errors.Join(err, a.err)
+	}
+	if err := f.cfg.Local.Save(ctx, key, rec); err != nil && !(a.remote && errors.Is(err, ErrStale)) {
+		return err
+	}
+	if !a.remote {
+		f.keepRecord(ref)
+	}
+	return nil
+}
+
+// Revoke stands locally at once, and remotely now or as soon as it can.
+func (f *Failover) Revoke(ctx context.Context, revocations []Revocation) error {
+	if err := f.cfg.Local.Revoke(ctx, revocations); err != nil {
+		return err
+	}
+	a, err := f.do(ctx, func(ctx context.Context) (Record, error) {
+		return Record{}, f.cfg.Remote.Revoke(ctx, revocations)
+	})
+	if !a.remote {
+		f.keepRevocations(revocations)
+	}
+	return err
+}
+
+// learn keeps locally that a session was found revoked.
+func (f *Failover) learn(ctx context.Context, ref Ref, revoked error) error {
+	if err := f.cfg.Local.Revoke(ctx, []Revocation{ref.Revocation()}); err != nil {
+		return errors.Join(revoked, err)
+	}
+	return revoked
+}
+
+func (f *Failover) keepRecord(ref Ref) {
+	if f.cfg.Switch == nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.records) < maxPending {
+		f.records[ref.Key] = ref
+	}
+}
+
+func (f *Failover) keepRevocations(revocations []Revocation) {
+	if f.cfg.Switch == nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, r := range revocations {
+		if len(f.revocations) < maxPending {
+			f.revocations[r.Subject] = r
+		}
+	}
+}
+
+// takeRevocations takes up to n revocations that are not confirmed.
+func (f *Failover) takeRevocations(n int) (taken []Revocation) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for subject, r := range f.revocations {
+		if len(taken) == n {
+			break
+		}
+		taken = append(taken, r)
+		delete(f.revocations, subject)
+	}
+	return taken
+}
+
+// takeRecord takes one record that is not confirmed.
+func (f *Failover) takeRecord() (ref Ref, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for key, ref := range f.records {
+		delete(f.records, key)
+		return ref, true
+	}
+	return Ref{}, false
+}
+
+// bringOne lets a call that reached the store take one thing along that an
+// earlier one could not bring: a single timeout causes no rejoin that would. A
+// failure puts it back, and is met again by whoever comes next.
+func (f *Failover) bringOne(ctx context.Context) {
+	if revocations := f.takeRevocations(1); revocations != nil {
+		_ = f.bringRevocations(ctx, revocations)
+	} else if ref, ok := f.takeRecord(); ok {
+		_ = f.bringRecord(ctx, ref)
+	}
+}
+
+func (f *Failover) bringRevocations(ctx context.Context, revocations []Revocation) error {
+	err := f.cfg.Remote.Revoke(ctx, revocations)
+	if err != nil {
+		f.keepRevocations(revocations)
+	}
+	return err
+}
+
+func (f *Failover) bringRecord(ctx context.Context, ref Ref) error {
+	rec, err := f.cfg.Local.Load(ctx, ref)
+	if err != nil {
+		return nil // gone, or revoked meanwhile: nothing to bring
+	}
+	err = f.cfg.Remote.Save(ctx, ref.Key, rec)
+	switch {
+	case errors.Is(err, ErrRevoked):
+		return f.cfg.Local.Revoke(ctx, []Revocation{ref.Revocation()})
+	case !isAnswer(err):
+		f.keepRecord(ref)
+		return err
+	}
+	return nil
+}
+
+// Rejoin brings the remote store what it missed or lost: all revocations that
+// stand, then records.
+func (f *Failover) Rejoin(ctx context.Context) error {
+	for batch := range slices.Chunk(f.cfg.Local.Revocations(), rejoinBatch) {
+		if err := f.cfg.Remote.Revoke(ctx, batch); err != nil {
+			return fmt.Errorf("replay revocations: %w", err)
+		}
+	}
+	for { // those made meanwhile
+		revocations := f.takeRevocations(rejoinBatch)
+		if revocations == nil {
+			break
+		}
+		if err := f.bringRevocations(ctx, revocations); err != nil {
+			return fmt.Errorf("replay revocations: %w", err)
+		}
+	}
+	for range rejoinRecords {
+		ref, ok := f.takeRecord()
+		if !ok {
+			break
+		}
+		if err := f.bringRecord(ctx, ref); err != nil {
+			return fmt.Errorf("replay records: %w", err)
+		}
+	}
+	return nil
+}

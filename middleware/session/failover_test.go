@@ -1,0 +1,320 @@
+package session_test
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/jewgo/gateway/internal/exchange"
+	"github.com/jewgo/gateway/internal/failover"
+	"github.com/jewgo/gateway/internal/memory"
+	"github.com/jewgo/gateway/internal/redisdb"
+	"github.com/jewgo/gateway/internal/storetest"
+	"github.com/jewgo/gateway/internal/testenv"
+	"github.com/jewgo/gateway/middleware/session"
+)
+
+// member is one gateway's share in a fleet's sessions.
+type member struct {
+	*session.Failover
+	local  *memory.Sessions
+	remote *redisdb.Sessions
+	health *failover.Switch
+}
+
+// join makes a gateway that uses the Redis at addr. wrap (nil: none) may stand
+// between it and its remote store.
+func join(t *testing.T, addr string, now func() time.Time, wrap func(session.Store) session.Store) *member {
+	client := redis.NewClient(&redis.Options{
+		Addr: addr, ContextTimeoutEnabled: true, MaxRetries: -1, DialerRetries: 1, DialTimeout: time.Second, DisableIdentity: true,
+	})
+	m := &member{
+		local:  memory.NewSessions(memory.SessionsConfig{Now: now}),
+		remote: redisdb.NewSessions(client),
+		health: failover.New(failover.Config{
+			Probe: redisdb.Probe(client), Classify: redisdb.Classify,
+			Budget: time.Second, UpInterval: 20 * time.Millisecond, DownInterval: 20 * time.Millisecond,
+		}),
+	}
+	m.remote.Now = now
+	var remote session.Store = m.remote
+	if wrap != nil {
+		remote = wrap(remote)
+	}
+	m.Failover = session.NewFailover(session.FailoverConfig{Switch: m.health, Remote: remote, Local: m.local})
+	m.health.OnRejoin("sessions", m.Rejoin)
+	ctx, cancel := context.WithCancel(context.Background())
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		m.health.Run(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-stopped
+		_ = client.Close()
+	})
+	<-m.health.Probed()
+	return m
+}
+
+// silence takes go-redis's line for each failed dial.
+type silence struct{}
+
+func init() { redis.SetLogger(silence{}) }
+
+func (silence) Printf(context.Context, string, ...any) {}
+
+// wait lets the gateway notice that Redis is there (or not).
+func (m *member) wait(t *testing.T, up bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); m.health.Up() != up; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the switch does not become up=%v: %+v", up, m.health.Status())
+		}
+	}
+}
+
+func requestContext() (context.Context, *exchange.Exchange) {
+	ex := &exchange.Exchange{}
+	return exchange.With(context.Background(), ex), ex
+}
+
+func TestFailoverIsAStore(t *testing.T) {
+	server := testenv.Redis(t)
+	t.Run("with Redis", func(t *testing.T) {
+		storetest.Sessions(t, func(t *testing.T) storetest.SessionStore {
+			return storetest.SessionStore{Store: join(t, server.Addr, time.Now, nil), Now: time.Now, Sleep: time.Sleep}
+		})
+	})
+	t.Run("while Redis is away", func(t *testing.T) {
+		storetest.Sessions(t, func(t *testing.T) storetest.SessionStore {
+			c := &clock{}
+			m := join(t, "127.0.0.1:1", c.now, nil)
+			return storetest.SessionStore{Store: knownStore{m}, Now: c.now, Sleep: c.sleep}
+		})
+	})
+	t.Run("in memory alone", func(t *testing.T) {
+		storetest.Sessions(t, func(*testing.T) storetest.SessionStore {
+			c := &clock{}
+			store := session.NewFailover(session.FailoverConfig{Local: memory.NewSessions(memory.SessionsConfig{Now: c.now})})
+			return storetest.SessionStore{Store: store, Now: c.now, Sleep: c.sleep}
+		})
+	})
+}
+
+// knownStore takes ErrUnreachable for ErrUnknown, which is what it means to a
+// suite that knows no outages.
+type knownStore struct{ session.Store }
+
+func (s knownStore) Load(ctx context.Context, ref session.Ref) (session.Record, error) {
+	rec, err := s.Store.Load(ctx, ref)
+	if errors.Is(err, session.ErrUnreachable) {
+		err = session.ErrUnknown
+	}
+	return rec, err
+}
+
+func TestALogoutDuringAnOutageHolds(t *testing.T) {
+	server := testenv.Redis(t)
+	keys := ringOf(t, "a")
+	c := &clock{}
+	one, two := join(t, server.Addr, c.now, nil), join(t, server.Addr, c.now, nil)
+	first, second := newGateway(t, keys, one), newGateway(t, keys, two)
+
+	cookie, other := first.login("42"), first.login("43")
+	second.expect("the other gateway before", cookie, "42", "valid")
+	server.Kill()
+	r := first.get("/signal", cookie, "logout")
+	if r.set == nil || r.set.MaxAge != -1 || !r.ex.Facts.Local {
+		t.Errorf("logout during the outage: %+v, %+v", r.set, r.ex.Facts)
+	}
+	first.expect("the cookie during the outage", cookie, "", "revoked")
+	one.wait(t, false)
+	two.wait(t, false)
+	first.expect("another user during the outage", other, "43", "valid")
+
+	server.Restart(true)
+	one.wait(t, true)
+	two.wait(t, true)
+	first.expect("the cookie after the outage", cookie, "", "revoked")
+	second.expect("the cookie at the other gateway", cookie, "", "revoked")
+	first.expect("another user after the outage", other, "43", "valid")
+
+	server.Kill() // lost again, and nobody logs out anew
+	one.wait(t, false)
+	server.Restart(true)
+	one.wait(t, true)
+	newcomer := newGateway(t, keys, join(t, server.Addr, c.now, nil))
+	newcomer.expect("the cookie at a gateway that knows it from Redis alone", cookie, "", "revoked")
+}
+
+func TestALiveSessionOutlivesAnEmptiedRedis(t *testing.T) {
+	server := testenv.Redis(t)
+	keys := ringOf(t, "a")
+	c := &clock{}
+	one, two := join(t, server.Addr, c.now, nil), join(t, server.Addr, c.now, nil)
+	first, second := newGateway(t, keys, one), newGateway(t, keys, two)
+	cookie := first.get("/signal", first.login("42"), `set {"k":"v"}`).cookie
+	server.Kill()
+	first.expect("during the outage, where it began", cookie, "42", "valid")
+	second.expect("during the outage, elsewhere", cookie, "42", "valid")
+	if r := second.get("/required", cookie); !r.ex.Facts.Local {
+		t.Error("an outage is not told to the log")
+	}
+	server.Restart(true)
+	one.wait(t, true)
+	two.wait(t, true)
+	second.expect("after the outage, elsewhere", cookie, "42", "valid")
+	first.expect("after the outage, where it began", cookie, "42", "valid")
+	// The first gateway has the record, the store lost it: the second call takes
+	// it along.
+	first.expect("once more", cookie, "42", "valid")
+	if v := second.values(cookie); v["k"] != "v" {
+		t.Errorf("the other gateway sees the values %v", v)
+	}
+}
+
+func TestAnOutageOverwritesNoRecordThatCouldNotBeRead(t *testing.T) {
+	server := testenv.Redis(t)
+	keys := ringOf(t, "a")
+	c := &clock{}
+	one, two := join(t, server.Addr, c.now, nil), join(t, server.Addr, c.now, nil)
+	first, second := newGateway(t, keys, one), newGateway(t, keys, two)
+	first.clock, second.clock = c, c
+	cookie := first.get("/signal", first.login("42"), `set {"k":"v"}`).cookie
+	server.Stop()
+	two.wait(t, false)
+	c.sleep(10 * time.Minute) // so that the second gateway makes a new seal
+	touched := second.get("/required", cookie)
+	if touched.StatusCode != 200 || touched.cookie == "" {
+		t.Errorf("during the outage: %d, %+v", touched.StatusCode, touched.ex.Facts)
+	}
+	second.get("/signal", cookie, `set {"other":"1"}`)
+	server.Cont()
+	two.wait(t, true)
+	second.expect("afterwards", cookie, "42", "valid")
+	second.expect("and again", cookie, "42", "valid")
+	if v := second.values(cookie); v["k"] != "v" {
+		t.Errorf("the values are %v, want those from before the outage", v)
+	}
+}
+
+func TestValuesWrittenDuringAnOutageReachRedis(t *testing.T) {
+	server := testenv.Redis(t)
+	keys := ringOf(t, "a")
+	c := &clock{}
+	one := join(t, server.Addr, c.now, nil)
+	first := newGateway(t, keys, one)
+	cookie := first.login("42")
+	server.Stop()
+	one.wait(t, false)
+	cookie = first.get("/signal", cookie, `set {"k":"during"}`).cookie
+	late := first.login("44")
+	server.Cont()
+	one.wait(t, true)
+	elsewhere := newGateway(t, keys, join(t, server.Addr, c.now, nil))
+	if v := elsewhere.values(cookie); v["k"] != "during" {
+		t.Errorf("another gateway sees %v", v)
+	}
+	elsewhere.values(late) // fails if the record is unknown
+}
+
+// lossyStore loses calls as a slow network does.
+type lossyStore struct {
+	session.Store
+	lose atomic.Bool
+}
+
+func (s *lossyStore) Revoke(ctx context.Context, r []session.Revocation) error {
+	if s.lose.Load() {
+		return context.DeadlineExceeded
+	}
+	return s.Store.Revoke(ctx, r)
+}
+
+func TestALostRevocationIsBroughtByTheNextCall(t *testing.T) {
+	server := testenv.Redis(t)
+	lossy := &lossyStore{}
+	one := join(t, server.Addr, time.Now, func(s session.Store) session.Store {
+		lossy.Store = s
+		return lossy
+	})
+	two := join(t, server.Addr, time.Now, nil)
+	ctx, _ := requestContext()
+	now := time.Now().Truncate(time.Millisecond)
+	seal := session.Seal{ID: session.NewID(), Claims: session.Claims{
+		Generation: 1, User: "42", Issued: now, Idle: now.Add(time.Hour), Absolute: now.Add(time.Hour),
+	}}
+	if err := one.Save(ctx, seal.ID.Key(), session.Record{Claims: seal.Claims}); err != nil {
+		t.Fatal(err)
+	}
+	lossy.lose.Store(true)
+	if err := one.Revoke(ctx, []session.Revocation{seal.Ref().Revocation()}); err != nil {
+		t.Fatal(err)
+	}
+	if !one.health.Up() {
+		t.Fatal("one timeout is no outage; this tests something else")
+	}
+	if _, err := two.Load(ctx, seal.Ref()); err != nil {
+		t.Fatalf("elsewhere, before: %v", err)
+	}
+	lossy.lose.Store(false)
+	other := seal
+	other.ID = session.NewID()
+	if _, err := one.Load(ctx, other.Ref()); !errors.Is(err, session.ErrUnknown) {
+		t.Fatal(err)
+	}
+	if _, err := two.Load(ctx, seal.Ref()); !errors.Is(err, session.ErrRevoked) {
+		t.Errorf("elsewhere, after: %v, want ErrRevoked", err)
+	}
+}
+
+func TestARevocationFoundRemotelyStandsLocally(t *testing.T) {
+	server := testenv.Redis(t)
+	one, two := join(t, server.Addr, time.Now, nil), join(t, server.Addr, time.Now, nil)
+	ctx, ex := requestContext()
+	now := time.Now().Truncate(time.Millisecond)
+	seal := session.Seal{ID: session.NewID(), Claims: session.Claims{
+		Generation: 1, User: "42", Issued: now, Idle: now.Add(time.Hour), Absolute: now.Add(time.Hour),
+	}}
+	if err := errors.Join(
+		two.Save(ctx, seal.ID.Key(), session.Record{Claims: seal.Claims}),
+		one.Revoke(ctx, []session.Revocation{session.RevokeUser("42", now, now.Add(time.Hour))}),
+	); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := two.Load(ctx, seal.Ref()); !errors.Is(err, session.ErrRevoked) || ex.Facts.Local {
+		t.Fatalf("while up: %v, local %v", err, ex.Facts.Local)
+	}
+	server.Kill()
+	if _, err := two.Load(ctx, seal.Ref()); !errors.Is(err, session.ErrRevoked) {
+		t.Errorf("during the outage: %v, want ErrRevoked", err)
+	}
+}
+
+func TestRejoinReplaysManyRevocationsInBatches(t *testing.T) {
+	server := testenv.Redis(t)
+	server.Stop() // so that it starts Down and stays so until all are there
+	one := join(t, server.Addr, time.Now, nil)
+	ctx, _ := requestContext()
+	now := time.Now().Truncate(time.Millisecond)
+	refs := make([]session.Ref, 1300)
+	for i := range refs {
+		refs[i] = session.Ref{Key: session.NewID().Key(), Issued: now, Absolute: now.Add(time.Hour)}
+		if err := one.Revoke(ctx, []session.Revocation{refs[i].Revocation()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	server.Cont()
+	one.wait(t, true)
+	for i, ref := range refs {
+		if _, err := one.remote.Load(ctx, ref); !errors.Is(err, session.ErrRevoked) {
+			t.Fatalf("revocation %d of %d is not in Redis: %v", i, len(refs), err)
+		}
+	}
+}

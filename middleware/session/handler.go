@@ -1,0 +1,206 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/jewgo/gateway/internal/exchange"
+	"github.com/jewgo/gateway/internal/problem"
+	"github.com/jewgo/gateway/middleware"
+	"github.com/jewgo/gateway/policy"
+)
+
+// touchInterval is how far use must move the idle deadline before it is worth a
+// new cookie and a write. Sessions with a short idle time move by a quarter of it.
+const touchInterval = time.Minute
+
+// Config configures a Manager.
+type Config struct {
+	Keys  *Keyring // seals cookies; required
+	Store Store    // required
+	Now   func() time.Time
+}
+
+// Manager opens sessions for requests and changes them as upstreams say.
+// Cookie, deadlines and routes come from each request's policy.
+type Manager struct {
+	sealer Sealer
+	store  Store
+	now    func() time.Time
+}
+
+// New returns a Manager.
+func New(cfg Config) *Manager {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Manager{sealer: NewSealer(cfg.Keys), store: cfg.Store, now: cfg.Now}
+}
+
+// Handler tells next who is calling, through the Exchange's Principal; answers
+// 401 where the route requires a session and there is none; and keeps cookie
+// and signal to itself: the one reaches no upstream, the other no client.
+func (m *Manager) Handler(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ex := exchange.From(r.Context())
+		v := &visit{m: m, ctx: r.Context(), ex: ex, policy: &ex.Snapshot.Policy.Session}
+		if ex.Route.Session != policy.SessionOff || ex.Route.SessionSignal {
+			v.open(r)
+		}
+		if ex.Route.Session == policy.SessionRequired && !v.live {
+			if ex.Facts.Reason == "" {
+				ex.Facts.Reason = "no session"
+			}
+			problem.Write(w, problem.Problem{Status: http.StatusUnauthorized, Detail: "a session is required"})
+			return
+		}
+		hooked := middleware.OnHeader(&signalStripper{ResponseWriter: w}, v.finish)
+		next.ServeHTTP(hooked, withoutCookie(r, v.policy.Cookie.Name))
+		if !v.finished { // nothing was written: an empty 200 is about to go out
+			v.finish(http.StatusOK, w.Header())
+		}
+		w.Header().Del(SignalHeader) // what stands here now is a trailer
+		w.Header().Del(http.TrailerPrefix + SignalHeader)
+	})
+}
+
+// visit is one request's dealings with its session.
+type visit struct {
+	m      *Manager
+	ctx    context.Context
+	ex     *exchange.Exchange
+	policy *policy.Session
+
+	live     bool // the request has a session: seal and record are its own
+	known    bool // record is what the Store has, and so may be written back
+	seal     Seal
+	record   Record
+	cookie   *http.Cookie // to set; nil: none
+	finished bool
+}
+
+// open finds the request's session, if it has one.
+func (v *visit) open(r *http.Request) {
+	v.ex.Facts.Session = "none"
+	cookie, err := r.Cookie(v.policy.Cookie.Name)
+	if err != nil {
+		return
+	}
+	seal, err := v.m.sealer.Open(cookie.Name, v.ex.View.Host, cookie.Value, v.m.now())
+	if err != nil {
+		v.refuse(err)
+		return
+	}
+	record, err := v.m.store.Load(v.ctx, seal.Ref())
+	switch {
+	case err == nil:
+	case errors.Is(err, ErrRevoked):
+		v.refuse(err)
+		return
+	default: // nobody revoked it: the seal is enough
+		record = Record{Claims: seal.Claims}
+		if !errors.Is(err, ErrUnreachable) && !errors.Is(err, ErrUnknown) {
+			v.note(err)
+		}
+	}
+	v.known = err == nil || errors.Is(err, ErrUnknown)
+	v.live, v.seal, v.record = true, seal, record
+	v.touch()
+	if v.live {
+		v.ex.Facts.Session = "valid"
+		v.ex.Principal = exchange.Principal{SessionID: shortKey(seal.ID), User: seal.User, Roles: seal.Roles}
+	}
+}
+
+// shortKey names a session in logs, keys of limits and of private cache
+// entries, and towards upstreams: 128 bits of its key.
+func shortKey(id ID) string { return id.Key()[:32] }
+
+// refuse is the one way in which a cookie fails. The client sees none of the
+// reasons: to it, the request simply has no session.
+func (v *visit) refuse(err error) {
+	v.live = false
+	switch {
+	case errors.Is(err, ErrRevoked):
+		v.ex.Facts.Session = "revoked"
+	case errors.Is(err, ErrExpired):
+		v.ex.Facts.Session = "expired"
+	default:
+		v.ex.Facts.Session = "invalid"
+	}
+	v.note(err)
+}
+
+// touch moves the idle deadline on, in seal and record, once it is worth it.
+func (v *visit) touch() {
+	idle := v.idle(v.m.now(), v.seal.Absolute)
+	if idle.Sub(v.seal.Idle) < min(touchInterval, v.policy.Idle.Std()/4) {
+		return
+	}
+	v.seal.Idle = idle
+	if v.known {
+		record := v.record
+		record.Idle, record.Generation = idle, v.nextGeneration()
+		err := v.m.store.Save(v.ctx, v.seal.ID.Key(), record)
+		switch {
+		case err == nil:
+			v.record, v.seal.Generation = record, record.Generation
+		case errors.Is(err, ErrRevoked):
+			v.refuse(err)
+			return
+		case !errors.Is(err, ErrStale): // stale: a parallel request was faster
+			v.note(err)
+		}
+	}
+	if err := v.setCookie(v.seal); err != nil {
+		v.note(err)
+	}
+}
+
+// nextGeneration is later than all that the request has seen of the session.
+func (v *visit) nextGeneration() uint64 {
+	return max(v.seal.Generation, v.record.Generation) + 1
+}
+
+func (v *visit) idle(now, absolute time.Time) time.Time {
+	idle := now.Add(v.policy.Idle.Std()).Truncate(time.Millisecond)
+	if absolute.Before(idle) {
+		return absolute
+	}
+	return idle
+}
+
+// setCookie lets the response carry the seal.
+func (v *visit) setCookie(s Seal) error {
+	value, err := v.m.sealer.Seal(v.policy.Cookie.Name, v.ex.View.Host, s)
+	if err == nil {
+		v.cookie = newCookie(v.policy.Cookie, value, s.Idle.Sub(v.m.now()))
+	}
+	return err
+}
+
+func (v *visit) clearCookie() { v.cookie = newCookie(v.policy.Cookie, "", 0) }
+
+// finish acts on the upstream's signal and adds the cookie, just before the
+// response's head goes out.
+func (v *visit) finish(_ int, h http.Header) {
+	v.finished = true
+	if lines := h[SignalHeader]; len(lines) > 0 {
+		h.Del(SignalHeader)
+		v.hear(lines)
+	}
+	if v.cookie != nil {
+		h.Add("Set-Cookie", v.cookie.String())
+		makePrivate(h)
+	}
+}
+
+// note adds to the log line why something is not as usual.
+func (v *visit) note(err error) {
+	if v.ex.Facts.Reason != "" {
+		v.ex.Facts.Reason += "; "
+	}
+	v.ex.Facts.Reason += err.Error()
+}

@@ -1,0 +1,72 @@
+package session
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// ErrTooLarge says that a session does not fit into its cookie or record.
+var ErrTooLarge = errors.New("session too large")
+
+// maxRecord is the most bytes of an encoded record.
+const maxRecord = 16 << 10
+
+// recordVersion is the format of encoded records.
+const recordVersion = 1
+
+// Record is what a Store keeps of a session. Its Values are not to be modified
+// once it was saved.
+type Record struct {
+	Claims
+	Values map[string]string
+}
+
+// recordJSON is the encoded form; times are Unix milliseconds. Lua reads g.
+type recordJSON struct {
+	Version    int               `json:"v"`
+	Generation uint64            `json:"g"`
+	User       string            `json:"u,omitempty"`
+	Roles      []string          `json:"r,omitempty"`
+	Issued     int64             `json:"i"`
+	Idle       int64             `json:"d"`
+	Absolute   int64             `json:"a"`
+	Values     map[string]string `json:"k,omitempty"`
+}
+
+// Encode returns the form in which stores keep the record: JSON, at most
+// 16 KiB, with its generation as the number "g".
+func (r Record) Encode() ([]byte, error) {
+	b, err := json.Marshal(recordJSON{
+		Version: recordVersion, Generation: r.Generation, User: r.User, Roles: r.Roles,
+		Issued: r.Issued.UnixMilli(), Idle: r.Idle.UnixMilli(), Absolute: r.Absolute.UnixMilli(),
+		Values: r.Values,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(b) > maxRecord {
+		return nil, fmt.Errorf("%w: a record of %d bytes, at most %d", ErrTooLarge, len(b), maxRecord)
+	}
+	return b, nil
+}
+
+// DecodeRecord reads what Encode wrote; anything else is ErrUnknown, so that a
+// record of another version or origin is as good as none.
+func DecodeRecord(b []byte) (Record, error) {
+	var j recordJSON
+	if err := json.Unmarshal(b, &j); err != nil {
+		return Record{}, fmt.Errorf("%w: unreadable record: %w", ErrUnknown, err)
+	}
+	if j.Version != recordVersion {
+		return Record{}, fmt.Errorf("%w: record of version %d", ErrUnknown, j.Version)
+	}
+	return Record{
+		Claims: Claims{
+			Generation: j.Generation, User: j.User, Roles: j.Roles,
+			Issued: time.UnixMilli(j.Issued), Idle: time.UnixMilli(j.Idle), Absolute: time.UnixMilli(j.Absolute),
+		},
+		Values: j.Values,
+	}, nil
+}

@@ -1,0 +1,189 @@
+package session
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+)
+
+var (
+	// ErrInvalid says that a cookie is no live session. It does not say why: an
+	// altered, foreign or forged seal and one of a retired key are the same.
+	ErrInvalid = errors.New("invalid session cookie")
+	// ErrExpired is the ErrInvalid of a seal past one of its deadlines; only
+	// the log tells them apart.
+	ErrExpired = fmt.Errorf("%w: expired", ErrInvalid)
+)
+
+const (
+	sealVersion = 1
+	saltSize    = 16
+	// maxCookie is the most bytes of name and value. RFC 6265, 6.1, grants 4096
+	// to a cookie with its attributes.
+	maxCookie = 3900
+)
+
+// sealText has no second spelling of a seal: strict, and without padding.
+var sealText = base64.RawURLEncoding.Strict()
+
+// Sealer makes and opens session cookies.
+type Sealer struct{ keys *Keyring }
+
+// NewSealer returns a Sealer that seals with the first of keys and opens with all.
+func NewSealer(keys *Keyring) Sealer { return Sealer{keys} }
+
+// Seal returns the value of the cookie name for host, which no other name and
+// host opens. It is base64url of: version, length of the key's ID, ID, salt,
+// nonce, ciphertext, tag. Each seal has an AES-256 key of its own, derived by
+// HKDF (RFC 5869), so that nonces cannot meet however many are made.
+func (s Sealer) Seal(name, host string, seal Seal) (string, error) {
+	k := &s.keys.keys[0]
+	b := make([]byte, 0, 512)
+	b = append(b, sealVersion, byte(len(k.id)))
+	b = append(b, k.id...)
+	salt := len(b)
+	b = b[:salt+saltSize]
+	_, _ = rand.Read(b[salt:]) // never fails
+	aead, err := k.aead(b[salt:])
+	if err != nil {
+		return "", err
+	}
+	b = aead.Seal(b, nil, seal.appendTo(make([]byte, 0, 256)), associated(name, host))
+	if n := len(name) + sealText.EncodedLen(len(b)); n > maxCookie {
+		return "", fmt.Errorf("%w: a cookie of %d bytes, at most %d: the user's name and roles are too long", ErrTooLarge, n, maxCookie)
+	}
+	return sealText.EncodeToString(b), nil
+}
+
+// Open returns what the cookie's value seals, or ErrInvalid.
+func (s Sealer) Open(name, host, value string, now time.Time) (Seal, error) {
+	seal, ok := s.open(name, host, value)
+	switch {
+	case !ok:
+		return Seal{}, ErrInvalid
+	case !now.Before(seal.Idle) || !now.Before(seal.Absolute):
+		return Seal{}, ErrExpired
+	}
+	return seal, nil
+}
+
+func (s Sealer) open(name, host, value string) (seal Seal, ok bool) {
+	if len(name)+len(value) > maxCookie {
+		return seal, false
+	}
+	b, err := sealText.DecodeString(value)
+	if err != nil || sealText.EncodedLen(len(b)) != len(value) { // the decoder skips line breaks
+		return seal, false
+	}
+	c := cursor{b: b}
+	version := c.byte()
+	k := s.keys.find(string(c.bytes(uint64(c.byte()))))
+	salt := c.bytes(saltSize)
+	if c.bad || version != sealVersion || k == nil {
+		return seal, false
+	}
+	aead, err := k.aead(salt)
+	if err != nil {
+		return seal, false
+	}
+	plain, err := aead.Open(nil, nil, c.b, associated(name, host))
+	if err != nil {
+		return seal, false
+	}
+	return parseSeal(plain)
+}
+
+// aead derives the cipher of one seal.
+func (k *key) aead(salt []byte) (cipher.AEAD, error) {
+	derived, err := hkdf.Expand(sha256.New, k.seals, string(salt), keySize)
+	if err != nil {
+		return nil, err
+	}
+	block, err := aes.NewCipher(derived)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCMWithRandomNonce(block)
+}
+
+// associated is what a seal is bound to without carrying it.
+func associated(name, host string) []byte {
+	b := binary.AppendUvarint(make([]byte, 0, 64), uint64(len(name)))
+	b = append(b, name...)
+	return append(b, host...)
+}
+
+// appendTo appends the seal's content: ID, generation, issued, idle and
+// absolute deadline in Unix milliseconds, user, number of roles, roles.
+func (s Seal) appendTo(b []byte) []byte {
+	text := func(v string) {
+		b = binary.AppendUvarint(b, uint64(len(v)))
+		b = append(b, v...)
+	}
+	b = append(b, s.ID[:]...)
+	b = binary.AppendUvarint(b, s.Generation)
+	for _, t := range []time.Time{s.Issued, s.Idle, s.Absolute} {
+		b = binary.AppendUvarint(b, uint64(t.UnixMilli()))
+	}
+	text(s.User)
+	b = binary.AppendUvarint(b, uint64(len(s.Roles)))
+	for _, role := range s.Roles {
+		text(role)
+	}
+	return b
+}
+
+// parseSeal reads what appendTo wrote.
+func parseSeal(b []byte) (s Seal, ok bool) {
+	c := cursor{b: b}
+	copy(s.ID[:], c.bytes(uint64(len(s.ID))))
+	s.Generation = c.uvarint()
+	for _, t := range []*time.Time{&s.Issued, &s.Idle, &s.Absolute} {
+		*t = time.UnixMilli(int64(c.uvarint()))
+	}
+	s.User = string(c.bytes(c.uvarint()))
+	for n := c.uvarint(); n > 0 && !c.bad; n-- {
+		s.Roles = append(s.Roles, string(c.bytes(c.uvarint())))
+	}
+	return s, !c.bad && len(c.b) == 0
+}
+
+// cursor reads forward; once it has met the end, bad is set and all is zero.
+type cursor struct {
+	b   []byte
+	bad bool
+}
+
+func (c *cursor) bytes(n uint64) []byte {
+	if c.bad || n > uint64(len(c.b)) {
+		c.bad = true
+		return nil
+	}
+	v := c.b[:n]
+	c.b = c.b[n:]
+	return v
+}
+
+func (c *cursor) byte() byte {
+	if b := c.bytes(1); b != nil {
+		return b[0]
+	}
+	return 0
+}
+
+func (c *cursor) uvarint() uint64 {
+	v, n := binary.Uvarint(c.b)
+	if n <= 0 {
+		c.bad = true
+		return 0
+	}
+	c.b = c.b[n:]
+	return v
+}

@@ -1,0 +1,121 @@
+package policy
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func TestEnvironmentFillsWhatTheFileLeavesOut(t *testing.T) {
+	type vars = map[string]string
+	for _, c := range []struct {
+		what string
+		vars vars
+		want string // redis.url, cache.redis_url, cache.default_ttl
+	}{
+		{"nothing set", vars{}, `"" "" 0s`},
+		{"a URL", vars{"REDIS_URL": "rediss://:p@h:1/2"}, `"rediss://:p@h:1/2" "" 0s`},
+		{"memory alone", vars{"REDIS_URL": "memory://"}, `"memory://" "" 0s`},
+		{"a host", vars{"REDIS_HOST": "h"}, `"redis://h" "" 0s`},
+		{
+			"a host with everything",
+			vars{"REDIS_HOST": "h", "REDIS_PORT": "6380", "REDIS_DB": "3", "REDIS_PASSWORD": "p@/:?", "REDIS_SSL": "True"},
+			`"rediss://:p%40%2F%3A%3F@h:6380/3" "" 0s`,
+		},
+		{"a URL before a host", vars{"REDIS_URL": "redis://a", "REDIS_HOST": "b"}, `"redis://a" "" 0s`},
+		{
+			"sentinels",
+			vars{"REDIS_SENTINEL_HOSTS": "a:1, b:2", "REDIS_SENTINEL_SERVICE": "main", "REDIS_DB": "1", "REDIS_PASSWORD": "p"},
+			`"redis+sentinel://:p@a:1,b:2/main?db=1" "" 0s`,
+		},
+		{"an IPv6 host", vars{"REDIS_HOST": "::1", "REDIS_PORT": "1"}, `"redis://[::1]:1" "" 0s`},
+		{"a cluster with TLS", vars{"REDIS_CLUSTER_HOSTS": "a", "REDIS_SSL": "1"}, `"rediss+cluster://a" "" 0s`},
+		{"a cluster before a host", vars{"REDIS_CLUSTER_HOSTS": "a:1,b:2", "REDIS_HOST": "c"}, `"redis+cluster://a:1,b:2" "" 0s`},
+		{"the session's Redis, if there is no other", vars{"SESSION_TYPE": "redis", "SESSION_REDIS": "redis://s"}, `"redis://s" "" 0s`},
+		{"the session's Redis after the main one", vars{"SESSION_REDIS": "redis://s", "REDIS_HOST": "h"}, `"redis://h" "" 0s`},
+		{"sessions elsewhere", vars{"SESSION_TYPE": "filesystem", "SESSION_REDIS": "redis://s"}, `"" "" 0s`},
+		{"a cache of its own", vars{"CACHE_TYPE": "RedisCache", "CACHE_REDIS_URL": "redis://c"}, `"" "redis://c" 0s`},
+		{"a cache without a type", vars{"CACHE_REDIS_URL": "redis://c"}, `"" "redis://c" 0s`},
+		{"a cache that is not in Redis", vars{"CACHE_TYPE": "simple", "CACHE_REDIS_URL": "redis://c", "REDIS_URL": "redis://a"}, `"redis://a" "memory://" 0s`},
+		{"no cache at all", vars{"CACHE_TYPE": "null"}, `"" "memory://" 0s`},
+		{"bare seconds", vars{"CACHE_DEFAULT_TIMEOUT": "300"}, `"" "" 5m0s`},
+	} {
+		p := mustParse(t, "version: 1", c.vars).Policy
+		got := fmt.Sprintf("%q %q %v", p.Redis.URL, p.Cache.RedisURL, p.Cache.DefaultTTL.Std())
+		if got != c.want {
+			t.Errorf("%s: got %s, want %s", c.what, got, c.want)
+		}
+	}
+}
+
+func TestTheFileComesBeforeTheEnvironment(t *testing.T) {
+	vars := map[string]string{
+		"REDIS_HOST": "h", "CACHE_TYPE": "null", "CACHE_DEFAULT_TIMEOUT": "300", "SESSION_TYPE": "redis",
+	}
+	p := mustParse(t, `
+version: 1
+redis: {url: ""}
+cache: {redis_url: "redis://c", default_ttl: 0s}
+`, vars).Policy
+	if p.Redis.URL != "" || p.Cache.RedisURL != "redis://c" || p.Cache.DefaultTTL != 0 {
+		t.Errorf("got %+v %+v", p.Redis, p.Cache)
+	}
+
+	p = mustParse(t, "version: 1\nredis: {url: \"${REDIS_URL:-}\"}", vars).Policy
+	if p.Redis.URL != "redis://h" {
+		t.Errorf("a key whose variable is empty is left out: got %q", p.Redis.URL)
+	}
+}
+
+func TestBadVariablesAreNamed(t *testing.T) {
+	type vars = map[string]string
+	for _, c := range []struct {
+		vars vars
+		want string
+	}{
+		{vars{"REDIS_URL": "http://:hunter2@h"}, "p.yaml: REDIS_URL: bad Redis URL: its scheme is not redis, rediss, unix, redis+sentinel, redis+cluster or memory"},
+		{vars{"REDIS_URL": "://hunter2"}, "p.yaml: REDIS_URL: bad Redis URL: its scheme is not redis, rediss, unix, redis+sentinel, redis+cluster or memory"},
+		{vars{"REDIS_HOST": "h", "REDIS_PORT": "http"}, `p.yaml: REDIS_PORT: bad port "http"`},
+		{vars{"REDIS_HOST": "h", "REDIS_DB": "-1"}, `p.yaml: REDIS_DB: bad database number "-1"`},
+		{vars{"REDIS_HOST": "h", "REDIS_SSL": "maybe"}, `p.yaml: REDIS_SSL: expected true or false, found "maybe"`},
+		{vars{"REDIS_HOST": "h h"}, `p.yaml: REDIS_HOST: bad Redis URL: a host is malformed`},
+		{vars{"REDIS_SENTINEL_HOSTS": "a:1"}, "p.yaml: REDIS_SENTINEL_SERVICE: needed with REDIS_SENTINEL_HOSTS"},
+		{vars{"CACHE_TYPE": "memcached"}, `p.yaml: CACHE_TYPE: unknown type "memcached" (redis, or simple or null for none in Redis)`},
+		{vars{"CACHE_REDIS_URL": "redis://"}, "p.yaml: CACHE_REDIS_URL: bad Redis URL: it names no host"},
+		{vars{"CACHE_DEFAULT_TIMEOUT": "5m"}, `p.yaml: CACHE_DEFAULT_TIMEOUT: expected seconds as a bare number, found "5m"`},
+		{vars{"SESSION_TYPE": "cookie"}, `p.yaml: SESSION_TYPE: unknown type "cookie" (redis, or a type that is not in Redis: null, filesystem)`},
+		{
+			vars{"CACHE_DEFAULT_TIMEOUT": "-1", "REDIS_URL": "x"},
+			"p.yaml: CACHE_DEFAULT_TIMEOUT: expected seconds as a bare number, found \"-1\"\n" +
+				"p.yaml: REDIS_URL: bad Redis URL: its scheme is not redis, rediss, unix, redis+sentinel, redis+cluster or memory",
+		},
+	} {
+		if got := parseErrors(t, "version: 1", c.vars); got != c.want {
+			t.Errorf("%v:\ngot  %s\nwant %s", c.vars, got, c.want)
+		}
+	}
+}
+
+func TestRedisURLs(t *testing.T) {
+	for _, good := range []string{
+		"", "memory://", "redis://h", "redis://h:6379/15", "rediss://user:p%40ss@h:1?db=2", "redis://[::1]:6379", "unix:///run/redis.sock?db=1",
+		"redis+sentinel://:p@a:1,b/main?db=3", "rediss+sentinel://a/main", "redis+cluster://a:1,b,[::1]:2", "rediss+cluster://u:p@a",
+	} {
+		if wrong := redisProblem(good); wrong != "" {
+			t.Errorf("%q: %s", good, wrong)
+		}
+	}
+	for _, bad := range []string{
+		"h:6379", "redis:h", "http://h", "redis://", "redis://a,b", "redis://h/x", "redis://h/0?timeout=1", "redis://h?db=x", "redis://h:", "redis://h:99999",
+		"redis://h#1", "redis://:a/hunter2@h", "redis://:a%zz@h", "unix://", "unix://h/run", "unixs:///run", "redis+sentinel://a", "redis+sentinel://a/b/c",
+		"redis+sentinel:///main", "redis+cluster://a/0", "redis+cluster://a?db=0", "redis+cluster://a,,b", "redis://a b", "rediss", "redis+tls://h",
+	} {
+		wrong := redisProblem(bad)
+		if wrong == "" {
+			t.Errorf("%q is accepted", bad)
+		}
+		if strings.Contains(wrong, "hunter2") {
+			t.Errorf("the message repeats a password: %s", wrong)
+		}
+	}
+}

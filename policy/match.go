@@ -1,0 +1,205 @@
+package policy
+
+import (
+	"slices"
+	"strings"
+)
+
+// table finds the route of a request. It branches by host, then method, then
+// path segment. Since conflicting patterns are refused, the first route found
+// by trying the more specific branch first is the most specific one.
+type table struct {
+	hosts map[string]*methodTable
+	any   *methodTable // routes without a host
+}
+
+type methodTable struct {
+	methods map[string]*node
+	any     *node // routes without methods
+}
+
+// node stands for a path prefix.
+type node struct {
+	literals map[string]*node
+	wildcard *node
+	slash    []*Route // {$} here
+	rest     []*Route // {name...} or a final slash here
+	end      []*Route // the pattern ends here
+}
+
+type headerMatch struct{ name, value string }
+
+// newTable expects routes in file order, which decides among equal patterns.
+func newTable(routes []*Route) table {
+	t := table{hosts: map[string]*methodTable{}, any: newMethodTable()}
+	for _, r := range routes {
+		m := t.any
+		if r.Host != "" {
+			if m = t.hosts[r.Host]; m == nil {
+				m = newMethodTable()
+				t.hosts[r.Host] = m
+			}
+		}
+		for _, method := range r.specificMethods() {
+			n := m.any
+			if method != "" {
+				if n = m.methods[method]; n == nil {
+					n = &node{}
+					m.methods[method] = n
+				}
+			}
+			n.add(r, r.pattern.segments)
+		}
+	}
+	return t
+}
+
+func newMethodTable() *methodTable {
+	return &methodTable{methods: map[string]*node{}, any: &node{}}
+}
+
+// specificMethods gives the methods under which a route is found: "" for any,
+// and no HEAD beside GET, which implies it.
+func (r *Route) specificMethods() []string {
+	if len(r.Methods) == 0 {
+		return []string{""}
+	}
+	if slices.Contains(r.Methods, "GET") {
+		return slices.DeleteFunc(slices.Clone(r.Methods), func(m string) bool { return m == "HEAD" })
+	}
+	return r.Methods
+}
+
+func (n *node) add(r *Route, segments []segment) {
+	for _, s := range segments {
+		switch s.kind {
+		case slash:
+			n.slash = append(n.slash, r)
+			return
+		case rest:
+			n.rest = append(n.rest, r)
+			return
+		case wildcard:
+			if n.wildcard == nil {
+				n.wildcard = &node{}
+			}
+			n = n.wildcard
+		case literal:
+			next := n.literals[s.text]
+			if next == nil {
+				next = &node{}
+				if n.literals == nil {
+					n.literals = map[string]*node{}
+				}
+				n.literals[s.text] = next
+			}
+			n = next
+		}
+	}
+	n.end = append(n.end, r)
+}
+
+// Match returns the route of a request and its path values, or nil and nil. The
+// most specific pattern wins, as in net/http's ServeMux: one with a host before
+// one without, then the one whose methods and path match the fewest requests.
+// Among equal patterns the first in the file whose headers match wins. It is
+// pure, and allocates nothing for a pattern without wildcards.
+func (s *Snapshot) Match(v *View) (*Route, Params) {
+	r := s.table.hosts[v.Host].match(v)
+	if r == nil {
+		r = s.table.any.match(v)
+	}
+	if r == nil {
+		return nil, nil
+	}
+	return r, r.pattern.params(v.Path)
+}
+
+// Allowed returns the methods, sorted, that routes take at the request's path:
+// what Allow says (RFC 9110, 10.2.1) when Match found no route. It is empty if
+// no method would.
+func (s *Snapshot) Allowed(v *View) []string {
+	var methods []string
+	for _, t := range []*methodTable{s.table.hosts[v.Host], s.table.any} {
+		if t == nil {
+			continue
+		}
+		for method, n := range t.methods {
+			if n.match(v.Path, v) != nil {
+				methods = append(methods, method)
+			}
+		}
+	}
+	if slices.Contains(methods, "GET") {
+		methods = append(methods, "HEAD")
+	}
+	slices.Sort(methods)
+	return slices.Compact(methods)
+}
+
+func (t *methodTable) match(v *View) *Route {
+	if t == nil {
+		return nil
+	}
+	r := t.methods[v.Method].match(v.Path, v)
+	if r == nil && v.Method == "HEAD" {
+		r = t.methods["GET"].match(v.Path, v)
+	}
+	if r == nil {
+		r = t.any.match(v.Path, v)
+	}
+	return r
+}
+
+// match looks for the rest of v's path below n. It goes back to a less specific
+// branch where a more specific one leads nowhere; no node is visited twice.
+func (n *node) match(path string, v *View) *Route {
+	if n == nil {
+		return nil
+	}
+	if path == "" {
+		return first(n.end, v)
+	}
+	if path[0] != '/' {
+		return nil // OPTIONS *, or no canonical path
+	}
+	if path == "/" {
+		if r := first(n.slash, v); r != nil {
+			return r
+		}
+		return first(n.rest, v)
+	}
+	segment, after := cutSegment(path)
+	text := segment
+	if strings.IndexByte(segment, '%') >= 0 {
+		text = unescape(segment)
+	}
+	if r := n.literals[text].match(after, v); r != nil {
+		return r
+	}
+	if segment != "" {
+		if r := n.wildcard.match(after, v); r != nil {
+			return r
+		}
+	}
+	return first(n.rest, v)
+}
+
+// first returns the first of equal patterns whose headers match.
+func first(routes []*Route, v *View) *Route {
+	for _, r := range routes {
+		if r.headersMatch(v) {
+			return r
+		}
+	}
+	return nil
+}
+
+func (r *Route) headersMatch(v *View) bool {
+	for _, h := range r.header {
+		if v.Header == nil || v.Header.Get(h.name) != h.value {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,182 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// pattern is a path pattern in net/http's ServeMux syntax, without method and
+// host. Without segments it is none.
+type pattern struct{ segments []segment }
+
+type segmentKind int
+
+const (
+	literal  segmentKind = iota
+	wildcard             // {name}: one segment
+	slash                // {$}: the path ends with this slash
+	rest                 // {name...}, or a final slash: everything from here
+)
+
+type segment struct {
+	kind segmentKind
+	text string // a literal, unescaped, or a wildcard's name; "" for a final slash
+}
+
+func parsePattern(s string) (pattern, error) {
+	const longest = 1024
+	if len(s) > longest {
+		return pattern{}, fmt.Errorf("longer than %d bytes", longest)
+	}
+	if !strings.HasPrefix(s, "/") {
+		return pattern{}, errors.New("must start with /")
+	}
+	if strings.ContainsAny(s, "?# \t") {
+		return pattern{}, errors.New("a path has no query, fragment or space")
+	}
+	var p pattern
+	parts := strings.Split(s[1:], "/")
+	for i, part := range parts {
+		seg, err := parseSegment(part, i == len(parts)-1)
+		if err != nil {
+			return pattern{}, err
+		}
+		if (seg.kind == wildcard || seg.kind == rest) && seg.text != "" && p.has(seg.text) {
+			return pattern{}, fmt.Errorf("duplicate wildcard {%s}", seg.text)
+		}
+		p.segments = append(p.segments, seg)
+	}
+	return p, nil
+}
+
+func parseSegment(s string, last bool) (segment, error) {
+	if !strings.Contains(s, "{") {
+		text, err := url.PathUnescape(s)
+		switch {
+		case s == "" && last:
+			return segment{kind: rest}, nil
+		case s == "" || text == "." || text == "..":
+			return segment{}, errors.New("an empty or dot segment never matches, since such paths are refused")
+		case err != nil || strings.ContainsAny(text, "/\\}"):
+			return segment{}, fmt.Errorf("bad segment %q", clip(s))
+		}
+		return segment{literal, text}, nil
+	}
+	name, closed := strings.CutSuffix(s[1:], "}")
+	name, multi := strings.CutSuffix(name, "...")
+	switch {
+	case s[0] != '{' || !closed:
+		return segment{}, fmt.Errorf("bad segment %q: a wildcard is a whole segment", clip(s))
+	case s == "{$}" && last:
+		return segment{kind: slash}, nil
+	case !last && (s == "{$}" || multi):
+		return segment{}, fmt.Errorf("%s must be at the end", s)
+	case !isIdentifier(name):
+		return segment{}, fmt.Errorf("bad wildcard name %q", clip(name))
+	case multi:
+		return segment{rest, name}, nil
+	}
+	return segment{wildcard, name}, nil
+}
+
+// names gives the path values that a match has, in order.
+func (p pattern) names() []string {
+	var names []string
+	for _, s := range p.segments {
+		if (s.kind == wildcard || s.kind == rest) && s.text != "" {
+			names = append(names, s.text)
+		}
+	}
+	return names
+}
+
+func (p pattern) has(name string) bool { return slices.Contains(p.names(), name) }
+
+// params gives the path values of an escaped path that the pattern matches, nil
+// for a pattern without any.
+func (p pattern) params(path string) Params {
+	var params Params
+	for _, s := range p.segments {
+		if s.kind == rest {
+			if s.text != "" {
+				params = append(params, Param{s.text, unescape(path[1:])})
+			}
+			break
+		}
+		var value string
+		value, path = cutSegment(path)
+		if s.kind == wildcard {
+			params = append(params, Param{s.text, unescape(value)})
+		}
+	}
+	return params
+}
+
+// cutSegment splits "/a/b/c" into "a" and "/b/c".
+func cutSegment(path string) (segment, rest string) {
+	path = path[1:]
+	if i := strings.IndexByte(path, '/'); i >= 0 {
+		return path[:i], path[i:]
+	}
+	return path, ""
+}
+
+// unescape decodes a path segment; one that is malformed stands for itself.
+func unescape(s string) string {
+	if u, err := url.PathUnescape(s); err == nil {
+		return u
+	}
+	return s
+}
+
+// relation says how the requests of one side compare with the other's: whether
+// each has some that the other has not. Neither: the same requests. Both: they
+// overlap, unless disjoint.
+type relation struct{ disjoint, left, right bool }
+
+func (r relation) and(s relation) relation {
+	return relation{r.disjoint || s.disjoint, r.left || s.left, r.right || s.right}
+}
+
+func (r relation) same() bool     { return r == relation{} }
+func (r relation) overlaps() bool { return !r.disjoint && r.left && r.right }
+
+// compare gives the relation of the paths that p and q match.
+func (p pattern) compare(q pattern) relation {
+	var r relation
+	for i := 0; i < len(p.segments) && i < len(q.segments); i++ {
+		a, b := p.segments[i], q.segments[i]
+		switch {
+		case a.kind == rest || b.kind == rest:
+			return r.and(relation{left: b.kind != rest, right: a.kind != rest})
+		case a.kind == wildcard && b.kind == wildcard:
+		case a.kind == wildcard && b.kind == literal:
+			r.left = true
+		case a.kind == literal && b.kind == wildcard:
+			r.right = true
+		case a != b:
+			return relation{disjoint: true}
+		}
+	}
+	if len(p.segments) != len(q.segments) {
+		return relation{disjoint: true}
+	}
+	return r
+}
+
+// compareMethods gives the relation of two methods, "" being any. As in
+// ServeMux, GET takes HEAD too, and a HEAD of its own is more specific.
+func compareMethods(a, b string) relation {
+	switch {
+	case a == b:
+		return relation{}
+	case a == "" || a == "GET" && b == "HEAD":
+		return relation{left: true}
+	case b == "" || b == "GET" && a == "HEAD":
+		return relation{right: true}
+	}
+	return relation{disjoint: true}
+}

@@ -1,0 +1,185 @@
+// Package policy turns the gateway's YAML file into an immutable Snapshot.
+//
+// Load and Parse read strictly: every mistake is reported at once, each with
+// file, line and column. Then they compile: names are resolved, what only the
+// whole can tell is checked (unknown references, conflicting or unreachable
+// routes), and everything is prepared that need not be computed for a request.
+// Match finds the route of a request. Live holds the snapshot in force.
+//
+// The package does no I/O but reading the file, keeps no state, and leaves
+// enforcing what the policy says to proxy and middleware.
+package policy
+
+// Policy is the file as it was written, with defaults filled in. Its yaml tags
+// are the surface of the gateway; the JSON Schema is generated from them.
+type Policy struct {
+	Version   int                 `yaml:"version" jsonschema:"required,enum=1" jsonschema_description:"Version of this format; 1."`
+	Server    Server              `yaml:"server" jsonschema_description:"Listeners, trust and limits of the edge itself."`
+	Log       Log                 `yaml:"log" jsonschema_description:"The access log on standard output."`
+	Redis     Redis               `yaml:"redis" jsonschema_description:"The shared store; without it everything lives in local memory."`
+	Upstreams map[string]Upstream `yaml:"upstreams" jsonschema_description:"Backends by name."`
+	Limits    map[string]LimitDef `yaml:"limits" jsonschema_description:"Rate limits by name; routes refer to them."`
+	Session   Session             `yaml:"session" jsonschema_description:"Session cookies sealed by the gateway."`
+	Cache     Cache               `yaml:"cache" jsonschema_description:"The response cache as a whole; routes say what is cached."`
+	CORS      CORS                `yaml:"cors" jsonschema_description:"Cross-origin rules, answered by the gateway for every route."`
+	Routes    []RouteDef          `yaml:"routes" jsonschema_description:"Routes; the most specific pattern wins."`
+}
+
+// Server configures the listeners and what is checked before routing.
+type Server struct {
+	Listen         string   `yaml:"listen" jsonschema_description:"Address of the gateway, host:port or unix:/path."`
+	Admin          string   `yaml:"admin" jsonschema_description:"Address of health, metrics and the admin API; empty: none."`
+	AdminTokenFile string   `yaml:"admin_token_file" jsonschema_description:"File with the bearer token that the admin API then asks for on reads too."`
+	Peers          string   `yaml:"peers" jsonschema_description:"Address on which other gateways reach this one."`
+	Hosts          []string `yaml:"hosts" jsonschema_description:"Host names served, without port; any other is 421. Omitted: every host."`
+	TrustedProxies []Prefix `yaml:"trusted_proxies" jsonschema_description:"Networks whose X-Forwarded-For is believed."`
+	DataDir        string   `yaml:"data_dir" jsonschema_description:"Folder for generated keys and journals, relative to the file."`
+	Timeouts       Timeouts `yaml:"timeouts" jsonschema_description:"Timeouts towards clients."`
+	MaxHeader      Size     `yaml:"max_header" jsonschema_description:"Largest request head; above it 431."`
+	MaxBody        Size     `yaml:"max_body" jsonschema_description:"Largest request body; above it 413."`
+}
+
+// Timeouts are those towards clients; an upstream has its own.
+type Timeouts struct {
+	ReadHeader Duration `yaml:"read_header" jsonschema_description:"To receive a whole request head."`
+	Progress   Duration `yaml:"progress" jsonschema_description:"Without a byte moving in either direction."`
+	Idle       Duration `yaml:"idle" jsonschema_description:"Of a kept-alive connection between requests."`
+	Drain      Duration `yaml:"drain" jsonschema_description:"For requests in flight when the gateway stops."`
+}
+
+// Log configures the access log.
+type Log struct {
+	Access string `yaml:"access" jsonschema:"enum=on,enum=off,enum=sampled" jsonschema_description:"One line a request: on, off, or sampled (1 in 100, and every error)."`
+	Format string `yaml:"format" jsonschema:"enum=json,enum=text" jsonschema_description:"json or text."`
+}
+
+// Redis configures the shared store.
+type Redis struct {
+	URL      string   `yaml:"url" jsonschema_description:"redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// (rediss+… with TLS); empty or memory:// is memory alone."`
+	Budget   Duration `yaml:"budget" jsonschema_description:"The most that one request waits for Redis, in all."`
+	Replicas Replicas `yaml:"replicas" jsonschema_description:"Gateways that share the limits while Redis is away: auto or a number."`
+}
+
+// Upstream is one backend, served by one or more targets.
+type Upstream struct {
+	Targets []string `yaml:"targets" jsonschema:"required,minItems=1" jsonschema_description:"Base URLs, http or https, without path."`
+	Balance string   `yaml:"balance" jsonschema:"enum=p2c,enum=round_robin,enum=hash" jsonschema_description:"How a target is chosen: p2c (least busy of two), round_robin, or hash (by client address)."`
+	Timeout Duration `yaml:"timeout" jsonschema_description:"From sending the request to the response's headers."`
+	Retries Retries  `yaml:"retries" jsonschema_description:"Second tries of idempotent requests without a body."`
+	Health  Health   `yaml:"health" jsonschema_description:"Active health checks; without a path there are none."`
+}
+
+// Retries bounds how often a failed request is sent again.
+type Retries struct {
+	Attempts int     `yaml:"attempts" jsonschema:"minimum=0,maximum=5" jsonschema_description:"Further tries after the first."`
+	Budget   Percent `yaml:"budget" jsonschema_description:"Retries as a share of recent requests."`
+}
+
+// Health configures active checks of an upstream's targets.
+type Health struct {
+	Path           string   `yaml:"path" jsonschema_description:"Path asked by GET; 2xx and 3xx are healthy."`
+	Interval       Duration `yaml:"interval" jsonschema_description:"Between checks of one target."`
+	Timeout        Duration `yaml:"timeout" jsonschema_description:"For one check."`
+	UnhealthyAfter int      `yaml:"unhealthy_after" jsonschema:"minimum=1" jsonschema_description:"Failed checks in a row that take a target out."`
+}
+
+// LimitDef is a rate limit as written. Burst 0 stands for the rate's number.
+type LimitDef struct {
+	Key        StringList `yaml:"key" jsonschema_description:"What is counted: client_ip, session, session.user, header:NAME, cookie:NAME, path:NAME, host, or a list of these."`
+	When       string     `yaml:"when" jsonschema:"enum=always,enum=anonymous,enum=session" jsonschema_description:"Which requests it applies to."`
+	Missing    string     `yaml:"missing" jsonschema:"enum=skip,enum=deny,enum=client_ip" jsonschema_description:"What happens without the key: skip, deny, or client_ip."`
+	Rate       Rate       `yaml:"rate" jsonschema:"required" jsonschema_description:"N/s, N/min, N/h, N/day or N/15min."`
+	Burst      int        `yaml:"burst" jsonschema:"minimum=1" jsonschema_description:"Requests admitted at once; default: the rate's number."`
+	Cost       int        `yaml:"cost" jsonschema:"minimum=1" jsonschema_description:"Tokens that one request takes."`
+	IPv6Prefix int        `yaml:"ipv6_prefix" jsonschema:"minimum=1,maximum=128" jsonschema_description:"Bits of an IPv6 address that are counted together."`
+	Shadow     bool       `yaml:"shadow" jsonschema_description:"Counted and logged, never enforced."`
+	Lease      int        `yaml:"lease" jsonschema:"minimum=0" jsonschema_description:"Most tokens that a gateway may prepay for one key; 0: none."`
+}
+
+// Session configures the sealed session cookie and what the upstream learns.
+type Session struct {
+	Cookie   Cookie     `yaml:"cookie" jsonschema_description:"The cookie in the browser."`
+	KeysFile string     `yaml:"keys_file" jsonschema_description:"Keyring that seals cookies, newest first; made on first start. Default: session.keys in data_dir."`
+	Idle     Duration   `yaml:"idle" jsonschema_description:"A session ends after so long without a request."`
+	Absolute Duration   `yaml:"absolute" jsonschema_description:"A session ends so long after login, whatever happens."`
+	Identity Identity   `yaml:"identity" jsonschema_description:"The signed header that tells the upstream who is calling."`
+	Offload  StringList `yaml:"offload" jsonschema_description:"Upstream cookies kept in the gateway."`
+}
+
+// Cookie holds the attributes of the session cookie. HttpOnly and Path=/ are fixed.
+type Cookie struct {
+	Name     string `yaml:"name" jsonschema_description:"Name; __Host- asks for secure."`
+	SameSite string `yaml:"same_site" jsonschema:"enum=lax,enum=strict,enum=none" jsonschema_description:"lax, strict or none."`
+	Secure   bool   `yaml:"secure" jsonschema_description:"Sent over HTTPS alone."`
+}
+
+// Identity configures the signed identity header.
+type Identity struct {
+	Header   string   `yaml:"header" jsonschema_description:"Its name; inbound copies are stripped on every route."`
+	KeysFile string   `yaml:"keys_file" jsonschema_description:"Keyring that signs it, newest first; made on first start. Default: identity.keys in data_dir."`
+	TTL      Duration `yaml:"ttl" jsonschema_description:"How long it is valid, at most 60s."`
+}
+
+// Cache configures the response cache as a whole.
+type Cache struct {
+	Memory         Size     `yaml:"memory" jsonschema_description:"Bound of the local store, in bytes."`
+	RedisURL       string   `yaml:"redis_url" jsonschema_description:"A Redis for the cache alone; memory:// for none; default: redis.url."`
+	MaxObject      Size     `yaml:"max_object" jsonschema_description:"Largest body that is stored."`
+	DefaultTTL     Duration `yaml:"default_ttl" jsonschema_description:"Lifetime of responses with no freshness of their own, on cached routes."`
+	StoreSetCookie bool     `yaml:"store_set_cookie" jsonschema_description:"Store responses that carry Set-Cookie, as the standard allows and an edge should not."`
+}
+
+// CORS configures cross-origin requests. No origins: the gateway leaves the
+// upstream's own headers alone.
+type CORS struct {
+	Origins     StringList `yaml:"origins" jsonschema_description:"Allowed origins; one * may stand in the host, as in https://*.example.org."`
+	Methods     StringList `yaml:"methods" jsonschema_description:"Methods allowed to a preflight."`
+	Headers     StringList `yaml:"headers" jsonschema_description:"Request headers allowed to a preflight."`
+	Expose      StringList `yaml:"expose" jsonschema_description:"Response headers that scripts may read."`
+	Credentials bool       `yaml:"credentials" jsonschema_description:"Allow cookies and Authorization."`
+	MaxAge      Duration   `yaml:"max_age" jsonschema_description:"How long a browser may keep a preflight."`
+}
+
+// RouteDef is a route as written.
+type RouteDef struct {
+	Name          string     `yaml:"name" jsonschema:"required" jsonschema_description:"Unique name, in logs and metrics."`
+	Match         MatchDef   `yaml:"match" jsonschema:"required" jsonschema_description:"Which requests it takes."`
+	Upstream      string     `yaml:"upstream" jsonschema_description:"Name of the backend; required unless deny is set."`
+	Deny          int        `yaml:"deny" jsonschema:"minimum=400,maximum=599" jsonschema_description:"Answer with this status and ask nobody."`
+	Limits        StringList `yaml:"limits" jsonschema_description:"Names of limits, all of which must admit the request."`
+	Session       string     `yaml:"session" jsonschema:"enum=off,enum=optional,enum=required" jsonschema_description:"off, optional, or required (401 without one)."`
+	SessionSignal bool       `yaml:"session_signal" jsonschema_description:"The upstream may log in and out by X-Gw-Session."`
+	Cache         *CacheDef  `yaml:"cache" jsonschema_description:"How responses are cached; absent: not at all."`
+	Invalidates   StringList `yaml:"invalidates" jsonschema_description:"Tags purged after a 2xx or 3xx; {name} stands for a path value."`
+	Upgrade       StringList `yaml:"upgrade" jsonschema_description:"Protocols a client may switch to; websocket."`
+}
+
+// MatchDef says which requests a route takes. Path is a net/http ServeMux
+// pattern without method and host.
+type MatchDef struct {
+	Methods StringList        `yaml:"methods" jsonschema_description:"Methods; omitted: any. GET takes HEAD too."`
+	Host    string            `yaml:"host" jsonschema_description:"Host name, without port; omitted: any."`
+	Path    string            `yaml:"path" jsonschema:"required" jsonschema_description:"Path pattern: /a/{id}, /a/{rest...}, /a/{$}."`
+	Header  map[string]string `yaml:"header" jsonschema_description:"Headers that must have exactly these values."`
+}
+
+// CacheDef says how a route's responses are cached.
+type CacheDef struct {
+	Mode                 string     `yaml:"mode" jsonschema:"enum=managed,enum=strict" jsonschema_description:"managed: by this policy within the standard; strict: by the origin's headers alone."`
+	TTL                  Duration   `yaml:"ttl" jsonschema_description:"Lifetime at this edge alone; never beats private, no-store, Set-Cookie or Authorization."`
+	StaleWhileRevalidate Duration   `yaml:"stale_while_revalidate" jsonschema_description:"Served stale for so long while it is refreshed."`
+	StaleIfError         Duration   `yaml:"stale_if_error" jsonschema_description:"Served stale for so long when the upstream fails."`
+	Query                QueryDef   `yaml:"query" jsonschema_description:"Which parameters count; the others are not sent either."`
+	Vary                 StringList `yaml:"vary" jsonschema_description:"Request headers that select a variant, beside the response's own Vary."`
+	Key                  StringList `yaml:"key" jsonschema_description:"What else is in the key: header:NAME, cookie:NAME, session (private entries)."`
+	Bypass               StringList `yaml:"bypass" jsonschema_description:"Requests with one of these go past the cache: header:NAME, cookie:NAME, session."`
+	Tags                 StringList `yaml:"tags" jsonschema_description:"Tags of stored responses; {name} stands for a path value."`
+}
+
+// QueryDef selects the query parameters that reach the key and the upstream.
+type QueryDef struct {
+	Allow StringList          `yaml:"allow" jsonschema_description:"Only these; omitted: all."`
+	Deny  StringList          `yaml:"deny" jsonschema_description:"All but these."`
+	Round map[string]int      `yaml:"round" jsonschema_description:"Decimals to which a number is rounded, in the key and upstream."`
+	TTL   map[string]Duration `yaml:"ttl" jsonschema_description:"Lifetimes of responses to requests with these parameters, shorter than the cache's ttl."`
+}

@@ -1,0 +1,205 @@
+package policy
+
+import (
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/jewgo/gateway/internal/gcra"
+)
+
+// Position is a place in a policy file, as the file was named to Load.
+type Position struct {
+	File   string `json:"file"`
+	Line   int    `json:"line,omitempty"` // from 1; 0: no place
+	Column int    `json:"column,omitempty"`
+}
+
+// String gives file:line:column, the form that editors follow.
+func (p Position) String() string {
+	if p.Line == 0 {
+		return p.File
+	}
+	return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
+}
+
+// Snapshot is a compiled policy. It is immutable: everything may read it
+// without a lock, and a reload replaces it whole.
+type Snapshot struct {
+	Policy *Policy // as written, defaults filled, paths absolute
+	File   string  // as it was named to Load
+	Digest string  // SHA-256 of the file, in hex, as far as it identifies: 12 digits
+	Routes []*Route
+	Limits map[string]*Limit
+
+	table table
+}
+
+// SessionMode says whether a route looks at the session cookie.
+type SessionMode int
+
+// The modes of a route's session key.
+const (
+	SessionOff SessionMode = iota
+	SessionOptional
+	SessionRequired
+)
+
+// Route is a compiled route.
+type Route struct {
+	Name          string
+	Position      Position
+	Methods       []string // nil: any
+	Host          string   // lower case; "": any
+	Pattern       string   // path pattern as written
+	Upstream      string   // "" where Deny is set
+	Deny          int      // status, 0: forwarded
+	Limits        []*Limit
+	Session       SessionMode
+	SessionSignal bool
+	Cache         *CacheRule // nil: not cached
+	Invalidates   []Template
+	WebSocket     bool
+
+	pattern pattern
+	header  []headerMatch
+}
+
+// Limit is a compiled rate limit.
+type Limit struct {
+	Name       string
+	Quota      gcra.Quota
+	Key        []Source
+	When       When
+	Missing    Missing
+	Cost       int
+	IPv6Prefix int
+	Shadow     bool
+	Lease      int
+}
+
+// When says which requests a limit applies to.
+type When int
+
+// The values of a limit's when key.
+const (
+	Always    When = iota
+	Anonymous      // requests without a session
+	WithSession
+)
+
+// Missing says what happens to a request that lacks the limit's key.
+type Missing int
+
+// The values of a limit's missing key.
+const (
+	MissingSkip Missing = iota
+	MissingDeny
+	MissingClientIP
+)
+
+// SourceKind is where one part of a key comes from.
+type SourceKind int
+
+// The sources of limit keys, cache keys and bypass conditions.
+const (
+	SourceClientIP SourceKind = iota
+	SourceSession
+	SourceSessionUser
+	SourceHeader
+	SourceCookie
+	SourcePath
+	SourceHost
+)
+
+// Source is one part of a key: a kind and, where the kind has one, a name
+// (canonical for headers).
+type Source struct {
+	Kind SourceKind
+	Name string
+}
+
+// CacheRule is a route's compiled cache section.
+type CacheRule struct {
+	Strict               bool
+	TTL                  time.Duration // 0: the origin decides; see Lifetime
+	StaleWhileRevalidate time.Duration
+	StaleIfError         time.Duration
+	Query                QueryRule
+	Vary                 []string // canonical header names
+	Key                  []Source
+	Bypass               []Source
+	Tags                 []Template
+}
+
+// Private reports whether entries belong to one session.
+func (c *CacheRule) Private() bool {
+	for _, s := range c.Key {
+		if s.Kind == SourceSession {
+			return true
+		}
+	}
+	return false
+}
+
+// QueryRule selects and normalises query parameters; Apply gives the query that
+// is both keyed and sent upstream.
+type QueryRule struct {
+	Allow map[string]bool // nil: all
+	Deny  map[string]bool
+	Round map[string]int           // decimals
+	TTL   map[string]time.Duration // lifetimes, each shorter than the rule's own
+}
+
+// Template is a text with {name} parts, such as restaurant:{id}.
+type Template struct {
+	Text  string
+	parts []templatePart // literals and names in turn
+}
+
+type templatePart struct {
+	text  string
+	param bool // text names a path value
+}
+
+// Expand fills the template's names from the path values of a match.
+func (t Template) Expand(params Params) string {
+	if len(t.parts) == 1 && !t.parts[0].param {
+		return t.Text
+	}
+	var b strings.Builder
+	for _, p := range t.parts {
+		if p.param {
+			b.WriteString(params.Get(p.text))
+		} else {
+			b.WriteString(p.text)
+		}
+	}
+	return b.String()
+}
+
+// Params are the path values of a match, in the order of the pattern.
+type Params []Param
+
+// Param is one path value, decoded.
+type Param struct{ Name, Value string }
+
+// Get returns the named value, or "".
+func (p Params) Get(name string) string {
+	for _, v := range p {
+		if v.Name == name {
+			return v.Value
+		}
+	}
+	return ""
+}
+
+// Live holds the snapshot in force. The zero value holds none.
+type Live struct{ p atomic.Pointer[Snapshot] }
+
+// Load returns the snapshot in force, or nil before the first Store.
+func (l *Live) Load() *Snapshot { return l.p.Load() }
+
+// Store puts s in force for requests that are matched from now on.
+func (l *Live) Store(s *Snapshot) { l.p.Store(s) }

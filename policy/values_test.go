@@ -1,0 +1,155 @@
+package policy
+
+import (
+	"encoding"
+	"fmt"
+	"reflect"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+func TestValues(t *testing.T) {
+	for _, c := range []struct {
+		into encoding.TextUnmarshaler
+		text string
+		want string // of the value; "": an error
+	}{
+		{new(Duration), "300s", "5m0s"},
+		{new(Duration), "1h30m", "1h30m0s"},
+		{new(Duration), "7d", "168h0m0s"},
+		{new(Duration), "0", "0s"},
+		{new(Duration), "300", ""},
+		{new(Duration), "-1s", ""},
+		{new(Duration), "-1d", ""},
+		{new(Duration), "1e9h", ""},
+		{new(Duration), "99999999d", ""},
+		{new(Size), "0", "0"},
+		{new(Size), "32KiB", "32768"},
+		{new(Size), "7B", "7"},
+		{new(Size), "1GiB", "1073741824"},
+		{new(Size), "32kb", ""},
+		{new(Size), "-1", ""},
+		{new(Size), "9999999999GiB", ""},
+		{new(Rate), "5/s", "{5 1s}"},
+		{new(Rate), "10/15min", "{10 15m0s}"},
+		{new(Rate), "1000/day", "{1000 24h0m0s}"},
+		{new(Rate), "0/s", ""},
+		{new(Rate), "-1/s", ""},
+		{new(Rate), "10", ""},
+		{new(Rate), "10/0min", ""},
+		{new(Rate), "10/m", ""},
+		{new(Percent), "20%", "0.2"},
+		{new(Percent), "101%", ""},
+		{new(Percent), "NaN%", ""},
+		{new(Percent), "0.2", ""},
+		{new(Prefix), "10.1.2.3/8", "10.0.0.0/8"},
+		{new(Prefix), "127.0.0.1", "127.0.0.1/32"},
+		{new(Prefix), "::ffff:10.0.0.1", "10.0.0.1/32"},
+		{new(Prefix), "2001:db8::/32", "2001:db8::/32"},
+		{new(Prefix), "fe80::1%eth0", ""},
+		{new(Prefix), "::ffff:10.0.0.0/104", ""},
+		{new(Replicas), "auto", "0"},
+		{new(Replicas), "4", "4"},
+		{new(Replicas), "0", ""},
+	} {
+		err := c.into.UnmarshalText([]byte(c.text))
+		got := fmt.Sprint(reflect.ValueOf(c.into).Elem())
+		switch d := c.into.(type) {
+		case *Duration:
+			got = d.Std().String()
+		case *Rate:
+			got = fmt.Sprintf("{%d %v}", d.Tokens, d.Period)
+		}
+		if (err != nil) != (c.want == "") || err == nil && got != c.want {
+			t.Errorf("%T %q: got %s, %v; want %q", c.into, c.text, got, err, c.want)
+		}
+	}
+}
+
+func TestValuesAreReadAsTheyAreWritten(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		d := Duration(rapid.Int64Range(0, int64(1000*time.Hour)).Draw(t, "duration"))
+		coarse := d - d%Duration(time.Minute)
+		s := Size(rapid.Int64Min(0).Draw(t, "size"))
+		unit := rapid.SampledFrom([]time.Duration{time.Second, time.Minute, time.Hour, 24 * time.Hour}).Draw(t, "unit")
+		r := Rate{rapid.IntRange(1, 1e9).Draw(t, "tokens"), time.Duration(rapid.IntRange(1, 23).Draw(t, "count")) * unit}
+		n := Replicas(rapid.IntRange(0, 10_000).Draw(t, "replicas"))
+		roundTrip(t, d)
+		roundTrip(t, coarse)
+		roundTrip(t, s)
+		roundTrip(t, r)
+		roundTrip(t, n)
+	})
+}
+
+func roundTrip[V comparable](t *rapid.T, v V) {
+	text, err := any(v).(encoding.TextMarshaler).MarshalText()
+	if err != nil {
+		t.Fatalf("%v: %v", v, err)
+	}
+	var back V
+	if err := any(&back).(encoding.TextUnmarshaler).UnmarshalText(text); err != nil || back != v {
+		t.Fatalf("%v is written as %s and read as %v, %v", v, text, back, err)
+	}
+}
+
+func TestTemplateExpand(t *testing.T) {
+	params := Params{{"id", "17"}, {"type", "a b"}}
+	for text, want := range map[string]string{
+		"restaurants":      "restaurants",
+		"restaurant:{id}":  "restaurant:17",
+		"{type}-{id}-tail": "a b-17-tail",
+		"{id}":             "17",
+		"{id}{id}":         "1717",
+	} {
+		tmpl, err := parseTemplate(text)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		if got := tmpl.Expand(params); got != want {
+			t.Errorf("%s: got %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestSources(t *testing.T) {
+	for text, want := range map[string]Source{
+		"client_ip":          {SourceClientIP, ""},
+		"session":            {SourceSession, ""},
+		"session.user":       {SourceSessionUser, ""},
+		"host":               {SourceHost, ""},
+		"header:x-api-key":   {SourceHeader, "X-Api-Key"},
+		"cookie:AccessToken": {SourceCookie, "AccessToken"},
+		"path:id":            {SourcePath, "id"},
+	} {
+		if got, err := parseSource(text, limitSources); err != nil || got != want {
+			t.Errorf("%s: got %v, %v; want %v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "header", "client_ip:x", "host:x", "session:", "header:", "path:a-b", "cookie:a b"} {
+		if got, err := parseSource(text, limitSources); err == nil {
+			t.Errorf("%q is read as %v", text, got)
+		}
+	}
+}
+
+func TestSuggest(t *testing.T) {
+	words := []string{"burst", "rate", "stale_while_revalidate", "ip"}
+	for name, want := range map[string]string{
+		"burts":                 ` (did you mean "burst"?)`,
+		"Burst":                 ` (did you mean "burst"?)`,
+		"rat":                   ` (did you mean "rate"?)`,
+		"stale_while_revaldate": ` (did you mean "stale_while_revalidate"?)`,
+		"x":                     "",
+		"brrrt":                 "",
+		"":                      "",
+		"entirely":              "",
+	} {
+		if got := suggest(name, words); got != want {
+			t.Errorf("suggest(%q) = %q, want %q", name, got, want)
+		}
+	}
+}
