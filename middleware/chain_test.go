@@ -169,7 +169,8 @@ func TestRequestsThatAreRefusedOrCleaned(t *testing.T) {
 			}
 		}},
 		{"a body beyond the bound is refused by its length", "POST /post HTTP/1.1", "Host: localhost\r\nContent-Length: 2000", 413, nil},
-		{"the gateway's names are stripped, and those with underscores", "GET /things/7 HTTP/1.1",
+		{
+			"the gateway's names are stripped, and those with underscores", "GET /things/7 HTTP/1.1",
 			"Host: localhost\r\nX-Gw-Identity: forged\r\nx_gw_identity: forged\r\nX-Gw-Session: logout\r\nAccept: */*", 200, func(t *testing.T, _ *http.Response) {
 				mu.Lock()
 				defer mu.Unlock()
@@ -181,7 +182,8 @@ func TestRequestsThatAreRefusedOrCleaned(t *testing.T) {
 				if seen.Header.Get("Accept") == "" {
 					t.Error("an innocent header was lost")
 				}
-			}},
+			},
+		},
 		{"path and query go on in canonical form", "GET /things/%61%c3%a9?q=%zz HTTP/1.1", "Host: localhost", 400, nil},
 	} {
 		t.Run(tc.sentence, func(t *testing.T) {

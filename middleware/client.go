@@ -2,6 +2,7 @@ package middleware
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/jewgo/gateway/policy"
@@ -35,8 +36,7 @@ func clientAddr(peer netip.Addr, forwarded []string, proxies []policy.Prefix) ne
 		return peer
 	}
 	client := peer
-	for i := len(forwarded) - 1; i >= 0; i-- {
-		rest := forwarded[i]
+	for _, rest := range slices.Backward(forwarded) {
 		for rest != "" {
 			var hop string
 			if comma := strings.LastIndexByte(rest, ','); comma >= 0 {

@@ -5,6 +5,8 @@
 // the packages below this one hold the layers with state.
 package middleware
 
+import "slices"
+
 import "net/http"
 
 // Middleware wraps a handler.
@@ -12,8 +14,8 @@ type Middleware func(http.Handler) http.Handler
 
 // Chain wraps h in layers, the first of which is outermost.
 func Chain(h http.Handler, layers ...Middleware) http.Handler {
-	for i := len(layers) - 1; i >= 0; i-- {
-		h = layers[i](h)
+	for _, layer := range slices.Backward(layers) {
+		h = layer(h)
 	}
 	return h
 }

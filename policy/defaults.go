@@ -11,7 +11,7 @@ func applyDefaults(v reflect.Value) {
 	if v.Kind() != reflect.Struct || !v.CanAddr() || !v.Addr().CanInterface() {
 		return
 	}
-	if d, ok := v.Addr().Interface().(interface{ setDefaults() }); ok {
+	if d, ok := reflect.TypeAssert[interface{ setDefaults() }](v.Addr()); ok {
 		d.setDefaults()
 	}
 	for i := range v.NumField() {

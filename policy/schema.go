@@ -106,7 +106,7 @@ func allowVariable(s *jsonschema.Schema) {
 
 // defaultText gives a default as it would be written, nil for none.
 func defaultText(v reflect.Value) any {
-	if m, ok := v.Interface().(encoding.TextMarshaler); ok {
+	if m, ok := reflect.TypeAssert[encoding.TextMarshaler](v); ok {
 		text, err := m.MarshalText()
 		if err != nil || v.Kind() == reflect.Struct {
 			return nil

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/jewgo/gateway/policy"
@@ -58,10 +59,5 @@ func keyed(rule *policy.CacheRule, cookie string) bool {
 			return true
 		}
 	}
-	for _, name := range rule.Vary {
-		if name == "Cookie" {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(rule.Vary, "Cookie")
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -33,9 +34,7 @@ func TestResponseStreams(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			second := make(chan struct{})
 			e := newEdge(t, setup{app: one(backend(t, func(w http.ResponseWriter, r *http.Request) {
-				for name, values := range tt.header {
-					w.Header()[name] = values
-				}
+				maps.Copy(w.Header(), tt.header)
 				fmt.Fprint(w, "first")
 				_ = http.NewResponseController(w).Flush()
 				select {

@@ -42,6 +42,13 @@ type gateway struct {
 	watching sync.WaitGroup // of the goroutines that end with stop
 }
 
+// parts are what the chain needs beside the gateway's own.
+type parts struct {
+	secrets *secrets
+	numbers *metrics.Metrics
+	access  *slog.Logger
+}
+
 // newGateway wires a gateway for a policy and starts what runs in its
 // background. It waits for Redis for a moment at most, so that a first request
 // finds a Redis that is there. close ends it.
@@ -70,7 +77,7 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 		Load: s.loadOverridden, Live: &g.live, Parts: []reload.Part{g.pools},
 		Report: func(s *policy.Snapshot, err error) { g.reloaded(numbers, s, err) },
 	}
-	g.chain(secrets, numbers, accessLogger(s, snapshot.Policy))
+	g.chain(&parts{secrets: secrets, numbers: numbers, access: accessLogger(s, snapshot.Policy)})
 	g.admin = admin.New(admin.Config{
 		Token:         secrets.adminToken,
 		TokenForReads: snapshot.Policy.Server.AdminTokenFile != "",
@@ -92,16 +99,14 @@ type layer struct {
 	wrap middleware.Middleware
 }
 
-// chain builds what every request passes, outermost first. It reads its route
-// from the request: a reload rebuilds nothing.
-func (g *gateway) chain(secrets *secrets, numbers *metrics.Metrics, access *slog.Logger) {
+// layers is what every request passes before it is forwarded, outermost first.
+// Each reads its route from the request: a reload rebuilds nothing.
+func (g *gateway) layers(p *parts) []layer {
 	s := g.stores
-	g.cache = cache.New(cache.Config{Store: s.cache, Tags: s.tags, Now: time.Now})
-	sessions := session.New(session.Config{Keys: secrets.session, Store: s.sessions, Now: time.Now})
-	observer := &middleware.Observer{Live: &g.live, Log: access, Errors: g.log, Metrics: numbers, Now: time.Now}
+	observer := &middleware.Observer{Live: &g.live, Log: p.access, Errors: g.log, Metrics: p.numbers, Now: time.Now}
+	sessions := session.New(session.Config{Keys: p.secrets.session, Store: s.sessions, Now: time.Now})
 	limits := &ratelimit.Failover{Switch: s.redis.state(), Remote: s.remoteLimits(), Local: s.limits, Replicas: g.replicas}
-
-	layers := []layer{
+	return []layer{
 		{"Observe", observer.Handler},
 		{"CORS", middleware.CORS},
 		{"Hygiene", middleware.Hygiene},
@@ -110,15 +115,20 @@ func (g *gateway) chain(secrets *secrets, numbers *metrics.Metrics, access *slog
 		{"ratelimit", ratelimit.Handler(limits)},
 		{"cache.Handler", g.cache.Handler},
 	}
+}
+
+// chain joins the layers and the proxy that they end in.
+func (g *gateway) chain(p *parts) {
+	g.cache = cache.New(cache.Config{Store: g.stores.cache, Tags: g.stores.tags, Now: time.Now})
 	forward := proxy.New(proxy.Config{
 		Transport:     g.cache.Transport(g.pools),
-		Identity:      session.NewIdentity(secrets.identity, time.Now).Header,
+		Identity:      session.NewIdentity(p.secrets.identity, time.Now).Header,
 		SessionCookie: func() string { return g.live.Load().Policy.Session.Cookie.Name },
 		Log:           g.log,
 	})
-	wraps := make([]middleware.Middleware, len(layers))
-	for i, l := range layers {
-		wraps[i] = l.wrap
+	var wraps []middleware.Middleware
+	for _, l := range g.layers(p) {
+		wraps = append(wraps, l.wrap)
 	}
 	g.handler = middleware.Chain(forward, wraps...)
 }

@@ -134,7 +134,7 @@ func (r *Reloader) Run(ctx context.Context, hup <-chan os.Signal, file string) {
 			if concerns(e, file) {
 				changed = time.After(settle)
 			}
-		case <-w.Errors: // an overflow: look, to be safe
+		case _ = <-w.Errors: // an overflow: look, to be safe
 			changed = time.After(settle)
 		case <-changed:
 			changed = nil

@@ -43,7 +43,7 @@ func TestServersEndWithTheTestBinary(t *testing.T) {
 	if err == nil || cmd.ProcessState.ExitCode() != 3 {
 		t.Fatalf("the other test binary: %v\n%s", err, out)
 	}
-	for _, addr := range strings.Fields(string(out)) {
+	for addr := range strings.FieldsSeq(string(out)) {
 		deadline := time.Now().Add(30 * time.Second)
 		for {
 			c, err := net.Dial("tcp", addr)

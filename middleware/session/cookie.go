@@ -2,7 +2,6 @@ package session
 
 import (
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -27,35 +26,6 @@ func newCookie(c policy.Cookie, value string, lasts time.Duration) *http.Cookie 
 		cookie.SameSite = http.SameSiteNoneMode
 	}
 	return cookie
-}
-
-// withoutCookie returns r without the cookie, which is the gateway's alone: what
-// an upstream never sees, it can neither log nor leak. r stays as it is.
-func withoutCookie(r *http.Request, name string) *http.Request {
-	if !slices.ContainsFunc(r.Header["Cookie"], func(line string) bool { return strings.Contains(line, name) }) {
-		return r
-	}
-	var lines []string
-	for _, line := range r.Header["Cookie"] {
-		kept := slices.DeleteFunc(strings.Split(line, ";"), func(pair string) bool {
-			n, _, _ := strings.Cut(pair, "=")
-			return strings.TrimSpace(n) == name
-		})
-		if line = strings.TrimSpace(strings.Join(kept, ";")); line != "" {
-			lines = append(lines, line)
-		}
-	}
-	stripped := new(http.Request)
-	*stripped = *r
-	stripped.Header = make(http.Header, len(r.Header))
-	for k, v := range r.Header {
-		stripped.Header[k] = v
-	}
-	delete(stripped.Header, "Cookie")
-	if lines != nil {
-		stripped.Header["Cookie"] = lines
-	}
-	return stripped
 }
 
 // makePrivate keeps shared caches from storing a response that carries a

@@ -40,8 +40,8 @@ func New(cfg Config) *Manager {
 }
 
 // Handler tells next who is calling, through the Exchange's Principal; answers
-// 401 where the route requires a session and there is none; and keeps cookie
-// and signal to itself: the one reaches no upstream, the other no client.
+// 401 where the route requires a session and there is none; and keeps the
+// upstream's signal from every client.
 func (m *Manager) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ex := exchange.From(r.Context())
@@ -57,7 +57,7 @@ func (m *Manager) Handler(next http.Handler) http.Handler {
 			return
 		}
 		hooked := middleware.OnHeader(&signalStripper{ResponseWriter: w}, v.finish)
-		next.ServeHTTP(hooked, withoutCookie(r, v.policy.Cookie.Name))
+		next.ServeHTTP(hooked, r)
 		if !v.finished { // nothing was written: an empty 200 is about to go out
 			v.finish(http.StatusOK, w.Header())
 		}

@@ -10,8 +10,8 @@
 // is no session, and each login makes a new one.
 //
 // Where records and revocations live is left to internal/memory and
-// internal/redisdb; stripping forged identity headers from requests is left to
-// hygiene.
+// internal/redisdb; stripping forged identity headers from requests, and the
+// cookie from those that go upstream, to hygiene and proxy.
 package session
 
 import (

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jewgo/gateway/policy"
+)
+
+// startDemo serves the demo and returns the command lines that it prints.
+func startDemo(t *testing.T) (g *gatewayProcess, lines []string) {
+	t.Helper()
+	g = launch(t, []string{"REDIS_URL="}, "demo", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+	g.stdout.await(t, "The access log follows.")
+	addresses := regexp.MustCompile(`gateway demo: (\S+) \(admin: (\S+)\)`).FindStringSubmatch(g.stdout.String())
+	if addresses == nil {
+		t.Fatalf("no addresses in:\n%s", g.stdout.String())
+	}
+	g.base, g.admin = addresses[1], addresses[2]
+	for line := range strings.Lines(g.stdout.String()) {
+		if strings.HasPrefix(line, "  curl ") {
+			lines = append(lines, strings.TrimSpace(line))
+		}
+	}
+	return g, lines
+}
+
+// shell runs a command line in a folder, as a user would.
+func shell(t *testing.T, dir, line string) string {
+	t.Helper()
+	cmd := exec.Command("bash", "-o", "pipefail", "-c", line)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", line, err, out)
+	}
+	return strings.ReplaceAll(string(out), "\r", "")
+}
+
+func TestEndToEndDemoLines(t *testing.T) {
+	_, lines := startDemo(t)
+	if len(lines) != 5 {
+		t.Fatalf("%d lines worth trying, want 5", len(lines))
+	}
+	dir := t.TempDir()
+	for i, want := range []string{
+		`Cache-Status: edge; fwd=uri-miss; fwd-status=200; stored`,
+		`Set-Cookie: gw=`,
+		strings.Repeat("401\n", 9) + strings.Repeat("429\n", 3),
+		`the path holds an encoded slash`,
+		"ok\n[+] policy: ",
+	} {
+		if got := shell(t, dir, lines[i]); !strings.Contains(got, want) {
+			t.Errorf("%s printed\n%s\nwithout %q", lines[i], got, want)
+		}
+	}
+	if got := shell(t, dir, lines[0]); !strings.Contains(got, "Cache-Status: edge; hit; ttl=") {
+		t.Errorf("the second time:\n%s", got)
+	}
+}
+
+// What varies from run to run is masked on both sides.
+var masks = []struct{ pattern, mask string }{
+	{`ttl=\d+`, "ttl=N"}, {`Age: \d+`, "Age: N"}, {`t=\d+`, "t=N"}, {`Retry-After: \d+`, "Retry-After: N"}, {`Content-Length: \d{6}`, "Content-Length: N"},
+}
+
+func masked(s string) string {
+	for _, m := range masks {
+		s = regexp.MustCompile(m.pattern).ReplaceAllString(s, m.mask)
+	}
+	return s
+}
+
+// The README's first five minutes, typed into a shell.
+func TestReadme(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, _ := startDemo(t)
+	here := strings.NewReplacer("http://localhost:8080", g.base, "http://127.0.0.1:9901", g.admin)
+	dir := t.TempDir()
+	commands := 0
+	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(string(readme), -1) {
+		for step := range strings.SplitSeq(strings.TrimPrefix(block[1], "$ "), "\n$ ") {
+			line, want, _ := strings.Cut(step, "\n")
+			commands++
+			got := strings.TrimSpace(masked(shell(t, dir, here.Replace(line))))
+			if want = strings.TrimSpace(masked(want)); got != want {
+				t.Errorf("$ %s\nprinted\n%s\nwhere the README has\n%s", line, got, want)
+			}
+		}
+	}
+	if commands < 10 {
+		t.Errorf("only %d commands found in the README", commands)
+	}
+}
+
+// Every policy in the documentation is valid.
+func TestPoliciesInDocs(t *testing.T) {
+	docs, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, name := range append(docs, "../../README.md") {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
+			found++
+			if _, err := policy.Parse(filepath.Base(name), []byte(block[1]), nil); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("no policy found")
+	}
+}
+
+// The order of the layers in docs/architecture.md is that of the chain.
+func TestRequestPathInDocs(t *testing.T) {
+	text, err := os.ReadFile("../../docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, l := range (&gateway{stores: &stores{}}).layers(&parts{secrets: &secrets{}}) {
+		names = append(names, l.name)
+	}
+	want := "<!-- request path: begin -->\n" + strings.Join(append(names, "proxy"), " → ") + "\n<!-- end -->"
+	if !strings.Contains(string(text), want) {
+		t.Errorf("docs/architecture.md lacks:\n%s", want)
+	}
+}
+
+// up serves a backend that it is pointed to.
+func TestUp(t *testing.T) {
+	demo, _ := startDemo(t)
+	g := start(t, nil, "up", "--to", demo.base)
+	a := g.get("/api/v5/auth/.well-known/jwks.json")
+	if a.StatusCode != 200 || !strings.Contains(a.Header.Get("Cache-Control"), "max-age=300") {
+		t.Fatalf("%s %v", a.Status, a.Header)
+	}
+	eventually(t, 5*time.Second, func() error {
+		if a := g.get("/api/v5/auth/.well-known/jwks.json"); !strings.Contains(cacheStatus(a), "edge; hit") {
+			return fmt.Errorf("Cache-Status %q", cacheStatus(a))
+		}
+		return nil
+	})
+}

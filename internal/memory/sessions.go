@@ -1,0 +1,222 @@
+package memory
+
+import (
+	"container/heap"
+	"container/list"
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jewgo/gateway/middleware/session"
+)
+
+// sessionOverhead is what a record costs beyond its encoded bytes, roughly.
+const sessionOverhead = 300
+
+// Sessions keeps session records and revocations in memory. Records are bounded
+// by bytes, and the one that was not used for longest goes first: its session
+// goes on by its seal and loses its values here. Revocations are bounded by
+// number, and the one that ends soonest goes first.
+type Sessions struct {
+	now            func() time.Time
+	maxBytes       int64
+	maxRevocations int
+
+	mu      sync.Mutex
+	records map[string]*list.Element // of *sessionRecord, by subject; guarded by mu
+	recent  *list.List               // of the same, last used first; guarded by mu
+	bytes   int64                    // of all records; guarded by mu
+	revoked map[string]*revocation   // by subject; guarded by mu
+	soonest revocationHeap           // of the same; guarded by mu
+}
+
+type sessionRecord struct {
+	subject    string
+	generation uint64
+	expires    time.Time
+	encoded    []byte
+}
+
+var _ session.Replica = (*Sessions)(nil)
+
+// SessionsConfig bounds a Sessions.
+type SessionsConfig struct {
+	Bytes       int64            // of records; 0: 64 MiB
+	Revocations int              // about 300 bytes each; 0: 65536
+	Now         func() time.Time // nil: time.Now
+}
+
+// NewSessions returns an empty store.
+func NewSessions(cfg SessionsConfig) *Sessions {
+	if cfg.Bytes == 0 {
+		cfg.Bytes = 64 << 20
+	}
+	if cfg.Revocations == 0 {
+		cfg.Revocations = 1 << 16
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Sessions{
+		now: cfg.Now, maxBytes: cfg.Bytes, maxRevocations: cfg.Revocations,
+		records: map[string]*list.Element{}, recent: list.New(), revoked: map[string]*revocation{},
+	}
+}
+
+// Load implements session.Store.
+func (s *Sessions) Load(_ context.Context, ref session.Ref) (session.Record, error) {
+	encoded, err := s.load(ref)
+	if err != nil {
+		return session.Record{}, err
+	}
+	return session.DecodeRecord(encoded)
+}
+
+func (s *Sessions) load(ref session.Ref) ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.revokedLocked(ref) {
+		return nil, session.ErrRevoked
+	}
+	e, ok := s.records[ref.Subjects()[0]]
+	if !ok {
+		return nil, session.ErrUnknown
+	}
+	r := e.Value.(*sessionRecord)
+	if !s.now().Before(r.expires) {
+		s.removeLocked(e)
+		return nil, session.ErrUnknown
+	}
+	s.recent.MoveToFront(e)
+	return r.encoded, nil // never written again
+}
+
+// Save implements session.Store.
+func (s *Sessions) Save(_ context.Context, key string, rec session.Record) error {
+	encoded, err := rec.Encode()
+	if err != nil {
+		return fmt.Errorf("save session: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ref := session.Ref{Key: key, User: rec.User, Issued: rec.Issued}
+	if s.revokedLocked(ref) {
+		return session.ErrRevoked
+	}
+	subject := ref.Subjects()[0]
+	now := s.now()
+	if e, ok := s.records[subject]; ok {
+		old := e.Value.(*sessionRecord)
+		if now.Before(old.expires) && rec.Generation <= old.generation {
+			return session.ErrStale
+		}
+		s.removeLocked(e)
+	}
+	if !now.Before(rec.Idle) {
+		return nil // over already
+	}
+	s.records[subject] = s.recent.PushFront(&sessionRecord{subject, rec.Generation, rec.Idle, encoded})
+	s.bytes += int64(len(encoded)) + sessionOverhead
+	for s.bytes > s.maxBytes {
+		s.removeLocked(s.recent.Back())
+	}
+	return nil
+}
+
+func (s *Sessions) removeLocked(e *list.Element) {
+	r := s.recent.Remove(e).(*sessionRecord)
+	delete(s.records, r.subject)
+	s.bytes -= int64(len(r.encoded)) + sessionOverhead
+}
+
+// Revoke implements session.Store; it never fails.
+func (s *Sessions) Revoke(_ context.Context, revocations []session.Revocation) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	for _, r := range revocations {
+		if e, ok := s.records[r.Subject]; ok {
+			s.removeLocked(e)
+		}
+		old, ok := s.revoked[r.Subject]
+		switch {
+		case !now.Before(r.Until):
+		case ok:
+			old.Issued, old.Until = later(old.Issued, r.Issued), later(old.Until, r.Until)
+			heap.Fix(&s.soonest, old.index)
+		default:
+			added := &revocation{Revocation: r}
+			s.revoked[r.Subject] = added
+			heap.Push(&s.soonest, added)
+		}
+	}
+	for len(s.soonest) > 0 && (len(s.soonest) > s.maxRevocations || !now.Before(s.soonest[0].Until)) {
+		delete(s.revoked, heap.Pop(&s.soonest).(*revocation).Subject)
+	}
+	return nil
+}
+
+// Revocations implements session.Replica.
+func (s *Sessions) Revocations() []session.Revocation {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	all := make([]session.Revocation, 0, len(s.soonest))
+	for _, r := range s.soonest {
+		if now.Before(r.Until) {
+			all = append(all, r.Revocation)
+		}
+	}
+	return all
+}
+
+func (s *Sessions) revokedLocked(ref session.Ref) bool {
+	now := s.now()
+	for _, subject := range ref.Subjects() {
+		if r, ok := s.revoked[subject]; ok && now.Before(r.Until) && !ref.Issued.After(r.Issued) {
+			return true
+		}
+	}
+	return false
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// revocation is one that stands, and its place in the heap.
+type revocation struct {
+	session.Revocation
+	index int
+}
+
+// revocationHeap has the revocation that ends soonest on top.
+type revocationHeap []*revocation
+
+func (h revocationHeap) Len() int           { return len(h) }
+func (h revocationHeap) Less(i, j int) bool { return h[i].Until.Before(h[j].Until) }
+
+func (h revocationHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+
+// Push implements heap.Interface.
+func (h *revocationHeap) Push(x any) {
+	r := x.(*revocation)
+	r.index = len(*h)
+	*h = append(*h, r)
+}
+
+// Pop implements heap.Interface.
+func (h *revocationHeap) Pop() any {
+	last := len(*h) - 1
+	r := (*h)[last]
+	(*h)[last] = nil
+	*h = (*h)[:last]
+	return r
+}

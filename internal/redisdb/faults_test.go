@@ -1,0 +1,342 @@
+package redisdb_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/jewgo/gateway/internal/failover"
+	"github.com/jewgo/gateway/internal/gcra"
+	"github.com/jewgo/gateway/internal/redisdb"
+	"github.com/jewgo/gateway/internal/testenv"
+	"github.com/jewgo/gateway/middleware/ratelimit"
+)
+
+const (
+	// faultBudget is wider than the default, so that a busy machine makes no
+	// timeouts of its own.
+	faultBudget = 500 * time.Millisecond
+	// soon is how long a call may take with all that a test machine adds: far
+	// less than go-redis takes when left alone.
+	soon = 2 * time.Second
+	// recovery is how long the way back may take.
+	recovery = 5 * time.Second
+)
+
+// gateway is what a gateway has of Redis: a client, a Switch and limits.
+type gateway struct {
+	client redis.UniversalClient
+	*failover.Switch
+	limits *redisdb.Limits
+}
+
+// newGateway starts a gateway's part in Redis and waits for its first probe.
+func newGateway(t *testing.T, cfg redisdb.Config) *gateway {
+	t.Helper()
+	cfg.Budget = faultBudget
+	client, err := redisdb.Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &gateway{client: client, limits: redisdb.NewLimits(client)}
+	g.Switch = failover.New(failover.Config{
+		Probe:    redisdb.Probe(client),
+		Classify: redisdb.Classify,
+		Budget:   faultBudget,
+		OnChange: func(c failover.Change) { t.Logf("%v → %v %v", c.From, c.To, c.Reason) },
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { defer close(ended); g.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		<-ended
+		if err := client.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	<-g.Probed()
+	return g
+}
+
+// take charges a limit and reports whether Redis did it.
+func (g *gateway) take(t *testing.T) (remote bool) {
+	t.Helper()
+	start := time.Now()
+	charge := ratelimit.Charge{Key: "k", Quota: gcra.Quota{Rate: 1e6, Period: time.Second, Burst: 1e6}, Cost: 1}
+	results, err := failover.Do(t.Context(), g.Switch,
+		func(ctx context.Context) ([]gcra.Result, error) {
+			return g.limits.Take(ctx, []ratelimit.Charge{charge})
+		},
+		func() ([]gcra.Result, error) { return nil, nil })
+	if err != nil {
+		t.Errorf("take: %v", err)
+	}
+	if d := time.Since(start); d > soon {
+		t.Errorf("a request waited %v for Redis", d)
+	}
+	return len(results) == 1
+}
+
+func (g *gateway) mustTakeRemotely(t *testing.T) {
+	t.Helper()
+	if !g.take(t) {
+		t.Fatalf("answered locally: %+v", g.Status())
+	}
+}
+
+func (g *gateway) mustTakeLocally(t *testing.T) {
+	t.Helper()
+	if g.take(t) {
+		t.Fatal("answered by Redis")
+	}
+}
+
+// mustBecome waits for a state and returns its reason.
+func (g *gateway) mustBecome(t *testing.T, want failover.State) error {
+	t.Helper()
+	deadline := time.Now().Add(recovery)
+	for g.Status().State != want {
+		if time.Now().After(deadline) {
+			t.Fatalf("not %v after %v: %+v", want, recovery, g.Status())
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return g.Status().Reason
+}
+
+// admin runs commands on a connection of its own, without the gateway's bounds.
+func admin(t *testing.T, s *testenv.RedisServer, commands ...string) {
+	t.Helper()
+	client := redis.NewClient(&redis.Options{Addr: s.Addr})
+	defer client.Close()
+	for _, c := range commands {
+		args := []any{}
+		for a := range strings.FieldsSeq(c) {
+			args = append(args, a)
+		}
+		if err := client.Do(t.Context(), args...).Err(); err != nil && !errors.Is(err, redis.Nil) {
+			t.Fatalf("%s: %v", c, err)
+		}
+	}
+}
+
+func TestKilledServer(t *testing.T) {
+	server := testenv.Redis(t)
+	g := newGateway(t, redisdb.Config{URL: server.URL})
+	g.mustTakeRemotely(t)
+	server.Kill()
+	g.mustTakeLocally(t) // the very call that meets the fault
+	if reason := g.mustBecome(t, failover.Down); redisdb.Classify(reason) != failover.Fault {
+		t.Errorf("reason: %v", reason)
+	}
+	server.Restart(true)
+	g.mustBecome(t, failover.Up)
+	g.mustTakeRemotely(t)
+}
+
+func TestServerKilledUnderLoad(t *testing.T) {
+	server := testenv.Redis(t)
+	g := newGateway(t, redisdb.Config{URL: server.URL})
+	var callers sync.WaitGroup
+	ctx, stop := context.WithTimeout(t.Context(), 2*time.Second)
+	defer stop()
+	for range 50 {
+		callers.Go(func() {
+			for ctx.Err() == nil {
+				g.take(t)
+				time.Sleep(time.Millisecond)
+			}
+		})
+	}
+	time.Sleep(200 * time.Millisecond)
+	server.Kill()
+	time.Sleep(300 * time.Millisecond)
+	server.Restart(true)
+	callers.Wait()
+	// As many dials failed as the pool holds connections, so that its own
+	// backoff has begun: the way back leads through it.
+	g.mustBecome(t, failover.Up)
+	g.mustTakeRemotely(t)
+}
+
+func TestStoppedServer(t *testing.T) {
+	server := testenv.Redis(t)
+	g := newGateway(t, redisdb.Config{URL: server.URL})
+	g.mustTakeRemotely(t)
+	server.Stop()
+	generation := g.Status().Generation
+	for range 3 {
+		if g.Status().Generation != generation {
+			t.Fatal("tripped before the third timeout")
+		}
+		g.mustTakeLocally(t)
+	}
+	if reason := g.mustBecome(t, failover.Down); redisdb.Classify(reason) != failover.Timeout {
+		t.Errorf("reason: %v", reason)
+	}
+	server.Cont()
+	g.mustBecome(t, failover.Up)
+	g.mustTakeRemotely(t)
+}
+
+func TestManyCallersOfAStoppedServer(t *testing.T) {
+	server := testenv.Redis(t)
+	g := newGateway(t, redisdb.Config{URL: server.URL, PoolSize: 10})
+	g.mustTakeRemotely(t)
+	server.Stop()
+	var callers sync.WaitGroup
+	for range 300 {
+		callers.Go(func() { g.take(t) })
+	}
+	callers.Wait()
+	g.mustBecome(t, failover.Down)
+	server.Cont()
+	g.mustBecome(t, failover.Up)
+}
+
+func TestNoServerAtTheStart(t *testing.T) {
+	server := testenv.Redis(t)
+	server.Kill()
+	g := newGateway(t, redisdb.Config{URL: server.URL, PoolSize: 1}) // one failed dial begins the pool's backoff
+	g.mustTakeLocally(t)
+	if st := g.Status(); st.State != failover.Down || st.Reason == nil {
+		t.Errorf("%+v", st)
+	}
+	server.Restart(true)
+	g.mustBecome(t, failover.Up)
+	g.mustTakeRemotely(t)
+}
+
+func TestCredentials(t *testing.T) {
+	const right, wrong = "open-sesame", "barley-corn"
+	server := testenv.Redis(t, "--requirepass", right)
+	for _, tt := range []struct {
+		name, password, want string
+	}{
+		{"without a password", "", "NOAUTH"},
+		{"with a wrong one", wrong, "WRONGPASS"},
+		{"with the right one", right, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			g := newGateway(t, redisdb.Config{URL: fmt.Sprintf("redis://:%s@%s", tt.password, server.Addr)})
+			if tt.want == "" {
+				g.mustBecome(t, failover.Up)
+				g.mustTakeRemotely(t)
+				return
+			}
+			g.mustTakeLocally(t)
+			reason := g.mustBecome(t, failover.Down)
+			if reason == nil || !strings.Contains(reason.Error(), tt.want) || redisdb.Classify(reason) != failover.Fault {
+				t.Errorf("reason: %v", reason)
+			}
+			if strings.Contains(fmt.Sprint(reason), wrong) {
+				t.Errorf("the reason tells the password: %v", reason)
+			}
+		})
+	}
+}
+
+func TestPausedWritesTripThoughReadsGoOn(t *testing.T) {
+	server := testenv.Redis(t)
+	g := newGateway(t, redisdb.Config{URL: server.URL})
+	g.mustBecome(t, failover.Up)
+	admin(t, server, "CLIENT PAUSE 60000 WRITE")
+	deadline := time.Now().Add(2 * recovery)
+	for g.Up() {
+		// What the gateway asks meanwhile are reads alone, and they succeed.
+		if _, err := failover.Do(t.Context(), g.Switch,
+			func(ctx context.Context) (string, error) { return g.client.Get(ctx, "absent").Result() },
+			func() (string, error) { return "", redis.Nil },
+		); !errors.Is(err, redis.Nil) {
+			t.Fatalf("read: %v", err)
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("hanging writes were not noticed")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	admin(t, server, "CLIENT UNPAUSE")
+	g.mustBecome(t, failover.Up)
+	g.mustTakeRemotely(t)
+}
+
+// TestServerThatRefuses breaks a server that goes on answering PING and, mostly,
+// reads; the first request that writes is answered locally and trips.
+func TestServerThatRefuses(t *testing.T) {
+	server := testenv.Redis(t)
+	g := newGateway(t, redisdb.Config{URL: server.URL})
+	for _, tt := range []struct {
+		name       string
+		spoil, fix []string
+		reason     string
+	}{
+		{"a replica that is read-only", []string{"REPLICAOF 127.0.0.1 1"}, []string{"REPLICAOF NO ONE"}, "READONLY"},
+		{
+			"a replica without its master",
+			[]string{"CONFIG SET replica-serve-stale-data no", "REPLICAOF 127.0.0.1 1"},
+			[]string{"REPLICAOF NO ONE", "CONFIG SET replica-serve-stale-data yes"},
+			"MASTERDOWN",
+		},
+		{
+			"full memory",
+			[]string{"SETRANGE ballast 2000000 x", "CONFIG SET maxmemory-policy noeviction", "CONFIG SET maxmemory 1mb"},
+			[]string{"CONFIG SET maxmemory 0", "DEL ballast"},
+			"OOM",
+		},
+		{"too few replicas", []string{"CONFIG SET min-replicas-to-write 1"}, []string{"CONFIG SET min-replicas-to-write 0"}, "NOREPLICAS"},
+		{"a right taken away", []string{"ACL SETUSER default -evalsha"}, []string{"ACL SETUSER default +evalsha"}, "NOPERM"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			g.mustBecome(t, failover.Up)
+			g.mustTakeRemotely(t)
+			admin(t, server, tt.spoil...)
+			g.mustTakeLocally(t)
+			if reason := g.mustBecome(t, failover.Down); reason == nil || !strings.Contains(reason.Error(), tt.reason) {
+				t.Errorf("reason: %v, want %s", reason, tt.reason)
+			}
+			admin(t, server, tt.fix...)
+			g.mustBecome(t, failover.Up)
+			g.mustTakeRemotely(t)
+		})
+	}
+}
+
+// TestWhatIsNoFault does things that cost a request nothing, or itself alone.
+func TestWhatIsNoFault(t *testing.T) {
+	server := testenv.Redis(t)
+	g := newGateway(t, redisdb.Config{URL: server.URL})
+	g.mustBecome(t, failover.Up)
+	generation := g.Status().Generation
+	for _, tt := range []struct {
+		name    string
+		command string
+		remote  bool
+	}{
+		{"scripts are forgotten", "SCRIPT FLUSH", true},
+		{"all keys are gone", "FLUSHALL", true},
+		{"idle connections are closed by the server", "CLIENT KILL TYPE normal", true},
+		{"a bucket's key holds something else", "LPUSH rate:k x", false},
+		{"and is gone", "DEL rate:k", true},
+	} {
+		g.mustTakeRemotely(t)
+		if strings.HasPrefix(tt.command, "LPUSH") {
+			admin(t, server, "DEL rate:k")
+		}
+		admin(t, server, tt.command)
+		time.Sleep(20 * time.Millisecond) // for a closed connection to arrive as such
+		if remote := g.take(t); remote != tt.remote {
+			t.Errorf("%s: answered by Redis %v, want %v", tt.name, remote, tt.remote)
+		}
+		if st := g.Status(); st.Generation != generation {
+			t.Fatalf("%s: tripped: %+v", tt.name, st)
+		}
+		admin(t, server, "DEL rate:k")
+	}
+}
