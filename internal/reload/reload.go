@@ -134,7 +134,8 @@ func (r *Reloader) Run(ctx context.Context, hup <-chan os.Signal, file string) {
 			if concerns(e, file) {
 				changed = time.After(settle)
 			}
-		case _ = <-w.Errors: // an overflow: look, to be safe
+		case err := <-w.Errors: // an overflow, say: something may have been missed
+			r.Report(r.Live.Load(), fmt.Errorf("watch %s: %w", file, err))
 			changed = time.After(settle)
 		case <-changed:
 			changed = nil

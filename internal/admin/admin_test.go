@@ -1,0 +1,105 @@
+package admin_test
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/jewgo/gateway/internal/admin"
+)
+
+// handler is an admin handler whose policy cannot be reloaded while fail is set.
+func handler(change func(*admin.Config)) http.Handler {
+	cfg := admin.Config{
+		Token:      "secret",
+		Conditions: func() []admin.Condition { return nil },
+		Reload:     func() error { return nil },
+		Metrics:    http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("numbers")) }),
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	return admin.New(cfg)
+}
+
+func ask(h http.Handler, method, path string, header ...string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, path, nil)
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+func TestReadyz(t *testing.T) {
+	up := admin.Condition{Name: "redis", Detail: "up"}
+	degraded := admin.Condition{Name: "redis", Level: admin.Degraded, Detail: "away"}
+	draining := admin.Condition{Name: "process", Level: admin.NotReady, Detail: "draining"}
+	for _, tc := range []struct {
+		sentence   string
+		conditions []admin.Condition
+		status     int
+		body       string
+	}{
+		{"nothing to say is ok", nil, 200, "ok\n"},
+		{"all well", []admin.Condition{up}, 200, "ok\n[+] redis: up\n"},
+		{"degraded serves, so it is ready", []admin.Condition{up, degraded}, 200, "degraded\n[+] redis: up\n[~] redis: away\n"},
+		{"draining is not ready, whatever else", []admin.Condition{degraded, draining}, 503, "not ready\n[~] redis: away\n[-] process: draining\n"},
+	} {
+		t.Run(tc.sentence, func(t *testing.T) {
+			h := handler(func(c *admin.Config) { c.Conditions = func() []admin.Condition { return tc.conditions } })
+			if w := ask(h, "GET", "/readyz?verbose"); w.Code != tc.status || w.Body.String() != tc.body {
+				t.Errorf("%d %q", w.Code, w.Body.String())
+			}
+			first, _, _ := strings.Cut(tc.body, "\n")
+			if w := ask(h, "GET", "/readyz"); w.Code != tc.status || w.Body.String() != first+"\n" {
+				t.Errorf("without verbose: %d %q", w.Code, w.Body.String())
+			}
+		})
+	}
+}
+
+func TestWhoMayDoWhat(t *testing.T) {
+	guarded := func(c *admin.Config) { c.TokenForReads = true }
+	unix := func(c *admin.Config) { c.Unix = true }
+	noToken := func(c *admin.Config) { c.Token = "" }
+	for _, tc := range []struct {
+		sentence     string
+		change       func(*admin.Config)
+		method, path string
+		header       []string
+		status       int
+	}{
+		{"health is for everyone", guarded, "GET", "/livez", nil, 200},
+		{"readiness too", guarded, "GET", "/readyz", nil, 200},
+		{"reads are open", nil, "GET", "/metrics", nil, 200},
+		{"unless a token is asked for", guarded, "GET", "/metrics", nil, 401},
+		{"and given", guarded, "GET", "/metrics", []string{"Authorization", "Bearer secret"}, 200},
+		{"changes need the token", nil, "POST", "/v1/reload", nil, 401},
+		{"the right one", nil, "POST", "/v1/reload", []string{"Authorization", "Bearer wrong"}, 401},
+		{"as a bearer", nil, "POST", "/v1/reload", []string{"Authorization", "secret"}, 401},
+		{"then they are made", nil, "POST", "/v1/reload", []string{"Authorization", "Bearer secret"}, 200},
+		{"no token at all opens nothing", noToken, "POST", "/v1/reload", []string{"Authorization", "Bearer "}, 401},
+		{"a socket's mode is guard enough", unix, "POST", "/v1/reload", nil, 200},
+		{"a page on another site may not", unix, "POST", "/v1/reload", []string{"Sec-Fetch-Site", "cross-site"}, 403},
+		{"a change is no read", nil, "GET", "/v1/reload", nil, 405},
+		{"nothing else is here", nil, "GET", "/nothing", nil, 404},
+	} {
+		t.Run(tc.sentence, func(t *testing.T) {
+			if w := ask(handler(tc.change), tc.method, tc.path, tc.header...); w.Code != tc.status {
+				t.Errorf("%d %s", w.Code, w.Body.String())
+			}
+		})
+	}
+}
+
+func TestAFailedReloadSaysWhy(t *testing.T) {
+	h := handler(func(c *admin.Config) { c.Reload = func() error { return errors.New("gateway.yaml:1:1: wrong") } })
+	w := ask(h, "POST", "/v1/reload", "Authorization", "Bearer secret")
+	if w.Code != http.StatusUnprocessableEntity || !strings.Contains(w.Body.String(), "gateway.yaml:1:1: wrong") {
+		t.Errorf("%d %s", w.Code, w.Body.String())
+	}
+}
