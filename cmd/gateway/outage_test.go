@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,12 +20,16 @@ import (
 type mix struct {
 	base    string
 	cookies string // of a user who is logged in
-	random  *rand.Rand
 	ids     []string
+
+	mu     sync.Mutex // vegeta's workers share it
+	random *rand.Rand // guarded by mu
 }
 
 // target makes the next request. Clients are many, as they would be.
 func (m *mix) target(t *vegeta.Target) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	path, cookies := m.choose()
 	client := fmt.Sprintf("198.51.%d.%d", m.random.IntN(100), 1+m.random.IntN(250))
 	method, path, _ := strings.Cut(path, " ")

@@ -1,0 +1,44 @@
+package problem_test
+
+import (
+	"fmt"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/jewgo/gateway/internal/problem"
+)
+
+func ExampleWrite() {
+	w := httptest.NewRecorder()
+	problem.Write(w, problem.Problem{Status: 429, Detail: "wait", Extensions: map[string]any{"violated-policies": []string{"login"}}})
+	fmt.Println(w.Code, w.Header().Get("Content-Type"), w.Header().Get("Cache-Control"))
+	fmt.Print(w.Body)
+	// Output:
+	// 429 application/problem+json no-store
+	// {"detail":"wait","status":429,"title":"Too Many Requests","type":"about:blank","violated-policies":["login"]}
+}
+
+// What an upstream or an earlier layer has said of its own body does not hold.
+func TestWriteReplacesWhatSpeaksOfAnotherBody(t *testing.T) {
+	w := httptest.NewRecorder()
+	for name, v := range map[string]string{"Etag": `"x"`, "Content-Encoding": "gzip", "Content-Length": "9", "Cache-Control": "public", "Retry-After": "3"} {
+		w.Header().Set(name, v)
+	}
+	problem.Write(w, problem.Problem{Status: 503})
+	h := w.Result().Header
+	if h.Get("Etag") != "" || h.Get("Content-Encoding") != "" || h.Get("Content-Length") != fmt.Sprint(w.Body.Len()) || h.Get("Cache-Control") != "no-store" {
+		t.Errorf("header %v", h)
+	}
+	if h.Get("Retry-After") != "3" {
+		t.Error("what the caller has set is gone")
+	}
+}
+
+// An extension cannot take a member's place.
+func TestMembersBeatExtensions(t *testing.T) {
+	w := httptest.NewRecorder()
+	problem.Write(w, problem.Problem{Status: 400, Title: "T", Extensions: map[string]any{"status": 200, "title": "X"}})
+	if got, want := w.Body.String(), `{"status":400,"title":"T","type":"about:blank"}`+"\n"; got != want {
+		t.Errorf("got %s", got)
+	}
+}
