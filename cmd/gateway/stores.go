@@ -111,7 +111,7 @@ func openStores(p *policy.Policy, numbers *metrics.Metrics, log *slog.Logger) (*
 		}
 	}
 	s.openSessions()
-	s.openCache(int64(p.Cache.Memory))
+	s.openCache(int64(p.Cache.Memory), numbers)
 	return s, nil
 }
 
@@ -126,8 +126,10 @@ func (s *stores) openSessions() {
 	s.sessions = both
 }
 
-func (s *stores) openCache(memoryBytes int64) {
-	s.cache = &cache.Tiers{Local: memory.NewCache(memoryBytes, time.Now), Now: time.Now}
+func (s *stores) openCache(size int64, numbers *metrics.Metrics) {
+	local := memory.NewCache(size, time.Now)
+	numbers.Gauge("gateway_cache_memory_bytes", "Estimate of what stored responses take in local memory.", func() float64 { return float64(local.Bytes()) })
+	s.cache = &cache.Tiers{Local: local, Now: time.Now}
 	if r := s.cacheRedis; r == nil {
 		s.tags = cache.NewTags(cache.TagsConfig{})
 	} else {

@@ -53,7 +53,6 @@ var speakers = map[string]string{
 	"go.yaml.in/yaml":                  "policy",
 	"github.com/google/go-cmp":         "",
 	"github.com/tsenart/vegeta":        "cmd/gateway",
-	"github.com/rogpeppe/go-internal":  "",
 	"go.uber.org/goleak":               "",
 	"pgregory.net/rapid":               "",
 	"github.com/santhosh-tekuri":       "",

@@ -18,8 +18,9 @@ func (c *Cache) Handler(next http.Handler) http.Handler {
 			return
 		}
 		cc := requestControl(ex)
-		p := plan(ex, r, &cc)
-		if p.Lookup && c.answer(w, r, ex, &cc, &p) {
+		fields := selecting(ex)
+		p := plan(ex, r, &cc, fields)
+		if p.Lookup && c.answer(w, r, &cc, fields, &p) {
 			return
 		}
 		onward := p // so that p stays off the heap where a hit is served
@@ -30,8 +31,9 @@ func (c *Cache) Handler(next http.Handler) http.Handler {
 
 // answer looks the request up and answers it if it may; else it completes the
 // plan for the way upstream.
-func (c *Cache) answer(w http.ResponseWriter, r *http.Request, ex *exchange.Exchange, cc *rfc9111.CacheControl, p *exchange.Plan) bool {
-	found, _ := c.store.Get(r.Context(), p.Key, selecting(ex)) // Tiers never fails
+func (c *Cache) answer(w http.ResponseWriter, r *http.Request, cc *rfc9111.CacheControl, fields rfc9111.Fields, p *exchange.Plan) bool {
+	ex := exchange.From(r.Context())
+	found, _ := c.store.Get(r.Context(), p.Key, fields) // Tiers never fails
 	ex.Facts.Local = ex.Facts.Local || found.Local
 	p.Forward = forwardMiss
 	if e := found.Entry; e != nil {

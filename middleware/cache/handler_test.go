@@ -28,7 +28,7 @@ func TestHitIsTheMissByteForByte(t *testing.T) {
 	if got := e.asked.Load(); got != 1 {
 		t.Errorf("the upstream was asked %d times", got)
 	}
-	if facts := e.last.Load().Facts; facts.Cache != "hit" {
+	if facts := e.exchange().Facts; facts.Cache != "hit" {
 		t.Errorf("Facts.Cache = %q", facts.Cache)
 	}
 }
@@ -52,6 +52,7 @@ func TestWhatIsReused(t *testing.T) {
 		{says: "the ttl does not beat no-store", path: "/list", response: []string{"Cache-Control", "no-store"}},
 		{says: "the ttl does not beat Set-Cookie", path: "/list", response: []string{"Set-Cookie", "access_token=secret"}},
 		{says: "the ttl does not beat Authorization", path: "/list", request: []string{"Authorization", "Bearer x"}},
+		{says: "nor is what is stored for a request with Authorization", path: "/list", second: []string{"Authorization", "Bearer x"}},
 		{says: "Set-Cookie is not stored in strict mode either", path: "/strict/a", response: []string{"Cache-Control", fresh, "Set-Cookie", "a=b"}},
 		{says: "a request with the bypass cookie goes past", path: "/list", request: []string{"Cookie", "x=1; access_token=t"}},
 		{says: "so does one whose bypass cookie is empty", path: "/list", request: []string{"Cookie", "access_token="}},
@@ -224,7 +225,7 @@ func TestPrivateEntries(t *testing.T) {
 		_, _ = fmt.Fprint(w, "for ", r.Header.Get("X-Test-Session"))
 	})
 	e.expect("first", e.get("/mine", "X-Test-Session", "a"), "for a", "edge; fwd=uri-miss; fwd-status=200; stored")
-	if e.last.Load().Plan.Shared {
+	if e.exchange().Plan.Shared {
 		t.Error("the plan of a private entry is shared: the upstream would not learn who asks")
 	}
 	e.expect("the same session", e.get("/mine", "X-Test-Session", "a"), "for a", "edge; hit")

@@ -69,14 +69,15 @@ type edge struct {
 	upstream *httptest.Server
 	asked    atomic.Int64                      // requests that reached the upstream
 	answer   atomic.Pointer[http.HandlerFunc]  // of the upstream
-	last     atomic.Pointer[exchange.Exchange] // of the newest request
-	seen     atomic.Pointer[http.Request]      // newest request at the upstream
+	active   atomic.Int64                      // requests in the edge
+	last     atomic.Pointer[exchange.Exchange] // of the newest request; see exchange
 	client   *http.Client
 }
 
 // options are what tests change in an edge; the zero value is memory alone and
 // testPolicy.
 type options struct {
+	clock  *storetest.Clock
 	policy string
 	tiers  func(*cache.Tiers)
 	tags   cache.TagsConfig
@@ -91,7 +92,10 @@ func newEdge(t *testing.T, o options) *edge {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &edge{T: t, clock: storetest.NewClock(time.Now().Truncate(time.Second))}
+	if o.clock == nil {
+		o.clock = storetest.NewClock(time.Now().Truncate(time.Second))
+	}
+	e := &edge{T: t, clock: o.clock}
 	e.tags = cache.NewTags(o.tags)
 	e.tiers = &cache.Tiers{Local: memory.NewCache(64<<20, e.clock.Now), Tags: e.tags, Now: e.clock.Now}
 	if o.tiers != nil {
@@ -101,7 +105,6 @@ func newEdge(t *testing.T, o options) *edge {
 	t.Cleanup(e.cache.Close)
 	e.upstream = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		e.asked.Add(1)
-		e.seen.Store(r)
 		w.Header().Set("Date", e.clock.Now().UTC().Format(http.TimeFormat))
 		(*e.answer.Load())(w, r)
 	}))
@@ -144,8 +147,10 @@ func (e *edge) chain(snapshot *policy.Snapshot) http.Handler {
 			Principal: exchange.Principal{SessionID: r.Header.Get("X-Test-Session")},
 		}
 		ex.Route, ex.Params = snapshot.Match(&ex.View)
-		cached.ServeHTTP(w, r.WithContext(exchange.With(r.Context(), ex)))
 		e.last.Store(ex)
+		e.active.Add(1)
+		defer e.active.Add(-1)
+		cached.ServeHTTP(w, r.WithContext(exchange.With(r.Context(), ex)))
 	})
 }
 
@@ -206,6 +211,24 @@ func (e *edge) do(method, path, body string, header ...string) reply {
 func (e *edge) get(path string, header ...string) reply {
 	e.Helper()
 	return e.do(http.MethodGet, path, "", header...)
+}
+
+// exchange is that of the newest request, which has its answer: a client may
+// have that before the handler is done.
+func (e *edge) exchange() *exchange.Exchange {
+	e.Helper()
+	e.eventually("the end of the request", func() bool { return e.active.Load() == 0 })
+	return e.last.Load()
+}
+
+// eventually waits for something that the edge does in the background.
+func (e *edge) eventually(what string, done func() bool) {
+	e.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			e.Fatalf("%s did not come", what)
+		}
+	}
 }
 
 // expect compares the body and the start of Cache-Status.

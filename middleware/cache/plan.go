@@ -15,7 +15,7 @@ import (
 
 // plan decides what the cache does with a request of a cached route, all but
 // the look-up itself. Its tags are filled in on a miss.
-func plan(ex *exchange.Exchange, r *http.Request, cc *rfc9111.CacheControl) exchange.Plan {
+func plan(ex *exchange.Exchange, r *http.Request, cc *rfc9111.CacheControl, fields rfc9111.Fields) exchange.Plan {
 	v, rule := &ex.View, ex.Route.Cache
 	if v.Method != http.MethodGet && v.Method != http.MethodHead {
 		return exchange.Plan{Now: v.Now, Query: v.Query, Forward: forwardMethod}
@@ -28,7 +28,7 @@ func plan(ex *exchange.Exchange, r *http.Request, cc *rfc9111.CacheControl) exch
 	p.Lookup = true
 	p.Store = v.Method == http.MethodGet && !cc.NoStore
 	p.Shared = !rule.Private() || ex.Principal.Anonymous()
-	p.Key = key(ex, p.Query)
+	p.Key = key(ex, p.Query, fields)
 	return p
 }
 
@@ -81,7 +81,7 @@ func hasCookie(h policy.Fields, name string) bool {
 // that no crafted request makes two of them look alike. The fields that the
 // policy names as selecting are part of it, so that in the ordinary case one
 // look-up finds the variant. HEAD shares the key of GET.
-func key(ex *exchange.Exchange, query string) string {
+func key(ex *exchange.Exchange, query string, fields rfc9111.Fields) string {
 	v, rule := &ex.View, ex.Route.Cache
 	var buf [512]byte
 	b := part(buf[:0], ex.Route.Name)
@@ -89,7 +89,6 @@ func key(ex *exchange.Exchange, query string) string {
 	b = part(b, v.Path)
 	b = part(b, query)
 	b = part(b, strconv.FormatBool(v.TLS))
-	fields := selecting(ex)
 	for _, name := range rule.Vary {
 		b = part(b, rfc9111.Selecting(name, fields.Values(name)))
 	}
@@ -98,7 +97,7 @@ func key(ex *exchange.Exchange, query string) string {
 		b = partsOf(b, ex, s)
 	}
 	sum := sha256.Sum256(b)
-	return base64.RawURLEncoding.EncodeToString(sum[:])
+	return string(base64.RawURLEncoding.AppendEncode(buf[:0], sum[:]))
 }
 
 // part appends s with its length before it.

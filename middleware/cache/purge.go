@@ -68,7 +68,7 @@ func NewTags(cfg TagsConfig) *Tags {
 func (t *Tags) Marks(tags []string) []Mark {
 	marks := make([]Mark, len(tags))
 	for i, tag := range tags {
-		slot := Slot(tag)
+		slot := slotOf(tag)
 		marks[i] = Mark{slot, t.local.get(slot)}
 	}
 	return marks
@@ -98,7 +98,7 @@ func (t *Tags) learn(marks []Mark) {
 func (t *Tags) Purge(ctx context.Context, tags ...string) error {
 	changes := make([]Change, len(tags))
 	for i, tag := range tags {
-		slot := Slot(tag)
+		slot := slotOf(tag)
 		// The fills of other gateways that began before this moment carry the
 		// old generation at most, or one that the store adds one to.
 		changes[i] = Change{Slot: slot, Floor: t.local.bump(slot) - 1, Add: 1}

@@ -26,7 +26,7 @@ func (t *Tags) Rejoin(ctx context.Context) error {
 		shared[m.Slot] = m.Gen
 	}
 	var changes []Change
-	for i := range Slots {
+	for i := range slots {
 		slot := uint16(i)
 		// Taken out before its generation is read: a purge in between puts it in
 		// again.

@@ -6,10 +6,10 @@ import (
 	"sync/atomic"
 )
 
-// Slots is the size of the table of generations. It is fixed, so that tags cost
+// slots is the size of the table of generations. It is fixed, so that tags cost
 // no memory and a purge no search; two tags that share a slot are purged
 // together, which costs a refill and nothing else.
-const Slots = 1 << 16
+const slots = 1 << 16
 
 // Mark is the generation of one tag's slot at a moment.
 type Mark struct {
@@ -17,14 +17,14 @@ type Mark struct {
 	Gen  uint64
 }
 
-// Slot is the slot of a tag, the same on every gateway.
-func Slot(tag string) uint16 {
+// slotOf is the slot of a tag, the same on every gateway.
+func slotOf(tag string) uint16 {
 	sum := sha256.Sum256([]byte(tag))
 	return binary.BigEndian.Uint16(sum[:])
 }
 
 // generations counts the purges of each slot. A counter never goes back.
-type generations [Slots]atomic.Uint64
+type generations [slots]atomic.Uint64
 
 func (g *generations) get(slot uint16) uint64 { return g[slot].Load() }
 
@@ -42,7 +42,7 @@ func (g *generations) raise(slot uint16, gen uint64) {
 }
 
 // slotSet is a set of slots for many goroutines.
-type slotSet [Slots / 64]atomic.Uint64
+type slotSet [slots / 64]atomic.Uint64
 
 func (s *slotSet) add(slot uint16) { s[slot/64].Or(1 << (slot % 64)) }
 

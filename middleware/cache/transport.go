@@ -61,7 +61,7 @@ type call struct {
 	ex     *exchange.Exchange
 	req    *http.Request
 	stored *Entry // to be validated; nil: a miss
-	whole  bool   // asks without conditions
+	whole  bool   // asks without the client's conditions
 }
 
 // do asks the upstream and gives what the client gets. Collapsing of misses
@@ -90,7 +90,7 @@ func (c *call) do() (*http.Response, error) {
 		if rfc9111.Confirms(c.stored.Header, resp.Header) {
 			return c.freshen(got), nil
 		}
-		c.stored, c.whole = nil, true // it speaks of another response than ours: ask for that one
+		c.stored = nil // it speaks of another response than ours: ask for that one
 		return c.do()
 	}
 	return c.fill(resp, got), nil

@@ -37,7 +37,7 @@ func TestValidation(t *testing.T) {
 	if got.header.Get("X-Round") != "2" || got.header.Get("Set-Cookie") != "a=b" || got.status != 200 {
 		t.Errorf("%d %v; want the 304's headers and its cookie", got.status, got.header)
 	}
-	if facts := e.last.Load().Facts; facts.Cache != "revalidated" {
+	if facts := e.exchange().Facts; facts.Cache != "revalidated" {
 		t.Errorf("Facts.Cache = %q", facts.Cache)
 	}
 	e.clock.Advance(50 * time.Second)
@@ -196,13 +196,19 @@ func TestStaleWhileRevalidate(t *testing.T) {
 	e.get("/list")
 	e.clock.Advance(310 * time.Second)
 	gate := newGate(t)
-	e.upstreamSays(func(w http.ResponseWriter, _ *http.Request) {
+	e.upstreamSays(func(w http.ResponseWriter, r *http.Request) {
 		gate.wait()
+		if r.Header.Get("If-None-Match") != "" {
+			w.WriteHeader(http.StatusNotModified) // a client's condition is not the refresh's
+			return
+		}
 		_, _ = io.WriteString(w, "new")
 	})
 	var clients sync.WaitGroup
 	for range 20 {
-		clients.Go(func() { e.expect("while it is refreshed", e.get("/list"), "old", "edge; hit; ttl=-10") })
+		clients.Go(func() {
+			e.expect("while it is refreshed", e.get("/list", "If-None-Match", `"mine"`), "old", "edge; hit; ttl=-10")
+		})
 	}
 	clients.Wait()
 	<-gate.arrived
@@ -212,20 +218,13 @@ func TestStaleWhileRevalidate(t *testing.T) {
 	gate.release()
 	e.eventually("the refreshed entry", func() bool { return e.get("/list").body == "new" })
 	e.expect("refreshed", e.get("/list"), "new", "edge; hit; ttl=300")
+	if n := e.asked.Load(); n != 2 {
+		t.Errorf("the upstream was asked %d times until the refresh was there; want 2", n)
+	}
 
 	e.clock.Advance(361 * time.Second)
 	e.upstreamSays(says("newest"))
 	e.expect("past the window it is validated first", e.get("/list"), "newest", "edge; fwd=stale; fwd-status=200")
-}
-
-// eventually waits for something that the edge does in the background.
-func (e *edge) eventually(what string, done func() bool) {
-	e.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			e.Fatalf("%s did not come", what)
-		}
-	}
 }
 
 func TestStaleWhileRevalidateSparesTheRequestThatWantsValidation(t *testing.T) {
@@ -359,21 +358,45 @@ func TestAFillThatBeganBeforeAPurgeIsNotServedAfterIt(t *testing.T) {
 		gate.wait()
 		_, _ = io.WriteString(w, "before the purge")
 	})
-	var client sync.WaitGroup
-	client.Go(func() {
-		if got := e.get("/list"); got.body != "before the purge" {
-			t.Errorf("the client of the fill got %q", got.body)
-		}
-	})
-	<-gate.arrived
+	for _, path := range []string{"/list", "/list?page=2"} {
+		var client sync.WaitGroup
+		client.Go(func() {
+			if got := e.get(path); got.body != "before the purge" {
+				t.Errorf("the client of the fill got %q", got.body)
+			}
+		})
+		defer client.Wait()
+		<-gate.arrived
+	}
 	if err := e.tags.Purge(t.Context(), "restaurants"); err != nil {
 		t.Fatal(err)
 	}
-	gate.release()
-	client.Wait()
 	e.upstreamSays(says("after the purge"))
-	e.expect("after the purge", e.get("/list"), "after the purge", "edge; fwd=uri-miss")
-	e.expect("which is stored", e.get("/list"), "after the purge", "edge; hit")
+	e.expect("a fill after the purge", e.get("/list"), "after the purge", "edge; fwd=uri-miss")
+	gate.release()
+	e.exchange() // both early fills have ended
+	e.expect("is not replaced by the one before it", e.get("/list"), "after the purge", "edge; hit")
+	e.expect("which is not served where it is alone either", e.get("/list?page=2"), "after the purge", "edge; fwd=uri-miss")
+}
+
+func TestA304WithoutDateIsOfToday(t *testing.T) {
+	e := newEdge(t, options{})
+	e.upstreamSays(func(w http.ResponseWriter, r *http.Request) {
+		validating(`"v1"`, "Cache-Control", "max-age=10")(undated{w}, r)
+	})
+	e.get("/strict/a")
+	e.clock.Advance(20 * time.Second)
+	e.expect("validated", e.get("/strict/a"), `body of "v1"`, "edge; fwd=stale; fwd-status=304; stored")
+	e.clock.Advance(5 * time.Second)
+	e.expect("RFC 9110, 6.6.1: the response is as old as the 304", e.get("/strict/a"), `body of "v1"`, "edge; hit; ttl=5")
+}
+
+// undated leaves Date out of a 304.
+type undated struct{ http.ResponseWriter }
+
+func (u undated) WriteHeader(status int) {
+	u.Header()["Date"] = nil
+	u.ResponseWriter.WriteHeader(status)
 }
 
 func TestMethodsAndContentGoPast(t *testing.T) {
@@ -381,7 +404,7 @@ func TestMethodsAndContentGoPast(t *testing.T) {
 	e.upstreamSays(says("body", "Cache-Control", "max-age=60"))
 	e.expect("a POST on a cached route", e.do("POST", "/strict/a", "x"), "body", "edge; fwd=method; fwd-status=200")
 	e.expect("a GET with content", e.do("GET", "/strict/a", "x"), "body", "edge; fwd=bypass; fwd-status=200")
-	if p := e.last.Load().Plan; p.Shared || p.Store || p.Lookup {
+	if p := e.exchange().Plan; p.Shared || p.Store || p.Lookup {
 		t.Errorf("the plan of what goes past is %+v", p)
 	}
 	e.expect("neither was stored", e.get("/strict/a"), "body", "edge; fwd=uri-miss")

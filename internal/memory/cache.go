@@ -1,0 +1,99 @@
+package memory
+
+import (
+	"context"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+
+	"github.com/jewgo/gateway/internal/rfc9111"
+	"github.com/jewgo/gateway/middleware/cache"
+)
+
+const (
+	// cacheVariants bounds the variants of one key; the oldest goes first.
+	cacheVariants = 32
+	// cacheOverhead is what a key costs beside its entries: the node of the
+	// table, its place in the eviction queue, the resource.
+	cacheOverhead = 256
+)
+
+// Cache keeps responses in memory, at most a given number of bytes, headers and
+// bookkeeping counted. What is used least goes first (W-TinyLFU); what is past
+// its Keep is not given out, and makes room like anything else.
+type Cache struct {
+	now       func() time.Time
+	resources *otter.Cache[string, *resource]
+}
+
+// resource is what is stored under one key. It is immutable and replaced whole.
+type resource struct {
+	variants []*cache.Entry // newest first
+}
+
+var _ cache.Store = (*Cache)(nil)
+
+// NewCache returns a store of at most size bytes.
+func NewCache(size int64, now func() time.Time) *Cache {
+	return &Cache{now: now, resources: otter.Must(&otter.Options[string, *resource]{
+		MaximumWeight: uint64(max(0, size)),
+		Weigher:       weigh,
+	})}
+}
+
+func weigh(key string, r *resource) uint32 {
+	n := cacheOverhead + len(key)
+	for _, e := range r.variants {
+		n += e.Size()
+	}
+	return uint32(min(n, math.MaxUint32))
+}
+
+// Get returns the newest entry that the fields select; it never fails.
+func (c *Cache) Get(_ context.Context, key string, fields rfc9111.Fields) (cache.Found, error) {
+	r, ok := c.resources.GetIfPresent(key)
+	if !ok {
+		return cache.Found{}, nil
+	}
+	now, others := c.now(), false
+	for _, e := range r.variants {
+		if e.Expired(now) {
+			continue
+		}
+		if e.Matches(fields) {
+			return cache.Found{Entry: e}, nil
+		}
+		others = true
+	}
+	return cache.Found{Others: others}, nil
+}
+
+// Put stores an entry; it never fails. An entry larger than the whole store is
+// dropped at once.
+func (c *Cache) Put(_ context.Context, key string, e *cache.Entry) error {
+	now := c.now()
+	c.resources.Compute(key, func(old *resource, found bool) (*resource, otter.ComputeOp) {
+		variants := []*cache.Entry{e}
+		if found {
+			for _, o := range old.variants {
+				if len(variants) < cacheVariants && !o.Expired(now) && !sameVariant(o, e) {
+					variants = append(variants, o)
+				}
+			}
+		}
+		return &resource{variants}, otter.WriteOp
+	})
+	c.resources.CleanUp() // evict now: left to otter, hundreds of large entries may wait above the bound
+	return nil
+}
+
+func sameVariant(a, b *cache.Entry) bool {
+	return slices.Equal(a.Vary, b.Vary) && slices.Equal(a.Selecting, b.Selecting)
+}
+
+// Bytes estimates what the stored responses take.
+func (c *Cache) Bytes() int64 {
+	return int64(min(c.resources.WeightedSize(), math.MaxInt64))
+}

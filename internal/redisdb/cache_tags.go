@@ -1,0 +1,121 @@
+package redisdb
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/jewgo/gateway/middleware/cache"
+)
+
+// cacheTags is the hash of generations, slot by slot, and the channel on which
+// changes are told.
+const cacheTags = "gw:{tags}"
+
+// watchPing is how long a subscription may be silent before it is asked whether
+// it still lives.
+const watchPing = 5 * time.Second
+
+//go:embed cache_tags.lua
+var cacheTagsSource string
+
+var cacheTagsChange = redis.NewScript(cacheTagsSource)
+
+// CacheTags keeps the generations of the cache's tags in Redis.
+type CacheTags struct {
+	client redis.UniversalClient
+}
+
+var _ cache.Counters = (*CacheTags)(nil)
+
+// NewCacheTags returns the counters on the client, which the caller closes.
+func NewCacheTags(client redis.UniversalClient) *CacheTags { return &CacheTags{client} }
+
+// Change makes changes in one script, in one round trip.
+func (c *CacheTags) Change(ctx context.Context, changes []cache.Change) ([]cache.Mark, error) {
+	args := make([]any, 0, 1+3*len(changes))
+	args = append(args, int64(cache.CountersTTL/time.Second))
+	for _, ch := range changes {
+		args = append(args, ch.Slot, ch.Floor, ch.Add)
+	}
+	made, err := cacheTagsChange.Run(ctx, c.client, []string{cacheTags}, args...).StringSlice()
+	if err != nil {
+		return nil, fmt.Errorf("change tag generations: %w", err)
+	}
+	if len(made) != len(changes) {
+		return nil, fmt.Errorf("change tag generations: %d answers to %d changes", len(made), len(changes))
+	}
+	marks := make([]cache.Mark, 0, len(made))
+	for i, text := range made {
+		if gen, err := strconv.ParseUint(text, 10, 64); err == nil {
+			marks = append(marks, cache.Mark{Slot: changes[i].Slot, Gen: gen})
+		}
+	}
+	return marks, nil
+}
+
+// Load reads the whole table.
+func (c *CacheTags) Load(ctx context.Context) ([]cache.Mark, error) {
+	table, err := c.client.HGetAll(ctx, cacheTags).Result()
+	if err != nil {
+		return nil, fmt.Errorf("load tag generations: %w", err)
+	}
+	marks := make([]cache.Mark, 0, len(table))
+	for slot, gen := range table {
+		if m, ok := parseMark(slot, gen); ok {
+			marks = append(marks, m)
+		}
+	}
+	return marks, nil
+}
+
+func parseMark(slot, gen string) (cache.Mark, bool) {
+	s, err := strconv.ParseUint(slot, 10, 16)
+	if err != nil {
+		return cache.Mark{}, false
+	}
+	g, err := strconv.ParseUint(gen, 10, 64)
+	return cache.Mark{Slot: uint16(s), Gen: g}, err == nil
+}
+
+// Watch listens on the channel. go-redis connects again by itself and
+// subscribes anew, which the server confirms each time.
+func (c *CacheTags) Watch(ctx context.Context, connected func(), changed func(cache.Mark)) error {
+	sub := c.client.Subscribe(ctx, cacheTags)
+	defer func() { _ = sub.Close() }()                         // nothing is left to write
+	defer context.AfterFunc(ctx, func() { _ = sub.Close() })() // ends a Receive that waits
+	for silent := false; ctx.Err() == nil; {
+		message, err := sub.ReceiveTimeout(ctx, watchPing)
+		var timeout net.Error
+		if errors.As(err, &timeout) && timeout.Timeout() && !silent {
+			silent = true
+			if err := sub.Ping(ctx); err != nil {
+				return fmt.Errorf("watch tag generations: %w", err)
+			}
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("watch tag generations: %w", err)
+		}
+		silent = false
+		switch m := message.(type) {
+		case *redis.Subscription:
+			connected()
+		case *redis.Message:
+			for change := range strings.FieldsSeq(m.Payload) {
+				slot, gen, _ := strings.Cut(change, ":")
+				if mark, ok := parseMark(slot, gen); ok {
+					changed(mark)
+				}
+			}
+		}
+	}
+	return ctx.Err()
+}

@@ -1,0 +1,174 @@
+package rfc9111
+
+import (
+	"net/textproto"
+	"strings"
+	"time"
+)
+
+// Delta is a directive's delta-seconds (RFC 9111, 1.2.2).
+type Delta struct {
+	Set   bool          // the directive is present
+	Value time.Duration // 0 if what is present is not a number
+}
+
+// maxDelta is what larger numbers count as: 2^31 seconds (RFC 9111, 1.2.2).
+const maxDelta = 1 << 31 * time.Second
+
+// CacheControl holds the directives of a Cache-Control field that this package
+// knows, of requests and responses alike (RFC 9111, 5.2; RFC 5861).
+type CacheControl struct {
+	NoStore, NoCache, OnlyIfCached   bool
+	Public, Private, MustUnderstand  bool
+	MustRevalidate, ProxyRevalidate  bool
+	NoCacheFields, PrivateFields     []string // canonical; the directive then speaks of these alone
+	MaxAge, SMaxAge                  Delta
+	MinFresh, MaxStale               Delta // max-stale without a number: maxDelta
+	StaleWhileRevalidate, StaleIfErr Delta
+}
+
+// ParseCacheControl reads the lines of a Cache-Control field (RFC 9111, 5.2).
+// It never fails: what it does not understand it leaves out, except that a
+// number that is none counts as zero (4.2.1), so that a mistake makes a response
+// stale rather than immortal. Of a directive that occurs twice the first counts.
+func ParseCacheControl(lines []string) (cc CacheControl) {
+	for _, line := range lines {
+		for line != "" {
+			var name, value string
+			var hasValue bool
+			name, value, hasValue, line = nextDirective(line)
+			cc.add(name, value, hasValue)
+		}
+	}
+	return cc
+}
+
+func (cc *CacheControl) add(name, value string, hasValue bool) {
+	switch strings.ToLower(name) {
+	case "no-store":
+		cc.NoStore = true
+	case "no-cache":
+		cc.NoCache = addFields(cc.NoCache, &cc.NoCacheFields, value, hasValue)
+	case "private":
+		cc.Private = addFields(cc.Private, &cc.PrivateFields, value, hasValue)
+	case "public":
+		cc.Public = true
+	case "must-revalidate":
+		cc.MustRevalidate = true
+	case "proxy-revalidate":
+		cc.ProxyRevalidate = true
+	case "must-understand":
+		cc.MustUnderstand = true
+	case "only-if-cached":
+		cc.OnlyIfCached = true
+	case "max-age":
+		cc.MaxAge.set(value)
+	case "s-maxage":
+		cc.SMaxAge.set(value)
+	case "min-fresh":
+		cc.MinFresh.set(value)
+	case "max-stale":
+		if !hasValue && !cc.MaxStale.Set {
+			cc.MaxStale = Delta{true, maxDelta}
+			return
+		}
+		cc.MaxStale.set(value)
+	case "stale-while-revalidate":
+		cc.StaleWhileRevalidate.set(value)
+	case "stale-if-error":
+		cc.StaleIfErr.set(value)
+	}
+}
+
+// addFields takes note of a no-cache or private directive: unqualified, it
+// holds for the whole response and outweighs any qualified one (RFC 9111,
+// 5.2.2.4, 5.2.2.7). It returns whether the unqualified form is in force.
+func addFields(whole bool, fields *[]string, value string, hasValue bool) bool {
+	if !hasValue {
+		return true
+	}
+	named := false
+	for f := range strings.SplitSeq(value, ",") {
+		if f = trim(f); f != "" {
+			*fields = append(*fields, textproto.CanonicalMIMEHeaderKey(f))
+			named = true
+		}
+	}
+	return whole || !named
+}
+
+func (d *Delta) set(value string) {
+	if d.Set {
+		return
+	}
+	d.Set = true
+	d.Value = parseDelta(value)
+}
+
+// parseDelta reads delta-seconds (RFC 9111, 1.2.2). What is none counts as 0.
+func parseDelta(s string) time.Duration {
+	var n time.Duration
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return 0
+		}
+		n = min(n*10+time.Duration(s[i]-'0'), maxDelta/time.Second)
+	}
+	return n * time.Second
+}
+
+// nextDirective cuts the first directive off a list. A comma within a quoted
+// string separates nothing; a quote that never closes is no quote, since it
+// would hide what follows, a no-store perhaps.
+func nextDirective(s string) (name, value string, hasValue bool, rest string) {
+	end := strings.IndexByte(s, ',')
+	eq := strings.IndexByte(s, '=')
+	if eq < 0 || end >= 0 && end < eq {
+		item, rest, _ := strings.Cut(s, ",")
+		return trim(item), "", false, rest
+	}
+	name = trim(s[:eq])
+	value = strings.TrimLeft(s[eq+1:], " \t")
+	if text, rest, ok := quoted(value); ok {
+		junk, rest, _ := strings.Cut(rest, ",")
+		return name, text + trim(junk), true, rest
+	}
+	value, rest, _ = strings.Cut(value, ",")
+	return name, trim(value), true, rest
+}
+
+// quoted reads a quoted-string at the start of s (RFC 9110, 5.6.4).
+func quoted(s string) (text, rest string, ok bool) {
+	if !strings.HasPrefix(s, `"`) {
+		return "", s, false
+	}
+	escaped := false
+	for i := 1; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			escaped = true
+			i++
+		case '"':
+			text = s[1:i]
+			if escaped {
+				text = unescape(text)
+			}
+			return text, s[i+1:], true
+		}
+	}
+	return "", s, false
+}
+
+func unescape(s string) string {
+	b := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+1 < len(s) {
+			i++
+		}
+		b = append(b, s[i])
+	}
+	return string(b)
+}
+
+// trim removes optional white space (RFC 9110, 5.6.3).
+func trim(s string) string { return strings.Trim(s, " \t") }

@@ -1,0 +1,93 @@
+package rfc9111
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// heuristicShare is the part of the time since its last change that a response
+// counts as fresh, and heuristicMax the most (RFC 9111, 4.2.2).
+const (
+	heuristicShare = 10
+	heuristicMax   = 24 * time.Hour
+)
+
+// Source is where a freshness lifetime comes from.
+type Source int
+
+// The sources of freshness lifetimes.
+const (
+	Unknown   Source = iota // there is none: the response is stale at once
+	Heuristic               // guessed from Last-Modified
+	Explicit                // the origin said it
+)
+
+// Lifetime returns the freshness lifetime of a response that came at time
+// received, for a shared cache or a private one (RFC 9111, 4.2.1). An explicit
+// lifetime may be zero.
+func Lifetime(status int, h http.Header, cc *CacheControl, received time.Time, shared bool) (time.Duration, Source) {
+	switch {
+	case shared && cc.SMaxAge.Set:
+		return cc.SMaxAge.Value, Explicit
+	case cc.MaxAge.Set:
+		return cc.MaxAge.Value, Explicit
+	}
+	if lines := h["Expires"]; len(lines) > 0 {
+		expires, ok := ParseDate(lines[0], received)
+		if !ok || slices.ContainsFunc(lines[1:], func(s string) bool { return s != lines[0] }) {
+			return 0, Explicit // not a date, or several: already expired (5.3)
+		}
+		return max(0, expires.Sub(date(h, received))), Explicit
+	}
+	return heuristic(status, h, cc, received)
+}
+
+// heuristic implements RFC 9111, 4.2.2.
+func heuristic(status int, h http.Header, cc *CacheControl, received time.Time) (time.Duration, Source) {
+	if !HeuristicallyCacheable(status) && !cc.Public {
+		return 0, Unknown
+	}
+	changed, ok := ParseDate(h.Get("Last-Modified"), received)
+	if !ok {
+		return 0, Unknown
+	}
+	since := date(h, received).Sub(changed)
+	return max(0, min(since/heuristicShare, heuristicMax)), Heuristic
+}
+
+// HeuristicallyCacheable reports whether a status may be cached without the
+// origin's word for it (RFC 9110, 15.1). 206 is missing: partial responses are
+// not stored.
+func HeuristicallyCacheable(status int) bool {
+	switch status {
+	case 200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501:
+		return true
+	}
+	return false
+}
+
+// InitialAge returns how old a response already was when it was received
+// (RFC 9111, 4.2.3: corrected_initial_age); sent is when it was asked for.
+func InitialAge(h http.Header, sent, received time.Time) time.Duration {
+	apparent := max(0, received.Sub(date(h, received)))
+	corrected := age(h) + max(0, received.Sub(sent))
+	return max(apparent, corrected)
+}
+
+// date returns the Date field, or received if there is none (RFC 9110, 6.6.1).
+func date(h http.Header, received time.Time) time.Time {
+	if d, ok := ParseDate(h.Get("Date"), received); ok {
+		return d
+	}
+	return received
+}
+
+// age returns the Age field: the first member counts if someone made a list of
+// it, and what is no number is ignored (RFC 9111, 5.1).
+func age(h http.Header) time.Duration {
+	first, _, _ := strings.Cut(h.Get("Age"), ",")
+	d := parseDelta(trim(first))
+	return d
+}

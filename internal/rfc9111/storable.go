@@ -1,0 +1,102 @@
+package rfc9111
+
+import (
+	"net/http"
+	"slices"
+	"time"
+)
+
+// Candidate is a response to a GET that might be stored, and what matters of
+// its request.
+type Candidate struct {
+	Status     int
+	Header     http.Header
+	Response   *CacheControl // of the response
+	Request    *CacheControl // of the request
+	Authorized bool          // the request carried Authorization
+	Shared     bool          // the cache answers more than one user
+	Lifetime   Source        // where its freshness comes from, a policy's word being Explicit
+	Window     time.Duration // for how long it may be used without validation, fresh or stale
+}
+
+// Refusal says why a response is not stored; "" that it may be.
+type Refusal string
+
+// The refusals of Storable.
+const (
+	Accepted       Refusal = ""
+	RefusedStatus  Refusal = "status"           // not final, partial, or not understood
+	RefusedRequest Refusal = "request no-store" // the client forbids it
+	RefusedNoStore Refusal = "no-store"
+	RefusedPrivate Refusal = "private"
+	RefusedAuth    Refusal = "authorization"
+	RefusedVary    Refusal = "vary *" // matches no other request (4.1)
+	RefusedUseless Refusal = "no freshness, no validator"
+)
+
+// Storable decides whether a response may be stored (RFC 9111, 3). Beyond the
+// standard it refuses what could never be used: Vary: *, and a response
+// that could neither be used without validation nor validated.
+func Storable(c Candidate) Refusal {
+	rc := c.Response
+	switch {
+	case c.Status < 200 || c.Status == http.StatusPartialContent || c.Status == http.StatusNotModified:
+		return RefusedStatus
+	case rc.MustUnderstand && !understood(c.Status): // 5.2.2.3
+		return RefusedStatus
+	case c.Request.NoStore:
+		return RefusedRequest
+	case rc.NoStore && !rc.MustUnderstand: // 5.2.2.3
+		return RefusedNoStore
+	case c.Shared && rc.Private:
+		return RefusedPrivate
+	case c.Shared && c.Authorized && !rc.Public && !rc.MustRevalidate && !rc.SMaxAge.Set: // 3.5
+		return RefusedAuth
+	case VariesOnAll(c.Header):
+		return RefusedVary
+	case (c.Window <= 0 || rc.NoCache) && !HasValidator(c.Header):
+		return RefusedUseless
+	case c.Lifetime == Explicit || HeuristicallyCacheable(c.Status) || rc.Public || rc.Private && !c.Shared:
+		return Accepted
+	}
+	return RefusedStatus
+}
+
+// understood reports whether this cache knows what a status means for caching
+// (RFC 9111, 3 and 5.2.2.3).
+func understood(status int) bool {
+	switch status {
+	case 200, 203, 204, 300, 301, 302, 303, 307, 308,
+		400, 401, 403, 404, 405, 410, 414, 451, 500, 501, 502, 503, 504:
+		return true
+	}
+	return false
+}
+
+// hopByHop are the fields that concern one connection or one proxy, which a
+// cache does not store (RFC 9111, 3.1; RFC 9110, 7.6.1).
+var hopByHop = []string{
+	"Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authentication-Info", "Proxy-Authorization",
+	"Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+}
+
+// StoredHeader returns a copy of a response's header as it is stored (RFC 9111,
+// 3.1): without fields of the connection and without those that a qualified
+// no-cache (5.2.2.4) or, in a shared cache, private (5.2.2.7) names. Age is left
+// out, since it is made anew for every use.
+func StoredHeader(h http.Header, cc *CacheControl, shared bool) http.Header {
+	drop := slices.Concat(hopByHop, cc.NoCacheFields, []string{"Age"})
+	if shared {
+		drop = append(drop, cc.PrivateFields...)
+	}
+	for _, line := range h["Connection"] {
+		drop = append(drop, fieldNames(line)...)
+	}
+	stored := make(http.Header, len(h))
+	for name, values := range h {
+		if !slices.Contains(drop, name) {
+			stored[name] = slices.Clone(values)
+		}
+	}
+	return stored
+}

@@ -1,0 +1,111 @@
+package rfc9111
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// RemoveConditions makes a request unconditional (RFC 9110, 13.1).
+func RemoveConditions(request http.Header) {
+	for _, name := range []string{"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range"} {
+		delete(request, name)
+	}
+}
+
+// HasValidator reports whether a response can be validated (RFC 9111, 4.3.1).
+func HasValidator(h http.Header) bool { return h.Get("ETag") != "" || h.Get("Last-Modified") != "" }
+
+// AddConditions makes a request validate a stored response, in place of
+// whatever conditions the request had (RFC 9111, 4.3.1).
+func AddConditions(request, stored http.Header) {
+	RemoveConditions(request)
+	if tag := stored.Get("ETag"); tag != "" {
+		request.Set("If-None-Match", tag)
+	}
+	if changed := stored.Get("Last-Modified"); changed != "" {
+		request.Set("If-Modified-Since", changed)
+	}
+}
+
+// NotModified reports whether a conditional GET or HEAD is answered with 304
+// when a stored response with the status and header would be sent (RFC 9111,
+// 4.3.2; RFC 9110, 13.2.2). If-Modified-Since counts only without If-None-Match.
+func NotModified(request Fields, status int, stored http.Header, now time.Time) bool {
+	if status != http.StatusOK {
+		return false
+	}
+	if lines := request.Values("If-None-Match"); len(lines) > 0 {
+		return slices.ContainsFunc(lines, func(line string) bool { return anyMatches(line, stored.Get("ETag")) })
+	}
+	lines := request.Values("If-Modified-Since")
+	if len(lines) != 1 {
+		return false
+	}
+	since, ok := ParseDate(lines[0], now)
+	if !ok {
+		return false
+	}
+	changed, ok := ParseDate(stored.Get("Last-Modified"), now)
+	return ok && !changed.After(since)
+}
+
+// anyMatches compares a list of entity tags with one, weakly (RFC 9110, 8.8.3.2
+// and 13.1.2).
+func anyMatches(list, tag string) bool {
+	if trim(list) == "*" {
+		return true
+	}
+	tag = strings.TrimPrefix(tag, "W/")
+	for list != "" {
+		list = strings.TrimLeft(list, " \t,")
+		item := strings.TrimPrefix(list, "W/")
+		if !strings.HasPrefix(item, `"`) { // no entity tag: skipped to the next comma
+			_, list, _ = strings.Cut(list, ",")
+			continue
+		}
+		end := strings.IndexByte(item[1:], '"')
+		if end < 0 {
+			return false
+		}
+		if item[:end+2] == tag {
+			return true
+		}
+		list = item[end+2:]
+	}
+	return false
+}
+
+// Confirms reports whether a 304 speaks of the stored response: a strong
+// validator in it must be the stored one (RFC 9111, 4.3.4).
+func Confirms(stored, update http.Header) bool {
+	tag := update.Get("ETag")
+	return tag == "" || strings.HasPrefix(tag, "W/") || tag == stored.Get("ETag")
+}
+
+// keptFields are not updated by a 304: they tell how the stored content is to be
+// read (RFC 9111, 3.2).
+var keptFields = []string{"Content-Encoding", "Content-Length", "Content-Range"}
+
+// Freshen returns the header of a stored response updated by a 304's (RFC 9111,
+// 3.2 and 4.3.4), which must have gone through StoredHeader. Neither is changed.
+func Freshen(stored, update http.Header) http.Header {
+	h := stored.Clone()
+	for name, values := range update {
+		if !slices.Contains(keptFields, name) {
+			h[name] = slices.Clone(values)
+		}
+	}
+	return h
+}
+
+// OmitFrom304 reports whether a field describes content and so is not repeated
+// in a 304 (RFC 9110, 15.4.5).
+func OmitFrom304(name string) bool {
+	switch name {
+	case "Content-Type", "Content-Length", "Content-Encoding", "Content-Language", "Content-Range":
+		return true
+	}
+	return false
+}

@@ -1,0 +1,85 @@
+package cache_test
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jewgo/gateway/internal/exchange"
+	"github.com/jewgo/gateway/internal/memory"
+	"github.com/jewgo/gateway/middleware/cache"
+	"github.com/jewgo/gateway/policy"
+)
+
+// discard is a ResponseWriter without a connection, whose header is used again.
+type discard struct{ header http.Header }
+
+func (d *discard) Header() http.Header         { return d.header }
+func (d *discard) WriteHeader(int)             {}
+func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
+
+// BenchmarkFreshHit is a hit without the connection: plan, look-up, response.
+func BenchmarkFreshHit(b *testing.B) {
+	snapshot, err := policy.Parse("test.yaml", []byte(testPolicy), func(string) string { return "" })
+	if err != nil {
+		b.Fatal(err)
+	}
+	tags := cache.NewTags(cache.TagsConfig{})
+	tiers := &cache.Tiers{Local: memory.NewCache(64<<20, time.Now), Tags: tags, Now: time.Now}
+	c := cache.New(cache.Config{Store: tiers, Tags: tags})
+	defer c.Close()
+	upstream := c.Transport(answering("Content-Type", "application/json", "ETag", `"abc"`, "Vary", "Accept-Encoding, Cookie",
+		"Cache-Control", "max-age=60", "X-Frame-Options", "deny", "Server", "gunicorn", "X-Request", "1"))
+	handler := c.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { forward(w, r, upstream) }))
+	r := httptest.NewRequest(http.MethodGet, "/list?page=1&limit=50&latitude=40.7128", nil)
+	r.Header.Set("Accept-Encoding", "gzip, deflate, br, zstd")
+	r.Header.Set("User-Agent", "Mozilla/5.0")
+	r.Header.Set("Cookie", "theme=dark; lang=en")
+	ex := &exchange.Exchange{Snapshot: snapshot, View: policy.View{
+		Method: r.Method, Host: "api.test", Path: r.URL.Path, Query: r.URL.RawQuery, Header: r.Header,
+		Client: netip.MustParseAddr("192.0.2.1"), Now: time.Now(),
+	}}
+	ex.Route, ex.Params = snapshot.Match(&ex.View)
+	r = r.WithContext(exchange.With(r.Context(), ex))
+	w := &discard{http.Header{}}
+	handler.ServeHTTP(w, r)
+	b.ReportAllocs()
+	for b.Loop() {
+		clear(w.header)
+		ex.Facts = exchange.Facts{}
+		handler.ServeHTTP(w, r)
+		if ex.Facts.Cache != "hit" {
+			b.Fatalf("%q, %v", ex.Facts.Cache, w.header)
+		}
+	}
+}
+
+// answering is an upstream that always says the same.
+func answering(header ...string) http.RoundTripper {
+	return roundTrip(func(r *http.Request) (*http.Response, error) {
+		rec := httptest.NewRecorder()
+		says(strings.Repeat("x", 1024), header...)(rec, r)
+		resp := rec.Result()
+		resp.ContentLength = 1024
+		return resp, nil
+	})
+}
+
+// forward is a proxy at its shortest.
+func forward(w http.ResponseWriter, r *http.Request, upstream http.RoundTripper) {
+	resp, err := upstream.RoundTrip(r)
+	if err != nil {
+		w.WriteHeader(http.StatusBadGateway)
+		return
+	}
+	_, _ = io.Copy(w, resp.Body)
+	_ = resp.Body.Close()
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

@@ -1,0 +1,317 @@
+package cache_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jewgo/gateway/internal/failover"
+	"github.com/jewgo/gateway/internal/memory"
+	"github.com/jewgo/gateway/internal/redisdb"
+	"github.com/jewgo/gateway/internal/rfc9111"
+	"github.com/jewgo/gateway/internal/storetest"
+	"github.com/jewgo/gateway/internal/testenv"
+	"github.com/jewgo/gateway/middleware/cache"
+)
+
+// shared is one gateway's way to a Redis.
+type shared struct {
+	sw       *failover.Switch
+	store    cache.Store
+	counters cache.Counters
+	background
+}
+
+// background runs what a gateway runs, until the test ends.
+type background struct {
+	ctx   context.Context
+	tasks *sync.WaitGroup
+}
+
+func newBackground(t *testing.T) background {
+	ctx, cancel := context.WithCancel(context.Background())
+	b := background{ctx, &sync.WaitGroup{}}
+	t.Cleanup(func() { cancel(); b.tasks.Wait() })
+	return b
+}
+
+func connect(t *testing.T, url string, now func() time.Time) *shared {
+	t.Helper()
+	client, err := redisdb.Open(redisdb.Config{URL: url, Budget: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	return &shared{
+		// Generous times: the machine may be busy, and none of this is about speed.
+		sw: failover.New(failover.Config{
+			Probe: redisdb.Probe(client), Classify: redisdb.Classify,
+			Budget: 5 * time.Second, ProbeTimeout: 5 * time.Second,
+			UpInterval: 50 * time.Millisecond, DownInterval: 20 * time.Millisecond,
+		}),
+		store: redisdb.NewCache(client, now), counters: redisdb.NewCacheTags(client),
+		background: newBackground(t),
+	}
+}
+
+func (s *shared) run(t *testing.T, tags *cache.Tags) {
+	t.Helper()
+	s.tasks.Go(func() { s.sw.Run(s.ctx) })
+	s.tasks.Go(func() { tags.Run(s.ctx) })
+	s.waitFor(t, true)
+}
+
+func (s *shared) waitFor(t *testing.T, up bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); s.sw.Up() != up; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the switch did not become up=%v: %+v", up, s.sw.Status())
+		}
+	}
+}
+
+// newGateway is an edge on a shared Redis.
+func newGateway(t *testing.T, url string) (*edge, *shared) {
+	t.Helper()
+	clock := storetest.NewClock(time.Now().Truncate(time.Second))
+	s := connect(t, url, clock.Now)
+	e := newEdge(t, options{
+		clock: clock,
+		tags:  cache.TagsConfig{Counters: s.counters, Switch: s.sw},
+		tiers: func(tiers *cache.Tiers) { tiers.Shared, tiers.Switch = s.store, s.sw },
+	})
+	s.run(t, e.tags)
+	return e, s
+}
+
+func TestTiersOfMemoryAlone(t *testing.T) {
+	storetest.Cache(t, func(_ *testing.T, now func() time.Time) cache.Store {
+		return &cache.Tiers{Local: memory.NewCache(16<<20, now), Tags: cache.NewTags(cache.TagsConfig{}), Now: now}
+	})
+}
+
+func TestTiersWithRedis(t *testing.T) {
+	server := testenv.Redis(t)
+	n := 0
+	storetest.Cache(t, func(t *testing.T, now func() time.Time) cache.Store {
+		s := connect(t, server.URL, now)
+		tags := cache.NewTags(cache.TagsConfig{Counters: s.counters, Switch: s.sw})
+		s.run(t, tags)
+		n++ // the tests share a Redis, and are kept apart by their keys
+		return prefixed{&cache.Tiers{Local: memory.NewCache(16<<20, now), Shared: s.store, Switch: s.sw, Tags: tags, Now: now}, fmt.Sprint(n)}
+	})
+}
+
+func TestTiersWithRedisAway(t *testing.T) {
+	server := testenv.Redis(t)
+	server.Kill()
+	storetest.Cache(t, func(t *testing.T, now func() time.Time) cache.Store {
+		s := connect(t, server.URL, now)
+		tags := cache.NewTags(cache.TagsConfig{Counters: s.counters, Switch: s.sw})
+		return &cache.Tiers{Local: memory.NewCache(16<<20, now), Shared: s.store, Switch: s.sw, Tags: tags, Now: now}
+	})
+}
+
+type prefixed struct {
+	cache.Store
+	prefix string
+}
+
+func (p prefixed) Get(ctx context.Context, key string, fields rfc9111.Fields) (cache.Found, error) {
+	return p.Store.Get(ctx, p.prefix+key, fields)
+}
+
+func (p prefixed) Put(ctx context.Context, key string, e *cache.Entry) error {
+	return p.Store.Put(ctx, p.prefix+key, e)
+}
+
+func TestGatewaysShareWhatOneFilled(t *testing.T) {
+	server := testenv.Redis(t)
+	a, _ := newGateway(t, server.URL)
+	b, _ := newGateway(t, server.URL)
+	a.upstreamSays(says(strings.Repeat("from a ", 3000), "Vary", "Cookie", "X-A", "1", "X-A", "2"))
+	b.upstreamSays(says("from b"))
+	want := a.get("/list")
+	got := b.get("/list")
+	b.expect("the other gateway", got, want.body, "edge; hit; ttl=300; detail=l2")
+	if strings.Join(got.header["X-A"], ",") != "1,2" {
+		t.Errorf("header %v", got.header)
+	}
+	b.expect("then from its memory", b.get("/list"), want.body, "edge; hit; ttl=300; detail=l1")
+	b.expect("another cookie", b.get("/list", "Cookie", "theme=dark"), "from b", "edge; fwd=vary-miss; fwd-status=200; stored")
+}
+
+func TestRedisKilledInBetween(t *testing.T) {
+	server := testenv.Redis(t)
+	e, s := newGateway(t, server.URL)
+	e.upstreamSays(says("body"))
+	e.get("/list")
+	server.Kill()
+	for i := range 20 {
+		e.expect("a hit while Redis is dead", e.get("/list"), "body", "edge; hit; ttl=300; detail=l1")
+		e.expect("a miss while Redis is dead", e.get(fmt.Sprintf("/item/%d", i)), "body", "edge; fwd=uri-miss; fwd-status=200; stored")
+		e.expect("which memory keeps", e.get(fmt.Sprintf("/item/%d", i)), "body", "edge; hit; ttl=60; detail=l1")
+	}
+	if got := e.do("PUT", "/item/1", "x"); got.status != 200 {
+		t.Errorf("a write while Redis is dead: %d", got.status)
+	}
+	e.expect("the write purged", e.get("/list"), "body", "edge; fwd=uri-miss")
+	s.waitFor(t, false)
+	e.get("/item/none")
+	if !e.exchange().Facts.Local {
+		t.Error("Facts.Local does not tell that Redis was away")
+	}
+	server.Restart(true)
+	s.waitFor(t, true)
+	e.expect("memory stays", e.get("/list"), "body", "edge; hit; ttl=300; detail=l1")
+}
+
+func TestPurgeReachesTheOtherGateway(t *testing.T) {
+	server := testenv.Redis(t)
+	a, _ := newGateway(t, server.URL)
+	b, _ := newGateway(t, server.URL)
+	a.upstreamSays(says("old"))
+	b.upstreamSays(says("old"))
+	a.get("/list")
+	b.expect("before", b.get("/list"), "old", "edge; hit")
+	a.do("PUT", "/item/1", "x")
+	b.upstreamSays(says("new"))
+	b.eventually("the purge", func() bool { return b.get("/list").body == "new" })
+	a.expect("and what the other filled is valid here", a.get("/list"), "new", "edge; hit; ttl=300; detail=l2")
+}
+
+func TestPurgeDuringAnOutage(t *testing.T) {
+	for _, empty := range []bool{false, true} {
+		t.Run(fmt.Sprintf("Redis comes back empty: %v", empty), func(t *testing.T) {
+			server := testenv.Redis(t)
+			a, sa := newGateway(t, server.URL)
+			b, sb := newGateway(t, server.URL)
+			for _, e := range []*edge{a, b} {
+				e.upstreamSays(says("old"))
+				e.get("/list")
+				e.get("/item/7")
+			}
+			if err := a.tags.Purge(t.Context(), "unrelated"); err != nil {
+				t.Fatal(err)
+			}
+			if empty {
+				server.Kill()
+			} else {
+				server.Stop()
+			}
+			a.do("PUT", "/item/1", "x") // sooner or later the switches notice
+			sa.waitFor(t, false)
+			sb.waitFor(t, false)
+			a.upstreamSays(says("new"))
+			b.upstreamSays(says("new"))
+			a.expect("the gateway of the write", a.get("/list"), "new", "edge; fwd=uri-miss")
+			b.expect("a gateway that cannot know", b.get("/list"), "old", "edge; hit")
+			if empty {
+				server.Restart(true)
+			} else {
+				server.Cont()
+			}
+			sa.waitFor(t, true)
+			sb.waitFor(t, true)
+			b.eventually("the purge", func() bool { return b.get("/list").body == "new" })
+			b.expect("what was not purged stays", b.get("/item/7"), "old", "edge; hit")
+		})
+	}
+}
+
+func TestALostTableLowersNothing(t *testing.T) {
+	server := testenv.Redis(t)
+	a, sa := newGateway(t, server.URL)
+	a.upstreamSays(says("body"))
+	for range 3 {
+		a.do("PUT", "/item/1", "x")
+	}
+	marks := a.tags.Marks([]string{"restaurants"})
+	a.get("/list")
+	server.Restart(true)
+	sa.waitFor(t, true)
+	a.eventually("the maxima in the new table", func() bool {
+		shared, err := sa.counters.Load(t.Context())
+		for _, m := range shared {
+			if m.Slot == marks[0].Slot && m.Gen >= marks[0].Gen {
+				return err == nil
+			}
+		}
+		return false
+	})
+	a.expect("what was stored is still valid", a.get("/list"), "body", "edge; hit")
+	a.do("PUT", "/item/1", "x")
+	if after := a.tags.Marks([]string{"restaurants"}); after[0].Gen <= marks[0].Gen {
+		t.Errorf("generation %d after the loss and a purge, %d before", after[0].Gen, marks[0].Gen)
+	}
+	a.expect("a purge after the loss counts", a.get("/list"), "body", "edge; fwd=uri-miss")
+}
+
+func TestPurgesOfTheSameGenerationAreTwo(t *testing.T) {
+	// 1. A is cut off and purges: its generation goes from g to g+1.
+	// 2. B purges too: the shared generation goes from g to g+1.
+	// 3. B fills; the entry carries g+1.
+	// 4. A rejoins. Its purge came after the fill's data may have been read, so
+	//    the entry must be invalid, although A's generation is no larger.
+	server := testenv.Redis(t)
+	clock := storetest.NewClock(time.Now())
+	sa, sb := connect(t, server.URL, clock.Now), connect(t, server.URL, clock.Now)
+	a := cache.NewTags(cache.TagsConfig{Counters: sa.counters, Switch: sa.sw}) // its switch never comes up
+	b := cache.NewTags(cache.TagsConfig{Counters: sb.counters, Switch: sb.sw})
+	sb.run(t, b)
+	ctx := t.Context()
+	if err := a.Purge(ctx, "t"); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Purge(ctx, "t"); err != nil {
+		t.Fatal(err)
+	}
+	filled := b.Marks([]string{"t"})
+	if err := a.Rejoin(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); b.Valid(filled); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the purge of the gateway that was cut off had no effect on a fill before its rejoin")
+		}
+	}
+	if b.Purge(ctx, "other") != nil || !b.Valid(b.Marks([]string{"t"})) {
+		t.Error("marks of this moment are not valid")
+	}
+}
+
+func TestHitMakesNoCall(t *testing.T) {
+	var calls countingStore
+	sw := failover.New(failover.Config{
+		Probe: func(context.Context) error { return nil }, Classify: func(error) failover.Kind { return failover.Answer },
+	})
+	b := newBackground(t)
+	b.tasks.Go(func() { sw.Run(b.ctx) })
+	<-sw.Probed()
+	e := newEdge(t, options{tiers: func(tiers *cache.Tiers) { tiers.Shared, tiers.Switch = &calls, sw }})
+	e.upstreamSays(says("body"))
+	e.get("/list")
+	if calls.gets != 1 || calls.puts != 1 {
+		t.Errorf("a miss made %d gets and %d puts; want one each", calls.gets, calls.puts)
+	}
+	e.expect("a fresh hit", e.get("/list"), "body", "edge; hit")
+	if calls.gets != 1 || calls.puts != 1 {
+		t.Errorf("after a fresh hit there were %d gets and %d puts; want no further call", calls.gets, calls.puts)
+	}
+}
+
+// countingStore is a shared store that is empty whatever is put.
+type countingStore struct{ gets, puts int }
+
+func (s *countingStore) Get(context.Context, string, rfc9111.Fields) (cache.Found, error) {
+	s.gets++
+	return cache.Found{}, nil
+}
+
+func (s *countingStore) Put(context.Context, string, *cache.Entry) error {
+	s.puts++
+	return nil
+}
