@@ -55,9 +55,10 @@ schema: build ## Regenerate configs/gateway.schema.json from the policy's types
 	@./bin/gateway schema > bin/schema.json
 	@mv bin/schema.json configs/gateway.schema.json
 
-.PHONY: graph
-graph: ## Redraw the import graph in docs/architecture.md
-	go test -count=1 -run '^TestImportGraph$$' ./internal/repotest -update
+.PHONY: docs
+docs: ## Regenerate the import graph, the reference of the policy and the list of metrics in docs/
+	go test -count=1 -run '^(TestImportGraph|TestMetricsInDocs)$$' ./internal/repotest -update
+	go test -count=1 -run '^TestReferenceInDocs$$' ./policy -update
 
 .PHONY: image
 image: ## Build the container image and run the end-to-end test inside it (as root)

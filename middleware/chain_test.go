@@ -155,6 +155,10 @@ func TestRequestsThatAreRefusedOrCleaned(t *testing.T) {
 		{"an ordinary request passes", "GET /things/7 HTTP/1.1", "Host: localhost", 200, nil},
 		{"the host's port and case do not count", "GET /things/7 HTTP/1.1", "Host: API.example.org:8080", 200, nil},
 		{"another host is misdirected", "GET /things/7 HTTP/1.1", "Host: evil.example", 421, nil},
+		{"so does an address in brackets, which is just not served", "GET /things/7 HTTP/1.1", "Host: [::1]:8080", 421, nil},
+		{"a port is a number", "GET /things/7 HTTP/1.1", "Host: localhost:x.evil.example", 400, nil},
+		{"an address has no name within", "GET /things/7 HTTP/1.1", "Host: [localhost]", 400, nil},
+		{"a host is one name", "GET /things/7 HTTP/1.1", "Host: localhost,evil.example", 400, nil},
 		{"an absolute target's host counts, not the field", "GET http://evil.example/things/7 HTTP/1.1", "Host: localhost", 421, nil},
 		{"schemes other than http are refused", "GET file://localhost/things/7 HTTP/1.1", "Host: localhost", 400, nil},
 		{"TRACE is not served", "TRACE /things/7 HTTP/1.1", "Host: localhost", 501, nil},
@@ -181,6 +185,16 @@ func TestRequestsThatAreRefusedOrCleaned(t *testing.T) {
 				}
 				if seen.Header.Get("Accept") == "" {
 					t.Error("an innocent header was lost")
+				}
+			},
+		},
+		{
+			"what Connection names ends here, before anything is decided by it", "GET /things/7 HTTP/1.1",
+			"Host: localhost\r\nConnection: x-tenant , Accept-Language, close\r\nX-Tenant: a\r\nAccept-Language: he\r\nAccept: */*", 200, func(t *testing.T, _ *http.Response) {
+				mu.Lock()
+				defer mu.Unlock()
+				if v := exchange.From(seen.Context()).View.Header; v.Get("X-Tenant") != "" || v.Get("Accept-Language") != "" || v.Get("Accept") == "" {
+					t.Errorf("the view has %v", v)
 				}
 			},
 		},
@@ -436,5 +450,56 @@ func TestStalledClientsAreCutAndMovingOnesAreNot(t *testing.T) {
 	}
 	if got := send(0, 1); got == http.StatusOK {
 		t.Errorf("an upload that stalls: status %d", got)
+	}
+}
+
+func TestSlowReaderOfALargeBodyIsNotCut(t *testing.T) {
+	t.Parallel()
+	const size = 12 << 20 // well beyond what the kernel buffers
+	body := bytes.Repeat([]byte("x"), size)
+	e := newEdge(t, strings.Replace(testPolicy, "max_body: 1KiB", "max_body: 1KiB\n  timeouts: {progress: 1s}", 1), func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write(body) // at once, as a stored response is
+	})
+	conn, err := net.Dial("tcp", e.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.(*net.TCPConn).SetReadBuffer(64 << 10)
+	_, _ = io.WriteString(conn, "GET /things/1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	got := 0
+	for piece := make([]byte, 128<<10); ; time.Sleep(40 * time.Millisecond) {
+		n, err := io.ReadFull(res.Body, piece)
+		got += n
+		if err != nil {
+			break
+		}
+	}
+	if got != size {
+		t.Errorf("%d of %d bytes came to a client that took them slowly", got, size)
+	}
+}
+
+func TestTheEndOfAResponseIsProgressToo(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, strings.Replace(testPolicy, "max_body: 1KiB", "max_body: 1KiB\n  timeouts: {progress: 3s}", 1), func(w http.ResponseWriter, _ *http.Request) {
+		for _, silence := range []time.Duration{600 * time.Millisecond, 2700 * time.Millisecond} { // each less than progress
+			_, _ = io.WriteString(w, "piece")
+			_ = http.NewResponseController(w).Flush()
+			time.Sleep(silence)
+		}
+	})
+	res, err := http.Get(e.URL + "/things/1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if body, err := io.ReadAll(res.Body); err != nil || string(body) != "piecepiece" {
+		t.Errorf("%q, %v", body, err)
 	}
 }

@@ -3,12 +3,16 @@ package middleware
 import (
 	"net"
 	"net/http"
+	"net/netip"
+	"net/textproto"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/jewgo/gateway/internal/exchange"
 	"github.com/jewgo/gateway/internal/problem"
+	"github.com/jewgo/gateway/policy"
 )
 
 // Hygiene refuses what is malformed or ambiguous before anything is decided on
@@ -22,6 +26,7 @@ func Hygiene(next http.Handler) http.Handler {
 			problem.Write(w, p)
 			return
 		}
+		endHops(r.Header)
 		strip(r.Header, ex.Snapshot.Policy.Session.Identity.Header)
 		r.URL = &url.URL{Path: r.URL.Path, RawPath: ex.View.Path, RawQuery: ex.View.Query}
 		next.ServeHTTP(w, r)
@@ -40,6 +45,8 @@ func check(r *http.Request, ex *exchange.Exchange) problem.Problem {
 		return refuse(http.StatusBadRequest, "the method is malformed")
 	case r.URL.Scheme != "" && r.URL.Scheme != "http" && r.URL.Scheme != "https":
 		return refuse(http.StatusBadRequest, "the target's scheme is not served")
+	case !wellFormedHost(r.Host):
+		return refuse(http.StatusBadRequest, "the host is malformed")
 	}
 	server := &ex.Snapshot.Policy.Server
 	if len(server.Hosts) > 0 && !slices.Contains(server.Hosts, ex.View.Host) {
@@ -70,6 +77,22 @@ func wellFormedMethod(m string) bool {
 	return m != "" && len(m) <= 32
 }
 
+// endHops removes the fields that Connection names: they end here (RFC 9110,
+// 7.6.1), so nothing may be decided by them. The proxy removes them too, but by
+// then a cache key would hold what its upstream never saw. Upgrade and TE are the
+// proxy's to judge.
+func endHops(h http.Header) {
+	for _, line := range h["Connection"] {
+		for name := range strings.SplitSeq(line, ",") {
+			switch name = textproto.CanonicalMIMEHeaderKey(strings.TrimSpace(name)); name {
+			case "Connection", "Upgrade", "Te":
+			default:
+				delete(h, name)
+			}
+		}
+	}
+}
+
 // strip removes names that the upstream could take for the gateway's own:
 // X-Gw-*, the identity header, and every name with an underscore, which WSGI
 // servers cannot tell from a hyphen.
@@ -81,11 +104,34 @@ func strip(h http.Header, identity string) {
 	}
 }
 
-// hostOnly gives a Host header's name: lower case, without port and final dot.
+// wellFormedHost takes a name or an address with or without a port, or nothing:
+// what else net/http lets pass, upstreams make links of.
+func wellFormedHost(hostport string) bool {
+	host := hostport
+	if colon := strings.LastIndexByte(hostport, ':'); colon > strings.LastIndexByte(hostport, ']') {
+		if _, err := strconv.ParseUint(hostport[colon+1:], 10, 16); err != nil {
+			return false
+		}
+		host = hostport[:colon]
+	}
+	if inner, ok := strings.CutPrefix(host, "["); ok {
+		inner, ok = strings.CutSuffix(inner, "]")
+		a, err := netip.ParseAddr(inner)
+		return ok && err == nil && a.Is6() && a.Zone() == ""
+	}
+	for i := range len(host) {
+		if !unreserved(host[i]) || host[i] == '~' {
+			return false
+		}
+	}
+	return host != "" || hostport == ""
+}
+
+// hostOnly gives what a View has of a Host header.
 func hostOnly(hostport string) string {
 	host := hostport
 	if h, _, err := net.SplitHostPort(hostport); err == nil {
 		host = h
 	}
-	return strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
+	return policy.NormalHost(host)
 }

@@ -5,9 +5,10 @@
 // the packages below this one hold the layers with state.
 package middleware
 
-import "slices"
-
-import "net/http"
+import (
+	"net/http"
+	"slices"
+)
 
 // Middleware wraps a handler.
 type Middleware func(http.Handler) http.Handler

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/jewgo/gateway/internal/exchange"
@@ -13,10 +14,6 @@ import (
 	"github.com/jewgo/gateway/internal/problem"
 	"github.com/jewgo/gateway/policy"
 )
-
-// statusClientClosed is logged, never sent: the client left before the answer
-// (nginx's 499).
-const statusClientClosed = 499
 
 // Metrics counts requests; its methods must not block.
 type Metrics interface {
@@ -56,8 +53,12 @@ func (o *Observer) Handler(next http.Handler) http.Handler {
 			if failed != nil {
 				failed = o.recovered(failed, ex, cw, r)
 			}
-			if cw.status == 0 {
+			switch cw.status {
+			case 0:
 				cw.body.abandon(http.StatusOK, cw.Header())
+			case http.StatusSwitchingProtocols: // the connection is no longer ours
+			default: // net/http writes what it still holds
+				cw.deadline.extend(cw.deadline.rc.SetWriteDeadline)
 			}
 			o.end(ex, cw, r, start)
 			if failed != nil {
@@ -76,12 +77,13 @@ func (o *Observer) begin(r *http.Request, now time.Time) *exchange.Exchange {
 	ex := &exchange.Exchange{
 		Snapshot: snapshot,
 		View: policy.View{
-			Method: r.Method,
-			Host:   hostOnly(r.Host),
-			Client: clientAddr(peer, r.Header["X-Forwarded-For"], proxies),
-			TLS:    r.TLS != nil,
-			Now:    now,
-			Header: r.Header,
+			Method:    r.Method,
+			Host:      hostOnly(r.Host),
+			Authority: strings.ToLower(r.Host),
+			Client:    clientAddr(peer, r.Header["X-Forwarded-For"], proxies),
+			TLS:       r.TLS != nil || trusted(peer, proxies) && r.Header.Get("X-Forwarded-Proto") == "https",
+			Now:       now,
+			Header:    r.Header,
 		},
 	}
 	if id := r.Header.Get("X-Request-Id"); id != "" && trusted(peer, proxies) && wellFormedID(id) {
@@ -133,7 +135,7 @@ func (o *Observer) end(ex *exchange.Exchange, w *countingWriter, r *http.Request
 	case w.status != 0:
 		f.Status = w.status
 	case r.Context().Err() != nil:
-		f.Status = statusClientClosed
+		f.Status = exchange.StatusClientGone
 	case f.Status == 0:
 		f.Status = http.StatusOK
 	}

@@ -28,6 +28,10 @@ func (d *deadline) extend(set func(time.Time) error) {
 	}
 }
 
+// writeAtOnce is how much of a body is written under one deadline: a client that
+// takes a large one slowly moves all the while, and a single write would not show.
+const writeAtOnce = 128 << 10
+
 // countingWriter knows what has been sent.
 type countingWriter struct {
 	http.ResponseWriter
@@ -50,10 +54,16 @@ func (w *countingWriter) Write(b []byte) (int, error) {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
-	w.deadline.extend(w.deadline.rc.SetWriteDeadline)
-	n, err := w.ResponseWriter.Write(b)
-	w.n += int64(n)
-	return n, err
+	sent := 0
+	for {
+		w.deadline.extend(w.deadline.rc.SetWriteDeadline)
+		n, err := w.ResponseWriter.Write(b[sent:min(len(b), sent+writeAtOnce)])
+		sent += n
+		w.n += int64(n)
+		if err != nil || sent == len(b) {
+			return sent, err
+		}
+	}
 }
 
 // FlushError sends what is buffered.

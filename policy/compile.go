@@ -1,11 +1,11 @@
 package policy
 
 import (
-	"net/netip"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/jewgo/gateway/internal/redisurl"
 )
 
 // compile checks what only the whole policy can tell and fills s with what
@@ -60,7 +60,7 @@ func (c *compiler) server() {
 		if !isHost(host) {
 			c.invalid(index("server.hosts", i), "bad host %q (a name or an address, without scheme and port)", host)
 		}
-		s.Hosts[i] = normalHost(host)
+		s.Hosts[i] = NormalHost(host)
 	}
 	if s.DataDir == "" {
 		c.invalid("server.data_dir", "data_dir must not be empty")
@@ -75,10 +75,17 @@ func (c *compiler) server() {
 
 func (c *compiler) redis() {
 	r := &c.policy.Redis
-	if wrong := redisProblem(r.URL); wrong != "" {
-		c.invalid("redis.url", "%s", wrong)
-	}
+	c.redisURL("redis.url", r.URL)
 	c.positive("redis.budget", r.Budget)
+}
+
+func (c *compiler) redisURL(path, raw string) {
+	if redisurl.None(raw) {
+		return
+	}
+	if _, err := redisurl.Parse(raw); err != nil {
+		c.invalid(path, "bad Redis URL: %v", err)
+	}
 }
 
 func (c *compiler) upstream(name string) {
@@ -129,9 +136,7 @@ func (c *compiler) session() {
 
 func (c *compiler) cache() {
 	p := &c.policy.Cache
-	if wrong := redisProblem(p.RedisURL); wrong != "" {
-		c.invalid("cache.redis_url", "%s", wrong)
-	}
+	c.redisURL("cache.redis_url", p.RedisURL)
 	if p.MaxObject > p.Memory && c.sound("cache.memory") {
 		size, _ := p.MaxObject.MarshalText() // never fails
 		c.invalid("cache.max_object", "max_object (%s) is larger than cache.memory", size)
@@ -172,57 +177,4 @@ func securePrefix(cookie string) string {
 		}
 	}
 	return ""
-}
-
-// targetProblem says why an upstream's target is none, without repeating a
-// password that may stand in it.
-func targetProblem(target string) string {
-	u, err := url.Parse(target)
-	switch {
-	case err != nil:
-		return "not a URL"
-	case u.Scheme != "http" && u.Scheme != "https":
-		return "its scheme is neither http nor https"
-	case u.User != nil:
-		return "it holds a user name or password"
-	case u.Hostname() == "" || strings.Contains(u.Host, ","):
-		return "it names no host"
-	case u.Path != "" || u.RawQuery != "" || u.ForceQuery || strings.Contains(target, "#"):
-		return "it has a path or query"
-	case strings.HasSuffix(u.Host, ":") || u.Port() != "" && !isPort(u.Port()):
-		return "bad port"
-	}
-	return ""
-}
-
-// originProblem says why an origin (RFC 6454, 6.2) with at most one * is none.
-func originProblem(origin string) string {
-	scheme, host, ok := strings.Cut(origin, "://")
-	name, port, hasPort := strings.Cut(host, ":")
-	switch {
-	case origin == "*":
-		return "the origins must be named; one * may stand in a host"
-	case !ok || scheme != "http" && scheme != "https":
-		return "write https://host"
-	case strings.Count(name, "*") > 1 || !isHost(strings.Replace(name, "*", "x", 1)) || name != strings.ToLower(name):
-		return "bad host (lower case, without path, at most one *)"
-	case name == "*":
-		return "a * for a whole host"
-	case hasPort && !isPort(port):
-		return "bad port"
-	}
-	return ""
-}
-
-func isHost(s string) bool {
-	if a, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
-		return a.Zone() == ""
-	}
-	return s != "" && len(s) <= 253 && !strings.HasPrefix(s, ".") && !strings.Contains(s, "..") &&
-		strings.Trim(strings.ToLower(s), "abcdefghijklmnopqrstuvwxyz0123456789-._") == ""
-}
-
-// normalHost gives a host as a View has it.
-func normalHost(s string) string {
-	return strings.ToLower(strings.TrimSuffix(strings.Trim(s, "[]"), "."))
 }

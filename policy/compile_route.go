@@ -85,7 +85,7 @@ func (c *compiler) match(path string, def *MatchDef, r *Route) {
 	}
 	if def.Host != "" {
 		c.host(path+".host", def.Host)
-		r.Host = normalHost(def.Host)
+		r.Host = NormalHost(def.Host)
 	}
 	if len(def.Header) > maxHeaders {
 		c.invalid(path+".header", "more than %d headers", maxHeaders)
@@ -112,7 +112,7 @@ func (c *compiler) host(path, host string) {
 	hosts := c.policy.Server.Hosts
 	if !isHost(host) {
 		c.invalid(path, "bad host %q (a name or an address, without scheme and port)", clip(host))
-	} else if len(hosts) > 0 && !slices.Contains(hosts, normalHost(host)) {
+	} else if len(hosts) > 0 && !slices.Contains(hosts, NormalHost(host)) {
 		c.invalid(path, "unreachable: %q is not among server.hosts%s", host, suggest(host, hosts))
 	}
 }

@@ -2,7 +2,6 @@ package policy
 
 import (
 	"encoding"
-	"fmt"
 	"reflect"
 	"slices"
 	"strconv"
@@ -134,7 +133,7 @@ func (d *decoder) list(n *yaml.Node, v reflect.Value, path string, rule rules) {
 	}
 	v.Set(reflect.MakeSlice(v.Type(), 0, len(n.Content)))
 	for _, item := range n.Content {
-		at := fmt.Sprintf("%s[%d]", path, v.Len())
+		at := index(path, v.Len())
 		elem := reflect.New(v.Type().Elem()).Elem()
 		applyDefaults(elem)
 		delete(d.empty, at)
@@ -248,11 +247,4 @@ func clip(s string) string {
 		return s
 	}
 	return strings.ToValidUTF8(s[:most], "") + "…"
-}
-
-func join(path, key string) string {
-	if path == "" {
-		return key
-	}
-	return path + "." + key
 }

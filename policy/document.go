@@ -27,6 +27,17 @@ func newDocument(file string) *document {
 	}
 }
 
+// join names a key of a mapping.
+func join(path, key string) string {
+	if path == "" {
+		return key
+	}
+	return path + "." + key
+}
+
+// index names an item of a list.
+func index(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }
+
 // has reports whether the file gives a value. One whose ${VAR:-} is empty counts
 // as left out, so that the environment's absence and the key's are the same.
 func (d *document) has(path string) bool {

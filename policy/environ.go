@@ -163,8 +163,3 @@ func (e *environ) cacheTTL() Duration {
 func hostList(v string) string {
 	return strings.Join(strings.Fields(strings.ReplaceAll(v, ", ", ",")), "")
 }
-
-func isPort(s string) bool {
-	n, err := strconv.Atoi(s)
-	return err == nil && n >= 0 && n <= 65535 && strconv.Itoa(n) == s
-}

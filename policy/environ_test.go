@@ -2,7 +2,6 @@ package policy
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 )
 
@@ -78,7 +77,7 @@ func TestBadVariablesAreNamed(t *testing.T) {
 		{vars{"REDIS_HOST": "h", "REDIS_PORT": "http"}, `p.yaml: REDIS_PORT: bad port "http"`},
 		{vars{"REDIS_HOST": "h", "REDIS_DB": "-1"}, `p.yaml: REDIS_DB: bad database number "-1"`},
 		{vars{"REDIS_HOST": "h", "REDIS_SSL": "maybe"}, `p.yaml: REDIS_SSL: expected true or false, found "maybe"`},
-		{vars{"REDIS_HOST": "h h"}, `p.yaml: REDIS_HOST: bad Redis URL: a host is malformed`},
+		{vars{"REDIS_HOST": "h h"}, `p.yaml: REDIS_HOST: bad Redis URL: a host is malformed: write host:port, or [address]:port for IPv6`},
 		{vars{"REDIS_SENTINEL_HOSTS": "a:1"}, "p.yaml: REDIS_SENTINEL_SERVICE: needed with REDIS_SENTINEL_HOSTS"},
 		{vars{"CACHE_TYPE": "memcached"}, `p.yaml: CACHE_TYPE: unknown type "memcached" (redis, or simple or null for none in Redis)`},
 		{vars{"CACHE_REDIS_URL": "redis://"}, "p.yaml: CACHE_REDIS_URL: bad Redis URL: it names no host"},
@@ -92,30 +91,6 @@ func TestBadVariablesAreNamed(t *testing.T) {
 	} {
 		if got := parseErrors(t, "version: 1", c.vars); got != c.want {
 			t.Errorf("%v:\ngot  %s\nwant %s", c.vars, got, c.want)
-		}
-	}
-}
-
-func TestRedisURLs(t *testing.T) {
-	for _, good := range []string{
-		"", "memory://", "redis://h", "redis://h:6379/15", "rediss://user:p%40ss@h:1?db=2", "redis://[::1]:6379", "unix:///run/redis.sock?db=1",
-		"redis+sentinel://:p@a:1,b/main?db=3", "rediss+sentinel://a/main", "redis+cluster://a:1,b,[::1]:2", "rediss+cluster://u:p@a",
-	} {
-		if wrong := redisProblem(good); wrong != "" {
-			t.Errorf("%q: %s", good, wrong)
-		}
-	}
-	for _, bad := range []string{
-		"h:6379", "redis:h", "http://h", "redis://", "redis://a,b", "redis://h/x", "redis://h/0?timeout=1", "redis://h?db=x", "redis://h:", "redis://h:99999",
-		"redis://h#1", "redis://:a/hunter2@h", "redis://:a%zz@h", "unix://", "unix://h/run", "unixs:///run", "redis+sentinel://a", "redis+sentinel://a/b/c",
-		"redis+sentinel:///main", "redis+cluster://a/0", "redis+cluster://a?db=0", "redis+cluster://a,,b", "redis://a b", "rediss", "redis+tls://h",
-	} {
-		wrong := redisProblem(bad)
-		if wrong == "" {
-			t.Errorf("%q is accepted", bad)
-		}
-		if strings.Contains(wrong, "hunter2") {
-			t.Errorf("the message repeats a password: %s", wrong)
 		}
 	}
 }

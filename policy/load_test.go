@@ -15,7 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var update = flag.Bool("update", false, "rewrite the schema and the expected messages instead of comparing")
+var update = flag.Bool("update", false, "rewrite the expected messages and what is generated instead of comparing")
 
 // gatewayFile is the policy that the repository ships.
 const gatewayFile = "../configs/gateway.yaml"

@@ -30,7 +30,7 @@ type Server struct {
 	Listen         string   `yaml:"listen" jsonschema_description:"Address of the gateway, host:port or unix:/path."`
 	Admin          string   `yaml:"admin" jsonschema_description:"Address of health, metrics and the admin API; empty: none."`
 	AdminTokenFile string   `yaml:"admin_token_file" jsonschema_description:"File with the bearer token that the admin API then asks for on reads too."`
-	Peers          string   `yaml:"peers" jsonschema_description:"Address on which other gateways reach this one."`
+	Peers          string   `yaml:"peers" jsonschema_description:"Address on which other gateways reach this one; not available in this version."`
 	Hosts          []string `yaml:"hosts" jsonschema_description:"Host names served, without port; any other is 421. Omitted: every host."`
 	TrustedProxies []Prefix `yaml:"trusted_proxies" jsonschema_description:"Networks whose X-Forwarded-For is believed."`
 	DataDir        string   `yaml:"data_dir" jsonschema_description:"Folder for generated keys and journals, relative to the file."`
@@ -57,7 +57,7 @@ type Log struct {
 type Redis struct {
 	URL      string   `yaml:"url" jsonschema_description:"redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// (rediss+… with TLS); empty or memory:// is memory alone."`
 	Budget   Duration `yaml:"budget" jsonschema_description:"The most that one request waits for Redis, in all."`
-	Replicas Replicas `yaml:"replicas" jsonschema_description:"Gateways that share the limits while Redis is away: auto or a number."`
+	Replicas Replicas `yaml:"replicas" jsonschema_description:"Gateways that share the limits while Redis is away: a number, or auto, which counts one."`
 }
 
 // Upstream is one backend, served by one or more targets.
@@ -87,13 +87,13 @@ type Health struct {
 type LimitDef struct {
 	Key        StringList `yaml:"key" jsonschema_description:"What is counted: client_ip, session, session.user, header:NAME, cookie:NAME, path:NAME, host, or a list of these."`
 	When       string     `yaml:"when" jsonschema:"enum=always,enum=anonymous,enum=session" jsonschema_description:"Which requests it applies to."`
-	Missing    string     `yaml:"missing" jsonschema:"enum=skip,enum=deny,enum=client_ip" jsonschema_description:"What happens without the key: skip, deny, or client_ip."`
+	Missing    string     `yaml:"missing" jsonschema:"enum=skip,enum=deny,enum=client_ip" jsonschema_description:"What happens without the key: skip (default where the key is a session's), deny, or client_ip (default elsewhere)."`
 	Rate       Rate       `yaml:"rate" jsonschema:"required" jsonschema_description:"N/s, N/min, N/h, N/day or N/15min."`
 	Burst      int        `yaml:"burst" jsonschema:"minimum=1" jsonschema_description:"Requests admitted at once; default: the rate's number."`
 	Cost       int        `yaml:"cost" jsonschema:"minimum=1" jsonschema_description:"Tokens that one request takes."`
 	IPv6Prefix int        `yaml:"ipv6_prefix" jsonschema:"minimum=1,maximum=128" jsonschema_description:"Bits of an IPv6 address that are counted together."`
 	Shadow     bool       `yaml:"shadow" jsonschema_description:"Counted and logged, never enforced."`
-	Lease      int        `yaml:"lease" jsonschema:"minimum=0" jsonschema_description:"Most tokens that a gateway may prepay for one key; 0: none."`
+	Lease      int        `yaml:"lease" jsonschema:"minimum=0" jsonschema_description:"Most tokens that a gateway may prepay for one key; 0: none. Accepted, and without effect in this version."`
 }
 
 // Session configures the sealed session cookie and what the upstream learns.
@@ -103,7 +103,7 @@ type Session struct {
 	Idle     Duration   `yaml:"idle" jsonschema_description:"A session ends after so long without a request."`
 	Absolute Duration   `yaml:"absolute" jsonschema_description:"A session ends so long after login, whatever happens."`
 	Identity Identity   `yaml:"identity" jsonschema_description:"The signed header that tells the upstream who is calling."`
-	Offload  StringList `yaml:"offload" jsonschema_description:"Upstream cookies kept in the gateway."`
+	Offload  StringList `yaml:"offload" jsonschema_description:"Upstream cookies kept in the gateway; not available in this version."`
 }
 
 // Cookie holds the attributes of the session cookie. HttpOnly and Path=/ are fixed.

@@ -1,14 +1,13 @@
 package policy
 
 import (
-	"fmt"
 	"net"
+	"net/netip"
+	"net/url"
+	"strconv"
 	"strings"
 	"unicode"
 )
-
-// index names an item of a list.
-func index(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }
 
 // isToken implements token of RFC 9110, 5.6.2: names of headers, methods and
 // cookies.
@@ -51,4 +50,57 @@ func addressProblem(address string) string {
 		return "bad host"
 	}
 	return ""
+}
+
+// targetProblem says why an upstream's target is none, without repeating a
+// password that may stand in it.
+func targetProblem(target string) string {
+	u, err := url.Parse(target)
+	switch {
+	case err != nil:
+		return "not a URL"
+	case u.Scheme != "http" && u.Scheme != "https":
+		return "its scheme is neither http nor https"
+	case u.User != nil:
+		return "it holds a user name or password"
+	case u.Hostname() == "" || strings.Contains(u.Host, ","):
+		return "it names no host"
+	case u.Path != "" || u.RawQuery != "" || u.ForceQuery || strings.Contains(target, "#"):
+		return "it has a path or query"
+	case strings.HasSuffix(u.Host, ":") || u.Port() != "" && !isPort(u.Port()):
+		return "bad port"
+	}
+	return ""
+}
+
+// originProblem says why an origin (RFC 6454, 6.2) with at most one * is none.
+func originProblem(origin string) string {
+	scheme, host, ok := strings.Cut(origin, "://")
+	name, port, hasPort := strings.Cut(host, ":")
+	switch {
+	case origin == "*":
+		return "the origins must be named; one * may stand in a host"
+	case !ok || scheme != "http" && scheme != "https":
+		return "write https://host"
+	case strings.Count(name, "*") > 1 || !isHost(strings.Replace(name, "*", "x", 1)) || name != strings.ToLower(name):
+		return "bad host (lower case, without path, at most one *)"
+	case name == "*":
+		return "a * for a whole host"
+	case hasPort && !isPort(port):
+		return "bad port"
+	}
+	return ""
+}
+
+func isHost(s string) bool {
+	if a, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
+		return a.Zone() == ""
+	}
+	return s != "" && len(s) <= 253 && !strings.HasPrefix(s, ".") && !strings.Contains(s, "..") &&
+		strings.Trim(strings.ToLower(s), "abcdefghijklmnopqrstuvwxyz0123456789-._") == ""
+}
+
+func isPort(s string) bool {
+	n, err := strconv.Atoi(s)
+	return err == nil && n >= 0 && n <= 65535 && strconv.Itoa(n) == s
 }

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -15,14 +16,21 @@ type Fields interface {
 
 // View is what decisions see of a request: routes, limits and the cache are
 // decided from a View alone, never from an *http.Request, so that whoever can
-// make a View (net/http's handler chain, explain, a test) gets the same answer.
+// make a View (net/http's handler chain, a test) gets the same answer.
 type View struct {
-	Method string
-	Host   string     // lower case, without port
-	Path   string     // canonical escaped path, as it is matched, keyed and forwarded
-	Query  string     // raw query, well-formed, without '?'
-	Client netip.Addr // client address behind trusted proxies, unmapped
-	TLS    bool
-	Now    time.Time
-	Header Fields
+	Method    string
+	Host      string     // lower case, without port
+	Authority string     // Host with its port, as the upstream will see it; lower case
+	Path      string     // canonical escaped path, as it is matched, keyed and forwarded
+	Query     string     // raw query, well-formed, without '?'
+	Client    netip.Addr // client address behind trusted proxies, unmapped
+	TLS       bool       // the client's side is encrypted, here or at a trusted proxy
+	Now       time.Time
+	Header    Fields
+}
+
+// NormalHost gives a host without port as View.Host has it: lower case, without
+// the brackets of an IPv6 address and without a final dot.
+func NormalHost(host string) string {
+	return strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
 }

@@ -52,6 +52,7 @@ func newEdge(t *testing.T, s setup) *edge {
 	e := &edge{pools: NewPools(PoolsConfig{Now: s.now}), facts: make(chan exchange.Facts, 64)}
 	snap := snapshotOf(s.app)
 	snap.Policy.Server.Timeouts.Progress = policy.Duration(s.progress)
+	snap.Policy.Session.Cookie.Name = s.cookie
 	apply(t, e.pools, snap)
 	if s.route.Upstream == "" {
 		s.route.Upstream = "app"
@@ -60,7 +61,7 @@ func newEdge(t *testing.T, s setup) *edge {
 	if s.between != nil {
 		transport = s.between(e.pools)
 	}
-	next := New(Config{Transport: transport, Identity: s.identity, SessionCookie: func() string { return s.cookie }})
+	next := New(Config{Transport: transport, Identity: s.identity})
 	e.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ex := &exchange.Exchange{
 			View: policy.View{

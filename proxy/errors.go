@@ -8,11 +8,9 @@ import (
 	"net/http"
 	"os"
 	"syscall"
-)
 
-// StatusClientGone is logged, never sent: the client left before the answer
-// came (nginx's 499).
-const StatusClientGone = 499
+	"github.com/jewgo/gateway/internal/exchange"
+)
 
 // The reasons that the proxy notes in Facts.Reason.
 const (
@@ -56,7 +54,7 @@ func judge(ctxErr, upload, err error) failure {
 	case upload != nil:
 		return judgeUpload(upload)
 	case errors.Is(ctxErr, context.Canceled):
-		return failure{status: StatusClientGone, reason: ReasonClientGone}
+		return failure{status: exchange.StatusClientGone, reason: ReasonClientGone}
 	case ctxErr != nil:
 		return failure{http.StatusGatewayTimeout, ReasonTimeout, "the upstream did not answer in time"}
 	case errors.Is(err, ErrNoTarget):
@@ -77,7 +75,7 @@ func judgeUpload(err error) failure {
 		return failure{http.StatusRequestTimeout, ReasonSlowBody, "the body did not arrive in time"}
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, context.Canceled), errors.Is(err, net.ErrClosed),
 		errors.Is(err, syscall.ECONNRESET), isNetwork(err):
-		return failure{status: StatusClientGone, reason: ReasonClientGone}
+		return failure{status: exchange.StatusClientGone, reason: ReasonClientGone}
 	}
 	return failure{http.StatusBadRequest, ReasonBadBody, "the body is malformed"}
 }

@@ -139,7 +139,7 @@ func TestClientThatLeavesDuringItsUpload(t *testing.T) {
 	conn, _ := e.rawClient(t, "POST / HTTP/1.1\nHost: a\nContent-Length: 100\n\nstart")
 	<-started
 	conn.Close()
-	if got := e.done(t); got.Status != StatusClientGone || got.Reason != ReasonClientGone {
+	if got := e.done(t); got.Status != exchange.StatusClientGone || got.Reason != ReasonClientGone {
 		t.Errorf("facts %+v, want 499", got)
 	}
 }

@@ -30,9 +30,6 @@ type Config struct {
 	// It is not asked for requests whose response may be shared. nil: nobody is
 	// told.
 	Identity func(ex *exchange.Exchange) (header, value string)
-	// SessionCookie is the name of the gateway's own cookie, which no upstream
-	// sees. nil: there is none.
-	SessionCookie func() string
 	// Log is told of failures that are not the client's. nil: nobody is.
 	Log *slog.Logger
 }
@@ -40,9 +37,6 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	if c.Identity == nil {
 		c.Identity = func(*exchange.Exchange) (string, string) { return "", "" }
-	}
-	if c.SessionCookie == nil {
-		c.SessionCookie = func() string { return "" }
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -117,7 +111,7 @@ func (c *call) fail(_ http.ResponseWriter, r *http.Request, err error) {
 	}
 	facts := &c.ex.Facts
 	facts.Reason = f.reason
-	if f.status == StatusClientGone {
+	if f.status == exchange.StatusClientGone {
 		facts.Status = f.status
 		abort(r)
 		return

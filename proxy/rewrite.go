@@ -38,10 +38,11 @@ var untrusted = map[string]bool{
 	"Http2-Settings":           true,
 }
 
-// forbidden reports whether the client's field of that name stays behind. A
-// name with an underscore does, since WSGI servers cannot tell it from a hyphen.
+// forbidden reports whether the client's field of that name stays behind, in the
+// head or as a trailer: the gateway's own names, and those with an underscore,
+// since WSGI servers cannot tell it from a hyphen.
 func forbidden(name string) bool {
-	return strings.HasPrefix(name, "X-Forwarded-") || strings.Contains(name, "_") || untrusted[name]
+	return strings.HasPrefix(name, "X-Gw-") || strings.HasPrefix(name, "X-Forwarded-") || strings.Contains(name, "_") || untrusted[name]
 }
 
 // rewrite makes the request that goes upstream; scheme and host are chosen by
@@ -107,7 +108,7 @@ func limitUpgrade(h http.Header, webSocket bool) {
 // has rules for it (RFC 9111, 3.5).
 func (c *call) credentials(h http.Header) {
 	ex := c.ex
-	if own := c.h.cfg.SessionCookie(); own != "" {
+	if own := ex.Snapshot.Policy.Session.Cookie.Name; own != "" { // not the policy's in force now, which may have been reloaded
 		for _, line := range h["Cookie"] {
 			if strings.Contains(line, own) {
 				filterCookies(h, func(name string) bool { return name != own })
@@ -136,7 +137,7 @@ func (c *call) body(pr *httputil.ProxyRequest) {
 		return
 	}
 	for name := range pr.Out.Trailer {
-		if forbidden(name) {
+		if forbidden(name) || strings.EqualFold(name, c.ex.Snapshot.Policy.Session.Identity.Header) {
 			delete(pr.Out.Trailer, name)
 		}
 	}
@@ -145,9 +146,11 @@ func (c *call) body(pr *httputil.ProxyRequest) {
 }
 
 // rewriteResponse is done to a response as it arrives, before anything stores
-// it.
+// it. The request's ID is the gateway's to tell: stored, the upstream's echo of it
+// would tell others the ID of another request.
 func rewriteResponse(resp *http.Response) {
 	delete(resp.Header, "Server")
+	delete(resp.Header, "X-Request-Id")
 	resp.Header.Add("Via", via(resp.ProtoMajor, resp.ProtoMinor))
 }
 

@@ -198,6 +198,7 @@ func TestResponseHeaders(t *testing.T) {
 		h := w.Header()
 		h.Set("Server", "gunicorn/21.2.0")
 		h.Set("Via", "1.1 inner")
+		h.Set("X-Request-Id", "echoed") // which Observe has set
 		h.Set("Connection", "X-Hop")
 		h.Set("X-Hop", "1")
 		h.Set("X-Gw-Session", "logout")
@@ -210,7 +211,7 @@ func TestResponseHeaders(t *testing.T) {
 		t.Errorf("status = %d, want the upstream's 418", resp.StatusCode)
 	}
 	for name, want := range map[string][]string{
-		"Server": nil, "Via": {"1.1 inner", "1.1 edge"}, "X-Hop": nil,
+		"Server": nil, "X-Request-Id": nil, "Via": {"1.1 inner", "1.1 edge"}, "X-Hop": nil,
 		"X-Gw-Session": {"logout"}, // the session layer's to take
 		"Set-Cookie":   {"a=1", "b=2"},
 	} {

@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/net/websocket"
 
+	"github.com/jewgo/gateway/internal/exchange"
 	"github.com/jewgo/gateway/policy"
 )
 
@@ -191,7 +192,8 @@ func TestConnectionIsKeptAfterAWholeUpload(t *testing.T) {
 
 func TestTrailersPassBothWays(t *testing.T) {
 	seen := make(chan http.Header, 1)
-	e := newEdge(t, setup{app: one(backend(t, func(w http.ResponseWriter, r *http.Request) {
+	named := func(ex *exchange.Exchange) { ex.Snapshot.Policy.Session.Identity.Header = "X-Caller" }
+	e := newEdge(t, setup{exchange: named, app: one(backend(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Trailer", "X-Sum")
 		_, _ = io.Copy(io.Discard, r.Body)
 		seen <- r.Trailer
@@ -200,7 +202,7 @@ func TestTrailersPassBothWays(t *testing.T) {
 		w.Header().Set(http.TrailerPrefix+"X-Late", "unannounced")
 	}))})
 	req := request(t, http.MethodPost, e.URL, struct{ io.Reader }{strings.NewReader("body")})
-	req.Trailer = http.Header{"X-Sum": {"in"}, "X_gw_identity": {"admin"}}
+	req.Trailer = http.Header{"X-Sum": {"in"}, "X_gw_identity": {"admin"}, "X-Gw-Identity": {"admin"}, "X-Caller": {"admin"}}
 	resp, _ := e.do(t, req)
 	got := <-seen
 	if got.Get("X-Sum") != "in" || len(got) != 1 {
@@ -326,7 +328,7 @@ func TestClientThatLeavesCancelsTheUpstream(t *testing.T) {
 	case <-time.After(patience):
 		t.Fatal("the upstream goes on")
 	}
-	if got := e.done(t); got.Status != StatusClientGone || got.Reason != ReasonClientGone {
+	if got := e.done(t); got.Status != exchange.StatusClientGone || got.Reason != ReasonClientGone {
 		t.Errorf("facts %+v, want 499", got)
 	}
 }

@@ -112,43 +112,36 @@ func refusal(res *http.Response, text string) error {
 	return fmt.Errorf("%s: %s", p.Title, p.Detail)
 }
 
-func newHealthcheck() *cobra.Command {
+// adminCommand makes a command that calls a running gateway once and prints what
+// it answers.
+func adminCommand(cmd *cobra.Command, method, path string) *cobra.Command {
 	var c adminClient
-	cmd := &cobra.Command{
-		Use:   "healthcheck",
-		Short: "Ask a running gateway whether it is ready",
-		Long:  "Ask a running gateway whether it is ready. Exit status: 0 it is, degraded or not; 1 it is not, or does not answer.",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			text, err := c.call(cmd.Context(), http.MethodGet, "/readyz")
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), text)
+	cmd.Args = cobra.NoArgs
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		text, err := c.call(cmd.Context(), method, path)
+		if err != nil {
 			return err
-		},
+		}
+		_, err = fmt.Fprintln(cmd.OutOrStdout(), text)
+		return err
 	}
 	c.flags(cmd)
 	return cmd
 }
 
+func newHealthcheck() *cobra.Command {
+	return adminCommand(&cobra.Command{
+		Use:   "healthcheck",
+		Short: "Ask a running gateway whether it is ready",
+		Long:  "Ask a running gateway whether it is ready. Exit status: 0 it is, degraded or not; 1 it is not, or does not answer.",
+	}, http.MethodGet, "/readyz")
+}
+
 func newReload() *cobra.Command {
-	var c adminClient
-	cmd := &cobra.Command{
+	return adminCommand(&cobra.Command{
 		Use:   "reload",
 		Short: "Make a running gateway read its policy again",
 		Long: "Make a running gateway read its policy again. A policy with a mistake leaves the old one in force\n" +
 			"and is reported as validate would.",
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			text, err := c.call(cmd.Context(), http.MethodPost, "/v1/reload")
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), text)
-			return err
-		},
-	}
-	c.flags(cmd)
-	return cmd
+	}, http.MethodPost, "/v1/reload")
 }

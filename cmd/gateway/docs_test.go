@@ -126,6 +126,19 @@ func TestPoliciesInDocs(t *testing.T) {
 	}
 }
 
+// The README shows how a mistake in its policy is reported.
+func TestMistakeInReadme(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindStringSubmatch(string(readme))[1]
+	_, err = policy.Parse("gateway.yaml", []byte(strings.Replace(text, "burst", "burts", 1)), nil)
+	if err == nil || !strings.Contains(string(readme), "`"+err.Error()+"`") {
+		t.Errorf("the README lacks the message %v", err)
+	}
+}
+
 // The order of the layers in docs/architecture.md is that of the chain.
 func TestRequestPathInDocs(t *testing.T) {
 	text, err := os.ReadFile("../../docs/architecture.md")

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -81,7 +80,7 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 	g.admin = admin.New(admin.Config{
 		Token:         secrets.adminToken,
 		TokenForReads: snapshot.Policy.Server.AdminTokenFile != "",
-		Unix:          strings.HasPrefix(snapshot.Policy.Server.Admin, "unix:"),
+		Address:       snapshot.Policy.Server.Admin,
 		Conditions:    g.conditions,
 		Reload:        g.reloader.Reload,
 		Metrics:       numbers.Handler(),
@@ -121,10 +120,9 @@ func (g *gateway) layers(p *parts) []layer {
 func (g *gateway) chain(p *parts) {
 	g.cache = cache.New(cache.Config{Store: g.stores.cache, Tags: g.stores.tags, Now: time.Now})
 	forward := proxy.New(proxy.Config{
-		Transport:     g.cache.Transport(g.pools),
-		Identity:      session.NewIdentity(p.secrets.identity, time.Now).Header,
-		SessionCookie: func() string { return g.live.Load().Policy.Session.Cookie.Name },
-		Log:           g.log,
+		Transport: g.cache.Transport(g.pools),
+		Identity:  session.NewIdentity(p.secrets.identity, time.Now).Header,
+		Log:       g.log,
 	})
 	var wraps []middleware.Middleware
 	for _, l := range g.layers(p) {

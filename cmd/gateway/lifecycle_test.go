@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -254,5 +255,43 @@ func TestAddressTaken(t *testing.T) {
 	out, _ := cmd.CombinedOutput()
 	if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), "listen on "+l.Addr().String()) {
 		t.Errorf("exit status %d: %s", cmd.ProcessState.ExitCode(), out)
+	}
+}
+
+func TestASocketInUseIsLeftAlone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.sock")
+	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Close(fd) })
+	if err := errors.Join(syscall.Bind(fd, &syscall.SockaddrUnix{Name: path}), syscall.Listen(fd, 0)); err != nil {
+		t.Fatal(err)
+	}
+	for { // until its queue is full
+		conn, err := net.Dial("unix", path)
+		if err != nil {
+			break
+		}
+		defer conn.Close()
+	}
+	if l, err := listen("unix:" + path); err == nil {
+		_ = l.Close()
+		t.Error("the socket of a process that is busy was taken away")
+	}
+}
+
+func TestOthersMayNotConnectToTheAdminSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.sock")
+	umask := syscall.Umask(0)
+	l, err := listenAdmin("unix:" + path)
+	syscall.Umask(umask)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm()&0o007 != 0 {
+		t.Errorf("mode %v (%v), want none for others", info.Mode(), err)
 	}
 }

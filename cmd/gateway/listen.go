@@ -1,12 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 )
 
 // listen opens an address of the policy: host:port or unix:/path. A socket file
@@ -20,17 +22,39 @@ func listen(address string) (net.Listener, error) {
 		}
 		return l, nil
 	}
-	if conn, err := net.Dial("unix", path); err == nil {
+	conn, dead := net.Dial("unix", path)
+	if dead == nil {
 		_ = conn.Close() // it has served its purpose
 		return nil, fmt.Errorf("listen on %s: another process answers there", address)
 	}
-	if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSocket != 0 {
+	// Any other error may come from one that lives: busy, or not to be reached by us.
+	if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSocket != 0 && errors.Is(dead, syscall.ECONNREFUSED) {
 		if err := os.Remove(path); err != nil {
 			return nil, fmt.Errorf("listen on %s: %w", address, err)
 		}
 	}
 	l, err := net.Listen("unix", path)
 	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", address, err)
+	}
+	return l, nil
+}
+
+// listenAdmin is listen for the operator: a socket file's mode is all that guards
+// what is behind it, so others than owner and group may not connect, whatever the
+// umask was.
+func listenAdmin(address string) (net.Listener, error) {
+	l, err := listen(address)
+	path, ok := strings.CutPrefix(address, "unix:")
+	if err != nil || !ok {
+		return l, err
+	}
+	info, err := os.Stat(path)
+	if err == nil {
+		err = os.Chmod(path, info.Mode().Perm()&^0o007)
+	}
+	if err != nil {
+		_ = l.Close() // the error that matters is the other one
 		return nil, fmt.Errorf("listen on %s: %w", address, err)
 	}
 	return l, nil

@@ -13,12 +13,6 @@ import (
 	"github.com/jewgo/gateway/policy"
 )
 
-// addresses adds --listen and --admin, which go over what the policy says.
-func addresses(cmd *cobra.Command, s *service) {
-	cmd.Flags().StringVar(&s.listen, "listen", "", "address to listen on, over the policy's server.listen; port 0: any free one")
-	cmd.Flags().StringVar(&s.admin, "admin", "", "admin address, over the policy's server.admin")
-}
-
 func newRun() *cobra.Command {
 	var s service
 	cmd := &cobra.Command{

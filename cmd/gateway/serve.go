@@ -115,7 +115,7 @@ func (g *gateway) open(p *policy.Policy) (*servers, error) {
 	quiet := slog.NewLogLogger(g.log.Handler(), slog.LevelDebug)
 	var err error
 	if p.Server.Admin != "" {
-		if s.adminListener, err = listen(p.Server.Admin); err != nil {
+		if s.adminListener, err = listenAdmin(p.Server.Admin); err != nil {
 			return nil, err
 		}
 		s.admin = &http.Server{Handler: g.admin, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, ErrorLog: quiet}

@@ -12,6 +12,7 @@ import (
 	"github.com/jewgo/gateway/internal/memory"
 	"github.com/jewgo/gateway/internal/metrics"
 	"github.com/jewgo/gateway/internal/redisdb"
+	"github.com/jewgo/gateway/internal/redisurl"
 	"github.com/jewgo/gateway/middleware/cache"
 	"github.com/jewgo/gateway/middleware/ratelimit"
 	"github.com/jewgo/gateway/middleware/session"
@@ -30,9 +31,9 @@ type remote struct {
 	health *failover.Switch
 }
 
-// openRemote connects nothing yet. No URL, or memory://, is no Redis.
+// openRemote connects nothing yet. A URL that stands for no Redis gives none.
 func openRemote(name, url string, budget time.Duration, numbers *metrics.Metrics, log *slog.Logger) (*remote, error) {
-	if url == "" || url == "memory://" {
+	if redisurl.None(url) {
 		return nil, nil
 	}
 	client, err := redisdb.Open(redisdb.Config{URL: url, Budget: budget})
@@ -116,12 +117,12 @@ func openStores(p *policy.Policy, numbers *metrics.Metrics, log *slog.Logger) (*
 }
 
 func (s *stores) openSessions() {
-	local := memory.NewSessions(memory.SessionsConfig{})
+	local := memory.NewSessions(memory.SessionsConfig{Now: time.Now})
 	if s.redis == nil {
 		s.sessions = local
 		return
 	}
-	both := session.NewFailover(session.FailoverConfig{Switch: s.redis.health, Remote: redisdb.NewSessions(s.redis.client), Local: local})
+	both := session.NewFailover(session.FailoverConfig{Switch: s.redis.health, Remote: redisdb.NewSessions(s.redis.client, time.Now), Local: local})
 	s.redis.health.OnRejoin("sessions", both.Rejoin)
 	s.sessions = both
 }

@@ -12,15 +12,6 @@ import (
 	"github.com/jewgo/gateway/policy"
 )
 
-// configFlag adds --config, which the environment may preset.
-func configFlag(cmd *cobra.Command, file *string) {
-	preset := os.Getenv("GATEWAY_CONFIG")
-	if preset == "" {
-		preset = "configs/gateway.yaml"
-	}
-	cmd.Flags().StringVarP(file, "config", "c", preset, "the policy file (environment: GATEWAY_CONFIG)")
-}
-
 func newValidate() *cobra.Command {
 	var file string
 	var asJSON bool
@@ -76,16 +67,4 @@ func validate(stdout, stderr io.Writer, file string, asJSON bool) error {
 			file, len(snapshot.Routes), len(snapshot.Limits), len(snapshot.Policy.Upstreams))
 	}
 	return err
-}
-
-func newSchema() *cobra.Command {
-	return &cobra.Command{
-		Use:   "schema",
-		Short: "Print the JSON Schema of the policy file",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := cmd.OutOrStdout().Write(policy.Schema())
-			return err
-		},
-	}
 }

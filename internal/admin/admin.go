@@ -8,7 +8,9 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
+	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 
 	"github.com/jewgo/gateway/internal/problem"
@@ -35,7 +37,7 @@ type Condition struct {
 type Config struct {
 	Token         string // bearer token for changes
 	TokenForReads bool
-	Unix          bool // the listener is a unix socket
+	Address       string // of the listener, as the policy has it: host:port or unix:/path
 	Conditions    func() []Condition
 	Reload        func() error
 	Metrics       http.Handler
@@ -50,7 +52,28 @@ func New(cfg Config) http.Handler {
 	mux.Handle("GET /metrics", cfg.reads(cfg.Metrics))
 	mux.Handle("POST /v1/reload", cfg.changes(http.HandlerFunc(cfg.reload)))
 	// A page on another site must not reach it through an operator's browser.
-	return http.NewCrossOriginProtection().Handler(mux)
+	return cfg.notRebound(http.NewCrossOriginProtection().Handler(mux))
+}
+
+// notRebound refuses what a page asks through an operator's browser after its
+// name was made to mean 127.0.0.1: to the browser that page and this listener are
+// then of one origin. On loopback one is called by address, as localhost, or by
+// the name that the policy gives.
+func (c *Config) notRebound(h http.Handler) http.Handler {
+	own, _, _ := net.SplitHostPort(c.Address) // "": no name
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		local, _ := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+		host := r.Host
+		if name, _, err := net.SplitHostPort(host); err == nil {
+			host = name
+		}
+		_, notAddress := netip.ParseAddr(strings.Trim(host, "[]"))
+		if local != nil && local.IP.IsLoopback() && notAddress != nil && !strings.EqualFold(host, "localhost") && !strings.EqualFold(host, own) {
+			problem.Write(w, problem.Problem{Status: http.StatusMisdirectedRequest, Detail: "on loopback, call the admin listener by its address or as localhost"})
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 func (c *Config) reads(h http.Handler) http.Handler {
@@ -61,7 +84,7 @@ func (c *Config) reads(h http.Handler) http.Handler {
 }
 
 func (c *Config) changes(h http.Handler) http.Handler {
-	if c.Unix {
+	if strings.HasPrefix(c.Address, "unix:") {
 		return h
 	}
 	want := sha256.Sum256([]byte(c.Token))

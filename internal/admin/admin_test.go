@@ -1,7 +1,9 @@
 package admin_test
 
 import (
+	"context"
 	"errors"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -64,7 +66,7 @@ func TestReadyz(t *testing.T) {
 
 func TestWhoMayDoWhat(t *testing.T) {
 	guarded := func(c *admin.Config) { c.TokenForReads = true }
-	unix := func(c *admin.Config) { c.Unix = true }
+	unix := func(c *admin.Config) { c.Address = "unix:/run/admin.sock" }
 	noToken := func(c *admin.Config) { c.Token = "" }
 	for _, tc := range []struct {
 		sentence     string
@@ -91,6 +93,35 @@ func TestWhoMayDoWhat(t *testing.T) {
 		t.Run(tc.sentence, func(t *testing.T) {
 			if w := ask(handler(tc.change), tc.method, tc.path, tc.header...); w.Code != tc.status {
 				t.Errorf("%d %s", w.Code, w.Body.String())
+			}
+		})
+	}
+}
+
+func TestOnLoopbackOnlyItsOwnNamesAreServed(t *testing.T) {
+	loopback, outside := net.IPv4(127, 0, 0, 1), net.IPv4(192, 0, 2, 1)
+	for _, tc := range []struct {
+		sentence, host string
+		local          net.IP
+		status         int
+	}{
+		{"an address", "127.0.0.1:9901", loopback, 200},
+		{"without a port", "127.0.0.1", loopback, 200},
+		{"of the other family", "[::1]:9901", loopback, 200},
+		{"localhost", "localhost:9901", loopback, 200},
+		{"the policy's name", "box:9901", loopback, 200},
+		{"a name that was made to mean this machine", "evil.example:9901", loopback, 421},
+		{"also without a port", "evil.example", loopback, 421},
+		{"elsewhere any name", "gateway-1:9901", outside, 200},
+	} {
+		t.Run(tc.sentence, func(t *testing.T) {
+			r := httptest.NewRequest("GET", "/metrics", nil)
+			r.Host = tc.host
+			r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, &net.TCPAddr{IP: tc.local, Port: 9901}))
+			w := httptest.NewRecorder()
+			handler(func(c *admin.Config) { c.Address = "box:9901" }).ServeHTTP(w, r)
+			if w.Code != tc.status {
+				t.Errorf("status %d, want %d", w.Code, tc.status)
 			}
 		})
 	}

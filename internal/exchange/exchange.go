@@ -52,17 +52,21 @@ type Plan struct {
 	Forward string
 }
 
+// StatusClientGone stands in Facts.Status and is never sent: the client left
+// before the answer came (nginx's 499).
+const StatusClientGone = 499
+
 // Facts are what the log line and the metrics say about a request. The zero
 // value of each stands for "did not come to it".
 type Facts struct {
-	Status       int           // sent to the client; 499 if it left first
+	Status       int           // sent to the client; StatusClientGone if it left first
 	BytesIn      int64         // request body read
 	BytesOut     int64         // response body written
 	Cache        string        // hit, miss, stale, revalidated, bypass, ...
 	Limit        string        // name of the limit that refused, or came closest to it
 	Limited      bool          // a limit refused the request
 	Session      string        // none, valid, expired, revoked, invalid, created, ...
-	Target       string        // upstream target that answered
+	Target       string        // upstream target asked last
 	UpstreamTime time.Duration // to the response's headers, all tries together
 	UpstreamCode int
 	Retries      int

@@ -34,10 +34,10 @@ type Result struct {
 	ResetAfter time.Duration // until the quota is whole again
 }
 
-// Take charges n tokens, or gives -n back, at time now against a bucket whose theoretical arrival
-// time is tat; both are nanoseconds since the Unix epoch, and tat 0 is a bucket
-// never used. It returns the bucket's new time, which is tat if the charge was
-// refused: a refusal costs nothing.
+// Take charges n tokens, or gives -n back, at time now against a bucket whose
+// theoretical arrival time is tat; both are nanoseconds since the Unix epoch, and
+// tat 0 is a bucket never used. It returns the bucket's new time, which is tat if
+// the charge was refused: a refusal costs nothing.
 func (q Quota) Take(tat, now int64, n int) (int64, Result) {
 	interval := int64(q.Interval())
 	tat = max(tat, now)

@@ -6,10 +6,14 @@ package redisdb
 
 import (
 	"context"
+	"crypto/tls"
+	"fmt"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/jewgo/gateway/internal/redisurl"
 )
 
 // Client is a connection to a Redis of any topology, which others hold and hand
@@ -18,15 +22,7 @@ type Client = redis.UniversalClient
 
 // Config says which Redis to use and how long to wait for it.
 type Config struct {
-	// URL is one of
-	//
-	//	redis://[user:password@]host[:port][/db][?db=N]      rediss:// with TLS
-	//	unix://[user:password@]/path/to/socket[?db=N]
-	//	redis+sentinel://[user:password@]h1:p1,h2:p2/service[?db=N]
-	//	redis+cluster://[user:password@]h1:p1,h2:p2
-	//
-	// and rediss+sentinel://, rediss+cluster:// with TLS. User and password are
-	// percent-encoded; those of a Sentinel URL belong to the servers behind it.
+	// URL is one that redisurl.Parse reads.
 	URL string
 	// Budget is the most that a request waits for Redis; 0: 50 ms.
 	Budget time.Duration
@@ -42,13 +38,26 @@ const defaultBudget = 50 * time.Millisecond
 // is a matter of the first call. The caller closes it. An error says what is
 // wrong with the URL and repeats nothing of it, since it may hold a password.
 func Open(cfg Config) (Client, error) {
-	opts, err := parseURL(cfg.URL)
+	u, err := redisurl.Parse(cfg.URL)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("redis URL: %w", err)
 	}
+	opts := options(u)
 	cfg.apply(opts)
 	redis.SetLogger(silence{})
 	return redis.NewUniversalClient(opts), nil
+}
+
+// options says where the Redis is and who asks.
+func options(u redisurl.URL) *redis.UniversalOptions {
+	opts := &redis.UniversalOptions{
+		Addrs: u.Addrs, Username: u.User, Password: u.Password, DB: u.DB, MasterName: u.Service, IsClusterMode: u.Cluster,
+	}
+	if u.TLS {
+		// Without a ServerName the name of each address is verified.
+		opts.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	return opts
 }
 
 // apply bounds every wait: a call is over when its context is, is made once,

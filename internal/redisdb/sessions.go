@@ -43,25 +43,22 @@ var saveScript = redis.NewScript(saveSource)
 // request but one made for it, with a key that no client chose, and a client
 // that refuses to write what is revoked or older.
 type Sessions struct {
-	// Now is the clock by which times become times to live; nil: time.Now. It
-	// is set before the first use.
-	Now func() time.Time
-
 	client redis.UniversalClient
 	store  *redisstore.RedisStore
+	now    func() time.Time // by which times become times to live
 }
 
 var _ session.Store = (*Sessions)(nil)
 
 // NewSessions returns the sessions that client's server keeps. It does not
 // connect, and never closes client.
-func NewSessions(client redis.UniversalClient) *Sessions {
+func NewSessions(client redis.UniversalClient, now func() time.Time) *Sessions {
 	// The error is that of Ping, which recordClient leaves to the Switch.
 	store, _ := redisstore.NewRedisStore(context.Background(), recordClient{client})
 	store.KeyPrefix(sessionPrefix)
 	store.Serializer(recordSerializer{})
 	store.KeyGen(func() (string, error) { return "", errors.New("session IDs are not made here") })
-	return &Sessions{client: client, store: store}
+	return &Sessions{client: client, store: store, now: now}
 }
 
 // Load implements session.Store in one round trip.
@@ -110,13 +107,6 @@ func (s *Sessions) Revoke(ctx context.Context, revocations []session.Revocation)
 		return fmt.Errorf("revoke sessions: %w", err)
 	}
 	return nil
-}
-
-func (s *Sessions) now() time.Time {
-	if s.Now == nil {
-		return time.Now()
-	}
-	return s.Now()
 }
 
 func revokedAt(subject string) string { return "gw:{" + subject + "}:revoked" }

@@ -37,13 +37,13 @@ func TestSessions(t *testing.T) {
 		if err := client.FlushAll(context.Background()).Err(); err != nil {
 			t.Fatal(err)
 		}
-		return storetest.SessionStore{Store: redisdb.NewSessions(client), Now: time.Now, Sleep: time.Sleep}
+		return storetest.SessionStore{Store: redisdb.NewSessions(client, time.Now), Now: time.Now, Sleep: time.Sleep}
 	})
 }
 
 func TestSessionKeysAreOursAndExpire(t *testing.T) {
 	ctx, client := context.Background(), sessionClient(t, testenv.Redis(t).Addr)
-	s := redisdb.NewSessions(client)
+	s := redisdb.NewSessions(client, time.Now)
 	ref, rec := sessionOf("forty-two")
 	gone, _ := sessionOf("forty-two")
 	if err := errors.Join(s.Save(ctx, ref.Key, rec), s.Revoke(ctx, []session.Revocation{
@@ -68,7 +68,7 @@ func TestSessionKeysAreOursAndExpire(t *testing.T) {
 
 func TestARecordThatNobodyCanReadIsAsGoodAsNone(t *testing.T) {
 	ctx, client := context.Background(), sessionClient(t, testenv.Redis(t).Addr)
-	s := redisdb.NewSessions(client)
+	s := redisdb.NewSessions(client, time.Now)
 	for _, stored := range []string{"", "\x80\x04pickle", `"text"`, `{"v":2,"g":1}`, `{"v":1,"g":-1}`, `{"v":1,"g":"9"}`, `[]`} {
 		ref, rec := sessionOf("42")
 		client.Set(ctx, "gw:{s:"+ref.Key+"}", stored, time.Hour)
@@ -89,7 +89,7 @@ func TestSessionsAreMadeWhileRedisIsDown(t *testing.T) {
 	server := testenv.Redis(t)
 	server.Kill()
 	client := sessionClient(t, server.Addr)
-	s := redisdb.NewSessions(client)
+	s := redisdb.NewSessions(client, time.Now)
 	ctx := context.Background()
 	ref, rec := sessionOf("42")
 	_, loadErr := s.Load(ctx, ref)
@@ -112,7 +112,7 @@ func TestSessionsAreMadeWhileRedisIsDown(t *testing.T) {
 }
 
 func TestACanceledCallIsNoUnknownSession(t *testing.T) {
-	s := redisdb.NewSessions(sessionClient(t, testenv.Redis(t).Addr))
+	s := redisdb.NewSessions(sessionClient(t, testenv.Redis(t).Addr), time.Now)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	ref, _ := sessionOf("42")

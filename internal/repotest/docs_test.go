@@ -13,6 +13,8 @@ var (
 	makeUse    = regexp.MustCompile(`\bmake ([a-z][a-z-]*)`)
 	codeBlock  = regexp.MustCompile("(?s)```.*?```|`[^`\n]+`")
 	shellNote  = regexp.MustCompile(`(?m)^\s*#.*$`)
+	setting    = regexp.MustCompile(`(?:\{|(?:get|getenv|Getenv)\()"([a-z_]+\.[a-z_.]+|[A-Z_]+)"`)
+	logField   = regexp.MustCompile(`(?:slog\.[A-Z][A-Za-z0-9]*|text)\("([a-z_]+)"`)
 	link       = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 )
 
@@ -64,6 +66,45 @@ func checkLinks(files map[string]string) (faults []string) {
 		}
 	}
 	return faults
+}
+
+// checkNamed asks that a document names, in code, all that a pattern finds in the
+// files.
+func checkNamed(document string, pattern *regexp.Regexp, files map[string]string) (faults []string) {
+	for name, content := range files {
+		found := pattern.FindAllStringSubmatch(content, -1)
+		if len(found) == 0 {
+			faults = append(faults, name+" has nothing to document, or is missing")
+		}
+		for _, m := range found {
+			if !strings.Contains(document, "`"+m[1]+"`") {
+				faults = append(faults, fmt.Sprintf("%s: %s is not documented", name, m[1]))
+			}
+		}
+	}
+	return faults
+}
+
+// Keys that need a restart, and variables of the environment.
+func TestSettings(t *testing.T) {
+	all := files(t)
+	readers := map[string]string{}
+	for _, name := range []string{"internal/reload/reload.go", "policy/environ.go", "cmd/gateway/client.go", "cmd/gateway/flags.go"} {
+		readers[name] = all[name]
+	}
+	report(t, checkNamed(all["docs/config.md"], setting, readers))
+}
+
+func TestLogFields(t *testing.T) {
+	const name = "middleware/accesslog.go"
+	all := files(t)
+	report(t, checkNamed(all["docs/metrics.md"], logField, map[string]string{name: all[name]}))
+}
+
+func TestCheckNamed(t *testing.T) {
+	expect(t, checkNamed("`A_B` and `redis.url`", setting, map[string]string{"a.go": "e.get(\"A_B\", \"x\"); os.Getenv(\"A_B\")", "b.go": "{\"redis.url\", old}"}))
+	expect(t, checkNamed("A_B", setting, map[string]string{"a.go": "getenv(\"A_B\")", "b.go": "{\"redis.url\", old}", "c.go": ""}),
+		"A_B is not documented", "redis.url is not documented", "c.go has nothing")
 }
 
 func TestMakeTargets(t *testing.T) {

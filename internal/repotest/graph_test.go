@@ -1,9 +1,6 @@
 package repotest
 
 import (
-	"errors"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -12,7 +9,6 @@ import (
 const (
 	graphFile  = "docs/architecture.md"
 	graphBegin = "<!-- import graph: begin -->\n"
-	graphEnd   = "<!-- end -->"
 )
 
 // importGraph draws the product's packages as Mermaid. An arrow that follows
@@ -61,36 +57,7 @@ func importGraph(pkgs []pkg) string {
 	return "```mermaid\ngraph TD\n" + strings.Join(lines, "") + "```\n"
 }
 
-// replaceGraph puts graph between the marks of a document.
-func replaceGraph(document, graph string) (string, error) {
-	before, rest, ok := strings.Cut(document, graphBegin)
-	_, after, ok2 := strings.Cut(rest, graphEnd)
-	if !ok || !ok2 {
-		return "", errors.New("the document lacks the marks " + strings.TrimSpace(graphBegin) + " and " + graphEnd)
-	}
-	return before + graphBegin + graph + graphEnd + after, nil
-}
-
-func TestImportGraph(t *testing.T) {
-	name := filepath.Join(root, graphFile)
-	document, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want, err := replaceGraph(string(document), importGraph(packages(t)))
-	if err != nil {
-		t.Fatalf("%s: %v", graphFile, err)
-	}
-	if want == string(document) {
-		return
-	}
-	if !*update {
-		t.Fatalf("%s shows another import graph than the code's: run `make graph`", graphFile)
-	}
-	if err := os.WriteFile(name, []byte(want), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
+func TestImportGraph(t *testing.T) { generated(t, graphFile, graphBegin, importGraph(packages(t))) }
 
 func TestGraphOf(t *testing.T) {
 	got := importGraph([]pkg{
@@ -102,15 +69,5 @@ func TestGraphOf(t *testing.T) {
 	want := "```mermaid\ngraph TD\n    cmd/gateway --> proxy\n    policy\n    proxy --> policy\n```\n"
 	if got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
-	}
-}
-
-func TestReplaceGraph(t *testing.T) {
-	got, err := replaceGraph("a\n"+graphBegin+"old\n"+graphEnd+"\nb\n", "new\n")
-	if want := "a\n" + graphBegin + "new\n" + graphEnd + "\nb\n"; err != nil || got != want {
-		t.Errorf("%q, %v; want %q", got, err, want)
-	}
-	if _, err := replaceGraph("a document without marks\n", "new\n"); err == nil {
-		t.Error("a document without marks was taken")
 	}
 }

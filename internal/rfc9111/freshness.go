@@ -88,6 +88,5 @@ func date(h http.Header, received time.Time) time.Time {
 // it, and what is no number is ignored (RFC 9111, 5.1).
 func age(h http.Header) time.Duration {
 	first, _, _ := strings.Cut(h.Get("Age"), ",")
-	d := parseDelta(trim(first))
-	return d
+	return parseDelta(trim(first))
 }

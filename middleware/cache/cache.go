@@ -14,6 +14,7 @@ package cache
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -34,6 +35,8 @@ type Cache struct {
 	store *Tiers
 	tags  *Tags
 	now   func() time.Time
+
+	recording atomic.Int64 // bytes of bodies on their way into the store
 
 	life   context.Context // of refreshes in the background
 	cancel context.CancelFunc

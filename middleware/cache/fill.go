@@ -20,8 +20,8 @@ const (
 	MaxKeep = 14 * 24 * time.Hour
 )
 
-// answer is a response's head as the upstream gave it.
-type answer struct {
+// head is a response's head as the upstream gave it.
+type head struct {
 	status         int
 	header         http.Header
 	sent, received time.Time // the request, the response
@@ -30,25 +30,25 @@ type answer struct {
 
 // admit decides whether a response is stored and returns its entry, without the
 // body, or nil.
-func (c *call) admit(a answer) *Entry {
+func (c *call) admit(got head) *Entry {
 	rule, shared := c.ex.Route.Cache, c.ex.Plan.Shared
 	request := requestControl(c.ex)
-	cc := rfc9111.ParseCacheControl(a.header["Cache-Control"])
-	cookie := len(a.header["Set-Cookie"]) > 0
+	cc := rfc9111.ParseCacheControl(got.header["Cache-Control"])
+	cookie := len(got.header["Set-Cookie"]) > 0
 	if cookie && !c.ex.Snapshot.Policy.Cache.StoreSetCookie {
 		return nil
 	}
-	lifetime, source := rfc9111.Lifetime(a.status, a.header, &cc, a.received, shared)
-	initial := rfc9111.InitialAge(a.header, a.sent, a.received)
+	lifetime, source := rfc9111.Lifetime(got.status, got.header, &cc, got.received, shared)
+	initial := rfc9111.InitialAge(got.header, got.sent, got.received)
 	e := &Entry{
-		Status: a.status, Marks: a.marks, Received: a.received, InitialAge: initial, Fresh: lifetime - initial,
+		Status: got.status, Marks: got.marks, Received: got.received, InitialAge: initial, Fresh: lifetime - initial,
 		StaleWhileRevalidate: cc.StaleWhileRevalidate.Value, StaleIfError: cc.StaleIfErr.Value,
 	}
 	if !rule.Strict {
-		if requestsFault(a.status) {
+		if requestsFault(got.status) {
 			return nil
 		}
-		if ttl := c.managedTTL(a.status, source); ttl > 0 && !cookie {
+		if ttl := c.managedTTL(got.status, source); ttl > 0 && !cookie {
 			lifetime, source, e.Fresh = ttl, rfc9111.Explicit, ttl
 			cc.NoCache = false // of what may be stored at all, the lifetime at this edge is the policy's
 		}
@@ -56,7 +56,7 @@ func (c *call) admit(a answer) *Entry {
 		e.StaleIfError = orElse(rule.StaleIfError, e.StaleIfError)
 	}
 	refusal := rfc9111.Storable(rfc9111.Candidate{
-		Status: a.status, Header: a.header, Response: &cc, Request: &request, Shared: shared, Lifetime: source,
+		Status: got.status, Header: got.header, Response: &cc, Request: &request, Shared: shared, Lifetime: source,
 		Authorized: c.ex.View.Header.Get("Authorization") != "",
 		Window:     lifetime + e.StaleWhileRevalidate,
 	})
@@ -66,7 +66,7 @@ func (c *call) admit(a answer) *Entry {
 	e.NoCache, e.NeverStale = cc.NoCache, rfc9111.ForbidsStale(&cc, shared)
 	past := max(retention, e.StaleWhileRevalidate, e.StaleIfError)
 	e.Keep = min(max(0, e.Fresh)+past, MaxKeep)
-	c.prepare(e, a, &cc)
+	c.prepare(e, got, &cc)
 	return e
 }
 
@@ -103,23 +103,23 @@ func (c *call) managedTTL(status int, source rfc9111.Source) time.Duration {
 }
 
 // prepare gives an entry the header that it is served with and what selects it.
-func (c *call) prepare(e *Entry, a answer, cc *rfc9111.CacheControl) {
+func (c *call) prepare(e *Entry, got head, cc *rfc9111.CacheControl) {
 	rule := c.ex.Route.Cache
-	e.Header = rfc9111.StoredHeader(a.header, cc, c.ex.Plan.Shared)
+	e.Header = rfc9111.StoredHeader(got.header, cc, c.ex.Plan.Shared)
 	if e.Header.Get("Date") == "" {
-		e.Header.Set("Date", a.received.UTC().Format(http.TimeFormat)) // RFC 9110, 6.6.1
+		e.Header.Set("Date", got.received.UTC().Format(http.TimeFormat)) // RFC 9110, 6.6.1
 	}
 	for name, values := range e.Header {
 		e.Header[name] = slices.Clip(values)
 	}
-	names := rfc9111.VaryNames(a.header)
+	names := rfc9111.VaryNames(got.header)
 	if !rule.Strict {
 		// What an origin forgets to say in Vary must not reach those who cannot
 		// read it, or scripts of another site.
-		if a.header.Get("Content-Encoding") != "" {
+		if got.header.Get("Content-Encoding") != "" {
 			names = append(names, "Accept-Encoding")
 		}
-		if origin := a.header.Get("Access-Control-Allow-Origin"); origin != "" && origin != "*" {
+		if origin := got.header.Get("Access-Control-Allow-Origin"); origin != "" && origin != "*" {
 			names = append(names, "Origin")
 		}
 		slices.Sort(names)
@@ -133,23 +133,24 @@ func (c *call) prepare(e *Entry, a answer, cc *rfc9111.CacheControl) {
 }
 
 // fill hands a response on and, if it may be stored, records it on the way.
-func (c *call) fill(resp *http.Response, a answer) *http.Response {
+func (c *call) fill(resp *http.Response, got head) *http.Response {
 	limit := int64(c.ex.Snapshot.Policy.Cache.MaxObject)
 	var e *Entry
 	if c.ex.Plan.Store && resp.ContentLength <= limit && delimited(resp) {
-		e = c.admit(a)
+		e = c.admit(got)
 	}
 	c.ex.Facts.Cache = factMiss
-	addStatus(resp.Header, forwarded{why: c.ex.Plan.Forward, status: a.status, stored: e != nil}.String())
+	addStatus(resp.Header, forwarded{why: c.ex.Plan.Forward, status: got.status, stored: e != nil}.String())
 	if e == nil {
 		return resp
 	}
 	store := context.WithoutCancel(c.req.Context()) // a client that leaves at the last byte has paid for the fill
 	resp.Body = &recorder{
 		ReadCloser: resp.Body, want: resp.ContentLength, limit: limit,
+		held: &c.cache.recording, bound: max(limit, int64(c.ex.Snapshot.Policy.Cache.Memory)/4),
 		commit: func(body []byte) {
 			e.Body = body
-			if a.status != http.StatusNoContent {
+			if got.status != http.StatusNoContent {
 				e.Header["Content-Length"] = []string{strconv.Itoa(len(body))}
 			}
 			c.cache.put(store, c.ex.Plan.Key, e)

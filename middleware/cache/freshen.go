@@ -8,29 +8,29 @@ import (
 
 // freshen merges a 304 into the stored response (RFC 9111, 4.3.4), stores that
 // and answers with it. Cookies in a 304 are for its client alone.
-func (c *call) freshen(a answer) *http.Response {
-	cc := rfc9111.ParseCacheControl(a.header["Cache-Control"])
-	update := rfc9111.StoredHeader(a.header, &cc, c.ex.Plan.Shared)
+func (c *call) freshen(got head) *http.Response {
+	cc := rfc9111.ParseCacheControl(got.header["Cache-Control"])
+	update := rfc9111.StoredHeader(got.header, &cc, c.ex.Plan.Shared)
 	cookies := update["Set-Cookie"]
 	if !c.ex.Snapshot.Policy.Cache.StoreSetCookie {
 		delete(update, "Set-Cookie")
 	}
 	delete(update, statusField) // tells how the 304 came about, not the response
 	if update.Get("Date") == "" {
-		update.Set("Date", a.received.UTC().Format(http.TimeFormat))
+		update.Set("Date", got.received.UTC().Format(http.TimeFormat))
 	}
-	a.status, a.header = c.stored.Status, withAge(rfc9111.Freshen(c.stored.Header, update), a.header)
+	got.status, got.header = c.stored.Status, withAge(rfc9111.Freshen(c.stored.Header, update), got.header)
 	var e *Entry
 	if c.ex.Plan.Store {
-		e = c.admit(a)
+		e = c.admit(got)
 	}
 	stored := e != nil
 	if stored {
 		e.Body = c.stored.Body
 		c.cache.put(c.req.Context(), c.ex.Plan.Key, e)
 	} else {
-		delete(a.header, "Age")
-		e = &Entry{Status: a.status, Header: a.header, Body: c.stored.Body, Received: a.received}
+		delete(got.header, "Age")
+		e = &Entry{Status: got.status, Header: got.header, Body: c.stored.Body, Received: got.received}
 	}
 	c.ex.Facts.Cache = factRevalidated
 	resp := c.answer(e, forwarded{why: c.ex.Plan.Forward, status: http.StatusNotModified, stored: stored}.String())

@@ -20,7 +20,7 @@ func (c *Cache) Handler(next http.Handler) http.Handler {
 		cc := requestControl(ex)
 		fields := selecting(ex)
 		p := plan(ex, r, &cc, fields)
-		if p.Lookup && c.answer(w, r, &cc, fields, &p) {
+		if p.Lookup && c.serveStored(w, r, &cc, fields, &p) {
 			return
 		}
 		onward := p // so that p stays off the heap where a hit is served
@@ -29,9 +29,9 @@ func (c *Cache) Handler(next http.Handler) http.Handler {
 	})
 }
 
-// answer looks the request up and answers it if it may; else it completes the
-// plan for the way upstream.
-func (c *Cache) answer(w http.ResponseWriter, r *http.Request, cc *rfc9111.CacheControl, fields rfc9111.Fields, p *exchange.Plan) bool {
+// serveStored looks the request up and reports whether it answered it; else it
+// completes the plan for the way upstream.
+func (c *Cache) serveStored(w http.ResponseWriter, r *http.Request, cc *rfc9111.CacheControl, fields rfc9111.Fields, p *exchange.Plan) bool {
 	ex := exchange.From(r.Context())
 	found, _ := c.store.Get(r.Context(), p.Key, fields) // Tiers never fails
 	ex.Facts.Local = ex.Facts.Local || found.Local

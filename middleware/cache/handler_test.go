@@ -114,6 +114,19 @@ func TestQueryIsKeyedAsItIsSent(t *testing.T) {
 	e.expect("another page is another resource", e.get("/list?latitude=40.7133&page=3"), "latitude=40.713&page=3", "edge; fwd=uri-miss")
 }
 
+// What the upstream sees of Host is keyed whole, since it may make links of it.
+func TestThePortOfHostIsKeyed(t *testing.T) {
+	e := newEdge(t, options{})
+	e.upstreamSays(says("link"))
+	e.expect("with a port of somebody's choice", e.get("/list", "X-Test-Authority", "api.test:1337"), "link", "edge; fwd=uri-miss")
+	e.expect("without", e.get("/list"), "link", "edge; fwd=uri-miss")
+	e.expect("without, again", e.get("/list"), "link", "edge; hit")
+	if err := e.tags.Purge(t.Context(), "uri:api.test/list"); err != nil {
+		t.Fatal(err)
+	}
+	e.expect("a purge knows no port", e.get("/list", "X-Test-Authority", "api.test:1337"), "link", "edge; fwd=uri-miss")
+}
+
 func TestVariants(t *testing.T) {
 	e := newEdge(t, options{})
 	e.upstreamSays(func(w http.ResponseWriter, r *http.Request) {

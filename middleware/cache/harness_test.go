@@ -1,6 +1,7 @@
 package cache_test
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"net/http"
@@ -140,7 +141,7 @@ func (e *edge) chain(snapshot *policy.Snapshot) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ex := &exchange.Exchange{
 			View: policy.View{
-				Method: r.Method, Host: "api.test", Path: r.URL.EscapedPath(), Query: r.URL.RawQuery,
+				Method: r.Method, Host: "api.test", Authority: cmp.Or(r.Header.Get("X-Test-Authority"), "api.test"), Path: r.URL.EscapedPath(), Query: r.URL.RawQuery,
 				Now: e.clock.Now(), Header: r.Header,
 			},
 			Snapshot:  snapshot,

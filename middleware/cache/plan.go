@@ -5,8 +5,8 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"net/http"
+	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/jewgo/gateway/internal/exchange"
 	"github.com/jewgo/gateway/internal/rfc9111"
@@ -60,18 +60,8 @@ func present(ex *exchange.Exchange, s policy.Source) bool {
 	case policy.SourceHeader:
 		return len(ex.View.Header.Values(s.Name)) > 0
 	case policy.SourceCookie:
-		return hasCookie(ex.View.Header, s.Name)
-	}
-	return false
-}
-
-// hasCookie reports whether a request has the cookie, be its value empty.
-func hasCookie(h policy.Fields, name string) bool {
-	for _, line := range h.Values("Cookie") {
-		for pair := range strings.SplitSeq(line, ";") {
-			if n, _, _ := strings.Cut(pair, "="); strings.TrimSpace(n) == name {
-				return true
-			}
+		for range policy.CookieValues(ex.View.Header, s.Name) {
+			return true // be its value empty
 		}
 	}
 	return false
@@ -85,7 +75,7 @@ func key(ex *exchange.Exchange, query string, fields rfc9111.Fields) string {
 	v, rule := &ex.View, ex.Route.Cache
 	var buf [512]byte
 	b := part(buf[:0], ex.Route.Name)
-	b = part(b, v.Host)
+	b = part(b, v.Authority) // the upstream sees the port too, and may make links of it
 	b = part(b, v.Path)
 	b = part(b, query)
 	b = part(b, strconv.FormatBool(v.TLS))
@@ -123,13 +113,7 @@ func partsOf(b []byte, ex *exchange.Exchange, s policy.Source) []byte {
 	case policy.SourceHost:
 		values = []string{ex.View.Host}
 	case policy.SourceCookie:
-		for _, line := range ex.View.Header.Values("Cookie") {
-			for pair := range strings.SplitSeq(line, ";") {
-				if n, value, _ := strings.Cut(pair, "="); strings.TrimSpace(n) == s.Name {
-					values = append(values, value)
-				}
-			}
-		}
+		values = slices.Collect(policy.CookieValues(ex.View.Header, s.Name))
 	}
 	b = binary.AppendUvarint(b, uint64(len(values)))
 	for _, value := range values {

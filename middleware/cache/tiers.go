@@ -8,11 +8,16 @@ import (
 	"github.com/jewgo/gateway/internal/rfc9111"
 )
 
-// The names of the tiers in Cache-Status and metrics.
+// The names of the tiers in Cache-Status.
 const (
-	TierLocal  = "l1"
-	TierShared = "l2"
+	tierLocal  = "l1"
+	tierShared = "l2"
 )
+
+// maxShared bounds what is put into the shared store, in bytes. A larger body
+// takes longer than a request may wait for the store on an ordinary network, and
+// several at once would look like a store that hangs.
+const maxShared = 1 << 20
 
 // Tiers is a Store of two: memory, and behind it the store that all gateways
 // share, as long as its Switch lets it be asked. It gives no purged entries. A
@@ -35,7 +40,7 @@ func (t *Tiers) Get(ctx context.Context, key string, fields rfc9111.Fields) (Fou
 	if err != nil || local.Entry != nil && !t.Tags.Valid(local.Entry.Marks) {
 		local.Entry = nil
 	}
-	local.Tier = TierLocal
+	local.Tier = tierLocal
 	if t.Shared == nil || local.Entry != nil && local.Entry.remaining(t.Now()) > 0 {
 		return local, nil
 	}
@@ -50,14 +55,14 @@ func (t *Tiers) Get(ctx context.Context, key string, fields rfc9111.Fields) (Fou
 	}
 	t.Tags.learn(e.Marks)        // who filled it may have heard of purges that this gateway has not
 	_ = t.Local.Put(ctx, key, e) // memory never refuses
-	shared.Tier = TierShared
+	shared.Tier = tierShared
 	return shared, nil
 }
 
 // Put stores in both tiers.
 func (t *Tiers) Put(ctx context.Context, key string, e *Entry) error {
 	_ = t.Local.Put(ctx, key, e) // memory never refuses
-	if t.Shared == nil {
+	if t.Shared == nil || e.Size() > maxShared {
 		return nil
 	}
 	lost := func() (struct{}, error) { return struct{}{}, nil }

@@ -3,6 +3,7 @@ package cache_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -285,12 +286,7 @@ func TestPurgesOfTheSameGenerationAreTwo(t *testing.T) {
 
 func TestHitMakesNoCall(t *testing.T) {
 	var calls countingStore
-	sw := failover.New(failover.Config{
-		Probe: func(context.Context) error { return nil }, Classify: func(error) failover.Kind { return failover.Answer },
-	})
-	b := newBackground(t)
-	b.tasks.Go(func() { sw.Run(b.ctx) })
-	<-sw.Probed()
+	sw := alwaysUp(t)
 	e := newEdge(t, options{tiers: func(tiers *cache.Tiers) { tiers.Shared, tiers.Switch = &calls, sw }})
 	e.upstreamSays(says("body"))
 	e.get("/list")
@@ -314,4 +310,34 @@ func (s *countingStore) Get(context.Context, string, rfc9111.Fields) (cache.Foun
 func (s *countingStore) Put(context.Context, string, *cache.Entry) error {
 	s.puts++
 	return nil
+}
+
+// alwaysUp is the Switch of a store that never fails.
+func alwaysUp(t *testing.T) *failover.Switch {
+	t.Helper()
+	sw := failover.New(failover.Config{
+		Probe: func(context.Context) error { return nil }, Classify: func(error) failover.Kind { return failover.Answer },
+	})
+	b := newBackground(t)
+	b.tasks.Go(func() { sw.Run(b.ctx) })
+	<-sw.Probed()
+	return sw
+}
+
+func TestWhatIsTooLargeToWaitForStaysHere(t *testing.T) {
+	shared := memory.NewCache(64<<20, time.Now)
+	up := alwaysUp(t)
+	tiers := &cache.Tiers{Local: memory.NewCache(64<<20, time.Now), Shared: shared, Switch: up, Tags: cache.NewTags(cache.TagsConfig{}), Now: time.Now}
+	for key, size := range map[string]int{"small": 10_000, "large": 2 << 20} {
+		e := &cache.Entry{Status: 200, Header: http.Header{}, Body: make([]byte, size), Received: time.Now(), Fresh: time.Hour, Keep: time.Hour}
+		if err := tiers.Put(t.Context(), key, e); err != nil {
+			t.Fatal(err)
+		}
+		if f, _ := tiers.Get(t.Context(), key, http.Header{}); f.Entry == nil {
+			t.Errorf("%s is not here", key)
+		}
+		if f, _ := shared.Get(t.Context(), key, http.Header{}); (f.Entry != nil) != (key == "small") {
+			t.Errorf("%s is shared: %v", key, f.Entry != nil)
+		}
+	}
 }

@@ -84,7 +84,7 @@ func (c *call) do() (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	got := answer{status: resp.StatusCode, header: resp.Header, sent: sent, received: received, marks: marks}
+	got := head{status: resp.StatusCode, header: resp.Header, sent: sent, received: received, marks: marks}
 	if validating && resp.StatusCode == http.StatusNotModified {
 		_ = resp.Body.Close() // a 304 has none
 		if rfc9111.Confirms(c.stored.Header, resp.Header) {

@@ -55,7 +55,11 @@ func part(s policy.Source, l *policy.Limit, ex *exchange.Exchange) string {
 	case policy.SourceHeader:
 		return ex.View.Header.Get(s.Name)
 	case policy.SourceCookie:
-		return policy.CookieValue(ex.View.Header, s.Name)
+		for value := range policy.CookieValues(ex.View.Header, s.Name) {
+			if value = strings.TrimSpace(value); value != "" { // an empty one in front must not hide it
+				return value
+			}
+		}
 	case policy.SourcePath:
 		return ex.Params.Get(s.Name)
 	case policy.SourceHost:

@@ -34,13 +34,12 @@ func join(t *testing.T, addr string, now func() time.Time, wrap func(session.Sto
 	})
 	m := &member{
 		local:  memory.NewSessions(memory.SessionsConfig{Now: now}),
-		remote: redisdb.NewSessions(client),
+		remote: redisdb.NewSessions(client, now),
 		health: failover.New(failover.Config{
 			Probe: redisdb.Probe(client), Classify: redisdb.Classify,
 			Budget: time.Second, UpInterval: 20 * time.Millisecond, DownInterval: 20 * time.Millisecond,
 		}),
 	}
-	m.remote.Now = now
 	var remote session.Store = m.remote
 	if wrap != nil {
 		remote = wrap(remote)
