@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -501,5 +502,27 @@ func TestTheEndOfAResponseIsProgressToo(t *testing.T) {
 	defer res.Body.Close()
 	if body, err := io.ReadAll(res.Body); err != nil || string(body) != "piecepiece" {
 		t.Errorf("%q, %v", body, err)
+	}
+}
+
+// Whether the client's side is encrypted is known here, or told by a proxy that
+// is trusted to say so.
+func TestEncryptionIsToldByTrustedProxiesAlone(t *testing.T) {
+	for name, tc := range map[string]struct {
+		policy string
+		want   string
+	}{
+		"a trusted proxy is believed": {testPolicy, "true"},
+		"a stranger is not":           {strings.Replace(testPolicy, "trusted_proxies: [127.0.0.1]", "trusted_proxies: []", 1), "false"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEdge(t, tc.policy, func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.WriteString(w, strconv.FormatBool(exchange.From(r.Context()).View.TLS))
+			})
+			res := e.raw(t, "GET", "GET /things/1 HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-Proto: https\r\n\r\n")
+			if body, err := io.ReadAll(res.Body); err != nil || string(body) != tc.want {
+				t.Errorf("TLS %s, %v; want %s", body, err, tc.want)
+			}
+		})
 	}
 }
