@@ -1,0 +1,487 @@
+package faultproxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/jewgo/gateway/internal/failover"
+	"github.com/jewgo/gateway/internal/redisdb"
+	"github.com/jewgo/gateway/internal/testenv"
+)
+
+// write returns what a gateway writes by: a script.
+func write(client redisdb.Client) func(context.Context) error {
+	script := redis.NewScript("return redis.call('SET', KEYS[1], 'v')")
+	return func(ctx context.Context) error { return script.Run(ctx, client, []string{"written"}).Err() }
+}
+
+// TestFaultsAsGoRedisSeesThem is the table of what the gateway's client makes of
+// each fault of the catalogue, on connections that stood before it.
+func TestFaultsAsGoRedisSeesThem(t *testing.T) {
+	server := testenv.Redis(t)
+	direct := open(t, server.URL)
+	if err := direct.Set(t.Context(), "k", strings.Repeat("x", 10_000), 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	const answer, timeout, fault = failover.Answer, failover.Timeout, failover.Fault
+	type seen struct {
+		kind failover.Kind
+		text string // part of the error's
+	}
+	ok := seen{answer, ""}
+	late := seen{timeout, ""}
+	rows := map[string]struct{ ping, read, write seen }{
+		"cut":          {seen{fault, "connection refused"}, seen{fault, "connection refused"}, seen{fault, "connection refused"}},
+		"reset":        {ok, ok, ok}, // go-redis looks at an idle connection before it uses it
+		"half-open":    {late, late, late},
+		"blackhole":    {late, late, late},
+		"slow":         {ok, ok, ok},
+		"too-slow":     {late, late, late},
+		"trickle":      {ok, late, ok},
+		"pause-writes": {ok, ok, late},
+		"readonly":     {ok, ok, seen{fault, ErrReadOnly}},
+		"oom":          {ok, ok, seen{fault, ErrOOM}},
+		"misconf":      {seen{fault, ErrMisconf}, ok, seen{fault, ErrMisconf}},
+		"noreplicas":   {ok, ok, seen{fault, ErrNoReplicas}},
+		"masterdown":   {seen{fault, ErrMasterDown}, seen{fault, ErrMasterDown}, seen{fault, ErrMasterDown}},
+		"loading":      {seen{fault, ErrLoading}, seen{fault, ErrLoading}, seen{fault, ErrLoading}},
+		"busy":         {seen{fault, ErrBusy}, seen{fault, ErrBusy}, seen{fault, ErrBusy}},
+		"noauth":       {seen{fault, ErrNoAuth}, seen{fault, ErrNoAuth}, seen{fault, ErrNoAuth}},
+		"noperm":       {ok, ok, seen{fault, "NOPERM this user has no permissions to run the 'evalsha' command"}},
+		"clusterdown":  {ok, seen{fault, ErrClusterDown}, seen{fault, ErrClusterDown}},
+		"noscript":     {ok, ok, ok}, // it sends the script itself
+		"drop-reply":   {ok, late, late},
+		"truncate":     {ok, seen{fault, "EOF"}, seen{fault, "EOF"}},
+		"garbage":      {ok, seen{fault, "redis: can't parse"}, seen{fault, "redis: "}},
+	}
+	for _, f := range Faults() {
+		row, ok := rows[f.Name]
+		if f.Name == "flap" || f.Name == "drop-every" {
+			continue // neither here nor there; each has its own test
+		}
+		if !ok {
+			t.Errorf("%s is not in the table", f.Name)
+		}
+		t.Run(f.Name, func(t *testing.T) {
+			p := between(t, server.Addr)
+			client := open(t, p.URL())
+			calls := []struct {
+				name string
+				do   func(context.Context) error
+				want seen
+			}{
+				{"ping", func(ctx context.Context) error { return client.Ping(ctx).Err() }, row.ping},
+				{"read", func(ctx context.Context) error { return client.Get(ctx, "k").Err() }, row.read},
+				{"write", write(client), row.write},
+			}
+			for _, c := range calls {
+				if err := call(t, c.do); err != nil {
+					t.Fatalf("%s before: %v", c.name, err)
+				}
+			}
+			set(t, p, f.Fault)
+			for _, c := range calls {
+				err := call(t, c.do)
+				if kind := redisdb.Classify(err); kind != c.want.kind {
+					t.Errorf("%s: kind %d, want %d: %v", c.name, kind, c.want.kind, err)
+				}
+				if err != nil && !strings.Contains(err.Error(), c.want.text) {
+					t.Errorf("%s: %v, want %q", c.name, err, c.want.text)
+				}
+			}
+			set(t, p, Fault{})
+			for _, c := range calls {
+				eventually(t, c.name+" works again, by the same client", func() bool { return call(t, c.do) == nil })
+			}
+		})
+	}
+}
+
+func TestConnectionsOfADeadServer(t *testing.T) {
+	p := between(t, testenv.Redis(t).Addr)
+	for range 20 { // the port is the same whenever it comes back
+		w := dial(t, p.Addr())
+		w.do(t, "PING")
+		set(t, p, Fault{Link: Cut})
+		if got, err := w.read(); !errors.Is(err, io.EOF) {
+			t.Errorf("%q, %v; want the end", got, err)
+		}
+		if _, err := net.Dial("tcp", p.Addr()); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("dial: %v", err)
+		}
+		set(t, p, Fault{})
+	}
+	dial(t, p.Addr()).do(t, "PING")
+}
+
+func TestServerBehindIsDead(t *testing.T) {
+	server := testenv.Redis(t)
+	p := between(t, server.Addr)
+	client := open(t, p.URL())
+	server.Kill()
+	if err := call(t, write(client)); redisdb.Classify(err) != failover.Fault {
+		t.Errorf("%v", err)
+	}
+	server.Restart(true)
+	eventually(t, "it works again", func() bool { return call(t, write(client)) == nil })
+}
+
+func TestReset(t *testing.T) {
+	p := between(t, testenv.Redis(t).Addr)
+	w := dial(t, p.Addr())
+	if _, err := io.WriteString(w, command("BLPOP", "nothing", "0")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the command is under way", func() bool { return p.Stats().Commands["BLPOP"] == 1 })
+	set(t, p, Fault{Reset: true})
+	if got, err := w.read(); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("%q, %v; want a reset", got, err)
+	}
+	dial(t, p.Addr()).do(t, "PING") // once: not those that come
+}
+
+func TestHalfOpen(t *testing.T) {
+	for _, link := range []Link{HalfOpen, Blackhole} {
+		server := testenv.Redis(t)
+		p := between(t, server.Addr)
+		idle, busy := dial(t, p.Addr()), dial(t, p.Addr())
+		idle.do(t, "PING")
+		busy.do(t, "PING")
+		set(t, p, Fault{Link: link})
+		mustBeSilent(t, busy, command("INCR", "n"))
+		if link == HalfOpen {
+			late := dial(t, p.Addr())
+			mustBeSilent(t, late, command("INCR", "n"))
+			set(t, p, Fault{Link: Blackhole}) // from one silence into the other
+			mustBeSilent(t, late, command("INCR", "n"))
+		}
+		set(t, p, Fault{})
+		if got, err := busy.read(); !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("a connection that lost bytes: %q, %v; want a reset", got, err)
+		}
+		if got := idle.do(t, "PING"); got != "+PONG\r\n" {
+			t.Errorf("a connection that lost none: %q", got)
+		}
+		if got := dial(t, server.Addr).do(t, "EXISTS", "n"); got != ":0\r\n" {
+			t.Error("what was swallowed has been executed")
+		}
+	}
+}
+
+// TestRepliesLostOnTheWay falls silent while the server has yet to answer.
+func TestRepliesLostOnTheWay(t *testing.T) {
+	server := testenv.Redis(t)
+	p := between(t, server.Addr)
+	w := dial(t, p.Addr())
+	if _, err := io.WriteString(w, command("BLPOP", "l", "0")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the command is under way", func() bool { return p.Stats().Commands["BLPOP"] == 1 })
+	set(t, p, Fault{Link: HalfOpen})
+	dial(t, server.Addr).do(t, "LPUSH", "l", "v")
+	mustBeSilent(t, w, "")
+	set(t, p, Fault{})
+	if got, err := w.read(); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("%q, %v; want a reset", got, err)
+	}
+}
+
+func TestDelayedRepliesAreLostToo(t *testing.T) {
+	server := testenv.Redis(t)
+	p := between(t, server.Addr)
+	w := dial(t, p.Addr())
+	w.do(t, "PING")
+	set(t, p, Fault{Delay: time.Hour})
+	mustBeSilent(t, w, command("INCR", "n"))
+	eventually(t, "the reply is there", func() bool { return dial(t, server.Addr).do(t, "EXISTS", "n") == ":1\r\n" })
+	set(t, p, Fault{Link: HalfOpen})
+	mustBeSilent(t, w, "")
+}
+
+// TestLossSeenLate loses bytes by a fault that is over when the loss is noted:
+// whoever healed it did not find the connection among the lost.
+func TestLossSeenLate(t *testing.T) {
+	p := between(t, "127.0.0.1:1")
+	near, far := net.Pipe()
+	defer near.Close()
+	c := newConn(p, far)
+	c.lose()
+	select {
+	case <-c.done:
+	default:
+		t.Error("the connection stands")
+	}
+}
+
+// mustBeSilent sends something and hears nothing, not even an end.
+func mustBeSilent(t *testing.T, w *wire, send string) {
+	t.Helper()
+	if _, err := io.WriteString(w, send); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.SetReadDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := w.r.ReadByte(); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("%q, %v; want silence", b, err)
+	}
+}
+
+func TestBlackholeHangsDials(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("needs the way in which Linux drops what finds the backlog full")
+	}
+	p := between(t, testenv.Redis(t).Addr)
+	for _, before := range []Fault{{}, {Link: Cut}, {Link: HalfOpen}} {
+		set(t, p, before)
+		set(t, p, Fault{Link: Blackhole})
+		for range 3 {
+			c, err := net.DialTimeout("tcp", p.Addr(), 100*time.Millisecond)
+			var network net.Error
+			if !errors.As(err, &network) || !network.Timeout() {
+				t.Errorf("after %v: dial: %v; want a timeout", before.Link, err)
+			}
+			if err == nil {
+				c.Close()
+			}
+		}
+		set(t, p, Fault{})
+		dial(t, p.Addr()).do(t, "PING")
+	}
+}
+
+func TestDelayIsOneForAPipeline(t *testing.T) {
+	p := between(t, testenv.Redis(t).Addr)
+	w := dial(t, p.Addr())
+	const delay, commands = 100 * time.Millisecond, 100
+	set(t, p, Fault{Delay: delay})
+	start := time.Now()
+	if _, err := io.WriteString(w, strings.Repeat("PING\r\n", commands)); err != nil {
+		t.Fatal(err)
+	}
+	for range commands {
+		if got, err := w.read(); got != "+PONG\r\n" || err != nil {
+			t.Fatalf("%q, %v", got, err)
+		}
+	}
+	if d := time.Since(start); d < delay || d > commands*delay/2 {
+		t.Errorf("a pipeline took %v", d)
+	}
+	set(t, p, Fault{Delay: time.Hour})
+	if _, err := io.WriteString(w, "PING\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(20 * time.Millisecond)
+	set(t, p, Fault{})
+	if got, err := w.read(); got != "+PONG\r\n" || err != nil {
+		t.Errorf("after it is over: %q, %v", got, err)
+	}
+}
+
+func TestThrottle(t *testing.T) {
+	server := testenv.Redis(t)
+	p := between(t, server.Addr)
+	dial(t, server.Addr).do(t, "SETRANGE", "k", "9999", "x")
+	w := dial(t, p.Addr())
+	w.do(t, "PING") // so that the proxy waits for more already
+	set(t, p, Fault{Throttle: 40_000})
+	start := time.Now()
+	if got := w.do(t, "GET", "k"); len(got) != 10_010 {
+		t.Errorf("%d bytes", len(got))
+	}
+	if d := time.Since(start); d < 200*time.Millisecond {
+		t.Errorf("10,000 bytes at 40,000 a second took %v", d)
+	}
+}
+
+func TestHeldWritesAreExecutedLate(t *testing.T) {
+	server := testenv.Redis(t)
+	p, direct := between(t, server.Addr), dial(t, server.Addr)
+	w := dial(t, p.Addr())
+	set(t, p, catalogued(t, "pause-writes"))
+	if _, err := io.WriteString(w, "PING\r\n"+command("INCR", "n")+"PING\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := w.read(); got != "+PONG\r\n" || err != nil {
+		t.Errorf("what came before: %q, %v", got, err)
+	}
+	mustBeSilent(t, w, "")
+	if got := direct.do(t, "EXISTS", "n"); got != ":0\r\n" {
+		t.Error("a held command was executed")
+	}
+	gone := dial(t, p.Addr())
+	if _, err := io.WriteString(gone, command("INCR", "m")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "both are held", func() bool { return p.Stats().Hits == 2 })
+	gone.Close()
+	set(t, p, Fault{})
+	for _, want := range []string{":1\r\n", "+PONG\r\n"} {
+		if got, err := w.read(); got != want || err != nil {
+			t.Errorf("%q, %v; want %q", got, err, want)
+		}
+	}
+	eventually(t, "the command of a client that gave up is executed", func() bool { return direct.do(t, "EXISTS", "m") == ":1\r\n" })
+}
+
+func TestDroppedRepliesAreOfExecutedCommands(t *testing.T) {
+	server := testenv.Redis(t)
+	p := between(t, server.Addr)
+	w := dial(t, p.Addr())
+	set(t, p, catalogued(t, "drop-reply"))
+	mustBeSilent(t, w, command("INCR", "n")+command("INCR", "n"))
+	mustBeSilent(t, w, command("INCR", "n")) // nothing of it ever speaks again
+	eventually(t, "all are executed", func() bool { return dial(t, server.Addr).do(t, "GET", "n") == "$1\r\n3\r\n" })
+	set(t, p, Fault{})
+	if got, err := w.read(); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("when it is over: %q, %v; want a reset", got, err)
+	}
+}
+
+// TestDropEvery loses some replies; never does a command get another's.
+func TestDropEvery(t *testing.T) {
+	server := testenv.Redis(t)
+	p := between(t, server.Addr)
+	client := open(t, p.URL())
+	set(t, p, Fault{Reply: Reply{Do: Drop, Except: Handshake, Every: 5}})
+	lost := 0
+	for i := range 20 {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		got, err := client.IncrBy(ctx, "n", 1).Result()
+		cancel()
+		if err == nil && got != int64(i+1) {
+			t.Fatalf("call %d got %d", i, got)
+		}
+		if err != nil {
+			lost++
+			if redisdb.Classify(err) != failover.Timeout {
+				t.Errorf("%v", err)
+			}
+		}
+	}
+	if lost != 4 || p.Stats().Hits != 4 {
+		t.Errorf("%d of 20 replies were lost, %d hits", lost, p.Stats().Hits)
+	}
+}
+
+func TestTruncatedAndGarbledReplies(t *testing.T) {
+	server := testenv.Redis(t)
+	p, direct := between(t, server.Addr), dial(t, server.Addr)
+	direct.do(t, "SETRANGE", "big", "999999", "x")
+	set(t, p, catalogued(t, "truncate"))
+	for _, args := range [][]string{{"SET", "k", "v"}, {"GET", "k"}, {"GET", "big"}, {"LRANGE", "none", "0", "1"}} {
+		w := dial(t, p.Addr())
+		if got := w.do(t, "PING"); got != "+PONG\r\n" { // of the handshake
+			t.Errorf("%q", got)
+		}
+		if _, err := io.WriteString(w, command(args...)); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		part, err := io.ReadAll(w.r)
+		if whole := direct.do(t, args...); err != nil || len(part) == 0 || len(part) >= len(whole) || !strings.HasPrefix(whole, string(part)) {
+			t.Errorf("%q: %.40q, %v", args, part, err)
+		}
+	}
+	set(t, p, catalogued(t, "garbage"))
+	w := dial(t, p.Addr())
+	if _, err := io.WriteString(w, command("SET", "k", "w")); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := w.read(); !errors.Is(err, errMalformed) {
+		t.Errorf("%q, %v", got, err)
+	}
+	if got := direct.do(t, "GET", "k"); got != "$1\r\nw\r\n" {
+		t.Errorf("not executed: %q", got)
+	}
+}
+
+func TestFlap(t *testing.T) {
+	p := between(t, testenv.Redis(t).Addr)
+	const phase = 30 * time.Millisecond
+	up := func() bool {
+		c, err := net.Dial("tcp", p.Addr())
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	}
+	set(t, p, Fault{Link: Cut, Flap: Flap{Up: phase, Down: phase}})
+	for range 3 {
+		eventually(t, "it is down", func() bool { return !up() })
+		eventually(t, "it is up", up)
+	}
+	set(t, p, Fault{})
+	for range 20 {
+		if !up() {
+			t.Fatal("it flaps after it was healed")
+		}
+		time.Sleep(phase / 5)
+	}
+	// Whatever a fault is, it flaps.
+	set(t, p, Fault{Reply: catalogued(t, "readonly").Reply, Flap: Flap{Up: phase, Down: phase}})
+	w := dial(t, p.Addr())
+	for range 3 {
+		eventually(t, "writes are refused", func() bool { return w.do(t, "SET", "k", "v") == "-"+ErrReadOnly+"\r\n" })
+		eventually(t, "writes are made", func() bool { return w.do(t, "SET", "k", "v") == "+OK\r\n" })
+	}
+}
+
+func TestSubscribersMeetFaults(t *testing.T) {
+	server := testenv.Redis(t)
+	p := between(t, server.Addr)
+	client, direct := open(t, p.URL()), open(t, server.URL)
+	sub := client.Subscribe(t.Context(), "c")
+	defer sub.Close()
+	messages := sub.Channel(redis.WithChannelHealthCheckInterval(100 * time.Millisecond))
+	arrives := func() bool {
+		_ = direct.Publish(t.Context(), "c", "m").Err()
+		select {
+		case m := <-messages:
+			return m.Payload == "m"
+		case <-time.After(100 * time.Millisecond):
+			return false
+		}
+	}
+	eventually(t, "a message comes", arrives)
+	set(t, p, catalogued(t, "readonly"))
+	eventually(t, "messages come under a refusal", arrives)
+	set(t, p, Fault{Link: Cut})
+	eventually(t, "the subscription is gone", func() bool { return direct.PubSubNumSub(t.Context(), "c").Val()["c"] == 0 })
+	set(t, p, Fault{})
+	eventually(t, "messages come again", arrives)
+}
+
+func TestCatalogue(t *testing.T) {
+	names := map[string]bool{}
+	for _, f := range Faults() {
+		if names[f.Name] || f.Description == "" {
+			t.Errorf("%q twice, or without a description", f.Name)
+		}
+		names[f.Name] = true
+		if err := f.Fault.validate(); err != nil {
+			t.Errorf("%s: %v", f.Name, err)
+		}
+		if f.Fault == (Fault{}) {
+			t.Errorf("%s is no fault", f.Name)
+		}
+		if got, ok := ByName(f.Name); !ok || got != f {
+			t.Errorf("%s: found %+v", f.Name, got)
+		}
+	}
+	if got, ok := ByName("none"); ok {
+		t.Errorf("found %+v", got)
+	}
+}

@@ -1,0 +1,367 @@
+package faultproxy
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+
+	"github.com/jewgo/gateway/internal/redisdb"
+	"github.com/jewgo/gateway/internal/testenv"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// budget is how long a call of these tests waits: far more than a busy machine
+// takes, but when something is silent.
+const budget = 500 * time.Millisecond
+
+// between starts a proxy in front of target.
+func between(t testing.TB, target string) *Proxy {
+	t.Helper()
+	p, err := Listen(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return p
+}
+
+// open returns the gateway's own client of a Redis.
+func open(t testing.TB, url string) redisdb.Client {
+	t.Helper()
+	client, err := redisdb.Open(redisdb.Config{URL: url, Budget: budget, PoolSize: 50})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+func set(t testing.TB, p *Proxy, f Fault) {
+	t.Helper()
+	if err := p.Set(f); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func catalogued(t testing.TB, name string) Fault {
+	t.Helper()
+	n, ok := ByName(name)
+	if !ok {
+		t.Fatalf("no fault %s", name)
+	}
+	return n.Fault
+}
+
+// call gives one call the time that a request has.
+func call(t testing.TB, do func(context.Context) error) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), budget)
+	defer cancel()
+	return do(ctx)
+}
+
+// eventually waits until ok, at most as long as a slow machine may need.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("it never came that %s", what)
+		}
+	}
+}
+
+// wire is a connection without a client's ways.
+type wire struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+func dial(t testing.TB, addr string) *wire {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return &wire{c, bufio.NewReader(c)}
+}
+
+// read is the next reply, as it stands on the wire.
+func (w *wire) read() (string, error) {
+	if err := w.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		return "", err
+	}
+	var b bytes.Buffer
+	err := copyReply(&b, w.r)
+	return b.String(), err
+}
+
+func (w *wire) do(t testing.TB, args ...string) string {
+	t.Helper()
+	if _, err := io.WriteString(w, command(args...)); err != nil {
+		t.Fatalf("%q: %v", args, err)
+	}
+	reply, err := w.read()
+	if err != nil {
+		t.Fatalf("%q: %v", args, err)
+	}
+	return reply
+}
+
+func TestValuesPassBytewise(t *testing.T) {
+	server := testenv.Redis(t)
+	client := open(t, between(t, server.Addr).URL())
+	value := make([]byte, 1<<20)
+	for i := range value {
+		value[i] = byte(i * 7 >> 3)
+	}
+	ctx := t.Context()
+	if err := client.Set(ctx, "k", value, 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	for _, from := range []redisdb.Client{client, open(t, server.URL)} {
+		got, err := from.Get(ctx, "k").Bytes()
+		if err != nil || !bytes.Equal(got, value) {
+			t.Errorf("%d bytes, %v", len(got), err)
+		}
+	}
+	for range 3 { // a pipeline that answers with 16 MiB
+		cmds, err := client.Pipelined(ctx, func(p redis.Pipeliner) error {
+			for range 16 {
+				p.Get(ctx, "k")
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, cmd := range cmds {
+			if cmd.(*redis.StringCmd).Val() != string(value) {
+				t.Error("a value in a pipeline differs")
+			}
+		}
+	}
+}
+
+// TestReplyTypesPass asks a real server for everything that RESP has.
+func TestReplyTypesPass(t *testing.T) {
+	server := testenv.Redis(t, "--enable-debug-command", "yes")
+	direct, through := dial(t, server.Addr), dial(t, between(t, server.Addr).Addr())
+	for _, protocol := range []string{"2", "3"} {
+		if reply := direct.do(t, "HELLO", protocol); reply[0] == '-' {
+			t.Fatal(reply)
+		}
+		if reply := through.do(t, "HELLO", protocol); reply[0] == '-' {
+			t.Fatal(reply)
+		}
+		for kind := range strings.FieldsSeq("string integer double null array set map attrib verbatim true false bignum push") {
+			want, got := direct.do(t, "DEBUG", "PROTOCOL", kind), through.do(t, "DEBUG", "PROTOCOL", kind)
+			if got != want {
+				t.Errorf("RESP%s %s: %q, want %q", protocol, kind, got, want)
+			}
+			if kind == "push" && protocol == "3" { // a reply follows
+				want, _ := direct.read()
+				if got, err := through.read(); got != want || err != nil {
+					t.Errorf("after a push: %q, %v, want %q", got, err, want)
+				}
+			}
+		}
+	}
+}
+
+func TestInlineCommandsPass(t *testing.T) {
+	w := dial(t, between(t, testenv.Redis(t).Addr).Addr())
+	for _, tt := range []struct{ in, want string }{
+		{"PING\r\n", "+PONG\r\n"},
+		{"\r\n*0\r\nset k \"a b\"\n", "+OK\r\n"},
+		{"get k\r\n", "$3\r\na b\r\n"},
+	} {
+		if _, err := io.WriteString(w, tt.in); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := w.read(); got != tt.want || err != nil {
+			t.Errorf("%q: %q, %v; want %q", tt.in, got, err, tt.want)
+		}
+	}
+}
+
+func TestLastWordIsAnswered(t *testing.T) {
+	w := dial(t, between(t, testenv.Redis(t).Addr).Addr())
+	if _, err := io.WriteString(w, "PING\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Conn.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := w.read(); got != "+PONG\r\n" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	if got, err := w.read(); !errors.Is(err, io.EOF) {
+		t.Errorf("%q, %v; want the end", got, err)
+	}
+}
+
+func TestWhatIsNotRESPEndsTheConnection(t *testing.T) {
+	w := dial(t, between(t, testenv.Redis(t).Addr).Addr())
+	if _, err := io.WriteString(w, "*1\r\n:1\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := w.read(); err == nil {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestRepliesThatCannotBeMatchedAreRefused(t *testing.T) {
+	w := dial(t, between(t, testenv.Redis(t).Addr).Addr())
+	for _, args := range [][]string{{"CLIENT", "REPLY", "OFF"}, {"SYNC"}, {"PSYNC", "?", "-1"}} {
+		if got := w.do(t, args...); got != "-"+errAlien+"\r\n" {
+			t.Errorf("%q: %q", args, got)
+		}
+	}
+	if got := w.do(t, "PING"); got != "+PONG\r\n" {
+		t.Errorf("after them: %q", got)
+	}
+}
+
+func TestUnixTarget(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	testenv.Redis(t, "--unixsocket", path)
+	if got := dial(t, between(t, "unix:"+path).Addr()).do(t, "ECHO", "x"); got != "$1\r\nx\r\n" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestListenRefuses(t *testing.T) {
+	for _, target := range []string{"", "localhost", "redis://localhost:6379"} {
+		if p, err := Listen(target); err == nil {
+			t.Errorf("%q is a target", target)
+			p.Close()
+		}
+	}
+}
+
+func TestManyConnections(t *testing.T) {
+	p := between(t, testenv.Redis(t).Addr)
+	const connections, rounds = 200, 25
+	var all sync.WaitGroup
+	for i := range connections {
+		w := dial(t, p.Addr())
+		all.Go(func() {
+			for j := range rounds {
+				value := fmt.Sprint(i, " ", j)
+				key := fmt.Sprint("k", i)
+				if _, err := io.WriteString(w, command("SET", key, value)+command("GET", key)); err != nil {
+					t.Error(err)
+					return
+				}
+				ok, err1 := w.read()
+				got, err2 := w.read()
+				if want := fmt.Sprintf("$%d\r\n%s\r\n", len(value), value); ok != "+OK\r\n" || got != want || err1 != nil || err2 != nil {
+					t.Errorf("%q, %v, %q, %v; want %q", ok, err1, got, err2, want)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	s := p.Stats()
+	if s.Connections != connections || s.Accepted != connections || s.RoundTrips != connections*rounds ||
+		s.Commands["SET"] != connections*rounds || s.Commands["GET"] != connections*rounds {
+		t.Errorf("%+v", s)
+	}
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n := p.Stats().Connections; n != 0 {
+		t.Errorf("%d connections after Close", n)
+	}
+}
+
+// TestFaultsUnderLoad switches through the whole catalogue while 50 callers go
+// on; whatever they get, it must be their own.
+func TestFaultsUnderLoad(t *testing.T) {
+	p := between(t, testenv.Redis(t).Addr)
+	client := open(t, p.URL())
+	stop := make(chan struct{})
+	var callers sync.WaitGroup
+	for i := range 50 {
+		callers.Go(func() {
+			key := fmt.Sprint("k", i)
+			for j := 0; ; j++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				_ = call(t, func(ctx context.Context) error {
+					ctx, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
+					defer cancel()
+					got, err := client.Eval(ctx, "return {KEYS[1], ARGV[1]}", []string{key}, j).StringSlice()
+					if err == nil && (len(got) != 2 || got[0] != key || got[1] != fmt.Sprint(j)) {
+						t.Errorf("asked for %s %d, got %q", key, j, got)
+					}
+					return err
+				})
+			}
+		})
+	}
+	for range 2 {
+		for _, f := range Faults() {
+			set(t, p, f.Fault)
+			time.Sleep(30 * time.Millisecond)
+		}
+		if err := p.Heal(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(30 * time.Millisecond)
+	}
+	close(stop)
+	callers.Wait()
+	eventually(t, "it works again", func() bool {
+		return call(t, func(ctx context.Context) error { return client.Ping(ctx).Err() }) == nil
+	})
+}
+
+func TestCloseUnderEveryFault(t *testing.T) {
+	server := testenv.Redis(t)
+	for _, f := range Faults() {
+		p := between(t, server.Addr)
+		w := dial(t, p.Addr())
+		w.do(t, "PING")
+		set(t, p, f.Fault)
+		_, _ = io.WriteString(w, command("SET", "k", "v"))
+		if err := p.Close(); err != nil {
+			t.Errorf("%s: close: %v", f.Name, err)
+		}
+		if err := p.Close(); err != nil {
+			t.Errorf("%s: close twice: %v", f.Name, err)
+		}
+		if n := p.Stats().Connections; n != 0 {
+			t.Errorf("%s: %d connections after Close", f.Name, n)
+		}
+		if err := p.Set(Fault{}); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("%s: set after Close: %v", f.Name, err)
+		}
+		if _, err := net.Dial("tcp", p.Addr()); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("%s: dial after Close: %v", f.Name, err)
+		}
+	}
+}

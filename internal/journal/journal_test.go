@@ -1,0 +1,625 @@
+package journal
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// clock is one that tests set.
+type clock struct{ ns atomic.Int64 }
+
+func newClock() *clock {
+	c := &clock{}
+	c.ns.Store(epoch.UnixNano())
+	return c
+}
+
+func (c *clock) now() time.Time          { return time.Unix(0, c.ns.Load()).UTC() }
+func (c *clock) advance(d time.Duration) { c.ns.Add(int64(d)) }
+
+func open(t testing.TB, cfg Config) *Journal {
+	t.Helper()
+	if cfg.Now == nil {
+		cfg.Now = at(0)
+	}
+	if cfg.Retry == 0 {
+		cfg.Retry = time.Hour // tests do not wait for it, unless they say so
+	}
+	j, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = j.Close() })
+	return j
+}
+
+func appendAll(t testing.TB, j *Journal, records ...Record) {
+	t.Helper()
+	if err := j.Append(t.Context(), records...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantKeys(t testing.TB, j *Journal, keys ...string) {
+	t.Helper()
+	got := keysOf(j.Records())
+	ok := len(got) == len(keys)
+	for _, k := range keys {
+		ok = ok && got[k]
+	}
+	if !ok {
+		t.Errorf("records %v, want %v", got, keys)
+	}
+}
+
+func wantState(t testing.TB, j *Journal, want State, reason string) {
+	t.Helper()
+	if s := j.Status(); s.State != want || !strings.Contains(s.Reason, reason) {
+		t.Errorf("state %v because of %q, want %v because of %q", s.State, s.Reason, want, reason)
+	}
+}
+
+// within says whether all of these records are known to those, or surpassed.
+func within(these, those []Record) error {
+	held := map[id]Record{}
+	for _, r := range those {
+		held[r.id()] = r
+	}
+	for _, r := range these {
+		if h, ok := held[r.id()]; !ok || !h.Merge(r).equal(h) {
+			return fmt.Errorf("%+v is missing: there is %+v", r, h)
+		}
+	}
+	return nil
+}
+
+// joined is the join of all records, which is what a journal of them holds.
+func joined(records []Record) []Record {
+	l := newLive()
+	for _, r := range records {
+		l.merge(r, time.Time{})
+	}
+	return l.all(time.Time{})
+}
+
+func TestAppendSurvives(t *testing.T) {
+	dir := t.TempDir()
+	j := open(t, Config{Dir: dir})
+	appendAll(t, j, rec("a", 1), rec("b", 2))
+	appendAll(t, j, rec("b", 1), rec("c", 1)) // b is older than what stands
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	j = open(t, Config{Dir: dir})
+	if err := within([]Record{rec("a", 1), rec("b", 2), rec("c", 1)}, j.Records()); err != nil {
+		t.Error(err)
+	}
+	wantKeys(t, j, "a", "b", "c")
+	if s := j.Status(); s.State != OK || s.Records != 3 || s.Pending != 0 || s.Damage != "" {
+		t.Errorf("status %+v", s)
+	}
+}
+
+func TestExpiredRecordsVanish(t *testing.T) {
+	dir, c := t.TempDir(), newClock()
+	j := open(t, Config{Dir: dir, Now: c.now, Retry: 10 * time.Millisecond})
+	short := rec("short", 1)
+	short.Expires = epoch.Add(time.Minute)
+	over := rec("over", 1)
+	over.Expires = epoch
+	appendAll(t, j, short, rec("long", 1), over)
+	wantKeys(t, j, "short", "long")
+	c.advance(time.Minute)
+	wantKeys(t, j, "long")
+	eventually(t, "the memory is given back", func() bool { return j.Status().Records == 1 })
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wantKeys(t, open(t, Config{Dir: dir, Now: c.now}), "long")
+}
+
+// TestAnOlderRecordDoesNotOutliveANewer: also across a restart at which the
+// newer has expired.
+func TestAnOlderRecordDoesNotOutliveANewer(t *testing.T) {
+	older, newer := rec("a", 1), rec("a", 2)
+	newer.Expires = epoch.Add(time.Minute)
+	data, _ := logOf(older, newer)
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, logName), data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	j := open(t, Config{Dir: dir, Now: at(2 * time.Minute)})
+	if got := j.Records(); len(got) != 1 || got[0].Version != 2 {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func eventually(t testing.TB, why string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s", why)
+		}
+	}
+}
+
+func TestStamp(t *testing.T) {
+	j := open(t, Config{Dir: t.TempDir()})
+	now := uint64(epoch.UnixMicro())
+	if got := j.Stamp("session", "a"); got != now {
+		t.Errorf("got %d, want the time %d", got, now)
+	}
+	appendAll(t, j, rec("a", now+7))
+	if got := j.Stamp("session", "a"); got != now+8 {
+		t.Errorf("got %d, want one more than the record of a gateway whose clock is ahead, %d", got, now+8)
+	}
+}
+
+// TestEveryCrash cuts the file at every byte and opens it: what was
+// acknowledged before is there, what was not may be, nothing else is.
+func TestEveryCrash(t *testing.T) {
+	for seed := range 8 {
+		files := newMemFiles()
+		cfg := Config{Dir: t.TempDir(), files: files}
+		j := open(t, cfg)
+		var all []Record
+		acknowledged := map[int]int{} // length of the file → records
+		for i := range 4 {
+			batch := rapid.SliceOfN(recordGen(), 1, 3).Example(4*seed + i)
+			appendAll(t, j, batch...)
+			all = append(all, batch...)
+			acknowledged[int(j.Status().FileBytes)] = len(all)
+		}
+		if err := j.Close(); err != nil {
+			t.Fatal(err)
+		}
+		name := filepath.Join(cfg.Dir, logName)
+		data := files.names[name].data
+		safe := 0
+		for n := range len(data) + 1 {
+			safe = max(safe, acknowledged[n])
+			cut := newMemFiles()
+			cut.names[name] = &inode{data: bytes.Clone(data[:n])}
+			cfg.files = cut
+			j := open(t, cfg)
+			got := j.Records()
+			if err := errors.Join(within(joined(all[:safe]), got), within(got, joined(all)), j.Append(t.Context(), rec("next", 1)), j.Close()); err != nil {
+				t.Fatalf("cut at %d of %d: %v", n, len(data), err)
+			}
+			if s := j.Status(); n >= headSize && s.Damage != "" {
+				t.Fatalf("cut at %d of %d: a crash is taken for damage: %s", n, len(data), s.Damage)
+			}
+		}
+	}
+}
+
+// TestFaultsAndCrashes lets any operation of the disk fail, and crashes that
+// lose what was not synced come at any time. Compaction happens all the time.
+func TestFaultsAndCrashes(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		files := newMemFiles()
+		cfg := Config{Dir: t.TempDir(), Now: at(0), Retry: time.Hour, files: files, compactAbove: 200}
+		j, err := Open(cfg)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		var all, acknowledged []Record
+		next := uint64(10)
+		reopen := func(after *memFiles) {
+			_ = j.Close() // of a process that is dead: it writes to the old files
+			files, cfg.files = after, after
+			if j, err = Open(cfg); err != nil {
+				rt.Fatal(err)
+			}
+			if s := j.Status(); s.Damage != "" {
+				rt.Fatalf("a crash is taken for damage: %s", s.Damage)
+			}
+		}
+		for range rapid.IntRange(1, 25).Draw(rt, "steps") {
+			switch rapid.SampledFrom([]string{"append", "append", "append", "again", "fault", "heal", "crash", "kill"}).Draw(rt, "step") {
+			case "append":
+				batch := rapid.SliceOfN(recordGen(), 1, 3).Draw(rt, "batch")
+				batch[0].Version, next = next, next+1 // so that there is something to write
+				all = append(all, batch...)
+				if err := j.Append(t.Context(), batch...); err == nil {
+					acknowledged = append(acknowledged, batch...)
+				} else if errors.Is(err, ErrFull) || errors.Is(err, ErrInvalid) {
+					rt.Fatal(err)
+				}
+			case "fault":
+				op := rapid.SampledFrom([]string{"open", "write", "sync", "truncate", "rename", "syncDir"}).Draw(rt, "op")
+				fault := failing(errDisk, map[string]int{op: rapid.IntRange(1, 3).Draw(rt, "times")})
+				files.mu.Lock()
+				files.fault = fault
+				files.mu.Unlock()
+			case "heal":
+				files.mu.Lock()
+				files.fault = func(string) error { return nil }
+				files.mu.Unlock()
+			case "crash":
+				reopen(files.crash(func() bool { return rapid.Bool().Draw(rt, "lost") }, func(n int) int { return rapid.IntRange(0, n).Draw(rt, "arrived") }))
+			case "kill":
+				reopen(files.restart())
+			case "again":
+				if j.Append(t.Context(), all...) == nil {
+					acknowledged = slices.Clone(all)
+				}
+			}
+			got := j.Records()
+			if err := errors.Join(within(joined(acknowledged), got), within(got, joined(all))); err != nil {
+				rt.Fatal(err)
+			}
+		}
+		files.mu.Lock()
+		files.fault = func(string) error { return nil }
+		files.mu.Unlock()
+		if err := errors.Join(j.Append(t.Context(), rec("last", next)), j.Close()); err != nil {
+			rt.Fatalf("with the disk healed: %v", err)
+		}
+		if s := j.Status(); s.Pending != 0 || s.Damage != "" {
+			rt.Fatalf("status %+v", s)
+		}
+	})
+}
+
+func TestDiskFaults(t *testing.T) {
+	for _, c := range []struct {
+		why   string
+		fails map[string]int
+		err   error
+	}{
+		{"a full disk", map[string]int{"write": 1}, syscall.ENOSPC},
+		{"a full disk whose file cannot be cut back", map[string]int{"write": 1, "truncate": 1}, syscall.ENOSPC},
+		{"an fsync that fails", map[string]int{"sync": 1}, syscall.EIO},
+		{"a read-only file system", map[string]int{"write": 1, "truncate": 1, "open": 1}, syscall.EROFS},
+	} {
+		t.Run(c.why, func(t *testing.T) {
+			files, clk := newMemFiles(), newClock()
+			cfg := Config{Dir: t.TempDir(), Now: clk.now, files: files}
+			j := open(t, cfg)
+			appendAll(t, j, rec("before", 1))
+			files.mu.Lock()
+			files.fault = failing(c.err, c.fails)
+			files.mu.Unlock()
+			clk.advance(time.Second)
+			if err := j.Append(t.Context(), rec("during", 1)); !errors.Is(err, c.err) {
+				t.Fatalf("got %v, want %v", err, c.err)
+			}
+			wantState(t, j, Degraded, c.err.Error())
+			if s := j.Status(); !s.Since.Equal(epoch.Add(time.Second)) || s.Pending != 1 {
+				t.Errorf("status %+v", s)
+			}
+			wantKeys(t, j, "before", "during")
+			for j.Append(t.Context(), rec("after", 1)) != nil { // until the faults are used up
+				wantState(t, j, Degraded, c.err.Error())
+			}
+			wantState(t, j, OK, "")
+			if err := j.Close(); err != nil {
+				t.Fatal(err)
+			}
+			cfg.files = files.crash(func() bool { return true }, func(int) int { return 0 })
+			wantKeys(t, open(t, cfg), "before", "during", "after")
+		})
+	}
+}
+
+func TestDegradedHealsByItself(t *testing.T) {
+	files := newMemFiles()
+	j := open(t, Config{Dir: t.TempDir(), files: files, Retry: 10 * time.Millisecond})
+	files.mu.Lock()
+	files.fault = failing(errDisk, map[string]int{"write": 3})
+	files.mu.Unlock()
+	if err := j.Append(t.Context(), rec("a", 1)); !errors.Is(err, errDisk) {
+		t.Fatal(err)
+	}
+	eventually(t, "the record is written without another Append", func() bool {
+		s := j.Status()
+		return s.State == OK && s.Pending == 0
+	})
+}
+
+func TestDurableRecordsAreNoErrorWhileDegraded(t *testing.T) {
+	files := newMemFiles()
+	j := open(t, Config{Dir: t.TempDir(), files: files})
+	appendAll(t, j, rec("a", 2))
+	files.mu.Lock()
+	files.fault = failing(errDisk, map[string]int{"write": -1})
+	files.mu.Unlock()
+	if err := j.Append(t.Context(), rec("b", 1)); !errors.Is(err, errDisk) {
+		t.Fatal(err)
+	}
+	if err := j.Append(t.Context(), rec("a", 1)); err != nil {
+		t.Errorf("what stands on disk already: %v", err)
+	}
+	if err := j.Close(); !errors.Is(err, errDisk) || !strings.Contains(err.Error(), "1 records") {
+		t.Errorf("closing with a record in memory alone: %v", err)
+	}
+}
+
+func TestCompactionThatFails(t *testing.T) {
+	files, clk := newMemFiles(), newClock()
+	cfg := Config{Dir: t.TempDir(), files: files, Now: clk.now, compactAbove: 200}
+	j := open(t, cfg)
+	files.mu.Lock()
+	files.fault = failing(errDisk, map[string]int{"rename": 1})
+	files.mu.Unlock()
+	for i := range 20 {
+		appendAll(t, j, rec("a", uint64(i)))
+	}
+	eventually(t, "the state is degraded", func() bool { return j.Status().State == Degraded })
+	wantState(t, j, Degraded, "rewrite journal")
+	long := j.Status().FileBytes
+	clk.advance(compactRetry)
+	appendAll(t, j, rec("b", 1))
+	eventually(t, "it is compacted", func() bool { s := j.Status(); return s.State == OK && s.FileBytes < long })
+}
+
+func TestFull(t *testing.T) {
+	for _, c := range []struct {
+		why string
+		cfg Config
+	}{
+		{"too many records", Config{MaxRecords: 2}},
+		{"too many bytes", Config{MaxBytes: 2*frameSize(rec("a", 1)) + 1}},
+	} {
+		t.Run(c.why, func(t *testing.T) {
+			clk := newClock()
+			c.cfg.Dir, c.cfg.Now = t.TempDir(), clk.now
+			j := open(t, c.cfg)
+			soon := rec("a", 1)
+			soon.Expires = epoch.Add(time.Minute)
+			appendAll(t, j, soon)
+			if err := j.Append(t.Context(), rec("b", 1), rec("c", 1)); !errors.Is(err, ErrFull) {
+				t.Fatalf("got %v", err)
+			}
+			wantKeys(t, j, "a") // all or nothing
+			wantState(t, j, Full, "full")
+			appendAll(t, j, rec("b", 1))
+			wantState(t, j, OK, "")
+			appendAll(t, j, rec("b", 2)) // takes no more room
+			if err := j.Append(t.Context(), rec("c", 1)); !errors.Is(err, ErrFull) {
+				t.Fatalf("got %v", err)
+			}
+			clk.advance(time.Minute)
+			appendAll(t, j, rec("c", 1)) // in the place of the one that expired
+			wantKeys(t, j, "b", "c")
+			wantState(t, j, OK, "")
+			if err := j.Close(); err != nil {
+				t.Fatal(err)
+			}
+			c.cfg.MaxRecords, c.cfg.MaxBytes = 1, 1
+			j = open(t, c.cfg)
+			wantKeys(t, j, "b", "c") // lower limits cost nothing that was acknowledged
+		})
+	}
+}
+
+func TestCompactionUnderAppends(t *testing.T) {
+	dir := t.TempDir()
+	j := open(t, Config{Dir: dir, compactAbove: 4 << 10})
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			for i := range 50 {
+				if err := j.Append(t.Context(), rec(fmt.Sprint(g), uint64(i)), rec(fmt.Sprint(g, "/", i%5), uint64(i))); err != nil {
+					t.Error(err)
+				}
+				j.Records()
+				j.Status()
+			}
+		})
+	}
+	wg.Wait()
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(filepath.Join(dir, logName))
+	if err != nil || info.Size() > 16<<10 {
+		t.Errorf("800 records of 48 keys take %d bytes, %v: nothing was compacted", info.Size(), err)
+	}
+	j = open(t, Config{Dir: dir})
+	for g := range 8 {
+		if err := within([]Record{rec(fmt.Sprint(g), 49), rec(fmt.Sprint(g, "/", 4), 49)}, j.Records()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestDamageIsSetAside(t *testing.T) {
+	dir := t.TempDir()
+	data, starts := logOf(rec("a", 1), rec("b", 1), rec("c", 1))
+	data[starts[1]+frameHead+3] ^= 1
+	for i := range maxAside + 2 {
+		if err := os.WriteFile(filepath.Join(dir, logName), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		j := open(t, Config{Dir: dir, Now: at(time.Duration(i) * time.Second)})
+		wantKeys(t, j, "a", "c")
+		s := j.Status()
+		_, name, _ := strings.Cut(s.Damage, "the damaged file is ")
+		kept, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil || !bytes.Equal(kept, data) || s.State != OK {
+			t.Errorf("status %+v; aside is %d bytes, %v", s, len(kept), err)
+		}
+		if err := j.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if j = open(t, Config{Dir: dir}); j.Status().Damage != "" {
+			t.Errorf("damaged once more: %s", j.Status().Damage)
+		}
+		wantKeys(t, j, "a", "c")
+		if err := j.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	aside, err := filepath.Glob(filepath.Join(dir, asideName+"*"))
+	if err != nil || len(aside) != maxAside {
+		t.Errorf("%d damaged files are kept, %v", len(aside), err)
+	}
+}
+
+func TestAnotherFormatIsLeftAlone(t *testing.T) {
+	dir := t.TempDir()
+	data, _ := logOf(rec("a", 1))
+	block := append(append(bytes.Clone(magic), 0, format+1), data[8:12]...)
+	data = binary.BigEndian.AppendUint32(block, crc32.Checksum(block, castagnoli))
+	name := filepath.Join(dir, logName)
+	if err := os.WriteFile(name, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(Config{Dir: dir}); !errors.Is(err, ErrFormat) {
+		t.Fatalf("got %v", err)
+	}
+	if got, err := os.ReadFile(name); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("the file was changed: %v", err)
+	}
+}
+
+func TestClosed(t *testing.T) {
+	j := open(t, Config{Dir: t.TempDir()})
+	if err := errors.Join(j.Close(), j.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Append(t.Context(), rec("a", 1)); !errors.Is(err, ErrClosed) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestContextBoundsTheWait: what was taken in stays, though nobody waits.
+func TestContextBoundsTheWait(t *testing.T) {
+	files, clk := newMemFiles(), newClock()
+	cfg := Config{Dir: t.TempDir(), files: files, Now: clk.now}
+	j := open(t, cfg)
+	hung, goOn := make(chan struct{}), make(chan struct{})
+	files.mu.Lock()
+	files.fault = func(op string) error {
+		if op == "sync" {
+			close(hung)
+			<-goOn
+			files.fault = func(string) error { return nil }
+		}
+		return nil
+	}
+	files.mu.Unlock()
+	ctx, cancel := context.WithCancel(t.Context())
+	errs := make(chan error)
+	go func() { errs <- j.Append(ctx, rec("a", 1)) }()
+	<-hung
+	cancel()
+	if err := <-errs; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	clk.advance(stuckAfter + time.Second)
+	wantState(t, j, Degraded, "has not answered for 3s")
+	wantKeys(t, j, "a")
+	close(goOn)
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wantKeys(t, open(t, cfg), "a")
+}
+
+func TestTwoProcesses(t *testing.T) {
+	dir := t.TempDir()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), holdDir+"="+dir)
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = stdin.Close() }()
+	if line, err := bufio.NewReader(stdout).ReadString('\n'); line != "held <nil>\n" {
+		t.Fatalf("the other process: %q, %v", line, err)
+	}
+	_, err = Open(Config{Dir: dir})
+	if want := fmt.Sprint("process ", cmd.Process.Pid); !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want one that names %s", err, want)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // killed, as it says
+	appendAll(t, open(t, Config{Dir: dir}), rec("a", 1))
+	if _, err := Open(Config{Dir: dir}); !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), fmt.Sprint(os.Getpid())) {
+		t.Errorf("the same process again: %v", err)
+	}
+}
+
+func FuzzOpen(f *testing.F) {
+	data, starts := logOf(rec("a", 1), rec("b", 1))
+	f.Add(data)
+	f.Add(data[:starts[1]+5])
+	f.Add(append(data[:starts[1]:starts[1]], data[starts[1]+1:]...))
+	f.Add([]byte(nil))
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, data []byte) {
+		files := newMemFiles()
+		files.names[filepath.Join(dir, logName)] = &inode{data: bytes.Clone(data), durable: bytes.Clone(data)}
+		cfg := Config{Dir: dir, Now: at(0), Retry: time.Hour, files: files}
+		j, err := Open(cfg)
+		if errors.Is(err, ErrFormat) {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		held := j.Records()
+		if err := errors.Join(j.Append(t.Context(), rec("next", 1)), j.Close()); err != nil {
+			t.Fatal(err)
+		}
+		cfg.files = files.crash(func() bool { return true }, func(int) int { return 0 })
+		if j, err = Open(cfg); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(within(append(held, joined([]Record{rec("next", 1)})...), j.Records()), j.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if s := j.Status(); s.Damage != "" || s.State != OK {
+			t.Fatalf("the second time %+v", s)
+		}
+	})
+}
+
+func BenchmarkAppend64(b *testing.B) {
+	j, err := Open(Config{Dir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = j.Close() }()
+	var n atomic.Uint64
+	ends := time.Now().Add(time.Hour)
+	b.SetParallelism(32) // times the two processors of the reference machine
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			v := n.Add(1)
+			if err := j.Append(context.Background(), Record{Kind: "session", Key: fmt.Sprint(v % 10000), Version: v, Expires: ends}); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+}

@@ -1,0 +1,203 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// The files in a journal's folder.
+const (
+	logName   = "journal.log"
+	newName   = "journal.new" // a log being written anew, worth nothing until renamed
+	lockName  = "journal.lock"
+	asideName = "journal.corrupt-" // and a time
+)
+
+// maxAside is how many damaged logs are kept for people to look at.
+const maxAside = 4
+
+// logFile is the log on disk. It belongs to one goroutine.
+type logFile struct {
+	files fileSystem
+	dir   string
+	lock  *os.File
+	f     file // nil: not opened
+	mark  mark
+	size  int64 // where the next frame goes
+	// broken: what the file holds is not known, so that it can only be written
+	// anew. After a failed fsync the kernel may have dropped the bytes and yet
+	// let the next fsync succeed.
+	broken bool
+}
+
+func (l *logFile) path(name string) string { return filepath.Join(l.dir, name) }
+
+// load takes the lock and reads the log. Without the lock it still reads, where
+// it may: with an error come the records that were found.
+//
+// The log is broken then, and so is written anew. What was read need not be on
+// disk: the run before may have died before its fsync, or after one that
+// failed, and the kernel does not tell another process of that.
+func (l *logFile) load(now time.Time) (c contents, damage string, err error) {
+	lockErr := l.acquire()
+	if errors.Is(lockErr, ErrLocked) {
+		return c, "", lockErr
+	}
+	data, err := l.read()
+	if err == nil {
+		c, err = parse(data)
+	}
+	if err = errors.Join(lockErr, err); err != nil {
+		return c, "", err
+	}
+	l.broken = true
+	if c.damaged > 0 {
+		damage = l.setAside(c, now)
+	}
+	return c, damage, nil
+}
+
+func (l *logFile) acquire() error {
+	if l.lock != nil {
+		return nil
+	}
+	if err := os.MkdirAll(l.dir, 0o700); err != nil {
+		return err
+	}
+	lock, err := lockFile(l.path(lockName))
+	l.lock = lock
+	return err
+}
+
+// read gives the log's bytes; a log that is not there has none.
+func (l *logFile) read() (data []byte, err error) {
+	f, err := l.files.open(l.path(logName), os.O_RDONLY)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err == nil {
+		data, err = io.ReadAll(f)
+		_ = f.Close() // only read
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read journal: %w", err)
+	}
+	return data, nil
+}
+
+// setAside gives the damaged log a second name, which stays when a new one
+// takes its place. It is for people: what it holds has been read.
+func (l *logFile) setAside(c contents, now time.Time) string {
+	name := asideName + now.UTC().Format("20060102T150405.000")
+	note := fmt.Sprintf("%d bytes were damaged, %d records were read", c.damaged, len(c.records))
+	if err := l.files.link(l.path(logName), l.path(name)); err != nil {
+		return note + "; the damaged file could not be kept: " + err.Error()
+	}
+	if old, err := filepath.Glob(l.path(asideName + "*")); err == nil && len(old) > maxAside {
+		slices.Sort(old)
+		for _, o := range old[:len(old)-maxAside] {
+			_ = os.Remove(o) // the next one tries again
+		}
+	}
+	return note + "; the damaged file is " + name
+}
+
+// append writes records and returns when they are on disk. After an error none
+// of them counts as written.
+func (l *logFile) append(records []Record) error {
+	n, err := l.mark.writeFrames(l.f, l.size, records)
+	if err != nil {
+		if l.f.Truncate(l.size) != nil {
+			l.broken = true
+		}
+		return fmt.Errorf("write journal: %w", err)
+	}
+	if err := l.f.Sync(); err != nil {
+		l.broken = true
+		return fmt.Errorf("sync journal: %w", err)
+	}
+	l.size += n
+	return nil
+}
+
+// rewrite puts a new log that holds the records alone in the place of the old
+// one. Until the rename the old one stands; if the folder cannot be synced
+// after it, a crash may bring the old one back, so that nothing may be added
+// to the new one before that has succeeded.
+func (l *logFile) rewrite(records []Record) error {
+	m := newMark()
+	f, size, err := l.writeNew(m, records)
+	if err != nil {
+		_ = os.Remove(l.path(newName)) // the next attempt truncates it
+		return fmt.Errorf("rewrite journal: %w", err)
+	}
+	if l.f != nil {
+		_ = l.f.Close() // its file has no name any more
+	}
+	l.f, l.mark, l.size, l.broken = f, m, size, true
+	if err := l.files.syncDir(l.dir); err != nil {
+		return fmt.Errorf("rewrite journal: sync folder: %w", err)
+	}
+	l.broken = false
+	return nil
+}
+
+func (l *logFile) writeNew(m mark, records []Record) (file, int64, error) {
+	f, err := l.files.open(l.path(newName), os.O_RDWR|os.O_CREATE|os.O_TRUNC)
+	if err != nil {
+		return nil, 0, err
+	}
+	size := int64(headSize)
+	if _, err = f.WriteAt(m.head(), 0); err == nil {
+		var n int64
+		n, err = m.writeFrames(f, size, records)
+		size += n
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		err = l.files.rename(l.path(newName), l.path(logName))
+	}
+	if err != nil {
+		_ = f.Close() // it is worth nothing
+		return nil, 0, err
+	}
+	return f, size, nil
+}
+
+// writeFrames writes records from the offset on, in pieces of bounded size, and
+// returns how many bytes they took.
+func (m mark) writeFrames(w io.WriterAt, at int64, records []Record) (int64, error) {
+	const piece = 1 << 20
+	var written int64
+	var b []byte
+	for i, r := range records {
+		b = m.appendFrame(b, r)
+		if len(b) < piece && i < len(records)-1 {
+			continue
+		}
+		if _, err := w.WriteAt(b, at+written); err != nil {
+			return 0, err
+		}
+		written, b = written+int64(len(b)), b[:0]
+	}
+	return written, nil
+}
+
+func (l *logFile) close() error {
+	var err error
+	if l.f != nil {
+		err = l.f.Close()
+	}
+	if l.lock != nil {
+		err = errors.Join(err, l.lock.Close()) // which lets go of the lock
+	}
+	return err
+}

@@ -1,0 +1,365 @@
+package journal
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Peer is a gateway as others know it.
+type Peer struct {
+	ID          string    `json:"id"`          // of this run; not empty, at most 128 bytes
+	Address     string    `json:"address"`     // host:port on which it takes what peers say
+	Started     time.Time `json:"started"`     // of two on one address the later is there
+	Fingerprint string    `json:"fingerprint"` // of its keyring
+	Replicas    int       `json:"replicas"`    // how many gateways it believes there are
+	Seen        time.Time `json:"seen"`        // when it was last heard of; zero, where one is told of it: now
+}
+
+func (p Peer) valid() bool {
+	_, port, err := net.SplitHostPort(p.Address)
+	return err == nil && port != "" && p.ID != "" && len(p.ID) <= 128 && len(p.Address) <= 256 && len(p.Fingerprint) <= 128
+}
+
+// PeersConfig configures Peers. Key, Self, Apply and Snapshot are required.
+type PeersConfig struct {
+	Key  []byte      // that all gateways share; at least 16 bytes
+	Self func() Peer // this gateway, as it is now; ID and Address do not change
+	File string      // where peers are remembered; "": nowhere
+
+	// Apply takes in what a peer sent: brings it to the journal and to those
+	// who act on it. Records may come any number of times, in any order. An
+	// error, as from a journal that is full or degraded, makes the peer send
+	// them again later.
+	Apply func(ctx context.Context, records []Record) error
+	// Snapshot gives all records that stand (Journal.Records).
+	Snapshot func() []Record
+
+	Client      *http.Client  // nil: one of its own, without proxies and redirects
+	PeerTimeout time.Duration // of one message to one peer; 0: 2 s
+	HelloEvery  time.Duration // when there is nothing to say to a peer; 0: 5 s
+	PullEvery   time.Duration // when what peers hold is compared; 0: 1 min
+	Forget      time.Duration // a peer not seen for so long is dropped; 0: 1 h
+	Now         func() time.Time
+	Log         *slog.Logger // nil: nothing is logged
+}
+
+func (c PeersConfig) withDefaults() PeersConfig {
+	c.PeerTimeout = cmp.Or(c.PeerTimeout, 2*time.Second)
+	c.HelloEvery = cmp.Or(c.HelloEvery, 5*time.Second)
+	c.PullEvery = cmp.Or(c.PullEvery, time.Minute)
+	c.Forget = cmp.Or(c.Forget, time.Hour)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Client == nil {
+		c.Client = &http.Client{
+			Transport: &http.Transport{
+				DialContext:         (&net.Dialer{Timeout: c.PeerTimeout}).DialContext,
+				MaxIdleConnsPerHost: 4,
+				IdleConnTimeout:     30 * time.Second,
+			},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		}
+	}
+	return c
+}
+
+// maxPeers bounds the gateways that are known; further ones are not spoken to.
+const maxPeers = 256
+
+// Peers speaks with the other gateways. Each has a goroutine of its own, which
+// brings it what Send was given and, when it was away, what it missed; they end
+// with Close.
+//
+// Who makes a record sends it to all; who gets one applies it and does not pass
+// it on, so that nothing goes round. What that leaves out - the sender died
+// half way, a peer was cut off for longer than its queue - is healed by
+// comparing: a gateway gets everything from each peer that it or that gets to
+// know anew, or whose queue ran over, and asks each peer every PullEvery
+// whether they hold the same.
+//
+// What peers say is signed, not encrypted, and a message may be brought twice
+// by others within a minute of a restart: records bear that. Whoever may tell
+// where peers are (the heartbeats' store) gets to see the records.
+type Peers struct {
+	cfg   PeersConfig
+	sign  signer
+	seen  replays
+	slots chan struct{} // one for each request that is being answered
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu sync.Mutex // guards what follows
+	// known is by ID, and no two have one Address.
+	known   map[string]*outbox
+	changed bool // since the file was written
+	closed  bool
+}
+
+// maxRequests bounds the requests answered at a time; a pull may be long.
+const maxRequests = 64
+
+// NewPeers makes Peers that know those in the file, as if just seen, so that a
+// fleet that starts together after a long time finds itself without any store.
+func NewPeers(cfg PeersConfig) (*Peers, error) {
+	cfg = cfg.withDefaults()
+	if len(cfg.Key) < 16 {
+		return nil, fmt.Errorf("the peers' key has %d bytes, fewer than 16", len(cfg.Key))
+	}
+	if self := cfg.Self(); !self.valid() {
+		return nil, fmt.Errorf("gateway %q cannot be a peer on address %q", self.ID, self.Address)
+	}
+	p := &Peers{
+		cfg:   cfg,
+		sign:  signer{key: slices.Clone(cfg.Key), now: cfg.Now},
+		seen:  replays{limit: maxReplays},
+		slots: make(chan struct{}, maxRequests),
+		known: map[string]*outbox{},
+	}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	remembered, err := readPeers(cfg.File)
+	if err != nil {
+		cfg.Log.Warn("peers are not remembered", "file", cfg.File, "error", err)
+	}
+	p.Learn(remembered)
+	p.wg.Go(p.keep)
+	p.wg.Go(p.compare)
+	return p, nil
+}
+
+// Learn takes in what heartbeats tell. Peers that they do not tell of stay
+// known; this gateway itself, also as it was before a restart, is left out.
+func (p *Peers) Learn(peers []Peer) {
+	self, now := p.cfg.Self(), p.cfg.Now()
+	refused := 0
+	p.mu.Lock()
+	for _, peer := range peers {
+		if peer.Seen.IsZero() || peer.Seen.After(now) {
+			peer.Seen = now
+		}
+		if peer.ID == self.ID || peer.Address == self.Address || now.Sub(peer.Seen) > p.cfg.Forget || p.closed {
+			continue
+		}
+		if !peer.valid() || !p.learnLocked(peer) {
+			refused++
+		}
+	}
+	p.mu.Unlock()
+	if refused > 0 {
+		p.cfg.Log.Warn("peers are malformed or too many, and left out", "count", refused)
+	}
+}
+
+func (p *Peers) learnLocked(peer Peer) bool {
+	for _, o := range p.known {
+		other := o.peerNow()
+		if other.Address != peer.Address || other.ID == peer.ID {
+			continue
+		}
+		if !peer.Started.After(other.Started) {
+			return true // an older run of the one that we know
+		}
+		p.dropLocked(o)
+	}
+	if o, ok := p.known[peer.ID]; ok {
+		p.changed = o.update(peer) || p.changed
+		return true
+	}
+	if len(p.known) >= maxPeers {
+		return false
+	}
+	ctx, cancel := context.WithCancel(p.ctx)
+	o := &outbox{peers: p, cancel: cancel, wake: make(chan struct{}, 1), peer: peer, all: true, since: p.cfg.Now()}
+	p.known[peer.ID] = o
+	p.changed = true
+	p.wg.Go(func() { o.run(ctx) })
+	return true
+}
+
+func (p *Peers) dropLocked(o *outbox) {
+	delete(p.known, o.peerNow().ID)
+	p.changed = true
+	o.cancel()
+}
+
+// heard takes in that a peer has just spoken: if it was away, it is back.
+func (p *Peers) heard(peer Peer) {
+	peer.Seen = p.cfg.Now()
+	p.Learn([]Peer{peer})
+	p.mu.Lock()
+	o := p.known[peer.ID]
+	p.mu.Unlock()
+	if o != nil {
+		o.revive()
+	}
+}
+
+func (p *Peers) outboxes() []*outbox {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := make([]*outbox, 0, len(p.known))
+	for _, o := range p.known {
+		all = append(all, o)
+	}
+	return all
+}
+
+// PeerStatus is a peer's state for people.
+type PeerStatus struct {
+	Peer
+	Reachable bool
+	Since     time.Time // when it became so, or unreachable
+	Pending   int       // records that wait for it
+	Behind    bool      // it needs everything, for it is new or its queue ran over
+	Error     string    // of the last message, if it failed
+}
+
+// Known tells of all peers, ordered by address.
+func (p *Peers) Known() []PeerStatus {
+	var all []PeerStatus
+	for _, o := range p.outboxes() {
+		all = append(all, o.status())
+	}
+	slices.SortFunc(all, func(a, b PeerStatus) int { return cmp.Compare(a.Address, b.Address) })
+	return all
+}
+
+// Send brings records, which must stand in Snapshot already, to all peers at
+// the same time. It returns when all have applied them or failed to, or with
+// ctx. A peer that did not answer when last spoken to counts as failed at once,
+// so that one that is away costs the first of many only. What failed is tried
+// again until it arrives.
+func (p *Peers) Send(ctx context.Context, records []Record) (reached, failed []Peer) {
+	normal := make([]Record, 0, len(records))
+	for _, r := range records {
+		n, err := r.normal()
+		if err != nil {
+			p.cfg.Log.Error("record is not sent", "kind", r.Kind, "error", err)
+			continue
+		}
+		normal = append(normal, n)
+	}
+	all := p.outboxes()
+	deliveries := make([]*delivery, len(all))
+	for i, o := range all {
+		deliveries[i] = o.put(normal)
+	}
+	for i, o := range all {
+		if deliveries[i].wait(ctx) {
+			reached = append(reached, o.peerNow())
+		} else {
+			failed = append(failed, o.peerNow())
+		}
+	}
+	return reached, failed
+}
+
+// Pull merges what every peer holds, through Apply; a starting gateway does so
+// before it is ready. ctx bounds it.
+func (p *Peers) Pull(ctx context.Context) (reached, failed []Peer) {
+	all := p.outboxes()
+	errs := make([]error, len(all))
+	var wg sync.WaitGroup
+	for i, o := range all {
+		wg.Go(func() { errs[i] = p.pull(ctx, o.peerNow()) })
+	}
+	wg.Wait()
+	for i, o := range all {
+		peer := o.peerNow()
+		if errs[i] == nil {
+			reached = append(reached, peer)
+			continue
+		}
+		failed = append(failed, peer)
+		p.cfg.Log.Warn("peer's records are not merged", "peer", peer.ID, "address", peer.Address, "error", errs[i])
+	}
+	return reached, failed
+}
+
+// keep forgets peers and remembers the others on disk.
+func (p *Peers) keep() {
+	const every = time.Second
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	saved := p.cfg.Now()
+	for open := true; open; {
+		select {
+		case <-tick.C:
+		case <-p.ctx.Done():
+			open = false
+		}
+		now := p.cfg.Now()
+		if p.forget(now) || now.Sub(saved).Abs() > time.Minute || !open { // after a minute for Seen's sake
+			p.save()
+			saved = now
+		}
+	}
+}
+
+// forget drops who was not seen for long, and says whether the file is out of
+// date.
+func (p *Peers) forget(now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, o := range p.known {
+		if now.Sub(o.peerNow().Seen) > p.cfg.Forget {
+			p.dropLocked(o)
+		}
+	}
+	return p.changed
+}
+
+func (p *Peers) save() {
+	p.mu.Lock()
+	p.changed = false
+	p.mu.Unlock()
+	all := make([]Peer, 0, maxPeers)
+	for _, o := range p.outboxes() {
+		all = append(all, o.peerNow())
+	}
+	if err := writePeers(p.cfg.File, all); err != nil {
+		p.cfg.Log.Warn("peers are not remembered", "file", p.cfg.File, "error", err)
+		p.mu.Lock()
+		p.changed = true
+		p.mu.Unlock()
+	}
+}
+
+// compare asks the peers now and then whether they hold what we hold.
+func (p *Peers) compare() {
+	for sleep(p.ctx, nil, jitter(p.cfg.PullEvery)) {
+		ctx, cancel := context.WithTimeout(p.ctx, p.cfg.PullEvery)
+		p.Pull(ctx)
+		cancel()
+	}
+}
+
+// Close ends what Peers do, without waiting for what was not yet delivered: a
+// peer gets it from another, or from this one's next run. The Handler's server
+// is its owner's to end, before.
+func (p *Peers) Close() error {
+	p.mu.Lock()
+	closed := p.closed
+	p.closed = true
+	p.mu.Unlock()
+	if closed {
+		return errors.New("peers are closed already")
+	}
+	p.cancel()
+	p.wg.Wait()
+	p.cfg.Client.CloseIdleConnections()
+	return nil
+}

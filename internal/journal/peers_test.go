@@ -1,0 +1,625 @@
+package journal
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+var fleetKey = []byte("a key that all gateways share")
+
+// network carries requests between nodes, unless an end is cut off, and shows
+// them to who listens.
+type network struct {
+	http.Transport
+	mu     sync.Mutex
+	cut    map[string]bool // addresses
+	listen func(*http.Request, []byte)
+	change func(*http.Response)
+}
+
+type wire struct {
+	n    *network
+	from func() Peer
+}
+
+func (w wire) RoundTrip(r *http.Request) (*http.Response, error) {
+	w.n.mu.Lock()
+	cut, listen, change := w.n.cut[r.URL.Host] || w.n.cut[w.from().Address], w.n.listen, w.n.change
+	w.n.mu.Unlock()
+	if cut {
+		return nil, errors.New("cut off")
+	}
+	if listen != nil {
+		body, _ := io.ReadAll(r.Body)
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		listen(r, body)
+	}
+	resp, err := w.n.Transport.RoundTrip(r)
+	if err == nil && change != nil {
+		change(resp)
+	}
+	return resp, err
+}
+
+func (w wire) CloseIdleConnections() { w.n.CloseIdleConnections() }
+
+func (n *network) set(cut bool, addresses ...string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, a := range addresses {
+		n.cut[a] = cut
+	}
+}
+
+// node is a gateway as far as this package goes.
+type node struct {
+	*Peers
+	j      *Journal
+	server *httptest.Server
+	self   Peer
+	mu     sync.Mutex
+	fault  error // of Apply
+}
+
+func newNetwork(t *testing.T) *network {
+	n := &network{cut: map[string]bool{}}
+	t.Cleanup(n.CloseIdleConnections)
+	return n
+}
+
+func (n *network) node(t *testing.T, id string, change ...func(*PeersConfig)) *node {
+	t.Helper()
+	nd := &node{j: open(t, Config{Dir: t.TempDir()})}
+	var handler http.Handler
+	ready := make(chan struct{}) // a node's address is needed before there is one
+	nd.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		<-ready
+		handler.ServeHTTP(w, r)
+	}))
+	t.Cleanup(nd.server.Close)
+	nd.self = Peer{ID: id, Address: strings.TrimPrefix(nd.server.URL, "http://"), Started: epoch, Replicas: 3}
+	cfg := PeersConfig{
+		Key:  fleetKey,
+		Self: func() Peer { return nd.self },
+		Apply: func(ctx context.Context, records []Record) error {
+			nd.mu.Lock()
+			fault := nd.fault
+			nd.mu.Unlock()
+			if fault != nil {
+				return fault
+			}
+			return nd.j.Append(ctx, records...)
+		},
+		Snapshot:   nd.j.Records,
+		Client:     &http.Client{Transport: wire{n, func() Peer { return nd.self }}},
+		Now:        at(0),
+		HelloEvery: 100 * time.Millisecond,
+		PullEvery:  time.Hour,
+	}
+	for _, c := range change {
+		c(&cfg)
+	}
+	p, err := NewPeers(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nd.Peers = p
+	handler = p.Handler()
+	close(ready)
+	t.Cleanup(func() { _ = p.Close() })
+	return nd
+}
+
+func meet(nodes ...*node) {
+	for _, a := range nodes {
+		for _, b := range nodes {
+			a.Learn([]Peer{b.self})
+		}
+	}
+}
+
+// say appends and broadcasts, as a gateway does.
+func (n *node) say(t *testing.T, records ...Record) (reached, failed []Peer) {
+	t.Helper()
+	appendAll(t, n.j, records...)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	return n.Send(ctx, records)
+}
+
+func (n *node) has(keys ...string) func() bool {
+	return func() bool {
+		got := keysOf(n.j.Records())
+		for _, k := range keys {
+			if !got[k] {
+				return false
+			}
+		}
+		return true
+	}
+}
+
+func (n *node) statusOf(other *node) PeerStatus {
+	for _, s := range n.Known() {
+		if s.ID == other.self.ID {
+			return s
+		}
+	}
+	return PeerStatus{}
+}
+
+func TestSendReachesAll(t *testing.T) {
+	net := newNetwork(t)
+	a, b, c := net.node(t, "a"), net.node(t, "b"), net.node(t, "c")
+	meet(a, b, c)
+	reached, failed := a.say(t, rec("x", 1))
+	if len(reached) != 2 || len(failed) != 0 {
+		t.Fatalf("reached %v, failed %v", reached, failed)
+	}
+	wantKeys(t, b.j, "x") // when Send returns, they have it on disk
+	wantKeys(t, c.j, "x")
+}
+
+func TestOnlyWhoMakesARecordSendsIt(t *testing.T) {
+	net := newNetwork(t)
+	var mu sync.Mutex
+	posts := map[string]int{}
+	net.listen = func(r *http.Request, body []byte) {
+		mu.Lock()
+		defer mu.Unlock()
+		if r.Method == http.MethodPost && bytes.Contains(body, []byte("value of x")) {
+			from, _ := decodePeer(r.Header.Get(fromHeader))
+			posts[from.ID]++
+		}
+	}
+	a, b, c := net.node(t, "a"), net.node(t, "b"), net.node(t, "c")
+	meet(a, b, c)
+	for _, n := range []*node{a, b, c} {
+		eventually(t, "all know each other", func() bool {
+			return len(n.Known()) == 2 && !n.Known()[0].Behind && !n.Known()[1].Behind
+		})
+	}
+	a.say(t, rec("x", 1))
+	if reached, _ := b.say(t, rec("y", 1)); len(reached) != 2 { // by now b would have passed x on
+		t.Fatal(reached)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if posts["a"] != 2 || len(posts) != 1 {
+		t.Errorf("x was sent %v times, want twice by a", posts)
+	}
+}
+
+func TestCutOffAndBack(t *testing.T) {
+	net := newNetwork(t)
+	a, b, c := net.node(t, "a"), net.node(t, "b"), net.node(t, "c")
+	meet(a, b, c)
+	a.say(t, rec("x", 1))
+	net.set(true, c.self.Address)
+	reached, failed := a.say(t, rec("y", 1))
+	if len(reached) != 1 || reached[0].ID != "b" || len(failed) != 1 || failed[0].ID != "c" {
+		t.Fatalf("reached %v, failed %v", reached, failed)
+	}
+	if s := a.statusOf(c); s.Reachable || s.Pending != 1 || !strings.Contains(s.Error, "cut off") {
+		t.Errorf("status %+v", s)
+	}
+	c.say(t, rec("z", 1)) // as a user does who is at the gateway that is cut off
+	net.set(false, c.self.Address)
+	eventually(t, "c gets what it missed", c.has("x", "y", "z"))
+	eventually(t, "the others get what c could not send", func() bool { return a.has("z")() && b.has("z")() })
+	eventually(t, "a knows that c is back", func() bool { s := a.statusOf(c); return s.Reachable && s.Pending == 0 && s.Error == "" })
+}
+
+// TestGreetingsEnd: a hello that is answered by a hello would never end.
+func TestGreetingsEnd(t *testing.T) {
+	net := newNetwork(t)
+	var mu sync.Mutex
+	hellos := 0
+	net.listen = func(r *http.Request, _ []byte) {
+		mu.Lock()
+		defer mu.Unlock()
+		if r.URL.Path == helloPath {
+			hellos++
+		}
+	}
+	rarely := func(c *PeersConfig) { c.HelloEvery = time.Hour }
+	a, b := net.node(t, "a", rarely), net.node(t, "b", rarely)
+	meet(a, b)
+	for i := range uint64(50) {
+		a.say(t, rec("x", i))
+		b.say(t, rec("y", i))
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if hellos == 0 || hellos > 10 {
+		t.Errorf("%d hellos", hellos)
+	}
+}
+
+func TestQueueRunsOver(t *testing.T) {
+	net := newNetwork(t)
+	a, b := net.node(t, "a"), net.node(t, "b")
+	meet(a, b)
+	a.say(t, rec("first", 1))
+	net.set(true, b.self.Address)
+	a.say(t, rec("second", 1))
+	var many []Record
+	for i := range maxQueue {
+		many = append(many, rec(fmt.Sprint(i), 1))
+	}
+	if reached, failed := a.say(t, many...); len(reached) != 0 || len(failed) != 1 {
+		t.Fatalf("reached %v, failed %v", reached, failed)
+	}
+	if s := a.statusOf(b); !s.Behind || s.Pending != 0 {
+		t.Errorf("status %+v", s)
+	}
+	net.set(false, b.self.Address)
+	eventually(t, "b gets everything", func() bool { return len(b.j.Records()) == maxQueue+2 })
+	eventually(t, "a knows", func() bool { return !a.statusOf(b).Behind })
+}
+
+func TestApplyThatFailsIsTriedAgain(t *testing.T) {
+	net := newNetwork(t)
+	a, b := net.node(t, "a"), net.node(t, "b")
+	meet(a, b)
+	b.mu.Lock()
+	b.fault = ErrFull
+	b.mu.Unlock()
+	if _, failed := a.say(t, rec("x", 1)); len(failed) != 1 {
+		t.Fatal("a peer that could not keep it counts as reached")
+	}
+	if s := a.statusOf(b); !strings.Contains(s.Error, "full") {
+		t.Errorf("status %+v", s)
+	}
+	b.mu.Lock()
+	b.fault = nil
+	b.mu.Unlock()
+	eventually(t, "it arrives later", b.has("x"))
+}
+
+func TestPull(t *testing.T) {
+	net := newNetwork(t)
+	a, b := net.node(t, "a"), net.node(t, "b")
+	var want []string
+	for i := range 100 { // several chunks
+		r := rec(fmt.Sprint(i), 1)
+		r.Value = bytes.Repeat([]byte{byte(i)}, MaxValue)
+		appendAll(t, a.j, r)
+		want = append(want, r.Key)
+	}
+	late := net.node(t, "late", func(c *PeersConfig) { c.HelloEvery = time.Hour })
+	late.Learn([]Peer{a.self, b.self})
+	reached, failed := late.Pull(t.Context())
+	if len(reached) != 2 || len(failed) != 0 {
+		t.Fatalf("reached %v, failed %v", reached, failed)
+	}
+	wantKeys(t, late.j, want...)
+	if len(a.Known()) != 1 { // so that nothing is missed between the pull and the first heartbeat
+		t.Errorf("a knows %v of the one that pulled", a.Known())
+	}
+	net.set(true, b.self.Address)
+	if reached, failed = late.Pull(t.Context()); len(reached) != 1 || len(failed) != 1 || failed[0].ID != "b" {
+		t.Errorf("reached %v, failed %v", reached, failed)
+	}
+}
+
+func TestPullOfTheSameIsEmpty(t *testing.T) {
+	net := newNetwork(t)
+	a, b := net.node(t, "a"), net.node(t, "b")
+	for _, n := range []*node{a, b} {
+		appendAll(t, n.j, rec("x", 1), rec("y", 1))
+	}
+	if err := b.Close(); err != nil { // it still answers, and pushes nothing
+		t.Fatal(err)
+	}
+	var size int64
+	net.change = func(r *http.Response) {
+		if r.Request.URL.Path == recordsPath && r.Request.Method == http.MethodGet {
+			b, _ := io.ReadAll(r.Body)
+			size, r.Body = int64(len(b)), io.NopCloser(bytes.NewReader(b))
+		}
+	}
+	if err := a.pull(t.Context(), b.self); err != nil || size != chunkHead {
+		t.Errorf("%d bytes, %v", size, err)
+	}
+	appendAll(t, b.j, rec("y", 2))
+	if err := a.pull(t.Context(), b.self); err != nil || size <= chunkHead {
+		t.Errorf("%d bytes, %v", size, err)
+	}
+	if err := within(b.j.Records(), a.j.Records()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPeersCompareByThemselves(t *testing.T) {
+	net := newNetwork(t)
+	a, b := net.node(t, "a"), net.node(t, "b", func(c *PeersConfig) { c.PullEvery = 50 * time.Millisecond })
+	meet(a, b)
+	eventually(t, "they have met", func() bool { return !a.statusOf(b).Behind && a.statusOf(b).Reachable })
+	appendAll(t, a.j, rec("never sent", 1)) // as if its sender had died half way
+	eventually(t, "b finds what it lacks", b.has("never sent"))
+}
+
+func TestAnswersAreSigned(t *testing.T) {
+	for _, c := range []struct {
+		why    string
+		change func(*http.Response)
+	}{
+		{"an answer without a signature", func(r *http.Response) { r.Header.Del(signHeader) }},
+		{"an answer to another request", func(r *http.Response) { r.Header.Set(signHeader, strings.Repeat("0", 64)) }},
+		{"a changed stream", func(r *http.Response) { changeBody(r, func(b []byte) []byte { b[len(b)/2] ^= 1; return b }) }},
+		{"a stream that was cut between two chunks", func(r *http.Response) { changeBody(r, func(b []byte) []byte { return b[:len(b)-chunkHead] }) }},
+	} {
+		t.Run(c.why, func(t *testing.T) {
+			net := newNetwork(t)
+			a, b := net.node(t, "a"), net.node(t, "b")
+			appendAll(t, b.j, rec("x", 1))
+			net.change = c.change
+			pull, post := a.pull(t.Context(), b.self), a.post(t.Context(), b.self, []Record{rec("y", 1)})
+			if strings.Contains(c.why, "stream") {
+				if pull == nil {
+					t.Error("a pull takes it")
+				}
+			} else if post == nil {
+				t.Error("a post takes it")
+			}
+		})
+	}
+}
+
+func changeBody(r *http.Response, change func([]byte) []byte) {
+	b, _ := io.ReadAll(r.Body)
+	if r.Request.Method == http.MethodGet {
+		b = change(b)
+	}
+	r.Body = io.NopCloser(bytes.NewReader(b))
+}
+
+// unread is a body that must not be read.
+type unread struct{ t *testing.T }
+
+func (u unread) Read([]byte) (int, error) {
+	u.t.Error("the body was read")
+	return 0, io.EOF
+}
+
+func TestRefusals(t *testing.T) {
+	records := []Record{rec("x", 1)}
+	for _, c := range []struct {
+		why    string
+		signer signer
+		body   []byte
+		change func(*http.Request)
+		status int
+		text   string
+		unread bool
+	}{
+		{"the fleet's key and the time", signer{fleetKey, at(0)}, encodeBatch(records), nil, 204, "", false},
+		{"a clock that is off by less than the window", signer{fleetKey, at(29 * time.Second)}, encodeBatch(records), nil, 204, "", false},
+		{"another key", signer{[]byte("another key, as long"), at(0)}, encodeBatch(records), nil, 401, "another key", true},
+		{"no signature", signer{fleetKey, at(0)}, nil, func(r *http.Request) { r.Header.Del(signHeader) }, 401, "not signed", true},
+		{"a signature of nonsense", signer{fleetKey, at(0)}, nil, func(r *http.Request) { r.Header.Set(signHeader, "1 2 3 4") }, 401, "not signed", true},
+		{"an old one", signer{fleetKey, at(-31 * time.Second)}, encodeBatch(records), nil, 401, "30 s", true},
+		{"one from the future", signer{fleetKey, at(31 * time.Second)}, encodeBatch(records), nil, 401, "30 s", true},
+		{"another path", signer{fleetKey, at(0)}, nil, func(r *http.Request) { r.URL.RawQuery = "digest=0" }, 401, "changed", true},
+		{"another method", signer{fleetKey, at(0)}, nil, func(r *http.Request) { r.Method = http.MethodGet }, 401, "changed", true},
+		{"another sender", signer{fleetKey, at(0)}, nil, func(r *http.Request) { r.Header.Set(fromHeader, encodePeer(Peer{ID: "m"})) }, 401, "changed", true},
+		{
+			"another body",
+			signer{fleetKey, at(0)},
+			encodeBatch(records),
+			func(r *http.Request) { r.Body = io.NopCloser(bytes.NewReader(encodeBatch([]Record{rec("y", 1)}))) }, 401, "changed", false,
+		},
+		{"too long a body", signer{fleetKey, at(0)}, make([]byte, maxBatch+1), nil, 413, "too large", false},
+		{"a body that is no batch", signer{fleetKey, at(0)}, []byte("no batch"), nil, 400, "not a record", false},
+	} {
+		t.Run(c.why, func(t *testing.T) {
+			a := newNetwork(t).node(t, "a")
+			r := httptest.NewRequest(http.MethodPost, recordsPath, bytes.NewReader(c.body))
+			r.Header.Set(fromHeader, encodePeer(Peer{ID: "b", Address: "b:1"}))
+			c.signer.sign(r, c.body)
+			if c.change != nil {
+				c.change(r)
+			}
+			if c.unread {
+				r.Body = io.NopCloser(unread{t})
+			}
+			w := httptest.NewRecorder()
+			a.Handler().ServeHTTP(w, r)
+			if w.Code != c.status || !strings.Contains(w.Body.String(), c.text) {
+				t.Errorf("status %d, %q; want %d, %q", w.Code, w.Body, c.status, c.text)
+			}
+			if c.status != 204 && (len(a.j.Records()) != 0 || c.unread && len(a.Known()) != 0) {
+				t.Errorf("it left something behind: %v, %v", a.j.Records(), a.Known())
+			}
+		})
+	}
+}
+
+func TestReplay(t *testing.T) {
+	clk := newClock()
+	a := newNetwork(t).node(t, "a", func(c *PeersConfig) { c.Now = clk.now })
+	request := httptest.NewRequest(http.MethodGet, helloPath, nil)
+	signer{fleetKey, clk.now}.sign(request, nil)
+	serve := func(r *http.Request) (int, string) {
+		w := httptest.NewRecorder()
+		a.Handler().ServeHTTP(w, r)
+		return w.Code, w.Body.String()
+	}
+	if status, text := serve(request.Clone(t.Context())); status != 200 {
+		t.Fatalf("the first time %d %s", status, text)
+	}
+	for range 40 { // over two turns of the nonces, until the time alone refuses it
+		if status, text := serve(request.Clone(t.Context())); status != 401 {
+			t.Fatalf("at %v it counts once more: %d %s", clk.now(), status, text)
+		}
+		clk.advance(time.Second)
+		other := httptest.NewRequest(http.MethodGet, helloPath, nil)
+		signer{fleetKey, clk.now}.sign(other, nil)
+		if status, text := serve(other); status != 200 {
+			t.Fatalf("another request: %d %s", status, text)
+		}
+	}
+}
+
+func TestReplaysAreBounded(t *testing.T) {
+	n := replays{limit: 3}
+	for i := range byte(3) {
+		if err := n.first([16]byte{i}, epoch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := n.first([16]byte{9}, epoch.Add(window)); !errors.Is(err, errBusy) {
+		t.Errorf("one too many: %v", err)
+	}
+	if err := n.first([16]byte{9}, epoch.Add(2*window)); err != nil {
+		t.Errorf("a window later: %v", err)
+	}
+	if err := n.first([16]byte{1}, epoch.Add(2*window)); !errors.Is(err, errReplayed) {
+		t.Errorf("one of the window before: %v", err)
+	}
+	if err := n.first([16]byte{1}, epoch.Add(4*window)); err != nil {
+		t.Errorf("one that no clock would let through: %v", err)
+	}
+}
+
+func TestLearn(t *testing.T) {
+	clk := newClock()
+	p := func(id, address string, started time.Duration) Peer {
+		return Peer{ID: id, Address: address, Started: epoch.Add(started)}
+	}
+	stale := p("b", "b:1", 0)
+	stale.Seen = epoch.Add(-2 * time.Hour)
+	for _, c := range []struct {
+		why  string
+		told []Peer
+		want string
+	}{
+		{"others are known by address", []Peer{p("c", "c:1", 0), p("b", "b:1", 0)}, "b@b:1 c@c:1"},
+		{"a later run takes the place of an earlier", []Peer{p("b", "b:1", 0), p("b2", "b:1", 1)}, "b2@b:1"},
+		{"an earlier one does not come back", []Peer{p("b2", "b:1", 1), p("b", "b:1", 0)}, "b2@b:1"},
+		{"one may move", []Peer{p("b", "b:1", 0), p("b", "b:2", 0)}, "b@b:2"},
+		{"this gateway, now and before, is none", []Peer{p("a", "a:1", 0), p("old", "self:1", 0)}, ""},
+		{"one not seen for long is none", []Peer{stale}, ""},
+		{"malformed ones are left out", []Peer{p("", "b:1", 0), p("b", "b", 0), p(strings.Repeat("b", 129), "b:1", 0)}, ""},
+	} {
+		t.Run(c.why, func(t *testing.T) {
+			a := newNetwork(t).node(t, "a", func(cfg *PeersConfig) {
+				cfg.Now, cfg.Self = clk.now, func() Peer { return Peer{ID: "a", Address: "self:1"} }
+				cfg.Client = &http.Client{Transport: refusing{}}
+			})
+			for _, peer := range c.told {
+				a.Learn([]Peer{peer})
+			}
+			var got []string
+			for _, s := range a.Known() {
+				got = append(got, s.ID+"@"+s.Address)
+			}
+			if strings.Join(got, " ") != c.want {
+				t.Errorf("got %v, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+type refusing struct{}
+
+func (refusing) RoundTrip(*http.Request) (*http.Response, error) { return nil, errors.New("refused") }
+
+func TestPeersAreBoundedAndForgotten(t *testing.T) {
+	clk := newClock()
+	a := newNetwork(t).node(t, "a", func(c *PeersConfig) {
+		c.Now, c.Client = clk.now, &http.Client{Transport: refusing{}}
+	})
+	for i := range maxPeers + 10 {
+		a.Learn([]Peer{{ID: fmt.Sprint(i), Address: fmt.Sprint("host:", i+1)}})
+	}
+	if n := len(a.Known()); n != maxPeers {
+		t.Errorf("%d peers, want %d", n, maxPeers)
+	}
+	clk.advance(time.Hour + time.Second)
+	eventually(t, "they are dropped", func() bool { return len(a.Known()) == 0 })
+}
+
+func TestPeersAreRemembered(t *testing.T) {
+	net := newNetwork(t)
+	file := filepath.Join(t.TempDir(), "peers.json")
+	remember := func(c *PeersConfig) { c.File = file }
+	a, b := net.node(t, "a", remember), net.node(t, "b")
+	a.Learn([]Peer{b.self})
+	eventually(t, "the file is written", func() bool { _, err := os.Stat(file); return err == nil })
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(file)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Fatalf("mode %v, %v", info.Mode(), err)
+	}
+	appendAll(t, b.j, rec("x", 1))
+	again := net.node(t, "a2", remember)
+	if reached, failed := again.Pull(t.Context()); len(reached) != 1 || len(failed) != 0 {
+		t.Errorf("reached %v, failed %v", reached, failed)
+	}
+	wantKeys(t, again.j, "x")
+}
+
+func TestAPeersFileThatIsBroken(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "peers.json")
+	if err := os.WriteFile(file, []byte(`[{"id": "b"`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a := newNetwork(t).node(t, "a", func(c *PeersConfig) { c.File = file })
+	if len(a.Known()) != 0 {
+		t.Error(a.Known())
+	}
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if peers, err := readPeers(file); err != nil || len(peers) != 0 {
+		t.Errorf("it was not replaced: %v, %v", peers, err)
+	}
+}
+
+// TestARestartedPeerIsFound: at the address that is known another run answers.
+func TestARestartedPeerIsFound(t *testing.T) {
+	net := newNetwork(t)
+	a, b := net.node(t, "a"), net.node(t, "b")
+	before := b.self
+	before.ID, before.Started = "before", epoch.Add(-time.Hour)
+	a.Learn([]Peer{before})
+	eventually(t, "the new run is known in the place of the old", func() bool {
+		known := a.Known()
+		return len(known) == 1 && known[0].ID == "b" && known[0].Reachable
+	})
+	if reached, _ := a.say(t, rec("x", 1)); len(reached) != 1 {
+		t.Errorf("reached %v", reached)
+	}
+}
+
+func TestNewPeersRefuses(t *testing.T) {
+	self := func() Peer { return Peer{ID: "a", Address: "a:1"} }
+	for _, c := range []struct {
+		why string
+		cfg PeersConfig
+	}{
+		{"a short key", PeersConfig{Key: []byte("short"), Self: self}},
+		{"an address without a port", PeersConfig{Key: fleetKey, Self: func() Peer { return Peer{ID: "a", Address: "a"} }}},
+	} {
+		t.Run(c.why, func(t *testing.T) {
+			if _, err := NewPeers(c.cfg); err == nil {
+				t.Error("it is taken")
+			}
+		})
+	}
+}

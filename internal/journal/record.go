@@ -1,0 +1,176 @@
+package journal
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// The most bytes of a record's parts.
+const (
+	MaxKind  = 32
+	MaxKey   = 1 << 10
+	MaxValue = 32 << 10
+)
+
+// ErrInvalid is a record that cannot be kept: a part that is missing or too long.
+var ErrInvalid = errors.New("invalid record")
+
+// errEncoding is bytes that are no record.
+var errEncoding = errors.New("not a record")
+
+// Record is one fact that must survive: that a session is revoked, from when on
+// a user's sessions count, what was purged. Its Kind and Key say what it is
+// about; of two records about the same thing the one with the higher Version
+// stands (see Merge).
+type Record struct {
+	Kind string // one of the consumer's few words; not empty
+	Key  string // not empty
+	// Value is the consumer's. It is shared and must not be changed once the
+	// record has been handed over.
+	Value []byte
+	// Version orders the records of one Kind and Key over all gateways: a time,
+	// a counter or a generation, but of one sort for a Kind. Journal.Stamp
+	// makes one that is later than all that this gateway has heard of.
+	Version uint64
+	// Expires is when the record may be forgotten; every record has such a
+	// time, so that the log stays bounded. It is kept in whole milliseconds,
+	// rounded up.
+	Expires time.Time
+}
+
+// id is what a record is about.
+type id struct{ kind, key string }
+
+func (r Record) id() id { return id{r.Kind, r.Key} }
+
+// Merge joins two records of the same Kind and Key: the higher Version stands,
+// between equal ones the greater Value, and it stands until the later of both
+// times, so that an older record cannot come back when a newer one has expired.
+// Merge is idempotent, commutative and associative: gateways that have seen the
+// same records in whatever order hold the same.
+func (r Record) Merge(other Record) Record {
+	if other.Version > r.Version || other.Version == r.Version && bytes.Compare(other.Value, r.Value) > 0 {
+		r.Version, r.Value = other.Version, other.Value
+	}
+	if other.Expires.After(r.Expires) {
+		r.Expires = other.Expires
+	}
+	return r
+}
+
+func (r Record) equal(other Record) bool {
+	return r.id() == other.id() && r.Version == other.Version && r.Expires.Equal(other.Expires) && bytes.Equal(r.Value, other.Value)
+}
+
+// normal is the record as it will be read back, with a Value of its own.
+func (r Record) normal() (Record, error) {
+	switch {
+	case r.Kind == "" || len(r.Kind) > MaxKind:
+		return r, fmt.Errorf("%w: a kind of %d bytes, not 1 to %d", ErrInvalid, len(r.Kind), MaxKind)
+	case r.Key == "" || len(r.Key) > MaxKey:
+		return r, fmt.Errorf("%w: a key of %d bytes, not 1 to %d", ErrInvalid, len(r.Key), MaxKey)
+	case len(r.Value) > MaxValue:
+		return r, fmt.Errorf("%w: a value of %d bytes, more than %d", ErrInvalid, len(r.Value), MaxValue)
+	}
+	ms := r.Expires.Add(time.Millisecond - 1).UnixMilli()
+	if ms <= 0 || ms > maxExpires {
+		return r, fmt.Errorf("%w: it expires at %v", ErrInvalid, r.Expires)
+	}
+	r.Expires = time.UnixMilli(ms).UTC()
+	r.Value = bytes.Clone(r.Value)
+	if len(r.Value) == 0 {
+		r.Value = nil
+	}
+	return r, nil
+}
+
+// A payload is Version, Expires in milliseconds since 1970, and the lengths of
+// kind, key and value in 8, 8, 1, 2 and 4 bytes, big-endian, then kind, key and
+// value. Every record has one encoding.
+const (
+	payloadHead = 8 + 8 + 1 + 2 + 4
+	maxPayload  = payloadHead + MaxKind + MaxKey + MaxValue
+)
+
+// maxExpires is the last millisecond of the year 9999.
+const maxExpires = 253402300799999
+
+func (r Record) payloadSize() int { return payloadHead + len(r.Kind) + len(r.Key) + len(r.Value) }
+
+// appendPayload encodes a normal record.
+func (r Record) appendPayload(b []byte) []byte {
+	b = binary.BigEndian.AppendUint64(b, r.Version)
+	b = binary.BigEndian.AppendUint64(b, uint64(r.Expires.UnixMilli()))
+	b = append(b, byte(len(r.Kind)))
+	b = binary.BigEndian.AppendUint16(b, uint16(len(r.Key)))
+	b = binary.BigEndian.AppendUint32(b, uint32(len(r.Value)))
+	b = append(b, r.Kind...)
+	b = append(b, r.Key...)
+	return append(b, r.Value...)
+}
+
+// decodePayload reads a payload, all of b. The record keeps nothing of b.
+func decodePayload(b []byte) (Record, error) {
+	if len(b) < payloadHead {
+		return Record{}, errEncoding
+	}
+	version, expires := binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])
+	kind, key, value := int(b[16]), int(binary.BigEndian.Uint16(b[17:])), int64(binary.BigEndian.Uint32(b[19:]))
+	if int64(len(b)) != payloadHead+int64(kind+key)+value || expires > maxExpires {
+		return Record{}, errEncoding
+	}
+	b = b[payloadHead:]
+	return Record{
+		Kind: string(b[:kind]), Key: string(b[kind : kind+key]), Value: b[kind+key:],
+		Version: version, Expires: time.UnixMilli(int64(expires)),
+	}.normal()
+}
+
+// maxBatch bounds a message between gateways.
+const maxBatch = 1 << 20
+
+// batchSize is what a record takes in a batch.
+func (r Record) batchSize() int { return 4 + r.payloadSize() }
+
+// nextBatch is the number of records, from the first on, that one batch holds.
+func nextBatch(records []Record) int {
+	size := 0
+	for i, r := range records {
+		if size += r.batchSize(); size > maxBatch {
+			return i
+		}
+	}
+	return len(records)
+}
+
+// encodeBatch writes records one after the other, each after its length in 4 bytes.
+func encodeBatch(records []Record) []byte {
+	var b []byte
+	for _, r := range records {
+		b = binary.BigEndian.AppendUint32(b, uint32(r.payloadSize()))
+		b = r.appendPayload(b)
+	}
+	return b
+}
+
+func decodeBatch(b []byte) ([]Record, error) {
+	var records []Record
+	for len(b) > 0 {
+		if len(b) < 4 {
+			return nil, errEncoding
+		}
+		n := int64(binary.BigEndian.Uint32(b))
+		if n > int64(len(b)-4) {
+			return nil, errEncoding
+		}
+		r, err := decodePayload(b[4 : 4+n])
+		if err != nil {
+			return nil, err
+		}
+		records, b = append(records, r), b[4+n:]
+	}
+	return records, nil
+}

@@ -1,0 +1,197 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// run is the writer.
+func (j *Journal) run() {
+	defer close(j.done)
+	tick := time.NewTicker(j.cfg.Retry)
+	defer tick.Stop()
+	for {
+		select {
+		case e := <-j.queue:
+			j.commit(j.gather(e))
+		case <-tick.C:
+			j.commit(nil)
+		case <-j.stop:
+			j.commit(j.gather())
+			j.endOf = j.finish()
+			return
+		}
+	}
+}
+
+// gather takes what waits in the queue: all of it shares one fsync.
+func (j *Journal) gather(batch ...*entry) []*entry {
+	for len(batch) < queueSize {
+		select {
+		case e := <-j.queue:
+			batch = append(batch, e)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// commit takes the entries in, brings the disk up to date, answers, and tidies up.
+func (j *Journal) commit(batch []*entry) {
+	j.take(batch)
+	err := j.flush()
+	for _, e := range batch {
+		if e.err == nil {
+			e.err = j.outcome(e, err)
+		}
+		close(e.done)
+	}
+	j.tidy()
+}
+
+// take takes in what fits.
+func (j *Journal) take(batch []*entry) {
+	now := j.cfg.Now()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.live.sweep(now) {
+		j.health.refused = false
+	}
+	for _, e := range batch {
+		before := len(j.live.records)
+		switch {
+		case !j.live.admit(e.records, j.cfg, now):
+			j.health.refused = true
+			e.err = fmt.Errorf("append to journal: %w: %d records of %d, %d bytes of %d",
+				ErrFull, len(j.live.records), j.cfg.MaxRecords, j.live.bytes, j.cfg.MaxBytes)
+		case len(j.live.records) > before:
+			j.health.refused = false
+		}
+	}
+}
+
+// outcome is what an entry's caller is told after a flush.
+func (j *Journal) outcome(e *entry, flushed error) error {
+	if flushed == nil {
+		return nil
+	}
+	j.mu.RLock()
+	defer j.mu.RUnlock()
+	if j.loaded && j.live.writtenAll(e.records) {
+		return nil // it was on disk before
+	}
+	return flushed
+}
+
+// flush brings what is in memory alone to disk.
+func (j *Journal) flush() error {
+	j.busy(j.cfg.Now())
+	err := j.write()
+	j.busy(time.Time{})
+	j.settle(func(h *health) { h.disk = err })
+	return err
+}
+
+func (j *Journal) write() error {
+	if !j.loaded {
+		if err := j.load(); err != nil {
+			return err
+		}
+	}
+	// A file that could not be compacted for so long must not grow for ever.
+	if j.log.broken || j.log.size > 3*j.cfg.MaxBytes+j.cfg.compactAbove {
+		return j.rewrite()
+	}
+	j.mu.RLock()
+	records := j.live.waiting()
+	j.mu.RUnlock()
+	if len(records) == 0 {
+		return nil
+	}
+	if err := j.log.append(records); err != nil {
+		return err
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.live.written(records)
+	return nil
+}
+
+// load reads the log. What it holds counts also when it cannot be written.
+func (j *Journal) load() error {
+	if j.peeked { // the log was read without the lock, which comes first now
+		if err := j.log.acquire(); err != nil {
+			return err
+		}
+	}
+	now := j.cfg.Now()
+	c, damage, err := j.log.load(now)
+	j.mu.Lock()
+	j.live.found(c.records, now)
+	if damage != "" {
+		j.health.damage = damage
+	}
+	j.mu.Unlock()
+	if damage != "" {
+		j.cfg.Log.Error("journal was damaged", "dir", j.cfg.Dir, "damage", damage)
+	}
+	if c.torn > 0 && err == nil {
+		j.cfg.Log.Info("journal ended in an unfinished write, which is dropped", "dir", j.cfg.Dir, "bytes", c.torn)
+	}
+	j.loaded, j.peeked = err == nil, len(c.records) > 0
+	return err
+}
+
+// rewrite makes a new file of what stands.
+func (j *Journal) rewrite() error {
+	now := j.cfg.Now()
+	j.mu.RLock()
+	records := j.live.all(now)
+	j.mu.RUnlock()
+	if err := j.log.rewrite(records); err != nil {
+		return err
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.live.written(records)
+	j.health.compaction = nil
+	return nil
+}
+
+// compactRetry is how long a compaction that failed is not tried again, since
+// each attempt writes everything.
+const compactRetry = 10 * time.Second
+
+// tidy compacts a file of which more than half is garbage.
+func (j *Journal) tidy() {
+	now := j.cfg.Now()
+	j.mu.RLock()
+	garbage := j.log.size - headSize - j.live.bytes
+	due := j.health.compaction != nil || j.log.size > j.cfg.compactAbove && garbage > j.log.size/2
+	j.mu.RUnlock()
+	if !due || !j.loaded || j.log.broken || now.Before(j.compactAfter) {
+		return
+	}
+	j.busy(now)
+	err := j.rewrite()
+	j.busy(time.Time{})
+	if err != nil {
+		j.compactAfter = now.Add(compactRetry)
+	}
+	j.settle(func(h *health) { h.compaction = err })
+}
+
+// finish closes the log and says what could not be written.
+func (j *Journal) finish() error {
+	j.mu.RLock()
+	lost := len(j.live.unwritten)
+	reason := j.health.disk
+	j.mu.RUnlock()
+	err := j.log.close()
+	if lost > 0 && reason != nil { // without one they have merely expired
+		err = errors.Join(fmt.Errorf("close journal: %d records are not on disk: %w", lost, reason), err)
+	}
+	return err
+}
