@@ -53,8 +53,8 @@ func (c *compiler) server() {
 	if wrong := addressProblem(s.Admin); s.Admin != "" && wrong != "" {
 		c.invalid("server.admin", "bad address %q: %s", s.Admin, wrong)
 	}
-	if s.Peers != "" {
-		c.invalid("server.peers", "peers is not available in this version")
+	if wrong := peersProblem(s); s.Peers != "" && wrong != "" {
+		c.invalid("server.peers", "bad address %q: %s", s.Peers, wrong)
 	}
 	for i, host := range s.Hosts {
 		if !isHost(host) {

@@ -30,9 +30,10 @@ type Server struct {
 	Listen         string   `yaml:"listen" jsonschema_description:"Address of the gateway, host:port or unix:/path."`
 	Admin          string   `yaml:"admin" jsonschema_description:"Address of health, metrics and the admin API; empty: none."`
 	AdminTokenFile string   `yaml:"admin_token_file" jsonschema_description:"File with the bearer token that the admin API then asks for on reads too."`
-	Peers          string   `yaml:"peers" jsonschema_description:"Address on which other gateways reach this one; not available in this version."`
+	Peers          string   `yaml:"peers" jsonschema_description:"Address, host:port, at which other gateways reach this one, to be told of logouts while Redis is away; they share session.keys_file, and what they say is signed but not encrypted. Empty: none."`
 	Hosts          []string `yaml:"hosts" jsonschema_description:"Host names served, without port; any other is 421. Omitted: every host."`
 	TrustedProxies []Prefix `yaml:"trusted_proxies" jsonschema_description:"Networks whose X-Forwarded-For is believed."`
+	Production     bool     `yaml:"production" jsonschema_description:"This policy serves real users: gateway drill wants --yes for it."`
 	DataDir        string   `yaml:"data_dir" jsonschema_description:"Folder for generated keys and journals, relative to the file."`
 	Timeouts       Timeouts `yaml:"timeouts" jsonschema_description:"Timeouts towards clients."`
 	MaxHeader      Size     `yaml:"max_header" jsonschema_description:"Largest request head; above it 431."`
@@ -55,8 +56,9 @@ type Log struct {
 
 // Redis configures the shared store.
 type Redis struct {
-	URL      string   `yaml:"url" jsonschema_description:"redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// (rediss+… with TLS); empty or memory:// is memory alone."`
+	URL      string   `yaml:"url" jsonschema_description:"redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// (rediss+… with TLS: tls_ca, tls_cert, tls_key, tls_server_name as parameters; of a Sentinel sentinel_user, sentinel_password); empty or memory:// is memory alone."`
 	Budget   Duration `yaml:"budget" jsonschema_description:"The most that one request waits for Redis, in all."`
+	PoolSize int      `yaml:"pool_size" jsonschema:"minimum=1" jsonschema_description:"Connections to one Redis node at most; default: ten a processor, in a cluster five."`
 	Replicas Replicas `yaml:"replicas" jsonschema_description:"Gateways that share the limits while Redis is away: a number, or auto, which counts one."`
 }
 

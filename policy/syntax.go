@@ -52,6 +52,26 @@ func addressProblem(address string) string {
 	return ""
 }
 
+// peersProblem says why server.peers is none: the other gateways are told this
+// address, so it must lead here from where they are.
+func peersProblem(s *Server) string {
+	host, port, err := net.SplitHostPort(s.Peers)
+	ip, notAddress := netip.ParseAddr(host)
+	switch {
+	case err != nil || host == "":
+		return "write host:port, as the other gateways reach it"
+	case !isPort(port):
+		return "bad port"
+	case !isHost(host) && notAddress != nil:
+		return "bad host"
+	case notAddress == nil && ip.IsUnspecified():
+		return "the other gateways cannot reach it; name an address of this machine"
+	case port != "0" && (s.Peers == s.Listen || s.Peers == s.Admin):
+		return "listen or admin has it"
+	}
+	return ""
+}
+
 // targetProblem says why an upstream's target is none, without repeating a
 // password that may stand in it.
 func targetProblem(target string) string {

@@ -56,7 +56,9 @@ func Do[T any](ctx context.Context, s *Switch, remote func(context.Context) (T, 
 	// The state is looked at after the call, not before it: an answer that was
 	// on its way while the store was given up is dropped, since others have
 	// already been answered from local state.
-	if kind != Answer || s.load().generation() != seen.generation() {
+	late := seen.late(s.load())
+	s.tally.count(kind, late)
+	if kind != Answer || late {
 		return local()
 	}
 	return v, err

@@ -81,15 +81,15 @@ func (st *store) Call(ctx context.Context) (string, error) {
 	return "remote", err
 }
 
-func (st *store) Probe(ctx context.Context) error {
+func (st *store) Probe(ctx context.Context) (Epoch, error) {
 	st.mu.Lock()
 	st.probes++
 	lag, err := st.lag, st.probe
 	st.mu.Unlock()
 	if late := sleep(ctx, lag); late != nil {
-		return late
+		return Epoch{}, late
 	}
-	return err
+	return Epoch{}, err
 }
 
 func local() (string, error) { return "local", nil }
@@ -460,9 +460,9 @@ func TestTheFirstProbeMayBeSlow(t *testing.T) {
 		r.mustBe(t, Up)
 	}, func(r *rig) {
 		lag := 100 * time.Millisecond // to connect
-		r.cfg.Probe = func(ctx context.Context) error {
+		r.cfg.Probe = func(ctx context.Context) (Epoch, error) {
 			defer func() { lag = 0 }()
-			return sleep(ctx, lag)
+			return Epoch{}, sleep(ctx, lag)
 		}
 	})
 }
@@ -491,6 +491,7 @@ func TestChangesAreToldInOrder(t *testing.T) {
 		time.Sleep(time.Second)
 		r.mustBe(t, Up)
 	}, func(r *rig) {
+		r.cfg.StableAfter = time.Millisecond
 		r.cfg.OnChange = func(c Change) {
 			time.Sleep(100 * time.Millisecond) // a slow listener
 			order = append(order, c.Generation)
@@ -568,10 +569,11 @@ func TestManyCallers(t *testing.T) {
 	}
 	var generation uint64
 	s := New(Config{
-		Probe:        func(ctx context.Context) error { _, err := ask(ctx); return err },
+		Probe:        func(ctx context.Context) (Epoch, error) { _, err := ask(ctx); return Epoch{}, err },
 		Classify:     classify,
 		UpInterval:   5 * time.Millisecond,
 		DownInterval: 5 * time.Millisecond,
+		MaxHold:      5 * time.Millisecond,
 		OnChange: func(c Change) {
 			if generation++; c.Generation != generation {
 				t.Errorf("generation %d told as number %d", c.Generation, generation)
@@ -624,7 +626,7 @@ func TestManyCallers(t *testing.T) {
 
 func ExampleDo() {
 	s := New(Config{
-		Probe:    func(context.Context) error { return nil },
+		Probe:    func(context.Context) (Epoch, error) { return Epoch{}, nil },
 		Classify: classify,
 	})
 	ctx, stop := context.WithCancel(context.Background())

@@ -2,9 +2,12 @@ package failover
 
 import (
 	"context"
-	"math/rand/v2"
+	"errors"
 	"time"
 )
+
+// maxBarrier is the most that anyone waits at Config.Barrier, whatever it says.
+const maxBarrier = time.Second
 
 // Run probes the store and leads it back, until ctx is done. It is called
 // once. After it the Switch stays as it is, but for requests that trip it.
@@ -21,11 +24,7 @@ func (s *Switch) Run(ctx context.Context) {
 func (s *Switch) wait(ctx context.Context) bool {
 	for {
 		s.tell()
-		interval := s.cfg.UpInterval
-		if !s.Up() || s.missed > 0 {
-			interval = s.cfg.DownInterval * time.Duration(75+rand.IntN(51)) / 100
-		}
-		timer := time.NewTimer(interval)
+		timer := time.NewTimer(s.pause())
 		select {
 		case <-timer.C:
 			return ctx.Err() == nil
@@ -46,67 +45,155 @@ func (s *Switch) step(ctx context.Context) {
 		return
 	}
 	s.missed = 0
-	if err := s.probeTwice(ctx); err != nil {
+	if s.holdLeft() > 0 {
+		return // it tripped at the very end of a wait
+	}
+	s.tried = seen.generation()
+	found, err := s.probeTwice(ctx)
+	if err != nil {
 		if ctx.Err() == nil {
 			s.note(err)
 		}
 		return
 	}
-	s.rejoin(ctx, seen)
+	s.rejoin(ctx, seen, found)
 }
 
 // watch probes a store that is Up. What would keep a Down store Down takes it
-// out, and timeouts of probes are counted on their own: where reads go on and
-// writes hang, the requests that read would reset a common count for ever.
+// out, and so does a loss. Timeouts of probes are counted on their own: where
+// reads go on and writes hang, the requests that read would reset a common count
+// for ever.
 func (s *Switch) watch(ctx context.Context, seen word) {
-	err := bounded(ctx, s.cfg.ProbeTimeout, s.cfg.Probe)
+	err := s.confirm(ctx)
 	switch {
 	case ctx.Err() != nil:
 	case err == nil:
 		s.missed = 0
-	case s.cfg.Classify(err) == Timeout && s.missed+1 < timeoutsToTrip:
+	case !errors.Is(err, ErrLost) && s.cfg.Classify(err) == Timeout && s.missed+1 < timeoutsToTrip:
 		s.missed++
 	default:
 		s.report(seen, Fault, err)
 	}
 }
 
-// probeTwice probes a store that is Down, and again if it was slow: the first
-// probe may have had to connect.
-func (s *Switch) probeTwice(ctx context.Context) error {
-	for range 2 {
-		start := time.Now()
-		if err := bounded(ctx, s.cfg.ProbeTimeout, s.cfg.Probe); err != nil {
-			return err
-		}
-		if time.Since(start) <= s.cfg.Budget {
-			return nil
-		}
+// probe asks the store once.
+func (s *Switch) probe(ctx context.Context) (Epoch, error) {
+	found, err := bounded(ctx, s.cfg.ProbeTimeout, s.cfg.Probe)
+	if err != nil && ctx.Err() == nil {
+		s.tally.probe.Add(1)
 	}
-	return errSlow
+	return found, err
 }
 
-// rejoin runs the hooks and lets requests use the store again.
-func (s *Switch) rejoin(ctx context.Context, seen word) {
-	if !s.change(seen, Rejoining, nil) {
+// confirm probes and finds out whether the store still holds what it held.
+func (s *Switch) confirm(ctx context.Context) error {
+	found, err := s.probe(ctx)
+	if err == nil {
+		err = s.compare(found)
+	}
+	if err == nil {
+		s.see(found)
+	}
+	return err
+}
+
+// compare judges what a probe found. Of one loss the first word is kept: the
+// probe that found it has changed what the next one finds.
+func (s *Switch) compare(found Epoch) error {
+	loss := lost(s.last, found)
+	if s.loss == nil {
+		s.loss = loss
+	}
+	if loss == nil {
+		return nil
+	}
+	return s.loss
+}
+
+// probeTwice probes a store that is Down, and again if it was slow: the first
+// probe may have had to connect.
+func (s *Switch) probeTwice(ctx context.Context) (Epoch, error) {
+	for range 2 {
+		start := time.Now()
+		found, err := s.probe(ctx)
+		if err != nil || time.Since(start) <= s.cfg.Budget {
+			return found, err
+		}
+	}
+	return Epoch{}, errSlow
+}
+
+// rejoin brings the store what it missed and lets requests use it again.
+func (s *Switch) rejoin(ctx context.Context, seen word, found Epoch) {
+	loss := s.compare(found)
+	if !s.change(seen, Rejoining, loss) {
 		return // not possible: only Run leaves Down
 	}
 	s.tell()
-	seen = seen.next(Rejoining)
+	err := s.prepare(ctx, found, loss)
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		s.change(seen.next(Rejoining), Down, err)
+	default:
+		s.change(seen.next(Rejoining), Up, nil)
+	}
+}
+
+// prepare does what stands between a probe that succeeded and Up.
+//
+//  1. A lost store gets an epoch that tells every gateway so. From here on this
+//     epoch counts as seen, also if what follows fails: all ways to Up lead
+//     through the hooks again.
+//  2. The hooks bring everything that lives.
+//  3. Those who are ready at about the same time wait for each other.
+//  4. A last probe finds out whether the store went away, or lost what the hooks
+//     brought, since the first one.
+func (s *Switch) prepare(ctx context.Context, found Epoch, loss error) error {
+	if loss != nil && s.cfg.Renew != nil {
+		var err error
+		found, err = bounded(ctx, s.cfg.ProbeTimeout, func(ctx context.Context) (Epoch, error) { return s.cfg.Renew(ctx, s.last) })
+		if err != nil {
+			return err
+		}
+	}
+	s.see(found)
 	s.mu.Lock()
 	hooks := s.hooks
 	s.mu.Unlock()
 	for _, h := range hooks {
-		err := bounded(ctx, s.cfg.RejoinTimeout, h.rejoin)
-		if ctx.Err() != nil {
-			return
-		}
+		_, err := bounded(ctx, s.cfg.RejoinTimeout, func(ctx context.Context) (struct{}, error) { return struct{}{}, h.rejoin(ctx) })
 		if err != nil {
-			s.change(seen, Down, &RejoinError{Consumer: h.name, Err: err})
-			return
+			return &RejoinError{Consumer: h.name, Err: err}
 		}
 	}
-	s.change(seen, Up, nil)
+	s.await(ctx)
+	return s.confirm(ctx)
+}
+
+// await waits for the other gateways. Without a word from the barrier nobody is
+// waited for: to come back apart from the others is better than not at all.
+func (s *Switch) await(ctx context.Context) {
+	if s.cfg.Barrier == nil {
+		return
+	}
+	left, err := bounded(ctx, s.cfg.ProbeTimeout, s.cfg.Barrier)
+	if err != nil || left <= 0 {
+		return
+	}
+	timer := time.NewTimer(min(left, maxBarrier))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// see keeps what the store's epoch is.
+func (s *Switch) see(found Epoch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last, s.loss = found, nil
 }
 
 // note keeps the newest reason while Down.
@@ -116,7 +203,7 @@ func (s *Switch) note(err error) {
 	s.reason = err
 }
 
-func bounded(ctx context.Context, d time.Duration, f func(context.Context) error) error {
+func bounded[T any](ctx context.Context, d time.Duration, f func(context.Context) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	return f(ctx)

@@ -7,7 +7,9 @@
 //
 // Requests never probe. One loop (Run) does, through the very client that
 // requests use, and runs the Rejoin hooks before requests go remote again.
-// The package knows no store: what an error means is told by Config.Classify.
+// The package knows no store: what an error means is told by Config.Classify,
+// and what the store still holds by the Epoch that Config.Probe returns.
+// docs/failover.md tells the whole of it, with its times.
 package failover
 
 import (
@@ -33,35 +35,8 @@ func (s State) String() string {
 	return [...]string{"down", "rejoining", "up"}[s]
 }
 
-// word packs what the hot path must know into one atomic load: generation<<4 |
-// timeouts in a row<<2 | state. A report of an earlier generation fails its
-// compare-and-swap, and so cannot count against the store as it is now.
-type word uint64
-
-func (w word) state() State       { return State(w & 3) }
-func (w word) timeouts() int      { return int(w>>2) & 3 }
-func (w word) generation() uint64 { return uint64(w >> 4) }
-
-// next is the word after a change of state.
-func (w word) next(to State) word { return word(w.generation()+1)<<4 | word(to) }
-
-// with is the word with another count of timeouts.
-func (w word) with(timeouts int) word { return w&^(3<<2) | word(timeouts)<<2 }
-
-// Kind is what an error says about the store.
-type Kind int
-
-// The kinds of errors.
-const (
-	Answer    Kind = iota // it is the consumer's answer, such as "not found": the store works
-	Rejection             // the store works but did not do this: a value of a wrong type, a script's error
-	Timeout               // it may be slow: three in a row are a fault
-	Fault                 // it cannot serve: refused, read-only, full, loading, ...
-)
-
-// timeoutsToTrip is how many timeouts in a row take the store out: one may be a
-// slow command, three are not.
-const timeoutsToTrip = 3
+// MarshalText gives the name in JSON too.
+func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // errSlow is the reason for staying Down when the store works, but not within
 // what a request may wait: taken up, it would be dropped again at once.
@@ -69,8 +44,19 @@ var errSlow = errors.New("the store is slower than the budget of a request")
 
 // Config configures a Switch. Probe and Classify are required.
 type Config struct {
-	// Probe does what requests need, a write among it; ctx bounds it.
-	Probe func(ctx context.Context) error
+	// Probe does what requests need, a write among it, counts the store's epoch
+	// up and returns it; ctx bounds it. The zero Epoch: the store has none.
+	Probe func(ctx context.Context) (Epoch, error)
+	// Renew is called when the store was found lost. It makes another
+	// incarnation unless the store already holds one other than last's, lifts
+	// the counter above last's, never down, and returns what the store has
+	// then. So all gateways notice one loss once. ctx bounds it. nil: what the
+	// probe found is taken.
+	Renew func(ctx context.Context, last Epoch) (Epoch, error)
+	// Barrier returns how long to wait before going Up, for the others to come
+	// along; ctx bounds it. With an error, or beyond maxBarrier, nobody waits
+	// longer. nil: no wait.
+	Barrier func(ctx context.Context) (time.Duration, error)
 	// Classify says what an error of a remote call or of Probe means; it is
 	// never asked about nil.
 	Classify func(err error) Kind
@@ -78,12 +64,14 @@ type Config struct {
 	// call at a time, on Run's goroutine; nil: nobody is.
 	OnChange func(Change)
 
-	Budget        time.Duration // of one request, all calls together; 0: 50 ms
-	ProbeTimeout  time.Duration // 0: 250 ms
-	RejoinTimeout time.Duration // of one hook; 0: 5 s
-	UpInterval    time.Duration // between probes while Up; 0: 1 s
-	DownInterval  time.Duration // between probes while Down or in doubt, jittered by a quarter; 0: 250 ms
-	Now           func() time.Time
+	Budget        time.Duration    // of one request, all calls together; 0: 50 ms
+	ProbeTimeout  time.Duration    // of Probe, Renew and Barrier each; 0: 250 ms
+	RejoinTimeout time.Duration    // of one hook; 0: 5 s
+	UpInterval    time.Duration    // between probes while Up, jittered by a quarter; 0: 500 ms
+	DownInterval  time.Duration    // between probes while Down or in doubt, jittered likewise; 0: 250 ms
+	StableAfter   time.Duration    // a store that was Up for less and is given up is flapping; 0: 5 s
+	MaxHold       time.Duration    // the most that a flapping store is left alone; 0: 4 s
+	Now           func() time.Time // stamps what people read; nil: time.Now
 }
 
 func (c Config) withDefaults() Config {
@@ -95,8 +83,10 @@ func (c Config) withDefaults() Config {
 	orDuration(&c.Budget, 50*time.Millisecond)
 	orDuration(&c.ProbeTimeout, 250*time.Millisecond)
 	orDuration(&c.RejoinTimeout, 5*time.Second)
-	orDuration(&c.UpInterval, time.Second)
+	orDuration(&c.UpInterval, 500*time.Millisecond)
 	orDuration(&c.DownInterval, 250*time.Millisecond)
+	orDuration(&c.StableAfter, 5*time.Second)
+	orDuration(&c.MaxHold, 4*time.Second)
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -104,21 +94,6 @@ func (c Config) withDefaults() Config {
 		c.OnChange = func(Change) {}
 	}
 	return c
-}
-
-// Change is one change of state.
-type Change struct {
-	From, To   State
-	Generation uint64 // counts the changes
-	Reason     error  // why, on the way down
-}
-
-// Status is a Switch's state for people.
-type Status struct {
-	State      State
-	Generation uint64
-	Since      time.Time
-	Reason     error // of the last fault; nil if there was none
 }
 
 // hook is one consumer's part in a rejoin.
@@ -132,13 +107,23 @@ type hook struct {
 type Switch struct {
 	cfg     Config
 	word    atomic.Uint64 // a word: the hot path's one load
+	tally   tally
 	tripped chan struct{} // wakes the loop; capacity 1
 	probed  chan struct{} // closed after the first probe
 	missed  int           // probes in a row that timed out while Up; Run's alone
+	tried   uint64        // the generation of the last probe while Down; Run's alone
+	loss    error         // found and not yet made good; Run's alone
 
 	mu      sync.Mutex
-	since   time.Time // guarded by mu
+	since   time.Time // by Config.Now; guarded by mu
+	entered time.Time // the same moment in real time; guarded by mu
+	held    time.Time // no probe while Down before that; guarded by mu
+	strikes int       // short lives in a row; guarded by mu
+	last    Epoch     // seen; written by Run alone, guarded by mu
 	reason  error     // guarded by mu
+	counts  Counts    // guarded by mu; what tally holds is zero
+	timeIn  Times     // before entered; guarded by mu
+	history []Change  // at most historySize; guarded by mu
 	hooks   []hook    // guarded by mu
 	pending []Change  // not yet told, guarded by mu; Run's own, and at most one trip each time it was Up
 }
@@ -151,12 +136,15 @@ func New(cfg Config) *Switch {
 		tripped: make(chan struct{}, 1),
 		probed:  make(chan struct{}),
 		since:   cfg.Now(),
+		entered: time.Now(),
 	}
 }
 
 // OnRejoin registers what a consumer must bring to the store before requests
-// use it again; an error keeps the store Down. Hooks run one after the other,
-// in the order of registration. Register before Run.
+// use it again: all that lives, since the store may have lost it. An error keeps
+// the store Down. Hooks run one after the other, in the order of registration.
+// What is decided locally after a hook and before Up, and what a single timeout
+// keeps from the store, is the consumer's to bring later. Register before Run.
 func (s *Switch) OnRejoin(name string, rejoin func(ctx context.Context) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -171,30 +159,30 @@ func (s *Switch) Up() bool { return s != nil && s.load().state() == Up }
 // who wants to say so waits for this and asks Status.
 func (s *Switch) Probed() <-chan struct{} { return s.probed }
 
-// Status returns the state for people.
-func (s *Switch) Status() Status {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	w := s.load()
-	return Status{State: w.state(), Generation: w.generation(), Since: s.since, Reason: s.reason}
-}
-
 func (s *Switch) load() word { return word(s.word.Load()) }
 
 // change moves from the word seen to state to; it does nothing, and reports
 // false, if someone else was faster.
 func (s *Switch) change(seen word, to State, reason error) bool {
-	now, next := s.cfg.Now(), seen.next(to)
+	stamp, next := s.cfg.Now(), seen.next(to)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.word.CompareAndSwap(uint64(seen), uint64(next)) {
 		return false
 	}
-	s.since = now
+	c := Change{At: stamp, From: seen.state(), To: to, Generation: next.generation(), Reason: reason}
+	now := time.Now()
+	lasted := now.Sub(s.entered)
+	s.since, s.entered = stamp, now
+	s.timeIn[c.From] += lasted
+	if to == Down {
+		s.holdLocked(c, lasted)
+	}
 	if reason != nil {
 		s.reason = reason
 	}
-	s.pending = append(s.pending, Change{From: seen.state(), To: to, Generation: next.generation(), Reason: reason})
+	s.rememberLocked(c)
+	s.pending = append(s.pending, c)
 	return true
 }
 
@@ -207,35 +195,5 @@ func (s *Switch) tell() {
 	s.mu.Unlock()
 	for _, c := range pending {
 		s.cfg.OnChange(c)
-	}
-}
-
-// report takes note of what a call, begun while the word was seen, says about
-// the store. It loops only while other reports interfere.
-func (s *Switch) report(seen word, kind Kind, err error) {
-	for {
-		now := s.load()
-		if now.generation() != seen.generation() {
-			return // late: the store has been given up, or has come back, since
-		}
-		timeouts := 0
-		switch kind {
-		case Answer, Rejection:
-		case Timeout:
-			timeouts = now.timeouts() + 1
-		case Fault:
-			timeouts = timeoutsToTrip
-		}
-		if timeouts < timeoutsToTrip {
-			if timeouts == now.timeouts() || s.word.CompareAndSwap(uint64(now), uint64(now.with(timeouts))) {
-				return
-			}
-		} else if s.change(now, Down, err) {
-			select {
-			case s.tripped <- struct{}{}:
-			default:
-			}
-			return
-		}
 	}
 }

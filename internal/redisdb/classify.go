@@ -63,10 +63,14 @@ func fromClient(err error) bool {
 	return false
 }
 
+// noRight is in the reply to a script that wants a command, a key or a channel to
+// which the user has no right. Redis from 7.2 says NOPERM there too.
+const noRight = "The user executing the script can't "
+
 // classifyReply judges an error reply by its code. Redis before 7 wraps the
 // reply to a script's command: "ERR Error running script (…): -OOM command …".
 func classifyReply(msg string) failover.Kind {
-	if strings.HasPrefix(msg, "ERR max number of clients reached") {
+	if strings.HasPrefix(msg, "ERR max number of clients reached") || strings.Contains(msg, noRight) {
 		return failover.Fault
 	}
 	_, inner, _ := strings.Cut(msg, ": -")

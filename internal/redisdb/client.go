@@ -6,7 +6,6 @@ package redisdb
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"time"
 
@@ -22,13 +21,24 @@ type Client = redis.UniversalClient
 
 // Config says which Redis to use and how long to wait for it.
 type Config struct {
-	// URL is one that redisurl.Parse reads.
+	// URL is one that redisurl.Parse reads: a single server, Sentinels or a
+	// cluster, by TLS or not. The files that it names are read for each new
+	// connection, so that certificates may be renewed under way. The rights that
+	// an ACL user needs are
+	//
+	//	~rate:* ~gw:* &gw:* +@read +@write +@scripting +@pubsub -@dangerous +time +info
+	//
+	// and in a cluster +cluster|slots +asking besides.
 	URL string
 	// Budget is the most that a request waits for Redis; 0: 50 ms.
 	Budget time.Duration
 	// PoolSize is how many connections a node gets; 0: ten a processor, in a
 	// cluster five.
 	PoolSize int
+	// Observe is told how long every command, every pipeline and the handshake
+	// of every connection took, the wait for a connection included, on the
+	// caller's goroutine; nil: nobody is.
+	Observe func(time.Duration)
 }
 
 // defaultBudget is Config.Budget's.
@@ -36,28 +46,36 @@ const defaultBudget = 50 * time.Millisecond
 
 // Open returns a client for cfg.URL. It does not connect: whether Redis is there
 // is a matter of the first call. The caller closes it. An error says what is
-// wrong with the URL and repeats nothing of it, since it may hold a password.
+// wrong with the URL, or with a file that it names, and repeats nothing of the
+// URL but such a path, since it may hold a password.
 func Open(cfg Config) (Client, error) {
 	u, err := redisurl.Parse(cfg.URL)
 	if err != nil {
 		return nil, fmt.Errorf("redis URL: %w", err)
 	}
-	opts := options(u)
-	cfg.apply(opts)
-	redis.SetLogger(silence{})
-	return redis.NewUniversalClient(opts), nil
-}
-
-// options says where the Redis is and who asks.
-func options(u redisurl.URL) *redis.UniversalOptions {
-	opts := &redis.UniversalOptions{
-		Addrs: u.Addrs, Username: u.User, Password: u.Password, DB: u.DB, MasterName: u.Service, IsClusterMode: u.Cluster,
-	}
 	if u.TLS {
-		// Without a ServerName the name of each address is verified.
-		opts.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+		if _, err := tlsConfig(u); err != nil {
+			return nil, fmt.Errorf("redis URL: %w", err)
+		}
 	}
-	return opts
+	opts := &redis.UniversalOptions{
+		Addrs: u.Addrs, Username: u.User, Password: u.Password, DB: u.DB,
+		MasterName: u.Service, SentinelUsername: u.SentinelUser, SentinelPassword: u.SentinelPassword,
+	}
+	cfg.apply(opts)
+	opts.Dialer = dialer{url: u, timeout: opts.DialTimeout}.dial
+	redis.SetLogger(silence{})
+	if u.Cluster {
+		return cfg.timed(openCluster(opts)), nil
+	}
+	if u.Service != "" {
+		// To connect, go-redis asks the Sentinel that it knows, and again, and then
+		// all of them, within one dial. Were that not longer than what it waits for
+		// each, it would leave one that hangs by luck alone, after seconds. Of the
+		// connection to the server itself the dialer takes care.
+		opts.DialTimeout += 4 * opts.ReadTimeout
+	}
+	return cfg.timed(redis.NewUniversalClient(opts)), nil
 }
 
 // apply bounds every wait: a call is over when its context is, is made once,
@@ -68,6 +86,7 @@ func (cfg Config) apply(opts *redis.UniversalOptions) {
 		budget = defaultBudget
 	}
 	opts.PoolSize = cfg.PoolSize
+	opts.PipelinePoolSize = -1        // else pipelines have ten connections of their own, whatever PoolSize says
 	opts.ContextTimeoutEnabled = true // else a stopped server holds a call for ReadTimeout
 	opts.MaxRetries = -1              // a call that timed out may have been made: a second one charges twice
 	opts.DialerRetries = 1

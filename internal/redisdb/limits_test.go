@@ -158,7 +158,7 @@ func TestOpenForms(t *testing.T) {
 		client := openFor(t, url)
 		var err error
 		for range 50 { // a new cluster is down for a moment
-			if err = redisdb.Probe(client)(t.Context()); err == nil {
+			if _, err = redisdb.Probe(client)(t.Context()); err == nil {
 				break
 			}
 			time.Sleep(100 * time.Millisecond)

@@ -1,3 +1,18 @@
--- Writes KEYS[1] for ARGV[1] milliseconds: what a server that is read-only, full
--- or paused refuses, while it would answer PING.
-return redis.call("SET", KEYS[1], "1", "PX", ARGV[1])
+-- Counts an epoch up. That is a write: what a server that is read-only, full or
+-- paused refuses, while it would answer PING.
+-- KEYS: a hash of an incarnation and a counter. ARGV: milliseconds to live, the
+-- incarnation that a store without one gets, one that must not stay, a counter
+-- to exceed.
+-- Returns the incarnation, the counter, and the name of the server's process,
+-- which is empty where the user may not ask for it.
+local found = redis.call('HMGET', KEYS[1], 'incarnation', 'counter')
+local incarnation, counter = found[1], tonumber(found[2] or 0) or 0
+if not incarnation or incarnation == ARGV[3] then
+  incarnation = ARGV[2]
+end
+counter = math.max(counter, tonumber(ARGV[4])) + 1
+redis.call('HSET', KEYS[1], 'incarnation', incarnation, 'counter', string.format('%.0f', counter))
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+local info = redis.pcall('INFO', 'server')
+local run = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or ''
+return { incarnation, counter, run }

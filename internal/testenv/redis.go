@@ -1,13 +1,13 @@
 package testenv
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -25,10 +25,15 @@ type RedisServer struct {
 	URL  string // redis://host:port
 
 	t       testing.TB
-	args    []string
+	args    func(port string) []string
+	dial    func(addr string) (net.Conn, error)
 	dir     string
 	log     string
 	process *process
+	frozen  bool // by Stop
+
+	ip        string // "": 127.0.0.1
+	namespace string // of the network; "": that of the test
 }
 
 // Redis starts a redis-server on a free loopback port, without persistence,
@@ -36,17 +41,49 @@ type RedisServer struct {
 // "--maxmemory", "10mb". The test fails if redis-server is missing.
 func Redis(t testing.TB, args ...string) *RedisServer {
 	t.Helper()
+	return launch(t, &RedisServer{dir: t.TempDir(), dial: dialPlain, args: func(port string) []string {
+		return slices.Concat(volatile, []string{"--port", port}, args)
+	}})
+}
+
+// RedisIn is Redis at an address within a network namespace, which only root may
+// enter.
+func RedisIn(t testing.TB, namespace, ip string) *RedisServer {
+	t.Helper()
+	s := &RedisServer{dir: t.TempDir(), dial: dialPlain, namespace: namespace, ip: ip}
+	s.args = func(port string) []string {
+		return slices.Concat(volatile, []string{"--port", port, "--protected-mode", "no"})
+	}
+	return launch(t, s)
+}
+
+// volatile are the arguments of every server that holds data.
+var volatile = []string{
+	"--save", "", "--appendonly", "no",
+	"--shutdown-on-sigterm", "save", // although there are no save points
+	"--repl-diskless-sync-delay", "0", // a replica need not wait for others
+	"--repl-ping-replica-period", "1", // and counts as one after the first ping
+}
+
+// launch starts s, of which args, dir and dial are set.
+func launch(t testing.TB, s *RedisServer) *RedisServer {
+	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		t.Fatal("install redis-server (Debian: apt-get install redis-server)")
 	}
-	dir := t.TempDir()
-	s := &RedisServer{t: t, args: args, dir: dir, log: filepath.Join(dir, "redis.log")}
+	s.t, s.log = t, filepath.Join(s.dir, "redis.log")
+	if s.ip == "" {
+		s.ip = "127.0.0.1"
+	}
 	t.Cleanup(s.Kill)
 	for range 5 { // another process may take the port between its choice and its use
-		s.Addr = freeAddr(t)
+		_, port, err := net.SplitHostPort(freeAddr(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Addr = net.JoinHostPort(s.ip, port)
 		s.URL = "redis://" + s.Addr
-		err := s.start()
-		if err == nil {
+		if err = s.start(); err == nil {
 			return s
 		}
 		if !strings.Contains(output(s.log), "Address already in use") {
@@ -59,6 +96,9 @@ func Redis(t testing.TB, args ...string) *RedisServer {
 
 // Pid is the number of the server's current or last process.
 func (s *RedisServer) Pid() int { return s.process.pid }
+
+// answers reports whether the server is neither dead nor frozen.
+func (s *RedisServer) answers() bool { return !s.frozen && s.process.running() }
 
 // Kill ends the server by SIGKILL, as a crash would: new connections are
 // refused, and data since the last SAVE is lost. Killing twice is harmless.
@@ -98,12 +138,14 @@ func (s *RedisServer) Restart(empty bool) {
 // and nothing is answered.
 func (s *RedisServer) Stop() {
 	s.t.Helper()
+	s.frozen = true
 	s.process.signal(s.t, syscall.SIGSTOP)
 }
 
 // Cont lets a frozen server go on.
 func (s *RedisServer) Cont() {
 	s.t.Helper()
+	s.frozen = false
 	s.process.signal(s.t, syscall.SIGCONT)
 }
 
@@ -112,17 +154,16 @@ func (s *RedisServer) start() error {
 	if err != nil {
 		return err
 	}
-	args := append([]string{
-		"--port", port, "--bind", "127.0.0.1",
-		"--save", "", "--appendonly", "no", "--dir", s.dir,
-		"--shutdown-on-sigterm", "save", // although there are no save points
-	}, s.args...)
-	s.process, err = start(exec.Command("redis-server", args...), s.log)
+	args := slices.Concat([]string{"redis-server"}, s.args(port), []string{"--bind", s.ip, "--dir", s.dir})
+	if s.namespace != "" {
+		args = append([]string{"ip", "netns", "exec", s.namespace}, args...) // which becomes the server
+	}
+	s.process, err = start(exec.Command(args[0], args[1:]...), s.log)
 	if err != nil {
 		return err
 	}
 	for deadline := time.Now().Add(startTimeout); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if err = ping(s.Addr); err == nil {
+		if err = s.ping(); err == nil {
 			// The answer must be ours, not that of whoever holds the port.
 			select {
 			case <-s.process.done:
@@ -140,27 +181,16 @@ func (s *RedisServer) start() error {
 }
 
 // ping asks for a PONG. A server that asks for a password is ready too.
-func ping(addr string) error {
-	c, err := net.DialTimeout("tcp", addr, time.Second)
-	if err != nil {
-		return err
+func (s *RedisServer) ping() error {
+	reply, err := s.command("PING")
+	if err == nil && reply != "PONG" && !strings.HasPrefix(reply, "NOAUTH") {
+		err = errors.New(strconv.Quote(reply))
 	}
-	defer func() { _ = c.Close() }() // nothing was left to write
-	if err := c.SetDeadline(time.Now().Add(time.Second)); err != nil {
-		return err
-	}
-	if _, err := c.Write([]byte("PING\r\n")); err != nil {
-		return err
-	}
-	line, err := bufio.NewReader(c).ReadString('\n')
-	if err != nil {
-		return err
-	}
-	if !strings.HasPrefix(line, "+PONG") && !strings.HasPrefix(line, "-NOAUTH") {
-		return errors.New(strconv.Quote(line))
-	}
-	return nil
+	return err
 }
+
+// dialPlain connects without TLS.
+func dialPlain(addr string) (net.Conn, error) { return net.DialTimeout("tcp", addr, time.Second) }
 
 // freeAddr is a loopback address that nobody listens on at this moment.
 func freeAddr(t testing.TB) string {

@@ -38,7 +38,7 @@ func (c *Cache) invalidate(ctx context.Context, ex *exchange.Exchange, resp *htt
 		return
 	}
 	if err := c.tags.Purge(ctx, tags...); err != nil {
-		ex.Facts.Reason = "purge: the shared store refused it; done here, to be repeated there"
+		ex.Facts.Note("purge done here, and perhaps not elsewhere: " + err.Error())
 	}
 }
 

@@ -2,6 +2,8 @@ package cache
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/jewgo/gateway/internal/failover"
@@ -37,6 +39,17 @@ type Counters interface {
 type TagsConfig struct {
 	Counters Counters         // nil: no shared store
 	Switch   *failover.Switch // of the store behind Counters; required with them
+	// Journal keeps, over a restart, the purges that Counters do not know of;
+	// nil: they are lost. What it holds is given back by Restore.
+	Journal Journal
+}
+
+// Journal keeps purges over a restart. It bounds the time itself.
+type Journal interface {
+	// Keep returns when the marks are durable, or may become so later where it
+	// fails. known says that the shared store has them; marks kept before as
+	// not known are done with then, and nobody waits for that to be durable.
+	Keep(ctx context.Context, marks []Mark, known bool) error
 }
 
 // Tags decides what a purge has made invalid. Every entry carries the
@@ -91,10 +104,23 @@ func (t *Tags) learn(marks []Mark) {
 	}
 }
 
+// Restore takes over purges of which a journal or another gateway tells, once or
+// often. What the shared store does not know of is repeated there if it is news
+// here: by the next Rejoin, or by Run where the store is there.
+func (t *Tags) Restore(marks []Mark, known bool) {
+	for _, m := range marks {
+		if t.local.raise(m.Slot, m.Gen) && !known {
+			t.unsent.add(m.Slot)
+		}
+	}
+	t.wakeUp()
+}
+
 // Purge makes everything invalid that carries one of the tags: here at once, on
 // the other gateways when they hear of it. While the shared store is away that
-// is later, and no error. An error says that the store is there and refused; the
-// purge holds here and will be repeated there.
+// is later, and no error. An error says that the store is there and refused, and
+// the purge will be repeated there, or that it did not get into the journal; the
+// purge holds here.
 func (t *Tags) Purge(ctx context.Context, tags ...string) error {
 	changes := make([]Change, len(tags))
 	for i, tag := range tags {
@@ -106,17 +132,33 @@ func (t *Tags) Purge(ctx context.Context, tags ...string) error {
 	if t.cfg.Counters == nil {
 		return nil
 	}
+	missed := false
 	later := func() ([]Mark, error) {
-		t.remember(changes)
+		missed = true
 		return nil, nil
 	}
 	marks, err := failover.Do(ctx, t.cfg.Switch,
 		func(ctx context.Context) ([]Mark, error) { return t.cfg.Counters.Change(ctx, changes) }, later)
-	if err != nil {
+	if missed || err != nil {
 		t.remember(changes)
-		return err
+		return errors.Join(err, t.keep(ctx, changes))
 	}
 	t.learn(marks)
+	return nil
+}
+
+// keep puts purges that the shared store does not know of into the journal.
+func (t *Tags) keep(ctx context.Context, changes []Change) error {
+	if t.cfg.Journal == nil {
+		return nil
+	}
+	marks := make([]Mark, len(changes))
+	for i, c := range changes {
+		marks[i] = Mark{c.Slot, c.Floor + c.Add}
+	}
+	if err := t.cfg.Journal.Keep(ctx, marks, false); err != nil {
+		return fmt.Errorf("a restart may forget the purge: %w", err)
+	}
 	return nil
 }
 
@@ -127,6 +169,10 @@ func (t *Tags) remember(changes []Change) {
 			t.unsent.add(c.Slot)
 		}
 	}
+	t.wakeUp()
+}
+
+func (t *Tags) wakeUp() {
 	select {
 	case t.wake <- struct{}{}:
 	default:

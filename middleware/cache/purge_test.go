@@ -46,7 +46,7 @@ func (s *strictCounters) Watch(ctx context.Context, connected func(), _ func(cac
 func TestARefusedPurgeIsRepeated(t *testing.T) {
 	counters := &strictCounters{refuse: 2}
 	sw := failover.New(failover.Config{
-		Probe: func(context.Context) error { return nil }, Classify: func(error) failover.Kind { return failover.Answer },
+		Probe: func(context.Context) (failover.Epoch, error) { return failover.Epoch{}, nil }, Classify: func(error) failover.Kind { return failover.Answer },
 	})
 	tags := cache.NewTags(cache.TagsConfig{Counters: counters, Switch: sw})
 	b := newBackground(t)

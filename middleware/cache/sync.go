@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -54,9 +55,28 @@ func (t *Tags) send(ctx context.Context, changes []Change) error {
 			return err
 		}
 		t.learn(marks)
+		t.settle(ctx, changes[:n], marks)
 		changes = changes[n:]
 	}
 	return nil
+}
+
+// settle tells the journal that purges have arrived. If that fails they are
+// repeated once more after a restart, which costs refills and nothing else.
+func (t *Tags) settle(ctx context.Context, changes []Change, marks []Mark) {
+	if t.cfg.Journal == nil {
+		return
+	}
+	var repeated slotSet
+	for _, c := range changes {
+		if c.Add > 0 {
+			repeated.add(c.Slot)
+		}
+	}
+	marks = slices.DeleteFunc(marks, func(m Mark) bool { return !repeated.take(m.Slot) })
+	if len(marks) > 0 {
+		_ = t.cfg.Journal.Keep(ctx, marks, true)
+	}
 }
 
 // Run listens to the purges of others and repeats those of this gateway that the

@@ -31,12 +31,16 @@ func (g *generations) get(slot uint16) uint64 { return g[slot].Load() }
 // bump purges a slot and returns its new generation.
 func (g *generations) bump(slot uint16) uint64 { return g[slot].Add(1) }
 
-// raise lifts a slot to what someone else knows.
-func (g *generations) raise(slot uint16, gen uint64) {
+// raise lifts a slot to what someone else knows, and reports whether that was
+// news.
+func (g *generations) raise(slot uint16, gen uint64) bool {
 	for {
 		known := g[slot].Load()
-		if gen <= known || g[slot].CompareAndSwap(known, gen) {
-			return
+		if gen <= known {
+			return false
+		}
+		if g[slot].CompareAndSwap(known, gen) {
+			return true
 		}
 	}
 }

@@ -2,8 +2,10 @@ package cache_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -49,7 +51,7 @@ func connect(t *testing.T, url string, now func() time.Time) *shared {
 	return &shared{
 		// Generous times: the machine may be busy, and none of this is about speed.
 		sw: failover.New(failover.Config{
-			Probe: redisdb.Probe(client), Classify: redisdb.Classify,
+			Probe: redisdb.Probe(client), Renew: redisdb.Renew(client), Classify: redisdb.Classify,
 			Budget: 5 * time.Second, ProbeTimeout: 5 * time.Second,
 			UpInterval: 50 * time.Millisecond, DownInterval: 20 * time.Millisecond,
 		}),
@@ -284,6 +286,79 @@ func TestPurgesOfTheSameGenerationAreTwo(t *testing.T) {
 	}
 }
 
+// ledger is a Journal in memory that outlives the Tags that write it.
+type ledger struct {
+	marks map[uint16]uint64
+	known map[uint16]bool
+	err   error
+}
+
+func (l *ledger) Keep(_ context.Context, marks []cache.Mark, known bool) error {
+	for _, m := range marks {
+		if m.Gen >= l.marks[m.Slot] {
+			l.marks[m.Slot], l.known[m.Slot] = m.Gen, known
+		}
+	}
+	return l.err
+}
+
+// restore makes the Tags of a gateway that starts with what the ledger holds.
+func (l *ledger) restore(s *shared) *cache.Tags {
+	tags := cache.NewTags(cache.TagsConfig{Counters: s.counters, Switch: s.sw, Journal: l})
+	for slot, gen := range l.marks {
+		tags.Restore([]cache.Mark{{Slot: slot, Gen: gen}}, l.known[slot])
+	}
+	return tags
+}
+
+func TestAPurgeDuringAnOutageOutlivesARestart(t *testing.T) {
+	server := testenv.Redis(t)
+	clock := storetest.NewClock(time.Now())
+	sa, sb := connect(t, server.URL, clock.Now), connect(t, server.URL, clock.Now)
+	l := &ledger{marks: map[uint16]uint64{}, known: map[uint16]bool{}}
+	ctx := t.Context()
+	before := l.restore(sa) // its switch never comes up
+	stale := before.Marks([]string{"t"})
+	if err := before.Purge(ctx, "t"); err != nil {
+		t.Fatal(err)
+	}
+	// Another gateway purges the tag to the same generation, and fills.
+	b := cache.NewTags(cache.TagsConfig{Counters: sb.counters, Switch: sb.sw})
+	sb.run(t, b)
+	if err := b.Purge(ctx, "t"); err != nil {
+		t.Fatal(err)
+	}
+	filled := b.Marks([]string{"t"})
+
+	restarted := l.restore(sa)
+	if restarted.Valid(stale) {
+		t.Error("what was purged before the restart is valid after it")
+	}
+	if err := restarted.Rejoin(ctx); err != nil {
+		t.Fatal(err)
+	}
+	shared, err := sb.counters.Load(ctx)
+	if err != nil || len(shared) != 1 || shared[0].Gen != filled[0].Gen+1 {
+		t.Errorf("the shared generation after the rejoin is %v, %v; want %d", shared, err, filled[0].Gen+1)
+	}
+	if err := l.restore(sa).Rejoin(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := sb.counters.Load(ctx); err != nil || !slices.Equal(again, shared) {
+		t.Errorf("after another restart it was purged once more: %v, before %v; %v", again, shared, err)
+	}
+}
+
+func TestAPurgeThatIsNotJournaledHoldsHere(t *testing.T) {
+	full := errors.New("full")
+	s := connect(t, "redis://127.0.0.1:1", time.Now)
+	tags := (&ledger{marks: map[uint16]uint64{}, known: map[uint16]bool{}, err: full}).restore(s)
+	marks := tags.Marks([]string{"t"})
+	if err := tags.Purge(t.Context(), "t"); !errors.Is(err, full) || tags.Valid(marks) {
+		t.Errorf("Purge: %v; still valid: %v", err, tags.Valid(marks))
+	}
+}
+
 func TestHitMakesNoCall(t *testing.T) {
 	var calls countingStore
 	sw := alwaysUp(t)
@@ -316,7 +391,7 @@ func (s *countingStore) Put(context.Context, string, *cache.Entry) error {
 func alwaysUp(t *testing.T) *failover.Switch {
 	t.Helper()
 	sw := failover.New(failover.Config{
-		Probe: func(context.Context) error { return nil }, Classify: func(error) failover.Kind { return failover.Answer },
+		Probe: func(context.Context) (failover.Epoch, error) { return failover.Epoch{}, nil }, Classify: func(error) failover.Kind { return failover.Answer },
 	})
 	b := newBackground(t)
 	b.tasks.Go(func() { sw.Run(b.ctx) })

@@ -233,11 +233,11 @@ func TestAStoreThatFailsAdmits(t *testing.T) {
 func upOrDown(t *testing.T, up bool) *failover.Switch {
 	t.Helper()
 	s := failover.New(failover.Config{
-		Probe: func(context.Context) error {
+		Probe: func(context.Context) (failover.Epoch, error) {
 			if up {
-				return nil
+				return failover.Epoch{}, nil
 			}
-			return errors.New("refused")
+			return failover.Epoch{}, errors.New("refused")
 		},
 		Classify: func(err error) failover.Kind {
 			if err == nil {

@@ -45,6 +45,9 @@ type FailoverConfig struct {
 	Switch *failover.Switch // nil: the replica is all there is
 	Remote Store            // nil with a nil Switch
 	Local  Replica
+	// Journal makes revocations outlive the process; nil: they do not. What it
+	// holds has to be in Local before the first request.
+	Journal Journal
 }
 
 // NewFailover returns a Failover. Its Rejoin has to be registered with Switch.
@@ -136,10 +139,18 @@ func (f *Failover) Save(ctx context.Context, key string, rec Record) error {
 	return nil
 }
 
-// Revoke stands locally at once, and remotely now or as soon as it can.
+// Revoke stands locally at once, and remotely now or as soon as it can. It is
+// journaled before the remote store is asked, whatever becomes of that: a store
+// may come back old. A journal that fails is noted and no error, since the
+// revocation stands for as long as the process does.
 func (f *Failover) Revoke(ctx context.Context, revocations []Revocation) error {
 	if err := f.cfg.Local.Revoke(ctx, revocations); err != nil {
 		return err
+	}
+	if f.cfg.Journal != nil {
+		if err := f.cfg.Journal.Keep(ctx, revocations); err != nil {
+			exchange.From(ctx).Facts.Note("revocation not durable: " + err.Error())
+		}
 	}
 	a, err := f.do(ctx, func(ctx context.Context) (Record, error) {
 		return Record{}, f.cfg.Remote.Revoke(ctx, revocations)

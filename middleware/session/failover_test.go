@@ -36,7 +36,7 @@ func join(t *testing.T, addr string, now func() time.Time, wrap func(session.Sto
 		local:  memory.NewSessions(memory.SessionsConfig{Now: now}),
 		remote: redisdb.NewSessions(client, now),
 		health: failover.New(failover.Config{
-			Probe: redisdb.Probe(client), Classify: redisdb.Classify,
+			Probe: redisdb.Probe(client), Renew: redisdb.Renew(client), Classify: redisdb.Classify,
 			Budget: time.Second, UpInterval: 20 * time.Millisecond, DownInterval: 20 * time.Millisecond,
 		}),
 	}
@@ -315,5 +315,58 @@ func TestRejoinReplaysManyRevocationsInBatches(t *testing.T) {
 		if _, err := one.remote.Load(ctx, ref); !errors.Is(err, session.ErrRevoked) {
 			t.Fatalf("revocation %d of %d is not in Redis: %v", i, len(refs), err)
 		}
+	}
+}
+
+// diary is a Journal that keeps in memory, or fails.
+type diary struct {
+	kept []session.Revocation
+	err  error
+}
+
+func (d *diary) Keep(_ context.Context, r []session.Revocation) error {
+	d.kept = append(d.kept, r...)
+	return d.err
+}
+
+func TestARevocationIsJournaledInEveryState(t *testing.T) {
+	server := testenv.Redis(t)
+	m := join(t, server.Addr, time.Now, nil)
+	alone := memory.NewSessions(memory.SessionsConfig{})
+	until := time.Now().Add(time.Hour)
+	for _, c := range []struct {
+		why    string
+		err    error
+		config session.FailoverConfig
+		before func()
+		note   string
+	}{
+		{why: "Redis is there", config: session.FailoverConfig{Switch: m.health, Remote: m.remote, Local: m.local}},
+		{why: "there is no Redis", config: session.FailoverConfig{Local: alone}},
+		{why: "the disk is full, and the logout is done all the same", err: errors.New("full"), config: session.FailoverConfig{Local: alone}, note: "revocation not durable: full"},
+		{why: "Redis is away", config: session.FailoverConfig{Switch: m.health, Remote: m.remote, Local: m.local}, before: func() {
+			server.Kill()
+			m.wait(t, false)
+		}},
+	} {
+		t.Run(c.why, func(t *testing.T) {
+			if c.before != nil {
+				c.before()
+			}
+			d := &diary{err: c.err}
+			c.config.Journal = d
+			f := session.NewFailover(c.config)
+			ctx, ex := requestContext()
+			want := session.RevokeUser("42", time.Now(), until)
+			if err := f.Revoke(ctx, []session.Revocation{want}); err != nil || ex.Facts.Reason != c.note {
+				t.Errorf("Revoke: %v, noted %q, want %q", err, ex.Facts.Reason, c.note)
+			}
+			if len(d.kept) != 1 || d.kept[0] != want {
+				t.Errorf("journaled: %v, want %v", d.kept, want)
+			}
+			if _, err := f.Load(ctx, session.Ref{Key: "k", User: "42", Issued: want.Issued, Absolute: until}); !errors.Is(err, session.ErrRevoked) {
+				t.Errorf("afterwards: %v, want ErrRevoked", err)
+			}
+		})
 	}
 }

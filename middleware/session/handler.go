@@ -199,8 +199,5 @@ func (v *visit) finish(_ int, h http.Header) {
 
 // note adds to the log line why something is not as usual.
 func (v *visit) note(err error) {
-	if v.ex.Facts.Reason != "" {
-		v.ex.Facts.Reason += "; "
-	}
-	v.ex.Facts.Reason += err.Error()
+	v.ex.Facts.Note(err.Error())
 }

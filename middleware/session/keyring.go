@@ -128,6 +128,13 @@ func parseKeyring(path string, text []byte) (*Keyring, error) {
 	return ring, nil
 }
 
+// Derive returns a key of 32 bytes for another purpose, from the first key by
+// HKDF-SHA256: gateways with the same first key get the same, and what is done
+// with it says nothing about the keyring.
+func (r *Keyring) Derive(purpose string) ([]byte, error) {
+	return hkdf.Key(sha256.New, r.keys[0].secret[:], []byte("gateway derived key"), purpose, keySize)
+}
+
 func validKeyID(id string) bool {
 	for _, c := range []byte(id) {
 		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_') {

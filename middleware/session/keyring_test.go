@@ -92,3 +92,21 @@ func TestKeyringFiles(t *testing.T) {
 		}
 	}
 }
+
+func TestADerivedKeyIsOfTheFirstKeyAndOnePurpose(t *testing.T) {
+	derive := func(letters, purpose string) string {
+		t.Helper()
+		key, err := ringOf(t, letters).Derive(purpose)
+		if err != nil || len(key) != 32 {
+			t.Fatalf("%d bytes, %v", len(key), err)
+		}
+		return string(key)
+	}
+	key := derive("ab", "peers")
+	if derive("a", "peers") != key {
+		t.Error("gateways with the same first key get different ones")
+	}
+	if derive("ba", "peers") == key || derive("ab", "other") == key || key == strings.Repeat("a", 32) {
+		t.Error("another first key or purpose gives the same, or it is the keyring's own")
+	}
+}

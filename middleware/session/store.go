@@ -43,6 +43,13 @@ type Replica interface {
 	Revocations() []Revocation
 }
 
+// Journal keeps revocations over a restart. It bounds the time itself.
+type Journal interface {
+	// Keep returns when the revocations are durable. Where it fails they may
+	// become so later. Keeping twice is keeping once.
+	Keep(ctx context.Context, revocations []Revocation) error
+}
+
 // isAnswer reports whether err is a store's word about a session, as opposed to
 // its failure.
 func isAnswer(err error) bool {

@@ -1,0 +1,137 @@
+package failover
+
+import (
+	"encoding/json"
+	"sync/atomic"
+	"time"
+)
+
+// historySize is how many changes of state are kept for people.
+const historySize = 50
+
+// Change is one change of state.
+type Change struct {
+	At         time.Time `json:"at"`
+	From       State     `json:"from"`
+	To         State     `json:"to"`
+	Generation uint64    `json:"generation"` // counts the changes
+	// Reason says why, on the way down; on the way to Rejoining it wraps
+	// ErrLost if the store was found lost, and else is nil.
+	Reason error `json:"-"` // in JSON its text, as "reason"
+}
+
+// MarshalJSON writes the reason as text.
+func (c Change) MarshalJSON() ([]byte, error) {
+	type plain Change
+	return json.Marshal(struct {
+		plain
+		Reason string `json:"reason,omitempty"`
+	}{plain(c), text(c.Reason)})
+}
+
+// Status is a Switch's state for people.
+type Status struct {
+	State      State     `json:"state"`
+	Generation uint64    `json:"generation"`
+	Since      time.Time `json:"since"`
+	Reason     error     `json:"-"` // of the last fault or loss, as text in JSON; nil if there was none
+	Epoch      Epoch     `json:"epoch"`
+	Counts     Counts    `json:"counts"`
+	TimeIn     Times     `json:"seconds_in"`
+	History    []Change  `json:"history"` // the last changes, oldest first
+}
+
+// MarshalJSON writes the reason as text.
+func (s Status) MarshalJSON() ([]byte, error) {
+	type plain Status
+	return json.Marshal(struct {
+		plain
+		Reason string `json:"reason,omitempty"`
+	}{plain(s), text(s.Reason)})
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// Times is how long a Switch was in each state, by State.
+type Times [Up + 1]time.Duration
+
+// MarshalJSON writes seconds by the states' names.
+func (t Times) MarshalJSON() ([]byte, error) {
+	seconds := map[State]float64{}
+	for state, d := range t {
+		seconds[State(state)] = d.Seconds()
+	}
+	return json.Marshal(seconds)
+}
+
+// Counts are totals since the Switch was made.
+type Counts struct {
+	Trips         uint64 `json:"trips"`          // Up → Down
+	Rejoins       uint64 `json:"rejoins"`        // Rejoining → Up
+	FailedRejoins uint64 `json:"failed_rejoins"` // Rejoining → Down
+	Losses        uint64 `json:"losses"`         // rejoins begun because, or after, the store had lost data
+	ProbeErrors   uint64 `json:"probe_errors"`   // probes that failed or came too late
+
+	// Of requests, by the Kind of the error; each was answered locally.
+	Rejections uint64 `json:"rejections"`
+	Timeouts   uint64 `json:"timeouts"`
+	Faults     uint64 `json:"faults"`
+	Late       uint64 `json:"late"` // answers dropped since the store had been given up meanwhile
+}
+
+// tally counts what requests met, without a lock; answers are not counted.
+type tally struct {
+	kinds [Fault + 1]atomic.Uint64
+	late  atomic.Uint64
+	probe atomic.Uint64
+}
+
+// count adds a request's outcome.
+func (t *tally) count(kind Kind, late bool) {
+	if kind != Answer {
+		t.kinds[kind].Add(1)
+	} else if late {
+		t.late.Add(1)
+	}
+}
+
+// Status returns the state for people.
+func (s *Switch) Status() Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := s.load()
+	st := Status{
+		State: w.state(), Generation: w.generation(), Since: s.since, Reason: s.reason, Epoch: s.last,
+		Counts: s.counts, TimeIn: s.timeIn, History: append([]Change{}, s.history...),
+	}
+	st.TimeIn[st.State] += time.Since(s.entered)
+	st.Counts.ProbeErrors = s.tally.probe.Load()
+	st.Counts.Rejections = s.tally.kinds[Rejection].Load()
+	st.Counts.Timeouts = s.tally.kinds[Timeout].Load()
+	st.Counts.Faults = s.tally.kinds[Fault].Load()
+	st.Counts.Late = s.tally.late.Load()
+	return st
+}
+
+// rememberLocked keeps a change for people and counts it.
+func (s *Switch) rememberLocked(c Change) {
+	if len(s.history) == historySize {
+		s.history = append(s.history[:0], s.history[1:]...)
+	}
+	s.history = append(s.history, c)
+	switch {
+	case c.From == Up:
+		s.counts.Trips++
+	case c.To == Up:
+		s.counts.Rejoins++
+	case c.From == Rejoining:
+		s.counts.FailedRejoins++
+	case c.Reason != nil:
+		s.counts.Losses++
+	}
+}

@@ -1,0 +1,308 @@
+package redisdb_test
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/jewgo/gateway/internal/failover"
+	"github.com/jewgo/gateway/internal/redisdb"
+	"github.com/jewgo/gateway/internal/testenv"
+)
+
+// member is a gateway of a fleet: a Switch with a hook that counts its replays.
+type member struct {
+	*failover.Switch
+	replays atomic.Int32
+}
+
+// joinFleet starts a gateway whose times are its defaults, but for those that a
+// busy machine exceeds and the backoff of what a test does on purpose.
+func joinFleet(t *testing.T, url string) *member {
+	t.Helper()
+	client := openFor(t, url)
+	m := &member{Switch: failover.New(failover.Config{
+		Probe: redisdb.Probe(client), Renew: redisdb.Renew(client), Barrier: redisdb.Barrier(client), Classify: redisdb.Classify,
+		Budget: 2 * time.Second, ProbeTimeout: 2 * time.Second, StableAfter: time.Millisecond,
+	})}
+	m.OnRejoin("replay", func(context.Context) error { m.replays.Add(1); return nil })
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { defer close(ended); m.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-ended })
+	<-m.Probed()
+	return m
+}
+
+// awaitRejoin waits until the gateway has rejoined more often than before.
+func (m *member) awaitRejoin(t *testing.T, before uint64) failover.Status {
+	t.Helper()
+	for deadline := time.Now().Add(2 * recovery); ; time.Sleep(5 * time.Millisecond) {
+		st := m.Status()
+		if st.State == failover.Up && st.Counts.Rejoins > before {
+			return st
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("no rejoin after %v: %+v", 2*recovery, st)
+		}
+	}
+}
+
+func TestEpochOfAServer(t *testing.T) {
+	server := testenv.Redis(t)
+	client := openFor(t, server.URL)
+	probe, renew := redisdb.Probe(client), redisdb.Renew(client)
+	must := func(e failover.Epoch, err error) failover.Epoch {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	first := must(probe(t.Context()))
+	info := client.Info(t.Context(), "server").Val()
+	if first.Counter != 1 || first.Incarnation == "" || first.Server == "" || !strings.Contains(info, "run_id:"+first.Server+"\r\n") {
+		t.Errorf("the first probe: %+v of\n%s", first, info)
+	}
+	if second := must(probe(t.Context())); second != (failover.Epoch{Incarnation: first.Incarnation, Counter: 2, Server: first.Server}) {
+		t.Errorf("the second probe: %+v after %+v", second, first)
+	}
+	// What is found lost gets a new incarnation once, however many notice.
+	last := failover.Epoch{Incarnation: first.Incarnation, Counter: 1 << 40}
+	one := must(renew(t.Context(), last))
+	if one.Incarnation == first.Incarnation || one.Counter <= last.Counter {
+		t.Errorf("renewed: %+v", one)
+	}
+	last.Counter += 1000
+	if two := must(renew(t.Context(), last)); two.Incarnation != one.Incarnation || two.Counter <= last.Counter {
+		t.Errorf("renewed by another: %+v after %+v", two, one)
+	}
+	if three := must(renew(t.Context(), failover.Epoch{Incarnation: "other", Counter: 5})); three.Incarnation != one.Incarnation || three.Counter <= last.Counter {
+		t.Errorf("lowered: %+v", three)
+	}
+	if _, err := redisdb.Barrier(client)(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range client.Keys(t.Context(), "*").Val() {
+		if ttl := client.PTTL(t.Context(), key).Val(); ttl <= 0 || !strings.HasPrefix(key, "gw:{epoch}") {
+			t.Errorf("%s lives for %v", key, ttl)
+		}
+	}
+}
+
+// A user who may not ask who the server is has an epoch all the same.
+func TestEpochWithoutInfo(t *testing.T) {
+	server := testenv.Redis(t)
+	admin(t, server, "ACL SETUSER app on >app-pass ~* &* +@all -info")
+	epoch, err := redisdb.Probe(openFor(t, "redis://app:app-pass@"+server.Addr))(t.Context())
+	if err != nil || epoch.Incarnation == "" || epoch.Counter != 1 || epoch.Server != "" {
+		t.Errorf("%+v, %v", epoch, err)
+	}
+}
+
+// TestEveryGatewayReplaysOnceALoss takes from two gateways, in every way that
+// Redis knows, what they have brought.
+func TestEveryGatewayReplaysOnceALoss(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		lose func(t *testing.T, s *testenv.RedisServer)
+		want string // what the one tells who finds out first
+	}{
+		{"all keys are deleted", func(t *testing.T, s *testenv.RedisServer) { admin(t, s, "FLUSHALL") }, "came back empty"},
+		{"the epoch alone is gone", func(t *testing.T, s *testenv.RedisServer) { admin(t, s, "DEL gw:{epoch}") }, "came back empty"},
+		{"the epoch is evicted", func(t *testing.T, s *testenv.RedisServer) {
+			admin(t, s, "SETRANGE ballast 2000000 x", "CONFIG SET maxmemory-policy volatile-lru", "CONFIG SET maxmemory 1mb", "CONFIG SET maxmemory 0", "DEL ballast")
+		}, "came back empty"},
+		{"it is restarted empty", func(_ *testing.T, s *testenv.RedisServer) { s.Restart(true) }, "came back empty"},
+		{"an old copy is restored", func(_ *testing.T, s *testenv.RedisServer) {
+			s.Kill()
+			s.Restart(false)
+		}, "an old copy was restored"},
+		{"it is restarted with all that it held", func(_ *testing.T, s *testenv.RedisServer) { s.Restart(false) }, "restarted or replaced"},
+		{"someone puts other data in its place", func(t *testing.T, s *testenv.RedisServer) {
+			admin(t, s, "FLUSHALL", "HSET gw:{epoch} incarnation stranger counter 5000")
+		}, "another gateway found it lost"},
+		{"an old copy is put back while it runs", func(t *testing.T, s *testenv.RedisServer) { admin(t, s, "HSET gw:{epoch} counter 1") }, "an old copy was restored"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			server := testenv.Redis(t)
+			fleet := []*member{joinFleet(t, server.URL), joinFleet(t, server.URL)}
+			for range 2 {
+				admin(t, server, "SAVE")
+				time.Sleep(1500 * time.Millisecond) // some probes that the copy does not know
+				var before [2]failover.Status
+				var replays [2]int32
+				for i, m := range fleet {
+					before[i], replays[i] = m.Status(), m.replays.Load()
+				}
+				tt.lose(t, server)
+				for i, m := range fleet {
+					m.awaitRejoin(t, before[i].Counts.Rejoins)
+				}
+				time.Sleep(1500 * time.Millisecond) // what one does must not set the other off again
+				told := false
+				for i, m := range fleet {
+					st := m.Status()
+					if n := m.replays.Load() - replays[i]; n != 1 || st.Counts.Losses != before[i].Counts.Losses+1 || st.State != failover.Up {
+						t.Errorf("gateway %d is %v after %d replays: %+v", i, st.State, n, st.History)
+					}
+					if !errors.Is(st.Reason, failover.ErrLost) {
+						t.Errorf("gateway %d: %v", i, st.Reason)
+					}
+					told = told || strings.Contains(st.Reason.Error(), tt.want)
+					if st.Epoch.Counter <= before[i].Epoch.Counter {
+						t.Errorf("gateway %d: epoch %+v after %+v", i, st.Epoch, before[i].Epoch)
+					}
+				}
+				if a, b := fleet[0].Status().Epoch, fleet[1].Status().Epoch; a.Incarnation != b.Incarnation || a.Incarnation == before[0].Epoch.Incarnation {
+					t.Errorf("incarnations %q and %q after %q", a.Incarnation, b.Incarnation, before[0].Epoch.Incarnation)
+				}
+				if !told {
+					t.Errorf("nobody says %q but %v and %v", tt.want, fleet[0].Status().Reason, fleet[1].Status().Reason)
+				}
+			}
+		})
+	}
+}
+
+// TestGatewaysRejoinTogether makes twenty outages of two kinds, of which one is
+// found by probes alone, for gateways that probe at moments of their own.
+func TestGatewaysRejoinTogether(t *testing.T) {
+	t.Parallel()
+	server := testenv.Redis(t)
+	var fleet []*member
+	for range 3 {
+		fleet = append(fleet, joinFleet(t, server.URL))
+		time.Sleep(rand.N(300 * time.Millisecond))
+	}
+	worst, apart := time.Duration(0), 0
+	for outage := range 20 {
+		var before []uint64
+		for _, m := range fleet {
+			before = append(before, m.Status().Counts.Rejoins)
+		}
+		kind := "emptied"
+		if outage%2 == 0 {
+			kind = "read-only"
+			admin(t, server, "REPLICAOF 127.0.0.1 1")
+			for _, m := range fleet {
+				for deadline := time.Now().Add(recovery); m.Up(); time.Sleep(5 * time.Millisecond) {
+					if time.Now().After(deadline) {
+						t.Fatalf("still up: %+v", m.Status())
+					}
+				}
+			}
+			time.Sleep(rand.N(300 * time.Millisecond))
+			admin(t, server, "REPLICAOF NO ONE")
+		} else {
+			admin(t, server, "FLUSHALL")
+		}
+		var first, last time.Time
+		for i, m := range fleet {
+			history := m.awaitRejoin(t, before[i]).History
+			at := history[len(history)-1].At
+			if first.IsZero() || at.Before(first) {
+				first = at
+			}
+			if at.After(last) {
+				last = at
+			}
+		}
+		worst = max(worst, last.Sub(first))
+		if last.Sub(first) >= 500*time.Millisecond {
+			t.Logf("outage %d, %s: the last gateway came %v after the first", outage, kind, last.Sub(first))
+			apart++
+		}
+		time.Sleep(rand.N(200 * time.Millisecond))
+	}
+	t.Logf("at most %v apart, %d of 20 times beyond half a second", worst, apart)
+	// Other tests run beside this one: a gateway that had to wait for a processor
+	// may come late now and then, but without a common moment most of them would.
+	if apart > 5 || worst > 2*time.Second {
+		t.Error("the gateways do not rejoin together")
+	}
+}
+
+func TestBarrier(t *testing.T) {
+	t.Parallel()
+	server := testenv.Redis(t)
+	barrier := redisdb.Barrier(openFor(t, server.URL))
+	ask := func() time.Duration {
+		t.Helper()
+		left, err := barrier(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return left
+	}
+	start := time.Now()
+	first := ask()
+	if first != 400*time.Millisecond {
+		t.Errorf("the first waits %v", first)
+	}
+	time.Sleep(100 * time.Millisecond)
+	if second, passed := ask(), time.Since(start); second > 300*time.Millisecond || second < 400*time.Millisecond-passed-5*time.Millisecond {
+		t.Errorf("%v after the first the second waits %v", passed, second)
+	}
+	time.Sleep(500 * time.Millisecond)
+	if late := ask(); late != 0 && time.Since(start) < time.Second {
+		t.Errorf("who is late waits %v", late)
+	}
+	time.Sleep(time.Second)
+	if again := ask(); again != 400*time.Millisecond {
+		t.Errorf("after the next outage the first waits %v", again)
+	}
+	server.Kill()
+	if _, err := barrier(t.Context()); redisdb.Classify(err) != failover.Fault {
+		t.Errorf("without a server: %v", err)
+	}
+}
+
+// The loss of any part of a cluster shows, not only of the part with the epoch.
+func TestEpochOfACluster(t *testing.T) {
+	t.Parallel()
+	cluster := testenv.Cluster(t)
+	client := openFor(t, cluster.URL)
+	probe := redisdb.Probe(client)
+	first, err := probe(t.Context())
+	if err != nil || first.Incarnation == "" {
+		t.Fatalf("%+v, %v", first, err)
+	}
+	again, err := probe(t.Context())
+	if err != nil || again.Incarnation != first.Incarnation || again.Server != first.Server || again.Counter != first.Counter+1 {
+		t.Fatalf("%+v after %+v, %v", again, first, err)
+	}
+	renewed, err := redisdb.Renew(client)(t.Context(), again)
+	if err != nil || renewed.Incarnation == again.Incarnation || renewed.Counter <= again.Counter || renewed.Server != again.Server {
+		t.Fatalf("renewed %+v, %v", renewed, err)
+	}
+	home := cluster.Primary(cluster.Slot("gw:{epoch}"))
+	for _, node := range cluster.Nodes[:3] {
+		before, err := probe(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain := redis.NewClient(&redis.Options{Addr: node.Addr})
+		if err := plain.FlushAll(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		_ = plain.Close()
+		after, err := probe(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if node == home && after.Incarnation == before.Incarnation {
+			t.Error("the loss of the epoch does not show")
+		}
+		if node != home && (after.Server == before.Server || after.Incarnation != before.Incarnation) {
+			t.Errorf("the loss of another part does not show: %+v after %+v", after, before)
+		}
+	}
+}

@@ -1,0 +1,41 @@
+package redisdb_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/jewgo/gateway/internal/journal"
+	"github.com/jewgo/gateway/internal/redisdb"
+	"github.com/jewgo/gateway/internal/testenv"
+)
+
+func TestPeersLearnOfEachOtherWhileTheyBeat(t *testing.T) {
+	server := testenv.Redis(t)
+	client, err := redisdb.Open(redisdb.Config{URL: server.URL, Budget: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = client.Close() }()
+	short, long := redisdb.NewPeers(client, time.Millisecond), redisdb.NewPeers(client, time.Hour)
+	a := journal.Peer{ID: "a", Address: "10.0.0.1:9902", Started: time.Unix(1, 0).UTC(), Fingerprint: "f", Replicas: 2}
+	b := journal.Peer{ID: "b", Address: "10.0.0.2:9902"}
+	beat := func(p *redisdb.Peers, self journal.Peer) []journal.Peer {
+		t.Helper()
+		others, err := p.Beat(t.Context(), self)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return others
+	}
+	if others := beat(long, a); len(others) != 0 {
+		t.Errorf("alone, a hears of %v", others)
+	}
+	if others := beat(long, b); len(others) != 1 || others[0] != a {
+		t.Errorf("b hears of %v, want %v", others, a)
+	}
+	beat(short, b)
+	time.Sleep(20 * time.Millisecond)
+	if others := beat(long, a); len(others) != 0 {
+		t.Errorf("a still hears of %v, which no longer beats", others)
+	}
+}

@@ -1,0 +1,92 @@
+package testenv
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// commandTimeout bounds one command to a test's own server. MIGRATE may take a
+// while on a busy machine.
+const commandTimeout = 10 * time.Second
+
+// command sends one command on a connection of its own. An array comes back as
+// its elements, one a line; an error reply comes back as text too.
+func (s *RedisServer) command(args ...string) (string, error) {
+	c, err := s.dial(s.Addr)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = c.Close() }() // nothing was left to write
+	if err := c.SetDeadline(time.Now().Add(commandTimeout)); err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "*%d\r\n", len(args))
+	for _, a := range args {
+		fmt.Fprintf(&b, "$%d\r\n%s\r\n", len(a), a)
+	}
+	if _, err := io.WriteString(c, b.String()); err != nil {
+		return "", err
+	}
+	return readReply(bufio.NewReader(c))
+}
+
+// must is command for what has to succeed; want is a part of the reply.
+func (s *RedisServer) must(want string, args ...string) string {
+	s.t.Helper()
+	reply, err := s.command(args...)
+	if err != nil || !strings.Contains(reply, want) {
+		s.t.Fatalf("%s to %s: %q, %v\n%s", strings.Join(args, " "), s.Addr, reply, err, output(s.log))
+	}
+	return reply
+}
+
+// await asks until the reply has the part wanted.
+func (s *RedisServer) await(want string, args ...string) {
+	s.t.Helper()
+	var reply string
+	var err error
+	for deadline := time.Now().Add(startTimeout); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if reply, err = s.command(args...); err == nil && strings.Contains(reply, want) {
+			return
+		}
+	}
+	s.t.Fatalf("%s to %s: %q, %v; want %q\n%s", strings.Join(args, " "), s.Addr, reply, err, want, output(s.log))
+}
+
+// readReply reads one reply of RESP2.
+func readReply(r *bufio.Reader) (string, error) {
+	line, err := r.ReadString('\n')
+	if err != nil {
+		return "", err
+	}
+	kind, rest := line[0], strings.TrimSpace(line[1:])
+	switch kind {
+	case '+', '-', ':':
+		return rest, nil
+	case '$', '*':
+	default:
+		return "", errors.New("not a reply: " + strconv.Quote(line))
+	}
+	n, err := strconv.Atoi(rest)
+	if err != nil || n < 0 {
+		return "", err
+	}
+	if kind == '$' {
+		b := make([]byte, n+2)
+		_, err := io.ReadFull(r, b)
+		return string(b[:n]), err
+	}
+	lines := make([]string, n)
+	for i := range lines {
+		if lines[i], err = readReply(r); err != nil {
+			return "", err
+		}
+	}
+	return strings.Join(lines, "\n"), nil
+}

@@ -1,0 +1,91 @@
+package testenv
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// soon bounds how long a set may take to be ready.
+const soon = 10 * time.Second
+
+func TestSentinelFailsOver(t *testing.T) {
+	start := time.Now()
+	s := Sentinel(t)
+	if d := time.Since(start); d > soon {
+		t.Errorf("ready after %v", d)
+	}
+	t.Logf("ready after %v", time.Since(start))
+	dead := s.KillPrimary()
+	start = time.Now()
+	for s.Primary() == dead {
+		if time.Since(start) > soon {
+			t.Fatalf("still the primary after %v\n%s", soon, output(s.Sentinels[0].log))
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Logf("failed over after %v", time.Since(start))
+	s.Primary().await("role:master", "INFO", "replication")
+	s.Primary().must("OK", "SET", "k", "1")
+}
+
+func TestClusterFailsOver(t *testing.T) {
+	start := time.Now()
+	c := Cluster(t)
+	if d := time.Since(start); d > soon {
+		t.Errorf("ready after %v", d)
+	}
+	t.Logf("ready after %v", time.Since(start))
+	if got := c.Slot("{a}b"); got != 15495 { // as the specification's CRC16 has it
+		t.Errorf("slot %d", got)
+	}
+	for slot, want := range map[int]*RedisServer{0: c.Nodes[0], 5460: c.Nodes[0], 5461: c.Nodes[1], 16383: c.Nodes[2]} {
+		if got := c.Primary(slot); got != want {
+			t.Errorf("slot %d at %s, want %s", slot, got.Addr, want.Addr)
+		}
+	}
+	dead := c.KillPrimary(16383)
+	start = time.Now()
+	for c.Primary(16383) == dead {
+		if time.Since(start) > soon {
+			t.Fatalf("still the primary after %v\n%s", soon, output(c.Nodes[5].log))
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Logf("failed over after %v", time.Since(start))
+	if c.Primary(16383) != c.Nodes[5] {
+		t.Error("not its replica")
+	}
+	c.Nodes[5].await("cluster_state:ok", "CLUSTER", "INFO")
+	c.Nodes[5].must("OK", "SET", "{a}k", "1")
+}
+
+func TestClusterMovesSlots(t *testing.T) {
+	c := Cluster(t)
+	slot := c.Slot("{a}")
+	for i := range 25 {
+		c.Nodes[2].must("OK", "SET", "{a}"+strconv.Itoa(i), "1")
+	}
+	c.MoveSlot(slot, c.Nodes[0])
+	if c.Primary(slot) != c.Nodes[0] {
+		t.Error("not moved")
+	}
+	if n := c.Nodes[0].must("", "CLUSTER", "COUNTKEYSINSLOT", strconv.Itoa(slot)); n != "25" {
+		t.Errorf("%s keys there", n)
+	}
+	if reply := c.Nodes[2].must("", "GET", "{a}1"); !strings.HasPrefix(reply, "MOVED "+strconv.Itoa(slot)+" "+c.Nodes[0].Addr) {
+		t.Errorf("the old owner says %q", reply)
+	}
+}
+
+func TestRedisTLSAsksForACertificate(t *testing.T) {
+	s := RedisTLS(t)
+	s.must("PONG", "PING")
+	s.Restart(true)
+	s.must("PONG", "PING")
+	s.dial = dialPlain
+	if reply, err := s.command("PING"); err == nil {
+		t.Errorf("answers %q without TLS", reply)
+	}
+}
