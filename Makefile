@@ -17,6 +17,7 @@ ARGS ?=
 PACKAGES ?= ./...
 TEST_TIMEOUT ?= 10m
 FUZZTIME ?= 20s
+SOAK ?= 10m
 
 .PHONY: help
 help: ## List the targets
@@ -45,6 +46,14 @@ lint: $(GOLANGCI_LINT) ## Check style, imports and common mistakes
 .PHONY: fmt
 fmt: $(GOFUMPT) ## Format the Go files
 	$(GOFUMPT) -w .
+
+.PHONY: drill
+drill: build ## Break Redis in every way under traffic, in front of the real Flask (ARGS="--for 20s")
+	@scripts/drill.sh $(ARGS)
+
+.PHONY: soak
+soak: deps ## Ten minutes of random faults: no failure, and neither heap nor goroutines grow (SOAK=10m)
+	GATEWAY_SOAK=$(SOAK) go test -count=1 -v -timeout 30m -run '^TestSoak$$' ./cmd/gateway
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz test for FUZZTIME each

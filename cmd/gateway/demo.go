@@ -37,9 +37,20 @@ func newDemo() *cobra.Command {
 }
 
 func runDemo(cmd *cobra.Command, s *service, latency time.Duration) error {
+	backend, end, err := startBackend(latency)
+	if err != nil {
+		return err
+	}
+	defer end()
+	s.banner = banner
+	return runEmbedded(cmd, s, "demo.yaml", demoPolicy, map[string]string{"UPSTREAM_URL": backend})
+}
+
+// startBackend serves the embedded backend until end is called.
+func startBackend(latency time.Duration) (base string, end func(), err error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return fmt.Errorf("demo backend: %w", err)
+		return "", nil, fmt.Errorf("demo backend: %w", err)
 	}
 	backend := &http.Server{Handler: demo.New(demo.Config{Latency: latency}), ReadHeaderTimeout: 5 * time.Second}
 	ended := make(chan struct{})
@@ -47,12 +58,10 @@ func runDemo(cmd *cobra.Command, s *service, latency time.Duration) error {
 		defer close(ended)
 		_ = backend.Serve(l) // ErrServerClosed, or the gateway answers 502 and says so
 	}()
-	defer func() {
+	return "http://" + l.Addr().String(), func() {
 		_ = backend.Close() // its listener is all that can fail to close
 		<-ended
-	}()
-	s.banner = banner
-	return runEmbedded(cmd, s, "demo.yaml", demoPolicy, map[string]string{"UPSTREAM_URL": "http://" + l.Addr().String()})
+	}, nil
 }
 
 // worthTrying are command lines that each show a feature; GATEWAY and ADMIN

@@ -34,6 +34,8 @@ type gateway struct {
 	draining atomic.Bool
 	log      *slog.Logger
 
+	durable  *durable
+	fleet    *fleet // nil: alone
 	stores   *stores
 	pools    *proxy.Pools
 	cache    *cache.Cache
@@ -62,13 +64,18 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 	numbers := metrics.New(versionText())
 	g := &gateway{log: log}
 	g.live.Store(snapshot)
-	if g.stores, err = openStores(snapshot.Policy, numbers, log); err != nil {
+	if g.durable, err = openDurable(snapshot.Policy.Server.DataDir, numbers, log); err != nil {
+		return nil, err
+	}
+	if g.stores, err = openStores(snapshot.Policy, g.durable, numbers, log); err != nil {
+		g.durable.close()
 		return nil, err
 	}
 	g.pools = proxy.NewPools(proxy.PoolsConfig{Log: log})
 	commit, err := g.pools.Prepare(snapshot)
 	if err != nil {
 		g.stores.close()
+		g.durable.close()
 		return nil, err
 	}
 	commit()
@@ -84,11 +91,25 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 		Conditions:    g.conditions,
 		Reload:        g.reloader.Reload,
 		Metrics:       numbers.Handler(),
+		Redis: func(ctx context.Context) any {
+			v := g.stores.view(ctx)
+			v.Journal = g.durable.view()
+			return v
+		},
 	})
+	if g.fleet, err = openFleet(g, snapshot.Policy, secrets, log); err != nil {
+		g.pools.Close()
+		g.stores.close()
+		g.durable.close()
+		return nil, err
+	}
+	g.durable.fleet = g.fleet
 	background, stop := context.WithCancel(ctx)
 	g.stop = stop
 	g.stores.run(background, &g.watching)
 	g.stores.await(log)
+	g.fleet.catchUp(background)
+	g.watching.Go(func() { g.fleet.run(background) })
 	return g, nil
 }
 
@@ -153,7 +174,9 @@ func (g *gateway) reloaded(numbers *metrics.Metrics, s *policy.Snapshot, err err
 // conditions is how every part does, for /readyz.
 func (g *gateway) conditions() []admin.Condition {
 	snapshot := g.live.Load()
-	conditions := append([]admin.Condition{{Name: "policy", Detail: snapshot.File + " " + snapshot.Digest}}, g.stores.conditions()...)
+	conditions := []admin.Condition{{Name: "policy", Detail: snapshot.File + " " + snapshot.Digest}, g.durable.condition()}
+	conditions = append(conditions, g.fleet.conditions()...)
+	conditions = append(conditions, g.stores.conditions()...)
 	healthy := map[string]int{}
 	for _, t := range g.pools.Status() {
 		if t.Healthy {
@@ -179,7 +202,9 @@ func (g *gateway) close() {
 	g.pools.Close()
 	g.stop()
 	g.watching.Wait()
+	g.fleet.close()
 	g.stores.close()
+	g.durable.close()
 }
 
 // accessLogger writes to standard output, where containers expect it; everything

@@ -2,94 +2,17 @@ package main
 
 import (
 	"fmt"
-	"math"
-	"math/rand/v2"
 	"net/http"
 	"os/exec"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	vegeta "github.com/tsenart/vegeta/v12/lib"
 
+	"github.com/jewgo/gateway/internal/drill"
 	"github.com/jewgo/gateway/internal/testenv"
 )
-
-// mix is traffic as JewGo's front end makes it: weights in per cent.
-type mix struct {
-	base    string
-	cookies string // of a user who is logged in
-	ids     []string
-
-	mu     sync.Mutex // vegeta's workers share it
-	random *rand.Rand // guarded by mu
-}
-
-// target makes the next request. Clients are many, as they would be.
-func (m *mix) target(t *vegeta.Target) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	path, cookies := m.choose()
-	client := fmt.Sprintf("198.51.%d.%d", m.random.IntN(100), 1+m.random.IntN(250))
-	method, path, _ := strings.Cut(path, " ")
-	*t = vegeta.Target{Method: method, URL: m.base + path, Header: http.Header{"X-Forwarded-For": {client}}}
-	if cookies {
-		t.Header.Set("Cookie", m.cookies)
-	}
-	if path == "/api/v5/auth/login" {
-		t.Body = []byte(`{"email":"demo@example.org","password":"demo"}`)
-		t.Header.Set("Content-Type", "application/json")
-	}
-	return nil
-}
-
-func (m *mix) choose() (request string, cookies bool) {
-	const list = "GET /api/v5/restaurants?limit=50&include_filter_options=true"
-	roll := m.random.IntN(100)
-	for _, c := range []struct {
-		weight int
-		make   func() (string, bool)
-	}{
-		{20, func() (string, bool) { return list + "&page=1", false }},
-		{10, func() (string, bool) { return fmt.Sprint(list, "&page=", 2+m.random.IntN(4)), false }},
-		{12, func() (string, bool) {
-			return fmt.Sprintf("%s&latitude=%.5f&longitude=-80.2&radius=10&sort=distance_asc", list, 25.77+m.random.Float64()/100), false
-		}},
-		{8, func() (string, bool) { return list + "&kosher_category=dairy&hoursFilter=openNow", false }},
-		{18, func() (string, bool) { return "GET /api/v5/restaurants/" + m.zipf(), false }},
-		{7, func() (string, bool) { return "POST /api/v5/restaurants/" + m.zipf() + "/view", false }},
-		{6, func() (string, bool) {
-			return "GET /api/v5/reviews?entity_type=restaurant&limit=10&entity_id=" + m.zipf(), false
-		}},
-		{5, func() (string, bool) { return "GET /api/v5/search/suggest?q=piz", false }},
-		{4, func() (string, bool) { return "GET /api/v5/synagogues", false }},
-		{5, func() (string, bool) { return "GET /api/v5/auth/profile", m.random.IntN(2) == 0 }},
-		{2, func() (string, bool) { return "GET /api/v5/auth/csrf", false }},
-		{1, func() (string, bool) { return "POST /api/v5/auth/login", false }},
-		{1, func() (string, bool) { return "GET /api/v5/specials", false }},
-	} {
-		if roll -= c.weight; roll < 0 {
-			return c.make()
-		}
-	}
-	return "GET /healthz", false
-}
-
-// zipf prefers few restaurants, by 0.9.
-func (m *mix) zipf() string {
-	sum := 0.0
-	for i := range m.ids {
-		sum += 1 / math.Pow(float64(i+1), 0.9)
-	}
-	x := m.random.Float64() * sum
-	for i, id := range m.ids {
-		if x -= 1 / math.Pow(float64(i+1), 0.9); x <= 0 {
-			return id
-		}
-	}
-	return m.ids[0]
-}
 
 // tally is what came back in one phase.
 type tally struct {
@@ -122,10 +45,7 @@ func TestEndToEndRedisLostUnderLoad(t *testing.T) {
 	g := startJewGo(t, server.URL)
 	const seed = 20250910
 	t.Logf("seed %d", seed)
-	m := &mix{base: g.base, cookies: g.login("198.51.100.40"), random: rand.New(rand.NewPCG(seed, 0))}
-	for i := range 207 {
-		m.ids = append(m.ids, fmt.Sprint(1464+2*i))
-	}
+	m := drill.NewMix(g.base, g.login("198.51.100.40"), seed)
 	const phase = 6 * time.Second
 	begin := time.Now()
 	phases := []struct {
@@ -142,7 +62,7 @@ func TestEndToEndRedisLostUnderLoad(t *testing.T) {
 	go func() { greedy <- flood(g.base, 3*phase) }()
 	attacker := vegeta.NewAttacker(vegeta.Timeout(10*time.Second), vegeta.MaxWorkers(100))
 	now := 0
-	for r := range attacker.Attack(m.target, vegeta.Rate{Freq: 100, Per: time.Second}, 3*phase, "mix") {
+	for r := range attacker.Attack(m.Target, vegeta.Rate{Freq: 100, Per: time.Second}, 3*phase, "mix") {
 		if now < 2 && time.Since(begin) > phases[now].at {
 			phases[now].then()
 			now++

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -124,12 +125,15 @@ type gatewayProcess struct {
 	stdout, stderr output
 	base, admin    string
 	ended          chan error
+	args           []string
+	again          func() *gatewayProcess // starts another one like it
 }
 
 // start runs the gateway on free ports and waits until it serves.
 func start(t *testing.T, env []string, args ...string) *gatewayProcess {
 	t.Helper()
-	g := launch(t, env, append(args, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")...)
+	g := launch(t, env, append(slices.Clip(args), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")...)
+	g.again = func() *gatewayProcess { return start(t, env, args...) }
 	eventually(t, 30*time.Second, func() error {
 		select {
 		case err := <-g.ended:
@@ -145,7 +149,7 @@ func start(t *testing.T, env []string, args ...string) *gatewayProcess {
 // launch runs the gateway and makes sure that it ends with the test.
 func launch(t *testing.T, env []string, args ...string) *gatewayProcess {
 	t.Helper()
-	g := &gatewayProcess{t: t, cmd: command(t, args...), ended: make(chan error, 1)}
+	g := &gatewayProcess{t: t, args: args, cmd: command(t, args...), ended: make(chan error, 1)}
 	g.cmd.Env = append(os.Environ(), env...)
 	g.cmd.Stdout, g.cmd.Stderr = &g.stdout, &g.stderr
 	if err := g.cmd.Start(); err != nil {

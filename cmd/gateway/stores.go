@@ -29,20 +29,31 @@ type remote struct {
 	name   string
 	client redisdb.Client
 	health *failover.Switch
+
+	sessions bool // limits and sessions live there
+	cache    bool // responses do
+
+	warnings warnings
+	cameUp   chan struct{} // wakes watch; capacity 1
+	looking  chan struct{} // held by the one view that asks it; capacity 1
 }
 
-// openRemote connects nothing yet. A URL that stands for no Redis gives none.
-func openRemote(name, url string, budget time.Duration, numbers *metrics.Metrics, log *slog.Logger) (*remote, error) {
+// openRemote connects nothing yet. A URL that stands for no Redis gives none;
+// what else cfg says holds for every Redis.
+func openRemote(name, url string, cfg *policy.Redis, numbers *metrics.Metrics, log *slog.Logger) (*remote, error) {
 	if redisurl.None(url) {
 		return nil, nil
 	}
-	client, err := redisdb.Open(redisdb.Config{URL: url, Budget: budget})
+	budget := cfg.Budget.Std()
+	client, err := redisdb.Open(redisdb.Config{URL: url, Budget: budget, PoolSize: cfg.PoolSize, Observe: numbers.RedisCalls(name)})
 	if err != nil {
 		return nil, err
 	}
-	r := &remote{name: name, client: client}
+	r := &remote{name: name, client: client, cameUp: make(chan struct{}, 1), looking: make(chan struct{}, 1)}
 	r.health = failover.New(failover.Config{
 		Probe:    redisdb.Probe(client),
+		Renew:    redisdb.Renew(client),
+		Barrier:  redisdb.Barrier(client),
 		Classify: redisdb.Classify,
 		Budget:   budget,
 		OnChange: func(c failover.Change) {
@@ -52,11 +63,15 @@ func openRemote(name, url string, budget time.Duration, numbers *metrics.Metrics
 				log.Warn("redis is away, serving from local memory", "redis", name, "reason", fmt.Sprint(c.Reason))
 			case failover.Up:
 				log.Info("redis is in use", "redis", name)
+				select {
+				case r.cameUp <- struct{}{}:
+				default: // it will look anyhow
+				}
 			case failover.Rejoining:
 			}
 		},
 	})
-	numbers.Redis(name, r.health)
+	numbers.Redis(name, r.numbers)
 	return r, nil
 }
 
@@ -68,22 +83,6 @@ func (r *remote) state() *failover.Switch {
 	return r.health
 }
 
-func (r *remote) condition() admin.Condition {
-	if r == nil {
-		return admin.Condition{Name: "redis", Detail: "not configured, local memory serves"}
-	}
-	s := r.health.Status()
-	c := admin.Condition{Name: r.name, Detail: fmt.Sprintf("%s since %s", s.State, s.Since.UTC().Format(time.RFC3339))}
-	if s.State != failover.Up {
-		c.Level = admin.Degraded
-		c.Detail += ", local memory serves"
-		if s.Reason != nil {
-			c.Detail += ": " + s.Reason.Error()
-		}
-	}
-	return c
-}
-
 // stores holds what the gateway remembers, here and in Redis.
 type stores struct {
 	redis      *remote // nil: none
@@ -91,53 +90,63 @@ type stores struct {
 
 	limits   *memory.Limits
 	sessions session.Store
+	revoked  *memory.Sessions // what sessions have here
 	cache    *cache.Tiers
 	tags     *cache.Tags
 }
 
-func openStores(p *policy.Policy, numbers *metrics.Metrics, log *slog.Logger) (*stores, error) {
+func openStores(p *policy.Policy, d *durable, numbers *metrics.Metrics, log *slog.Logger) (*stores, error) {
 	s := &stores{limits: memory.NewLimits(limitBuckets, time.Now)}
 	numbers.Gauge("gateway_limit_buckets", "Rate-limit buckets in local memory.", func() float64 { return float64(s.limits.Len()) })
 	numbers.Counter("gateway_limit_evictions_total", "Local buckets dropped before they were full again.", func() float64 { return float64(s.limits.Evicted()) })
 	var err error
-	budget := p.Redis.Budget.Std()
-	if s.redis, err = openRemote("redis", p.Redis.URL, budget, numbers, log); err != nil {
+	if s.redis, err = openRemote("redis", p.Redis.URL, &p.Redis, numbers, log); err != nil {
 		return nil, fmt.Errorf("redis.url: %w", err)
 	}
 	s.cacheRedis = s.redis
 	if p.Cache.RedisURL != "" {
-		if s.cacheRedis, err = openRemote("cache redis", p.Cache.RedisURL, budget, numbers, log); err != nil {
+		if s.cacheRedis, err = openRemote("cache redis", p.Cache.RedisURL, &p.Redis, numbers, log); err != nil {
 			s.close()
 			return nil, fmt.Errorf("cache.redis_url: %w", err)
 		}
 	}
-	s.openSessions()
-	s.openCache(int64(p.Cache.Memory), numbers)
+	if s.redis != nil {
+		s.redis.sessions = true
+	}
+	if s.cacheRedis != nil {
+		s.cacheRedis.cache = true
+	}
+	s.openSessions(d)
+	s.openCache(int64(p.Cache.Memory), d, numbers)
 	return s, nil
 }
 
-func (s *stores) openSessions() {
+func (s *stores) openSessions(d *durable) {
 	local := memory.NewSessions(memory.SessionsConfig{Now: time.Now})
-	if s.redis == nil {
-		s.sessions = local
-		return
+	_ = local.Revoke(context.Background(), revocationsOf(d.journal.Records())) // memory never fails
+	cfg := session.FailoverConfig{Journal: durableSessions{d}, Local: local}
+	if s.redis != nil {
+		cfg.Switch, cfg.Remote = s.redis.health, redisdb.NewSessions(s.redis.client, time.Now)
 	}
-	both := session.NewFailover(session.FailoverConfig{Switch: s.redis.health, Remote: redisdb.NewSessions(s.redis.client, time.Now), Local: local})
-	s.redis.health.OnRejoin("sessions", both.Rejoin)
-	s.sessions = both
+	both := session.NewFailover(cfg)
+	if s.redis != nil {
+		s.redis.health.OnRejoin("sessions", both.Rejoin)
+	}
+	s.sessions, s.revoked = both, local
 }
 
-func (s *stores) openCache(size int64, numbers *metrics.Metrics) {
+func (s *stores) openCache(size int64, d *durable, numbers *metrics.Metrics) {
 	local := memory.NewCache(size, time.Now)
 	numbers.Gauge("gateway_cache_memory_bytes", "Estimate of what stored responses take in local memory.", func() float64 { return float64(local.Bytes()) })
 	s.cache = &cache.Tiers{Local: local, Now: time.Now}
 	if r := s.cacheRedis; r == nil {
 		s.tags = cache.NewTags(cache.TagsConfig{})
 	} else {
-		s.tags = cache.NewTags(cache.TagsConfig{Counters: redisdb.NewCacheTags(r.client), Switch: r.health})
+		s.tags = cache.NewTags(cache.TagsConfig{Counters: redisdb.NewCacheTags(r.client), Switch: r.health, Journal: durableTags{d}})
 		s.cache.Shared, s.cache.Switch = redisdb.NewCache(r.client, time.Now), r.health
 	}
 	s.cache.Tags = s.tags
+	restoreTags(s.tags, d.journal.Records())
 }
 
 // remoteLimits is nil without Redis.
@@ -163,6 +172,7 @@ func (s *stores) remotes() []*remote {
 func (s *stores) run(ctx context.Context, wg *sync.WaitGroup) {
 	for _, r := range s.remotes() {
 		wg.Go(func() { r.health.Run(ctx) })
+		wg.Go(func() { r.watch(ctx) })
 	}
 	wg.Go(func() { s.tags.Run(ctx) })
 }

@@ -5,8 +5,10 @@
 package admin
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
@@ -31,6 +33,10 @@ type Condition struct {
 	Name   string
 	Level  Level
 	Detail string // for a person
+	// Serves says which feature works from where, a line each.
+	Serves []string
+	// Warnings are lines about what may hurt one day. They change no Level.
+	Warnings []string
 }
 
 // Config configures the admin handler. Conditions, Reload and Metrics are required.
@@ -41,6 +47,9 @@ type Config struct {
 	Conditions    func() []Condition
 	Reload        func() error
 	Metrics       http.Handler
+	// Redis gives what GET /v1/redis answers, as JSON, within a second or so;
+	// nil: there is no such page.
+	Redis func(ctx context.Context) any
 }
 
 // New returns the handler of the admin listener.
@@ -50,6 +59,9 @@ func New(cfg Config) http.Handler {
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok\n") })
 	mux.HandleFunc("GET /readyz", cfg.readyz)
 	mux.Handle("GET /metrics", cfg.reads(cfg.Metrics))
+	if cfg.Redis != nil {
+		mux.Handle("GET /v1/redis", cfg.reads(http.HandlerFunc(cfg.redis)))
+	}
 	mux.Handle("POST /v1/reload", cfg.changes(http.HandlerFunc(cfg.reload)))
 	// A page on another site must not reach it through an operator's browser.
 	return cfg.notRebound(http.NewCrossOriginProtection().Handler(mux))
@@ -109,6 +121,16 @@ func (c *Config) reload(w http.ResponseWriter, _ *http.Request) {
 	text(w, http.StatusOK, "reloaded\n")
 }
 
+// redis answers with what is known of every Redis, away or not.
+func (c *Config) redis(w http.ResponseWriter, r *http.Request) {
+	body, err := json.MarshalIndent(c.Redis(r.Context()), "", "  ")
+	if err != nil { // a value that JSON cannot hold is our mistake, and nothing for a client
+		problem.Write(w, problem.Problem{Status: http.StatusInternalServerError})
+		return
+	}
+	send(w, http.StatusOK, "application/json", append(body, '\n'))
+}
+
 // readyz answers ok, degraded or not ready; with ?verbose a line a part follows.
 func (c *Config) readyz(w http.ResponseWriter, r *http.Request) {
 	conditions := c.Conditions()
@@ -117,6 +139,12 @@ func (c *Config) readyz(w http.ResponseWriter, r *http.Request) {
 	for _, cond := range conditions {
 		worst = max(worst, cond.Level)
 		fmt.Fprintf(&lines, "[%s] %s: %s\n", [...]string{"+", "~", "-"}[cond.Level], cond.Name, cond.Detail)
+		for _, line := range cond.Serves {
+			fmt.Fprintf(&lines, "    %s\n", line)
+		}
+		for _, line := range cond.Warnings {
+			fmt.Fprintf(&lines, "[!] %s: %s\n", cond.Name, line)
+		}
 	}
 	status := http.StatusOK
 	if worst == NotReady {
@@ -130,9 +158,13 @@ func (c *Config) readyz(w http.ResponseWriter, r *http.Request) {
 }
 
 func text(w http.ResponseWriter, status int, body string) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	send(w, status, "text/plain; charset=utf-8", []byte(body))
+}
+
+func send(w http.ResponseWriter, status int, contentType string, body []byte) {
+	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	_, _ = w.Write([]byte(body)) // a client that is gone cannot be told
+	_, _ = w.Write(body) // a client that is gone cannot be told
 }

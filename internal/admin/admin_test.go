@@ -18,6 +18,7 @@ func handler(change func(*admin.Config)) http.Handler {
 		Token:      "secret",
 		Conditions: func() []admin.Condition { return nil },
 		Reload:     func() error { return nil },
+		Redis:      func(context.Context) any { return map[string]string{"state": "up"} },
 		Metrics:    http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("numbers")) }),
 	}
 	if change != nil {
@@ -47,6 +48,11 @@ func TestReadyz(t *testing.T) {
 		body       string
 	}{
 		{"nothing to say is ok", nil, 200, "ok\n"},
+		{
+			"what serves from where is said, and a warning is no fault",
+			[]admin.Condition{{Name: "redis", Detail: "up", Serves: []string{"limits: Redis", "cache: memory"}, Warnings: []string{"nearly full"}}},
+			200, "ok\n[+] redis: up\n    limits: Redis\n    cache: memory\n[!] redis: nearly full\n",
+		},
 		{"all well", []admin.Condition{up}, 200, "ok\n[+] redis: up\n"},
 		{"degraded serves, so it is ready", []admin.Condition{up, degraded}, 200, "degraded\n[+] redis: up\n[~] redis: away\n"},
 		{"draining is not ready, whatever else", []admin.Condition{degraded, draining}, 503, "not ready\n[~] redis: away\n[-] process: draining\n"},
@@ -88,6 +94,9 @@ func TestWhoMayDoWhat(t *testing.T) {
 		{"a socket's mode is guard enough", unix, "POST", "/v1/reload", nil, 200},
 		{"a page on another site may not", unix, "POST", "/v1/reload", []string{"Sec-Fetch-Site", "cross-site"}, 403},
 		{"a change is no read", nil, "GET", "/v1/reload", nil, 405},
+		{"the view of Redis is a read", guarded, "GET", "/v1/redis", nil, 401},
+		{"that the token opens", guarded, "GET", "/v1/redis", []string{"Authorization", "Bearer secret"}, 200},
+		{"and no change", nil, "POST", "/v1/redis", nil, 405},
 		{"nothing else is here", nil, "GET", "/nothing", nil, 404},
 	} {
 		t.Run(tc.sentence, func(t *testing.T) {
@@ -132,5 +141,20 @@ func TestAFailedReloadSaysWhy(t *testing.T) {
 	w := ask(h, "POST", "/v1/reload", "Authorization", "Bearer secret")
 	if w.Code != http.StatusUnprocessableEntity || !strings.Contains(w.Body.String(), "gateway.yaml:1:1: wrong") {
 		t.Errorf("%d %s", w.Code, w.Body.String())
+	}
+}
+
+func TestRedis(t *testing.T) {
+	w := ask(handler(nil), "GET", "/v1/redis")
+	if w.Code != 200 || w.Header().Get("Content-Type") != "application/json" || w.Header().Get("Cache-Control") != "no-store" || w.Body.String() != "{\n  \"state\": \"up\"\n}\n" {
+		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body.String())
+	}
+	unfit := func(c *admin.Config) { c.Redis = func(context.Context) any { return func() {} } }
+	if w := ask(handler(unfit), "GET", "/v1/redis"); w.Code != 500 || w.Header().Get("Content-Type") != "application/problem+json" {
+		t.Errorf("what is no JSON: %d %v %s", w.Code, w.Header(), w.Body.String())
+	}
+	none := func(c *admin.Config) { c.Redis = nil }
+	if w := ask(handler(none), "GET", "/v1/redis"); w.Code != 404 {
+		t.Errorf("no page: %d", w.Code)
 	}
 }

@@ -74,6 +74,14 @@ type Facts struct {
 	Reason       string // why the answer is not the ordinary one, for a person
 }
 
+// Note adds to Reason.
+func (f *Facts) Note(reason string) {
+	if f.Reason != "" {
+		f.Reason += "; "
+	}
+	f.Reason += reason
+}
+
 type contextKey struct{}
 
 // With returns a context that carries ex.

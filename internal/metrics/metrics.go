@@ -13,7 +13,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/jewgo/gateway/internal/exchange"
-	"github.com/jewgo/gateway/internal/failover"
 )
 
 // Metrics holds the gateway's families, all of which start with gateway_.
@@ -32,6 +31,8 @@ type Metrics struct {
 	panics    prometheus.Counter
 	reloads   *prometheus.CounterVec
 	redisMove *prometheus.CounterVec
+	redisCall *prometheus.HistogramVec
+	redises   redises
 }
 
 // buckets reach from a hit in memory to a slow upstream.
@@ -55,6 +56,8 @@ func New(version string) *Metrics {
 	m.panics = m.counter("gateway_panics_total", "Handlers that panicked.").WithLabelValues()
 	m.reloads = m.counter("gateway_reloads_total", "Attempts to put a changed policy in force.", "result")
 	m.redisMove = m.counter("gateway_redis_changes_total", "Changes of the state of a Redis.", "redis", "to")
+	m.redisCall = m.histogramOf(callBuckets, "gateway_redis_call_duration_seconds", "Of commands and pipelines to Redis, whatever came of them: the wait for a connection and the round trip.", "redis")
+	m.registry.MustRegister(&m.redises)
 	return m
 }
 
@@ -71,6 +74,10 @@ func (m *Metrics) gauge(name, help string, labels ...string) *prometheus.GaugeVe
 }
 
 func (m *Metrics) histogram(name, help string, labels ...string) *prometheus.HistogramVec {
+	return m.histogramOf(buckets, name, help, labels...)
+}
+
+func (m *Metrics) histogramOf(buckets []float64, name, help string, labels ...string) *prometheus.HistogramVec {
 	h := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: name, Help: help, Buckets: buckets, NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100,
 	}, labels)
@@ -146,18 +153,4 @@ func (m *Metrics) Reload(err error) {
 		result = "failed"
 	}
 	m.reloads.WithLabelValues(result).Inc()
-}
-
-// Redis adds the state of one Redis, told by its switch: 2 is up, 1 rejoining,
-// 0 down. The name tells the main one from the cache's own.
-func (m *Metrics) Redis(name string, s *failover.Switch) {
-	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "gateway_redis_state", Help: "State of a Redis: 0 down, 1 rejoining, 2 up.",
-		ConstLabels: prometheus.Labels{"redis": name},
-	}, func() float64 { return float64(s.Status().State) }))
-}
-
-// RedisChanged counts a change of state.
-func (m *Metrics) RedisChanged(name string, to failover.State) {
-	m.redisMove.WithLabelValues(name, to.String()).Inc()
 }

@@ -40,9 +40,20 @@ func TestRequests(t *testing.T) {
 	m.Panic()
 	m.Reload(nil)
 	m.RedisChanged("redis", failover.Down)
-	m.Redis("redis", failover.New(failover.Config{}))
+	m.Redis("redis", func() metrics.Redis {
+		return metrics.Redis{Warnings: 2, Pool: &metrics.Pool{Hits: 9, Misses: 4, Waits: 3, Timeouts: 2, Stale: 1, Total: 4, Idle: 3}, Status: failover.Status{
+			State:  failover.Rejoining,
+			TimeIn: failover.Times{failover.Down: time.Second, failover.Up: 90 * time.Second},
+			Counts: failover.Counts{Trips: 5, Losses: 1, FailedRejoins: 2, ProbeErrors: 8, Rejections: 6, Timeouts: 10, Faults: 11, Late: 12},
+		}}
+	})
+	m.Redis("cache redis", func() metrics.Redis { return metrics.Redis{} })
+	m.RedisCalls("redis")(3 * time.Millisecond)
 	m.Gauge("gateway_test_gauge", "A gauge.", func() float64 { return 3 })
 	got := scrape(t, m)
+	if strings.Contains(got, `gateway_redis_pool_connections{redis="cache redis"`) {
+		t.Error("a pool that is not known has numbers")
+	}
 	for _, want := range []string{
 		`gateway_build_info{version="v9"} 1`,
 		`gateway_requests_in_flight 1`,
@@ -60,7 +71,28 @@ func TestRequests(t *testing.T) {
 		`gateway_panics_total 1`,
 		`gateway_reloads_total{result="ok"} 1`,
 		`gateway_redis_changes_total{redis="redis",to="down"} 1`,
-		`gateway_redis_state{redis="redis"} 0`,
+		`gateway_redis_state{redis="redis"} 1`,
+		`gateway_redis_state{redis="cache redis"} 0`,
+		`gateway_redis_state_seconds_total{redis="redis",state="down"} 1`,
+		`gateway_redis_state_seconds_total{redis="redis",state="up"} 90`,
+		`gateway_redis_trips_total{redis="redis"} 5`,
+		`gateway_redis_losses_total{redis="redis"} 1`,
+		`gateway_redis_rejoins_failed_total{redis="redis"} 2`,
+		`gateway_redis_probe_failures_total{redis="redis"} 8`,
+		`gateway_redis_call_failures_total{kind="rejection",redis="redis"} 6`,
+		`gateway_redis_call_failures_total{kind="timeout",redis="redis"} 10`,
+		`gateway_redis_call_failures_total{kind="fault",redis="redis"} 11`,
+		`gateway_redis_call_failures_total{kind="late",redis="redis"} 12`,
+		`gateway_redis_pool_connections{redis="redis",use="idle"} 3`,
+		`gateway_redis_pool_connections{redis="redis",use="used"} 1`,
+		`gateway_redis_pool_events_total{event="hit",redis="redis"} 9`,
+		`gateway_redis_pool_events_total{event="miss",redis="redis"} 4`,
+		`gateway_redis_pool_events_total{event="wait",redis="redis"} 3`,
+		`gateway_redis_pool_events_total{event="timeout",redis="redis"} 2`,
+		`gateway_redis_pool_events_total{event="stale",redis="redis"} 1`,
+		`gateway_redis_warnings{redis="redis"} 2`,
+		`gateway_redis_call_duration_seconds_bucket{redis="redis",le="0.0025"} 0`,
+		`gateway_redis_call_duration_seconds_bucket{redis="redis",le="0.005"} 1`,
 		`gateway_test_gauge 3`,
 	} {
 		if !strings.Contains(got, want+"\n") {

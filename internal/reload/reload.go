@@ -89,6 +89,7 @@ func unchangeable(old, next *policy.Policy) error {
 	}{
 		{"server.listen", old.Server.Listen != next.Server.Listen},
 		{"server.admin", old.Server.Admin != next.Server.Admin},
+		{"server.peers", old.Server.Peers != next.Server.Peers},
 		{"server.admin_token_file", old.Server.AdminTokenFile != next.Server.AdminTokenFile},
 		{"server.data_dir", old.Server.DataDir != next.Server.DataDir},
 		{"server.max_header", old.Server.MaxHeader != next.Server.MaxHeader},
@@ -97,6 +98,7 @@ func unchangeable(old, next *policy.Policy) error {
 		{"log.format", old.Log.Format != next.Log.Format},
 		{"redis.url", old.Redis.URL != next.Redis.URL},
 		{"redis.budget", old.Redis.Budget != next.Redis.Budget},
+		{"redis.pool_size", old.Redis.PoolSize != next.Redis.PoolSize},
 		{"session.keys_file", old.Session.KeysFile != next.Session.KeysFile},
 		{"session.identity.keys_file", old.Session.Identity.KeysFile != next.Session.Identity.KeysFile},
 		{"cache.memory", old.Cache.Memory != next.Cache.Memory},

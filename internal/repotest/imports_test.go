@@ -31,13 +31,14 @@ var layers = []layer{
 		imports:  []string{"proxy", "features", "chain", "exchange", "policy", "pure"},
 	},
 	{name: "peers of tests and drills", packages: []string{"internal/demo", "internal/faultproxy"}, imports: []string{"pure"}},
+	{name: "drills", packages: []string{"internal/drill"}, imports: []string{"peers of tests and drills", "pure"}},
 	{
 		name: "tests", packages: []string{"internal/testenv", "internal/storetest", "internal/repotest"},
 		imports: []string{"proxy", "features", "chain", "exchange", "policy", "pure"},
 	},
 	{
 		name: "commands", packages: []string{"cmd/*"},
-		imports: []string{"wire", "peers of tests and drills", "adapters", "proxy", "features", "chain", "exchange", "policy", "pure"},
+		imports: []string{"wire", "drills", "peers of tests and drills", "adapters", "proxy", "features", "chain", "exchange", "policy", "pure"},
 	},
 }
 
@@ -52,7 +53,7 @@ var speakers = map[string]string{
 	"github.com/fsnotify/fsnotify":     "internal/reload",
 	"go.yaml.in/yaml":                  "policy",
 	"github.com/google/go-cmp":         "",
-	"github.com/tsenart/vegeta":        "cmd/gateway",
+	"github.com/tsenart/vegeta":        "internal/drill",
 	"go.uber.org/goleak":               "",
 	"pgregory.net/rapid":               "",
 	"github.com/santhosh-tekuri":       "",

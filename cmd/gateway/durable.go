@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/jewgo/gateway/internal/admin"
+	"github.com/jewgo/gateway/internal/journal"
+	"github.com/jewgo/gateway/internal/metrics"
+	"github.com/jewgo/gateway/middleware/cache"
+	"github.com/jewgo/gateway/middleware/session"
+)
+
+const (
+	// keepWait bounds how long a request waits for the disk. What is not on it
+	// by then is written later, unless the process dies first.
+	keepWait = time.Second
+	// closeWait bounds how long the end of the process waits for the disk.
+	closeWait = 5 * time.Second
+	// settleWait bounds the wait for what need not be durable at once.
+	settleWait = 10 * time.Millisecond
+)
+
+// kindSession is the kind of records that tell of revoked sessions. The key is
+// the revocation's subject, the version its time of issue in microseconds and
+// the record's end that of the revocation, so that merging two keeps the later
+// of both times.
+const kindSession = "session"
+
+// kindPurge is the kind of records that tell of purges. The key is the slot and
+// the version its generation; of the values the one that says that Redis knows
+// of it is the greater, and stands.
+const (
+	kindPurge   = "purge"
+	purgeMissed = "0"
+	purgeKnown  = "1"
+)
+
+// durable is what this gateway remembers without Redis and over a restart.
+type durable struct {
+	journal *journal.Journal
+	fleet   *fleet // nil: no peers; set before the first request
+	log     *slog.Logger
+}
+
+// openDurable opens the journal in the data_dir, which no other process may hold.
+func openDurable(dir string, numbers *metrics.Metrics, log *slog.Logger) (*durable, error) {
+	j, err := journal.Open(journal.Config{Dir: filepath.Clean(dir), Log: log})
+	if err != nil {
+		return nil, err
+	}
+	gauge := func(name, help string, f func(journal.Status) float64) {
+		numbers.Gauge(name, help, func() float64 { return f(j.Status()) })
+	}
+	gauge("gateway_journal_records", "Records that stand in the journal.", func(s journal.Status) float64 { return float64(s.Records) })
+	gauge("gateway_journal_bytes", "Size of the journal's file.", func(s journal.Status) float64 { return float64(s.FileBytes) })
+	gauge("gateway_journal_pending", "Records that are in memory alone, and requests that wait for the journal.", func(s journal.Status) float64 { return float64(s.Pending) })
+	return &durable{journal: j, log: log}, nil
+}
+
+// journalView is the journal in /v1/redis.
+type journalView struct {
+	State   string    `json:"state"`
+	Since   time.Time `json:"since"`
+	Reason  string    `json:"reason,omitempty"`
+	Records int       `json:"records"`
+	Bytes   int64     `json:"file_bytes"`
+	Pending int       `json:"pending"` // in memory alone, or waiting for the disk
+	Damage  string    `json:"damage,omitempty"`
+}
+
+func (d *durable) view() journalView {
+	s := d.journal.Status()
+	return journalView{s.State.String(), s.Since, s.Reason, s.Records, s.FileBytes, s.Pending, s.Damage}
+}
+
+// condition is how the journal does, for /readyz.
+func (d *durable) condition() admin.Condition {
+	s := d.journal.Status()
+	c := admin.Condition{Name: "journal", Detail: s.State.String()}
+	if s.State != journal.OK {
+		c.Level = admin.Degraded
+		c.Detail += " since " + s.Since.UTC().Format(time.RFC3339) + ", a restart may forget logouts: " + s.Reason
+	}
+	if s.Damage != "" {
+		c.Warnings = append(c.Warnings, s.Damage)
+	}
+	return c
+}
+
+// keep makes records durable, here and at the peers.
+func (d *durable) keep(ctx context.Context, records []journal.Record) error {
+	err := d.append(ctx, keepWait, records)
+	d.fleet.send(ctx, records)
+	return err
+}
+
+// append makes records durable here, also those of a client that has left. It
+// waits as long as that for the disk.
+func (d *durable) append(ctx context.Context, wait time.Duration, records []journal.Record) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), wait)
+	defer cancel()
+	return d.journal.Append(ctx, records...)
+}
+
+// close lets go of the journal. A disk that hangs cannot keep the process.
+func (d *durable) close() {
+	ended := make(chan error, 1)
+	go func() { ended <- d.journal.Close() }() // ends with the disk's answer, or the process
+	select {
+	case err := <-ended:
+		if err != nil {
+			d.log.Error("the journal is not complete", "error", err.Error())
+		}
+	case <-time.After(closeWait):
+		d.log.Error("the journal's disk does not answer, leaving it")
+	}
+}
+
+// restoreTags hands purges among records to the cache.
+func restoreTags(tags *cache.Tags, records []journal.Record) {
+	for _, r := range records {
+		if slot, err := strconv.ParseUint(r.Key, 10, 16); r.Kind == kindPurge && err == nil {
+			tags.Restore([]cache.Mark{{Slot: uint16(slot), Gen: r.Version}}, string(r.Value) == purgeKnown)
+		}
+	}
+}
+
+// revocationsOf are those among records.
+func revocationsOf(records []journal.Record) (all []session.Revocation) {
+	for _, r := range records {
+		if r.Kind == kindSession {
+			all = append(all, sessionRevocation(r))
+		}
+	}
+	return all
+}
+
+// durableSessions is the journal as the sessions see it.
+type durableSessions struct{ *durable }
+
+var _ session.Journal = durableSessions{}
+
+// Keep implements session.Journal.
+func (d durableSessions) Keep(ctx context.Context, revocations []session.Revocation) error {
+	records := make([]journal.Record, len(revocations))
+	for i, r := range revocations {
+		records[i] = sessionRecord(r)
+	}
+	return d.keep(ctx, records)
+}
+
+func sessionRecord(r session.Revocation) journal.Record {
+	return journal.Record{Kind: kindSession, Key: r.Subject, Version: uint64(max(0, r.Issued.UnixMicro())), Expires: r.Until}
+}
+
+func sessionRevocation(r journal.Record) session.Revocation {
+	return session.Revocation{Subject: r.Key, Issued: time.UnixMicro(int64(r.Version)), Until: r.Expires}
+}
+
+// durableTags is the journal as the cache's tags see it.
+type durableTags struct{ *durable }
+
+var _ cache.Journal = durableTags{}
+
+// Keep implements cache.Journal.
+func (d durableTags) Keep(ctx context.Context, marks []cache.Mark, known bool) error {
+	value := purgeMissed
+	if known {
+		value = purgeKnown
+	}
+	expires := time.Now().Add(cache.CountersTTL)
+	records := make([]journal.Record, len(marks))
+	for i, m := range marks {
+		records[i] = journal.Record{
+			Kind: kindPurge, Key: strconv.Itoa(int(m.Slot)), Value: []byte(value), Version: m.Gen, Expires: expires,
+		}
+	}
+	if known {
+		return d.append(ctx, settleWait, records)
+	}
+	return d.keep(ctx, records)
+}

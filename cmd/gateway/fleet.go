@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"github.com/jewgo/gateway/internal/admin"
+	"github.com/jewgo/gateway/internal/failover"
+	"github.com/jewgo/gateway/internal/journal"
+	"github.com/jewgo/gateway/internal/redisdb"
+	"github.com/jewgo/gateway/policy"
+)
+
+const (
+	// beatEvery is how often a gateway tells in Redis where it is; one that did
+	// not for beatTTL is not told of.
+	beatEvery = time.Second
+	beatTTL   = 5 * time.Second
+	// pullWait is how long a start waits for what the others hold at most.
+	pullWait = time.Second
+	// peersPurpose is what the peers' key is derived for.
+	peersPurpose = "gateway peers"
+)
+
+// fleet is this gateway among others: what one keeps reaches the others without
+// Redis, which only tells them where they are. A nil fleet is a gateway alone.
+type fleet struct {
+	peers  *journal.Peers
+	self   func() journal.Peer
+	budget time.Duration // of a Send
+	server *http.Server
+	beats  *redisdb.Peers // nil: no Redis
+	health *failover.Switch
+}
+
+// openFleet listens for the peers and begins to speak with those that are
+// remembered; nil without server.peers.
+func openFleet(g *gateway, p *policy.Policy, keys *secrets, log *slog.Logger) (*fleet, error) {
+	if p.Server.Peers == "" {
+		return nil, nil
+	}
+	key, err := keys.session.Derive(peersPurpose)
+	if err != nil {
+		return nil, fmt.Errorf("server.peers: %w", err)
+	}
+	l, err := net.Listen("tcp", p.Server.Peers)
+	if err != nil {
+		return nil, fmt.Errorf("server.peers: %w", err)
+	}
+	fingerprint := sha256.Sum256(key)
+	self := journal.Peer{
+		ID: rand.Text(), Address: peersAddress(p.Server.Peers, l.Addr()), Started: time.Now(),
+		Fingerprint: hex.EncodeToString(fingerprint[:8]),
+	}
+	f := &fleet{budget: p.Redis.Budget.Std(), self: func() journal.Peer {
+		now := self
+		now.Replicas = g.replicas()
+		return now
+	}}
+	f.peers, err = journal.NewPeers(journal.PeersConfig{
+		Key: key, Self: f.self, File: filepath.Join(p.Server.DataDir, "peers.json"),
+		Apply: g.apply, Snapshot: g.durable.journal.Records, Log: log,
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("server.peers: %w", err), l.Close())
+	}
+	if r := g.stores.redis; r != nil {
+		f.beats, f.health = redisdb.NewPeers(r.client, beatTTL), r.health
+	}
+	f.server = &http.Server{
+		Handler: f.peers.Handler(), ReadHeaderTimeout: 5 * time.Second,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	go func() { // ends with close
+		if err := f.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("the peers' listener broke", "error", err.Error())
+		}
+	}()
+	return f, nil
+}
+
+// peersAddress is where others find this gateway: the host as the policy says
+// it, and the port that it got.
+func peersAddress(configured string, l net.Addr) string {
+	host, _, _ := net.SplitHostPort(configured) // the policy was checked
+	_, port, _ := net.SplitHostPort(l.String())
+	return net.JoinHostPort(host, port)
+}
+
+// apply takes in what a peer says: here at once, then durably.
+func (g *gateway) apply(ctx context.Context, records []journal.Record) error {
+	if err := g.stores.revoked.Revoke(ctx, revocationsOf(records)); err != nil {
+		return err
+	}
+	restoreTags(g.stores.tags, records)
+	return g.durable.append(ctx, keepWait, records)
+}
+
+// catchUp asks the peers for what this gateway missed while it was not there.
+func (f *fleet) catchUp(ctx context.Context) {
+	if f == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, pullWait)
+	defer cancel()
+	f.beat(ctx)
+	f.peers.Pull(ctx)
+}
+
+// run tells where this gateway is, and learns of the others, until ctx is done.
+func (f *fleet) run(ctx context.Context) {
+	if f == nil || f.beats == nil {
+		return
+	}
+	ticks := time.NewTicker(beatEvery)
+	defer ticks.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticks.C:
+			f.beat(ctx)
+		}
+	}
+}
+
+func (f *fleet) beat(ctx context.Context) {
+	if f.beats == nil || !f.health.Up() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, beatEvery)
+	defer cancel()
+	// The Switch tells of a Redis that fails; peers that are known stay so.
+	if others, err := f.beats.Beat(ctx, f.self()); err == nil {
+		f.peers.Learn(others)
+	}
+}
+
+// send brings records to those peers that answer in time, and to the others
+// when they do.
+func (f *fleet) send(ctx context.Context, records []journal.Record) {
+	if f == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.budget)
+	defer cancel()
+	f.peers.Send(ctx, records)
+}
+
+// conditions tell of the peers; none without them. One that is away degrades
+// nothing: it may have been taken down.
+func (f *fleet) conditions() []admin.Condition {
+	if f == nil {
+		return nil
+	}
+	known, reached := f.peers.Known(), 0
+	for _, p := range known {
+		if p.Reachable {
+			reached++
+		}
+	}
+	return []admin.Condition{{Name: "peers", Detail: fmt.Sprintf("%d of %d reachable", reached, len(known))}}
+}
+
+func (f *fleet) close() {
+	if f == nil {
+		return
+	}
+	_ = f.server.Close() // its listener is all that can fail to close
+	_ = f.peers.Close()  // what it could not write down it learns again
+}

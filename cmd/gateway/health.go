@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jewgo/gateway/internal/admin"
+	"github.com/jewgo/gateway/internal/failover"
+	"github.com/jewgo/gateway/internal/metrics"
+	"github.com/jewgo/gateway/internal/redisdb"
+)
+
+const (
+	// warnEvery is how often a Redis in use is looked at for warnings.
+	warnEvery = 30 * time.Second
+	// lookTime bounds what a look at a Redis takes.
+	lookTime = time.Second
+)
+
+// warnings are those of the last look at a Redis. The zero value has none.
+type warnings struct {
+	mu   sync.Mutex
+	last []string // replaced whole; guarded by mu
+}
+
+func (w *warnings) set(list []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.last = list
+}
+
+func (w *warnings) list() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.last
+}
+
+// watch looks for warnings whenever the Redis has come up, and every warnEvery
+// while it is, until ctx is done. Those of a Redis that is away stay: that it was
+// nearly full may be why it is.
+func (r *remote) watch(ctx context.Context) {
+	ticker := time.NewTicker(warnEvery)
+	defer ticker.Stop()
+	for {
+		if r.health.Up() {
+			r.look(ctx)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.cameUp:
+		case <-ticker.C:
+		}
+	}
+}
+
+// look refreshes the warnings. A Redis that did not answer is the Switch's
+// matter, and the warnings of the look before stay.
+func (r *remote) look(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	if info, err := redisdb.InspectServers(ctx, r.client); err == nil {
+		r.warnings.set(redisdb.Warnings(info, r.sessions))
+	}
+}
+
+// numbers are what the metrics tell of a Redis.
+func (r *remote) numbers() metrics.Redis {
+	n := metrics.Redis{Status: r.health.Status(), Warnings: len(r.warnings.list())}
+	if p := r.pool(n.Status); p != nil {
+		pool := metrics.Pool(*p)
+		n.Pool = &pool
+	}
+	return n
+}
+
+// pool is nil until the Redis has been Up: before, a cluster would be asked.
+func (r *remote) pool(s failover.Status) *redisdb.Pool {
+	if s.Counts.Rejoins == 0 {
+		return nil
+	}
+	p := redisdb.PoolStats(r.client)
+	return &p
+}
+
+// condition is a Redis's line in /readyz, with what serves from where.
+func (r *remote) condition() admin.Condition {
+	if r == nil {
+		return admin.Condition{Name: "redis", Detail: "not configured, local memory serves"}
+	}
+	s := r.health.Status()
+	c := admin.Condition{
+		Name: r.name, Detail: fmt.Sprintf("%s since %s", s.State, s.Since.UTC().Format(time.RFC3339)),
+		Warnings: r.warnings.list(),
+	}
+	if s.State != failover.Up {
+		c.Level = admin.Degraded
+		c.Detail += ", local memory serves"
+		if s.Reason != nil {
+			c.Detail += ": " + redisdb.ErrorText(s.Reason)
+		}
+	}
+	if r.sessions {
+		c.Serves = append(c.Serves, serves(s.State, "limits", "counted here, what that admits decided by Redis", "counted here"),
+			serves(s.State, "sessions", "the cookie, records in Redis and in memory", "the cookie, records in memory"))
+	}
+	if r.cache {
+		c.Serves = append(c.Serves, serves(s.State, "cache", "memory, then Redis", "memory"))
+	}
+	return c
+}
+
+// serves says where a feature works from.
+func serves(s failover.State, feature, up, away string) string {
+	if s == failover.Up {
+		return feature + ": " + up
+	}
+	return feature + ": " + away
+}
+
+// redisView is what GET /v1/redis answers.
+type redisView struct {
+	Redis   []remoteView `json:"redis"` // none: local memory serves
+	Journal journalView  `json:"journal"`
+}
+
+// remoteView is one Redis. Exactly one of Info and Error is there.
+type remoteView struct {
+	Name     string          `json:"name"`
+	Serves   []string        `json:"serves"`
+	Status   failover.Status `json:"status"`
+	Pool     *poolView       `json:"pool,omitempty"`
+	Warnings []string        `json:"warnings"` // those of the last look, if there is an Error
+	Info     *redisdb.Info   `json:"info,omitempty"`
+	Error    string          `json:"error,omitempty"`
+}
+
+// poolView is redisdb.Pool in JSON.
+type poolView struct {
+	Hits     uint64 `json:"hits"`
+	Misses   uint64 `json:"misses"`
+	Waits    uint64 `json:"waits"`
+	Timeouts uint64 `json:"timeouts"`
+	Stale    uint64 `json:"stale"`
+	Total    int    `json:"connections"`
+	Idle     int    `json:"connections_idle"`
+}
+
+// view asks every Redis at once how it is, for lookTime at most.
+func (s *stores) view(ctx context.Context) redisView {
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	remotes := s.remotes()
+	v := redisView{Redis: make([]remoteView, len(remotes))}
+	var all sync.WaitGroup
+	for i, r := range remotes {
+		all.Go(func() { v.Redis[i] = r.view(ctx) })
+	}
+	all.Wait()
+	return v
+}
+
+// view is the state of one Redis. Only one at a time asks it, so that a page that
+// is opened again and again takes no connections from requests.
+func (r *remote) view(ctx context.Context) remoteView {
+	v := remoteView{Name: r.name, Warnings: r.warnings.list()}
+	select {
+	case r.looking <- struct{}{}:
+		info, err := redisdb.Inspect(ctx, r.client)
+		<-r.looking
+		if err != nil {
+			v.Error = redisdb.ErrorText(err)
+			break
+		}
+		v.Info, v.Warnings = &info, redisdb.Warnings(info, r.sessions)
+	case <-ctx.Done():
+		v.Error = "others are asking it"
+	}
+	if v.Warnings == nil {
+		v.Warnings = []string{}
+	}
+	v.Serves = r.condition().Serves
+	v.Status = r.health.Status() // now, not as it was before Redis was asked
+	if p := r.pool(v.Status); p != nil {
+		pool := poolView(*p)
+		v.Pool = &pool
+	}
+	return v
+}

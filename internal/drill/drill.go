@@ -1,0 +1,146 @@
+// Package drill proves the failover on a running gateway: it sends traffic,
+// breaks what lies between gateway and Redis in one way after the other, and
+// judges what the clients saw. It knows the gateway by its URL and by the
+// state of its Switch, and Redis by the proxy that stands before it.
+package drill
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	vegeta "github.com/tsenart/vegeta/v12/lib"
+
+	"github.com/jewgo/gateway/internal/failover"
+)
+
+// returnLimit is how long a gateway may take to use a Redis that is whole again.
+const returnLimit = 8 * time.Second
+
+// Config configures a drill; all of it is required.
+type Config struct {
+	Target    vegeta.Targeter
+	Rate      int // requests a second
+	Status    func() failover.Status
+	Scenarios []Scenario
+	Each      time.Duration         // how long a scenario lasts, and the time before it
+	Budget    time.Duration         // the most that a request waits for Redis
+	Progress  func(scenario string) // told when one begins
+}
+
+// ErrNotUp says that the gateway did not use Redis when it was whole, so that
+// there was nothing to break.
+var ErrNotUp = errors.New("the gateway does not use Redis though nothing is broken")
+
+// Run plays all scenarios, or as many as begin before ctx is done, and judges
+// them. One that fails for the time that requests took is played once more, and
+// the second time counts: the machine may have been busy with something else.
+func Run(ctx context.Context, cfg Config) ([]Row, error) {
+	d := &drill{Config: cfg, traffic: startTraffic(cfg.Target, cfg.Rate)}
+	defer d.traffic.stop()
+	// The first seconds fill caches and pools, and count for nothing.
+	if !cfg.awaitUp() || !sleep(ctx, cfg.Each) {
+		return nil, ErrNotUp
+	}
+	var rows []Row
+	for _, s := range cfg.Scenarios {
+		row, err := d.play(ctx, s)
+		if err == nil && row.slow && len(row.Problems) == 1 {
+			cfg.Progress(s.Name + ", again: " + row.Problems[0])
+			row, err = d.play(ctx, s)
+		}
+		if errors.Is(err, context.DeadlineExceeded) {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", s.Name, err)
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+// drill is a Config at work.
+type drill struct {
+	Config
+	traffic *traffic
+	healthy []span // when nothing was broken
+}
+
+// play plays one scenario, after a time in which nothing is broken.
+func (d *drill) play(ctx context.Context, s Scenario) (Row, error) {
+	if !d.awaitUp() {
+		return Row{}, ErrNotUp
+	}
+	before := span{from: time.Now()}
+	if !sleep(ctx, d.Each) {
+		return Row{}, context.DeadlineExceeded
+	}
+	before.to = time.Now()
+	d.healthy = append(d.healthy, before)
+	d.Progress(s.Name)
+	row := Row{Scenario: s}
+	if err := d.break1(&row); err != nil {
+		return Row{}, err
+	}
+	time.Sleep(4 * d.Budget) // what was under way at the end is over then
+	row.measure(d.traffic.soFar(), d.healthy, d.Config)
+	return row, nil
+}
+
+// break1 plays one scenario to its end, however little time is left: what was
+// broken is always made whole.
+func (d *drill) break1(row *Row) error {
+	before := d.Status()
+	row.during.from = time.Now()
+	if err := row.Scenario.Start(); err != nil {
+		return err
+	}
+	time.Sleep(d.Each)
+	row.during.to = time.Now()
+	then := d.Status()
+	row.Trips = int(then.Counts.Trips - before.Counts.Trips)
+	for _, c := range then.History {
+		if c.To == failover.Rejoining && row.during.holds(c.At) {
+			row.misled++
+		}
+	}
+	if err := row.Scenario.End(); err != nil {
+		return err
+	}
+	healed := time.Now()
+	row.returned = d.awaitUp()
+	after := d.Status()
+	row.late = after.Counts.Late - before.Counts.Late
+	for _, c := range after.History {
+		switch {
+		case c.To == failover.Down && c.At.After(row.during.from) && row.Trip == 0:
+			row.Trip = c.At.Sub(row.during.from)
+		case c.To == failover.Up && c.At.After(healed) && row.Return == 0:
+			row.Return = c.At.Sub(healed)
+		}
+	}
+	return nil
+}
+
+// awaitUp waits until Redis is used.
+func (cfg Config) awaitUp() bool {
+	for deadline := time.Now().Add(returnLimit); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if cfg.Status().State == failover.Up {
+			return true
+		}
+	}
+	return false
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}

@@ -1,0 +1,81 @@
+package drill
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+const (
+	// slower is how much the percentiles may rise while Redis does not answer.
+	slower = 10 * time.Millisecond
+	// fewerHits is how much the hit ratio may fall: what is in memory stays.
+	fewerHits = 0.15
+)
+
+// Row is what one scenario showed.
+type Row struct {
+	Scenario Scenario
+	Healthy  Figures       // of all times before scenarios, up to this one's
+	Broken   Figures       // while it lasted
+	Trips    int           // how often Redis was given up while it lasted
+	Trip     time.Duration // until it was first given up; 0: it was not
+	Return   time.Duration // from the end until it was used again; 0: it had not been given up
+	Problems []string      // why the row fails; none: it passes
+
+	during   span
+	returned bool
+	misled   int    // times that Redis was thought to be whole
+	late     uint64 // answers that were dropped since they came late
+	slow     bool   // a problem is the time that requests took
+}
+
+// measure fills in the figures and the verdict.
+func (r *Row) measure(samples []sample, healthy []span, cfg Config) {
+	r.Healthy = figures(samples, func(s sample) bool {
+		return slices.ContainsFunc(healthy, func(h span) bool { return h.holds(s.at) })
+	})
+	r.Broken = figures(samples, func(s sample) bool { return r.during.holds(s.at) })
+	// Requests that are under way when Redis stops answering, and those that come
+	// before it is given up, may each wait for their budget.
+	settled := span{r.during.from.Add(2 * cfg.Budget), r.during.to}
+	r.Broken.Latency = figures(samples, func(s sample) bool { return settled.holds(s.at) }).Latency
+	r.judge(cfg)
+}
+
+// judge says what is wrong with the row.
+func (r *Row) judge(cfg Config) {
+	problem := func(format string, args ...any) { r.Problems = append(r.Problems, fmt.Sprintf(format, args...)) }
+	if n := len(r.Broken.Failed); n > 0 {
+		problem("%d requests failed, the first: %s", n, r.Broken.Failed[0])
+	}
+	allowed := slower
+	if !r.Scenario.Steady {
+		allowed += cfg.Budget // each request may meet it anew
+	}
+	for _, q := range []struct {
+		name            string
+		broken, healthy time.Duration
+	}{{"p50", r.Broken.Latency.P50, r.Healthy.Latency.P50}, {"p99", r.Broken.Latency.P99, r.Healthy.Latency.P99}} {
+		if rise := q.broken - q.healthy; rise > allowed {
+			r.slow = true
+			problem("%s rose by %s, allowed %s", q.name, rise.Round(time.Millisecond), allowed)
+			break
+		}
+	}
+	if r.Broken.HitRatio < r.Healthy.HitRatio-fewerHits {
+		problem("the hit ratio fell from %.2f to %.2f", r.Healthy.HitRatio, r.Broken.HitRatio)
+	}
+	if r.Scenario.Steady && r.Trips > 1 {
+		problem("Redis was given up %d times though it was broken all the time", r.Trips)
+	}
+	if r.Scenario.Steady && r.misled > 0 {
+		problem("Redis was thought to be whole %d times though it was broken all the time", r.misled)
+	}
+	if !r.returned {
+		problem("Redis was not used again within %s", returnLimit)
+	}
+	if r.Scenario.Late && r.late == 0 {
+		problem("no late answer was dropped")
+	}
+}
