@@ -107,7 +107,7 @@ func fleet(t *testing.T, store *epochs, n int) (gateways []*Switch, replays []at
 func TestEveryGatewayReplaysOnceALoss(t *testing.T) {
 	for _, tt := range losses {
 		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
 				store := &epochs{now: Epoch{Server: "s"}}
 				gateways, replays := fleet(t, store, 3)
 				for round := range 5 {
@@ -151,7 +151,7 @@ func TestEveryGatewayReplaysOnceALoss(t *testing.T) {
 func TestLossFoundOnTheWayBack(t *testing.T) {
 	for _, tt := range losses {
 		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
 				store := &epochs{now: Epoch{Server: "s"}}
 				gateways, _ := fleet(t, store, 1)
 				s := gateways[0]
@@ -176,7 +176,7 @@ func TestLossFoundOnTheWayBack(t *testing.T) {
 }
 
 func TestALossIsMadeGoodAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		store := &epochs{}
 		gateways, _ := fleet(t, store, 1)
 		s := gateways[0]
@@ -194,7 +194,7 @@ func TestALossIsMadeGoodAtOnce(t *testing.T) {
 // A store that goes on losing what it is given, as one that evicts under
 // pressure, is tried less and less.
 func TestLossAfterLoss(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		store := &epochs{}
 		gateways, replays := fleet(t, store, 1)
 		for range 600 {
@@ -216,7 +216,7 @@ func TestLossAfterLoss(t *testing.T) {
 func TestLossDuringARejoin(t *testing.T) {
 	for _, tt := range losses {
 		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
 				store := &epochs{now: Epoch{"first", 1000, "s"}}
 				s := New(Config{Probe: store.Probe, Renew: store.Renew, Classify: classify})
 				runs := 0
@@ -245,7 +245,7 @@ func TestLossDuringARejoin(t *testing.T) {
 }
 
 func TestRenewThatFailsKeepsTheStoreDown(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		store := &epochs{}
 		var broken atomic.Bool
 		broken.Store(true)
@@ -262,7 +262,8 @@ func TestRenewThatFailsKeepsTheStoreDown(t *testing.T) {
 		<-s.Probed()
 		store.set(func(e *Epoch) { *e = Epoch{} })
 		time.Sleep(20 * time.Second)
-		if st := s.Status(); st.State == Up || !errors.Is(st.Reason, errRefused) {
+		synctest.Wait()
+		if st := s.Status(); st.State != Down || !errors.Is(st.Reason, errRefused) {
 			t.Errorf("%v, %v", st.State, st.Reason)
 		}
 		broken.Store(false)

@@ -6,7 +6,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 )
 
@@ -206,7 +205,7 @@ func TestAStoreThatLeavesWhileOthersAreAwaitedIsNotUp(t *testing.T) {
 
 // TestPauses holds the jitter within a quarter, and that there is some.
 func TestPauses(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		s := New(Config{Probe: (&epochs{}).Probe, Classify: classify})
 		s.tried = s.load().generation()
 		for _, tt := range []struct {
