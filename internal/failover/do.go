@@ -13,6 +13,9 @@ import (
 // own; remote must heed its context. An error of remote that is an Answer,
 // such as "not found", is returned as it is. A nil Switch is always local.
 //
+// No more than Config.InFlight calls ask the store at once. The others wait for
+// their turn, which is part of their budget; one that gets none is local.
+//
 // An outcome is no word about the store if the caller left or its own time
 // ended, nor if the call timed out with less than half of the budget: that
 // says that the calls before it were slow, and they were reported themselves.
@@ -22,24 +25,31 @@ import (
 // What the store did in a call that was answered locally is unknown: a charge
 // may have been made in both places.
 func Do[T any](ctx context.Context, s *Switch, remote func(context.Context) (T, error), local func() (T, error)) (T, error) {
-	if s == nil {
-		return local()
+	if s.Up() {
+		if v, ok, err := ask(ctx, s, remote); ok {
+			return v, err
+		}
 	}
-	seen := s.load()
-	if seen.state() != Up {
-		return local()
-	}
+	return local()
+}
+
+// ask reports whether the store gave an answer, and which.
+func ask[T any](ctx context.Context, s *Switch, remote func(context.Context) (T, error)) (v T, answered bool, err error) {
 	whole, spent := s.cfg.Budget, spentBudget(ctx)
-	left := whole - time.Duration(spent.Load())
-	if left < whole/10 {
-		return local()
+	if !s.enter(ctx, spent, whole-whole/10) {
+		return v, false, nil
 	}
-	inTime, cancel := context.WithTimeout(ctx, left)
+	defer s.leave()
+	seen := s.load() // the store may have been given up while others had their turn
+	if seen.state() != Up {
+		return v, false, nil
+	}
+	inTime, cancel := context.WithTimeout(ctx, whole-time.Duration(spent.Load()))
 	defer cancel()
 	// Contexts know real time alone, so the budget is measured in it too.
 	start := time.Now()
 	deadline, _ := inTime.Deadline()
-	v, err := remote(inTime)
+	v, err = remote(inTime)
 	spent.Add(int64(time.Since(start)))
 
 	kind := Answer
@@ -48,9 +58,9 @@ func Do[T any](ctx context.Context, s *Switch, remote func(context.Context) (T, 
 	}
 	switch {
 	case kind != Answer && ctx.Err() != nil, errors.Is(err, context.Canceled):
-		return local()
+		return v, false, nil
 	case kind == Timeout && deadline.Sub(start) < whole/2:
-		return local()
+		return v, false, nil
 	}
 	s.report(seen, kind, err)
 	// The state is looked at after the call, not before it: an answer that was
@@ -58,11 +68,39 @@ func Do[T any](ctx context.Context, s *Switch, remote func(context.Context) (T, 
 	// already been answered from local state.
 	late := seen.late(s.load())
 	s.tally.count(kind, late)
-	if kind != Answer || late {
-		return local()
-	}
-	return v, err
+	return v, kind == Answer && !late, err
 }
+
+// enter takes a turn to ask the store, and waits for one until the caller has
+// spent so much of its budget. Turns are given in the order of arrival. Whoever
+// waits costs a timer and no goroutine, unlike a context that ends: so those that
+// come of a store that hangs are bounded by the turns, not by the callers.
+func (s *Switch) enter(ctx context.Context, spent *atomic.Int64, most time.Duration) bool {
+	left := most - time.Duration(spent.Load())
+	if left < 0 {
+		return false
+	}
+	select {
+	case s.turns <- struct{}{}:
+		return true
+	default:
+	}
+	start := time.Now()
+	timer := time.NewTimer(left)
+	defer timer.Stop()
+	entered := false
+	select {
+	case s.turns <- struct{}{}:
+		entered = true
+	case <-timer.C:
+		s.tally.crowded.Add(1)
+	case <-ctx.Done():
+	}
+	spent.Add(int64(time.Since(start)))
+	return entered
+}
+
+func (s *Switch) leave() { <-s.turns }
 
 type budgetKey struct{}
 

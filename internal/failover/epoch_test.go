@@ -175,6 +175,47 @@ func TestLossFoundOnTheWayBack(t *testing.T) {
 	}
 }
 
+// A loss that is found at the moment in which a request gives the store up counts
+// too, although the next probe, which finds what other gateways have counted up,
+// sees nothing of it.
+func TestALossFoundDuringATripIsMadeGood(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		store := &epochs{now: Epoch{"first", 1000, "s"}}
+		var s *Switch
+		var old atomic.Bool // an old copy was restored, and nobody has looked yet
+		renewed := 0
+		s = New(Config{
+			Probe: func(ctx context.Context) (Epoch, error) {
+				found, err := store.Probe(ctx)
+				if old.CompareAndSwap(true, false) {
+					s.report(s.load(), Fault, errRefused)
+					store.set(func(e *Epoch) { e.Counter += 2000 })
+				}
+				return found, err
+			},
+			Renew: func(ctx context.Context, last Epoch) (Epoch, error) {
+				renewed++
+				return store.Renew(ctx, last)
+			},
+			Classify: classify,
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); s.Run(ctx) }()
+		defer func() { cancel(); <-ended }()
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		store.set(func(e *Epoch) { e.Counter = 1 })
+		old.Store(true)
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		st := s.Status()
+		if !s.Up() || renewed != 1 || st.Counts.Losses != 1 || st.Epoch.Incarnation == "first" {
+			t.Errorf("%v after %d renewals, %+v, %+v", st.State, renewed, st.Counts, st.Epoch)
+		}
+	})
+}
+
 func TestALossIsMadeGoodAtOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		store := &epochs{}

@@ -77,6 +77,8 @@ type model struct {
 	sure     map[uint64]bool  // generations whose last step was a probe that succeeded
 	history  []Change         // all of it
 	strikes  int              // by the history
+	lostRow  int              // losses among the last of them
+	free     bool             // the last of them is no reason to leave the store alone
 	inRow    int              // timeouts in a row in the present generation
 	tripping map[int]bool     // requests that must have tripped
 	counts   Counts           // as the model counts
@@ -124,7 +126,7 @@ func (m *model) probe(ctx context.Context) (Epoch, error) {
 	m.probed = time.Now()
 	state, generation := m.s.load().state(), m.s.load().generation()
 	if n := len(m.history); n > 0 && state == Down {
-		if c := m.history[n-1]; time.Since(c.At) < m.hold(c)-spread {
+		if c := m.history[n-1]; time.Since(c.At) < m.hold()-spread {
 			m.violate("a probe %v after a trip (%v), the %d. in a row", time.Since(c.At), c.Reason, m.strikes)
 		}
 	}
@@ -176,9 +178,9 @@ func (m *model) judgeProbe(err error) {
 	}
 }
 
-// hold is for how long a store is left alone after change c, give or take spread.
-func (m *model) hold(c Change) time.Duration {
-	if errors.Is(c.Reason, ErrLost) && m.strikes == 1 {
+// hold is for how long a store is left alone after the last change, give or take spread.
+func (m *model) hold() time.Duration {
+	if m.free {
 		return 0
 	}
 	hold := 250 * time.Millisecond
@@ -254,12 +256,18 @@ func (m *model) judgeChange(c Change) {
 	case c.From == Up && c.To == Down:
 		m.counts.Trips++
 		if lasted >= 5*time.Second {
-			m.strikes = 0
+			m.strikes, m.lostRow = 0, 0
 		}
 		m.strikes++
 		m.judgeTrip(c)
 	default:
 		m.violate("a change from %v to %v", c.From, c.To)
+	}
+	if c.To == Down {
+		if m.lostRow++; !errors.Is(c.Reason, ErrLost) {
+			m.lostRow = 0
+		}
+		m.free = m.lostRow == 1 || m.lostRow == 2
 	}
 	if (c.To == Down && c.Reason == nil) || (c.To == Up && c.Reason != nil) || (c.To == Rejoining && c.Reason != nil && !errors.Is(c.Reason, ErrLost)) {
 		m.violate("a change to %v has the reason %v", c.To, c.Reason)
@@ -541,7 +549,7 @@ func (m *model) check(t *rapid.T) {
 	if whole := time.Since(m.begin); sum != whole {
 		t.Fatalf("%v in all states together, want %v", sum, whole)
 	}
-	if c := len(m.history) - 1; c >= 0 && st.State == Down && m.probed.Before(st.Since) && time.Since(st.Since) > m.hold(m.history[c])+spread {
+	if c := len(m.history) - 1; c >= 0 && st.State == Down && m.probed.Before(st.Since) && time.Since(st.Since) > m.hold()+spread {
 		t.Fatalf("left alone for %v already, the %d. time in a row", time.Since(st.Since), m.strikes)
 	}
 	if st.Epoch.Counter < m.counter {

@@ -45,8 +45,8 @@ func (s *Switch) step(ctx context.Context) {
 		return
 	}
 	s.missed = 0
-	if s.holdLeft() > 0 {
-		return // it tripped at the very end of a wait
+	if s.holdLeft() > 0 && !s.othersRejoin(ctx) {
+		return
 	}
 	s.tried = seen.generation()
 	found, err := s.probeTwice(ctx)
@@ -57,6 +57,16 @@ func (s *Switch) step(ctx context.Context) {
 		return
 	}
 	s.rejoin(ctx, seen, found)
+}
+
+// othersRejoin reports whether to come along with gateways that have found the
+// store back, although this one would still leave it alone.
+func (s *Switch) othersRejoin(ctx context.Context) bool {
+	if s.cfg.Rejoining == nil {
+		return false
+	}
+	others, err := bounded(ctx, s.cfg.ProbeTimeout, s.cfg.Rejoining)
+	return err == nil && others
 }
 
 // watch probes a store that is Up. What would keep a Down store Down takes it
@@ -97,15 +107,13 @@ func (s *Switch) confirm(ctx context.Context) error {
 	return err
 }
 
-// compare judges what a probe found. Of one loss the first word is kept: the
-// probe that found it has changed what the next one finds.
+// compare judges what a probe found. Of one loss the first word is kept until it
+// is made good: the probe that found it has changed what the next one finds, which
+// may be nothing.
 func (s *Switch) compare(found Epoch) error {
 	loss := lost(s.last, found)
 	if s.loss == nil {
 		s.loss = loss
-	}
-	if loss == nil {
-		return nil
 	}
 	return s.loss
 }
@@ -162,13 +170,35 @@ func (s *Switch) prepare(ctx context.Context, found Epoch, loss error) error {
 	hooks := s.hooks
 	s.mu.Unlock()
 	for _, h := range hooks {
-		_, err := bounded(ctx, s.cfg.RejoinTimeout, func(ctx context.Context) (struct{}, error) { return struct{}{}, h.rejoin(ctx) })
-		if err != nil {
+		if err := s.runHook(ctx, h); err != nil {
 			return &RejoinError{Consumer: h.name, Err: err}
 		}
 	}
 	s.await(ctx)
 	return s.confirm(ctx)
+}
+
+// runHook bounds a hook, or each Step of it.
+func (s *Switch) runHook(ctx context.Context, h hook) error {
+	limited := func(f func(context.Context) error) error {
+		_, err := bounded(ctx, s.cfg.RejoinTimeout, func(ctx context.Context) (struct{}, error) { return struct{}{}, f(ctx) })
+		return err
+	}
+	return limited(func(ctx context.Context) error { return h.rejoin(context.WithValue(ctx, stepKey{}, limited)) })
+}
+
+type stepKey struct{}
+
+// Step runs a part of a hook's work, which gets a Config.RejoinTimeout of its
+// own instead of what is left of the hook's. So a hook that does all its work in
+// steps ends, however much lives, and a store that hangs is still found out at
+// once. Each step must heed its context and bring something. Where ctx is not that
+// of a hook it is f(ctx).
+func Step(ctx context.Context, f func(ctx context.Context) error) error {
+	if limited, ok := ctx.Value(stepKey{}).(func(func(context.Context) error) error); ok {
+		return limited(f)
+	}
+	return f(ctx)
 }
 
 // await waits for the other gateways. Without a word from the barrier nobody is

@@ -81,14 +81,16 @@ type Counts struct {
 	Rejections uint64 `json:"rejections"`
 	Timeouts   uint64 `json:"timeouts"`
 	Faults     uint64 `json:"faults"`
-	Late       uint64 `json:"late"` // answers dropped since the store had been given up meanwhile
+	Late       uint64 `json:"late"`    // answers dropped since the store had been given up meanwhile
+	Crowded    uint64 `json:"crowded"` // calls that did not get their turn within their budget
 }
 
 // tally counts what requests met, without a lock; answers are not counted.
 type tally struct {
-	kinds [Fault + 1]atomic.Uint64
-	late  atomic.Uint64
-	probe atomic.Uint64
+	kinds   [Fault + 1]atomic.Uint64
+	late    atomic.Uint64
+	crowded atomic.Uint64
+	probe   atomic.Uint64
 }
 
 // count adds a request's outcome.
@@ -115,6 +117,7 @@ func (s *Switch) Status() Status {
 	st.Counts.Timeouts = s.tally.kinds[Timeout].Load()
 	st.Counts.Faults = s.tally.kinds[Fault].Load()
 	st.Counts.Late = s.tally.late.Load()
+	st.Counts.Crowded = s.tally.crowded.Load()
 	return st
 }
 

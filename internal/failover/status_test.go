@@ -82,7 +82,7 @@ func TestStatusInJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `{"state":"up","generation":5,"since":"2026-01-02T03:04:05Z","epoch":{"incarnation":"a","counter":7,"server":"s"},` +
-		`"counts":{"trips":1,"rejoins":0,"failed_rejoins":0,"losses":0,"probe_errors":0,"rejections":0,"timeouts":0,"faults":0,"late":2},` +
+		`"counts":{"trips":1,"rejoins":0,"failed_rejoins":0,"losses":0,"probe_errors":0,"rejections":0,"timeouts":0,"faults":0,"late":2,"crowded":0},` +
 		`"seconds_in":{"down":1.5,"rejoining":0,"up":60},` +
 		`"history":[{"at":"2026-01-02T03:04:05Z","from":"up","to":"down","generation":3,"reason":"connection refused"},` +
 		`{"at":"2026-01-02T03:04:05Z","from":"down","to":"rejoining","generation":4}],` +

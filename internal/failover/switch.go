@@ -15,6 +15,7 @@ package failover
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,6 +43,9 @@ func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 // what a request may wait: taken up, it would be dropped again at once.
 var errSlow = errors.New("the store is slower than the budget of a request")
 
+// turnsPerProcessor is Config.InFlight's default.
+const turnsPerProcessor = 20
+
 // Config configures a Switch. Probe and Classify are required.
 type Config struct {
 	// Probe does what requests need, a write among it, counts the store's epoch
@@ -57,6 +61,11 @@ type Config struct {
 	// along; ctx bounds it. With an error, or beyond maxBarrier, nobody waits
 	// longer. nil: no wait.
 	Barrier func(ctx context.Context) (time.Duration, error)
+	// Rejoining reports whether other gateways wait at the barrier now; ctx bounds
+	// it. It is asked while the store is left alone, since it flaps for this
+	// gateway: one that is not as patient finds out for all that the store is back. nil:
+	// nobody is followed.
+	Rejoining func(ctx context.Context) (bool, error)
 	// Classify says what an error of a remote call or of Probe means; it is
 	// never asked about nil.
 	Classify func(err error) Kind
@@ -64,9 +73,15 @@ type Config struct {
 	// call at a time, on Run's goroutine; nil: nobody is.
 	OnChange func(Change)
 
+	// InFlight is how many calls of Do ask the store at once; the others wait for
+	// their turn within their budget. It bounds the goroutines and connections
+	// that a store which hangs costs. 0: 20 a processor, which is twice as many
+	// as a pool of internal/redisdb holds connections.
+	InFlight int
+
 	Budget        time.Duration    // of one request, all calls together; 0: 50 ms
-	ProbeTimeout  time.Duration    // of Probe, Renew and Barrier each; 0: 250 ms
-	RejoinTimeout time.Duration    // of one hook; 0: 5 s
+	ProbeTimeout  time.Duration    // of Probe, Renew, Barrier and Rejoining each; 0: 250 ms
+	RejoinTimeout time.Duration    // of one hook, or of each Step of it; 0: 5 s
 	UpInterval    time.Duration    // between probes while Up, jittered by a quarter; 0: 500 ms
 	DownInterval  time.Duration    // between probes while Down or in doubt, jittered likewise; 0: 250 ms
 	StableAfter   time.Duration    // a store that was Up for less and is given up is flapping; 0: 5 s
@@ -87,6 +102,9 @@ func (c Config) withDefaults() Config {
 	orDuration(&c.DownInterval, 250*time.Millisecond)
 	orDuration(&c.StableAfter, 5*time.Second)
 	orDuration(&c.MaxHold, 4*time.Second)
+	if c.InFlight == 0 {
+		c.InFlight = turnsPerProcessor * runtime.GOMAXPROCS(0)
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -108,24 +126,26 @@ type Switch struct {
 	cfg     Config
 	word    atomic.Uint64 // a word: the hot path's one load
 	tally   tally
+	turns   chan struct{} // of calls; capacity Config.InFlight
 	tripped chan struct{} // wakes the loop; capacity 1
 	probed  chan struct{} // closed after the first probe
 	missed  int           // probes in a row that timed out while Up; Run's alone
 	tried   uint64        // the generation of the last probe while Down; Run's alone
 	loss    error         // found and not yet made good; Run's alone
 
-	mu      sync.Mutex
-	since   time.Time // by Config.Now; guarded by mu
-	entered time.Time // the same moment in real time; guarded by mu
-	held    time.Time // no probe while Down before that; guarded by mu
-	strikes int       // short lives in a row; guarded by mu
-	last    Epoch     // seen; written by Run alone, guarded by mu
-	reason  error     // guarded by mu
-	counts  Counts    // guarded by mu; what tally holds is zero
-	timeIn  Times     // before entered; guarded by mu
-	history []Change  // at most historySize; guarded by mu
-	hooks   []hook    // guarded by mu
-	pending []Change  // not yet told, guarded by mu; Run's own, and at most one trip each time it was Up
+	mu        sync.Mutex
+	since     time.Time // by Config.Now; guarded by mu
+	entered   time.Time // the same moment in real time; guarded by mu
+	held      time.Time // no probe while Down before that; guarded by mu
+	strikes   int       // short lives in a row; guarded by mu
+	lostInRow int       // of them the last that ended with a loss; guarded by mu
+	last      Epoch     // seen; written by Run alone, guarded by mu
+	reason    error     // guarded by mu
+	counts    Counts    // guarded by mu; what tally holds is zero
+	timeIn    Times     // before entered; guarded by mu
+	history   []Change  // at most historySize; guarded by mu
+	hooks     []hook    // guarded by mu
+	pending   []Change  // not yet told, guarded by mu; Run's own, and at most one trip each time it was Up
 }
 
 // New returns a Switch that is Down until Run has probed the store.
@@ -133,6 +153,7 @@ func New(cfg Config) *Switch {
 	cfg = cfg.withDefaults()
 	return &Switch{
 		cfg:     cfg,
+		turns:   make(chan struct{}, cfg.InFlight),
 		tripped: make(chan struct{}, 1),
 		probed:  make(chan struct{}),
 		since:   cfg.Now(),

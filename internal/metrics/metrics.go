@@ -1,6 +1,7 @@
 // Package metrics counts what the gateway does, for Prometheus. It alone knows
 // Prometheus: others hand it facts. Labels come from the policy (routes, limits,
-// upstreams) or from short fixed lists, never from what a client can write.
+// upstreams), from short fixed lists, or are the other gateways' addresses; never
+// from what a client can write.
 package metrics
 
 import (

@@ -49,7 +49,7 @@ var (
 	redisLosses   = desc("gateway_redis_losses_total", "Times that a Redis had lost data, or been restored old, and got it back from here.", "redis")
 	redisRejoins  = desc("gateway_redis_rejoins_failed_total", "Attempts to take a Redis up again that ended with it away.", "redis")
 	redisProbes   = desc("gateway_redis_probe_failures_total", "Probes that failed or came too late.", "redis")
-	redisFailures = desc("gateway_redis_call_failures_total", "Calls that were answered locally instead, by why: rejection, timeout, fault, late.", "redis", "kind")
+	redisFailures = desc("gateway_redis_call_failures_total", "Calls that were answered locally instead, by why: rejection, timeout, fault, late, crowded.", "redis", "kind")
 	redisConns    = desc("gateway_redis_pool_connections", "Open connections, idle or used.", "redis", "use")
 	redisPool     = desc("gateway_redis_pool_events_total", "Calls by the connection they got: hit, miss (a new one), wait (after waiting), timeout (none); stale counts dropped ones.", "redis", "event")
 	redisWarnings = desc("gateway_redis_warnings", "Warnings about the set-up or health of a Redis that works; docs/operations.md lists them.", "redis")
@@ -115,6 +115,7 @@ func (r Redis) collect(to chan<- prometheus.Metric, name string) {
 	count(redisFailures, c.Timeouts, "timeout")
 	count(redisFailures, c.Faults, "fault")
 	count(redisFailures, c.Late, "late")
+	count(redisFailures, c.Crowded, "crowded")
 	gauge(redisWarnings, r.Warnings)
 	if p := r.Pool; p != nil {
 		gauge(redisConns, p.Idle, "idle")

@@ -75,7 +75,9 @@ func Open(cfg Config) (Client, error) {
 		// connection to the server itself the dialer takes care.
 		opts.DialTimeout += 4 * opts.ReadTimeout
 	}
-	return cfg.timed(redis.NewUniversalClient(opts)), nil
+	client := redis.NewUniversalClient(opts)
+	client.AddHook(everyDial{})
+	return cfg.timed(client), nil
 }
 
 // apply bounds every wait: a call is over when its context is, is made once,

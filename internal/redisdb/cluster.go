@@ -23,6 +23,7 @@ func openCluster(opts *redis.UniversalOptions) *redis.ClusterClient {
 	o.DisableRoutingPolicies = true               // else the first call waits for the table of all commands
 	client := redis.NewClusterClient(o)
 	client.AddHook(sendOnce{})
+	client.OnNewNode(func(node *redis.Client) { node.AddHook(everyDial{}) })
 	return client
 }
 

@@ -8,7 +8,10 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"syscall"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/jewgo/gateway/internal/redisurl"
 )
@@ -91,3 +94,49 @@ func tlsConfig(u redisurl.URL) (*tls.Config, error) {
 	}
 	return cfg, nil
 }
+
+// everyDial makes of a dial that fails a connection that does, with the same
+// error, when its first command is written. After as many failed dials as a pool
+// may hold connections go-redis would else dial no more than once a second, at a
+// moment of its own in each gateway, and answer calls with the last error; how
+// often a server that is away is asked is the Switch's to say, which holds the
+// gateways together.
+type everyDial struct{}
+
+func (everyDial) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := next(ctx, network, addr)
+		if err != nil {
+			return failedConn{dialError{err}}, nil
+		}
+		return conn, nil
+	}
+}
+
+func (everyDial) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (everyDial) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// dialError is the error of the handshake on a connection that was not made. Of
+// that go-redis takes off one layer: the caller gets the dial's own.
+type dialError struct{ error }
+
+func (e dialError) Unwrap() error { return e.error }
+
+// failedConn is what became of a dial.
+type failedConn struct{ err error }
+
+func (c failedConn) Read([]byte) (int, error)       { return 0, c.err }
+func (c failedConn) Write([]byte) (int, error)      { return 0, c.err }
+func (failedConn) Close() error                     { return nil }
+func (failedConn) LocalAddr() net.Addr              { return &net.TCPAddr{} }
+func (failedConn) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
+func (failedConn) SetDeadline(time.Time) error      { return nil }
+func (failedConn) SetReadDeadline(time.Time) error  { return nil }
+func (failedConn) SetWriteDeadline(time.Time) error { return nil }
+
+// SyscallConn is by what a pool looks whether an idle connection lives. A dial
+// that failed after its caller had left must not fail the next one.
+func (c failedConn) SyscallConn() (syscall.RawConn, error) { return nil, c.err }

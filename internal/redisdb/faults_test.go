@@ -48,12 +48,14 @@ func newGateway(t *testing.T, cfg redisdb.Config) *gateway {
 	}
 	g := &gateway{client: client, limits: redisdb.NewLimits(client)}
 	g.Switch = failover.New(failover.Config{
-		Probe:    redisdb.Probe(client),
-		Renew:    redisdb.Renew(client),
-		Barrier:  redisdb.Barrier(client),
-		Classify: redisdb.Classify,
-		Budget:   cfg.Budget,
-		OnChange: func(c failover.Change) { t.Logf("%v → %v %v", c.From, c.To, c.Reason) },
+		Probe:     redisdb.Probe(client),
+		Renew:     redisdb.Renew(client),
+		Barrier:   redisdb.Barrier(client),
+		Rejoining: redisdb.Rejoining(client),
+		Classify:  redisdb.Classify,
+		InFlight:  redisdb.InFlight(client),
+		Budget:    cfg.Budget,
+		OnChange:  func(c failover.Change) { t.Logf("%v → %v %v", c.From, c.To, c.Reason) },
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
@@ -341,5 +343,50 @@ func TestWhatIsNoFault(t *testing.T) {
 			t.Fatalf("%s: tripped: %+v", tt.name, st)
 		}
 		admin(t, server, "DEL rate:k")
+	}
+}
+
+// TestDialsDoNotBackOff kills a server until go-redis would have stopped dialling,
+// and asks the one that comes back at once. To dial again only now and then is the
+// Switch's to decide: gateways would else come back up to a second apart.
+func TestDialsDoNotBackOff(t *testing.T) {
+	t.Parallel()
+	for _, topology := range []string{"redis", "redis+cluster"} {
+		t.Run(topology, func(t *testing.T) {
+			var args []string
+			if topology != "redis" {
+				args = []string{"--cluster-enabled", "yes"}
+			}
+			server := testenv.Redis(t, args...)
+			if args != nil {
+				admin(t, server, "CLUSTER ADDSLOTSRANGE 0 16383")
+			}
+			url := topology + "://" + server.Addr
+			client, err := redisdb.Open(redisdb.Config{URL: url, Budget: 5 * time.Second, PoolSize: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Close()
+			ask := func() error {
+				_, err := redisdb.Probe(client)(t.Context())
+				return err
+			}
+			for deadline := time.Now().Add(failoverTime); ask() != nil; time.Sleep(20 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal(ask())
+				}
+			}
+			server.Kill()
+			for range 10 { // of more than the one connection
+				if err := ask(); redisdb.Classify(err) != failover.Fault {
+					t.Errorf("without a server: %v", err)
+				}
+			}
+			server.Restart(false)
+			// A cluster is not ready at once, but says so itself.
+			if err := ask(); err != nil && !strings.Contains(err.Error(), "CLUSTERDOWN") {
+				t.Errorf("the first call to the server that is back: %v", err)
+			}
+		})
 	}
 }

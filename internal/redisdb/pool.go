@@ -1,5 +1,7 @@
 package redisdb
 
+import "github.com/redis/go-redis/v9"
+
 // Pool is what the connection pools of a client have done and hold, all nodes
 // together. The first five only grow, but where a cluster loses a node.
 type Pool struct {
@@ -26,4 +28,17 @@ func PoolStats(client Client) Pool {
 		Total:    int(s.TotalConns),
 		Idle:     int(s.IdleConns),
 	}
+}
+
+// InFlight is how many calls a failover.Switch should let client's servers have
+// at once: twice what a pool holds, so that whoever is next already waits at the
+// pool, in a cluster four times what a node's does.
+func InFlight(client Client) int {
+	switch c := client.(type) {
+	case *redis.Client:
+		return 2 * c.Options().PoolSize
+	case *redis.ClusterClient:
+		return 4 * c.Options().PoolSize
+	}
+	return 0 // there is no other; 0 is the Switch's own
 }

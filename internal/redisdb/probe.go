@@ -35,9 +35,13 @@ var probeSource string
 //go:embed rejoin.lua
 var rejoinSource string
 
+//go:embed rejoining.lua
+var rejoiningSource string
+
 var (
-	probeScript  = redis.NewScript(probeSource)
-	rejoinScript = redis.NewScript(rejoinSource)
+	probeScript     = redis.NewScript(probeSource)
+	rejoinScript    = redis.NewScript(rejoinSource)
+	rejoiningScript = redis.NewScript(rejoiningSource)
 )
 
 // Probe returns a probe of the server that client speaks to, in a cluster of
@@ -68,11 +72,23 @@ func Renew(client Client) func(context.Context, failover.Epoch) (failover.Epoch,
 // the server's clock.
 func Barrier(client Client) func(context.Context) (time.Duration, error) {
 	return func(ctx context.Context) (time.Duration, error) {
-		left, err := rejoinScript.Run(ctx, client, []string{rejoinKey}, rejoinAhead.Milliseconds(), rejoinLinger.Milliseconds()).Int64()
+		left, err := rejoinScript.Run(ctx, client, []string{rejoinKey, epochKey}, rejoinAhead.Milliseconds(), rejoinLinger.Milliseconds()).Int64()
 		if err != nil {
 			return 0, fmt.Errorf("rejoin together: %w", err)
 		}
 		return time.Duration(left) * time.Millisecond, nil
+	}
+}
+
+// Rejoining returns what a failover.Config asks of Rejoining, in one script that
+// writes nothing.
+func Rejoining(client Client) func(context.Context) (bool, error) {
+	return func(ctx context.Context) (bool, error) {
+		others, err := rejoiningScript.Run(ctx, client, []string{rejoinKey}).Bool()
+		if err != nil {
+			return false, fmt.Errorf("look who rejoins: %w", err)
+		}
+		return others, nil
 	}
 }
 

@@ -2,6 +2,7 @@ package redisdb
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -16,7 +17,9 @@ func (t timed) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		start := time.Now()
 		err := next(ctx, cmd)
-		t.observe(time.Since(start))
+		if !errors.As(err, new(dialError)) { // a handshake that never was; the call that wanted it counts
+			t.observe(time.Since(start))
+		}
 		return err
 	}
 }
