@@ -2,9 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/jewgo/gateway/internal/admin"
@@ -18,11 +22,19 @@ const (
 	// keepWait bounds how long a request waits for the disk. What is not on it
 	// by then is written later, unless the process dies first.
 	keepWait = time.Second
+	// stuckWait is all that a request waits for a disk which is known to take
+	// nothing, or to hang.
+	stuckWait = 50 * time.Millisecond
 	// closeWait bounds how long the end of the process waits for the disk.
 	closeWait = 5 * time.Second
 	// settleWait bounds the wait for what need not be durable at once.
 	settleWait = 10 * time.Millisecond
 )
+
+// maxRecords bounds what the journal holds, and the revocations in memory alike:
+// one that is durable must not be forgotten before it ends. Each gateway brings
+// all of its own to Redis before it uses it again: this many take some 1.2 s.
+const maxRecords = 1 << 17
 
 // kindSession is the kind of records that tell of revoked sessions. The key is
 // the revocation's subject, the version its time of issue in microseconds and
@@ -44,21 +56,71 @@ type durable struct {
 	journal *journal.Journal
 	fleet   *fleet // nil: no peers; set before the first request
 	log     *slog.Logger
+
+	mu   sync.Mutex
+	late []func([]journal.Record) // who acts on records; guarded by mu
 }
 
 // openDurable opens the journal in the data_dir, which no other process may hold.
 func openDurable(dir string, numbers *metrics.Metrics, log *slog.Logger) (*durable, error) {
-	j, err := journal.Open(journal.Config{Dir: filepath.Clean(dir), Log: log})
+	d := &durable{log: log}
+	j, err := journal.Open(journal.Config{Dir: filepath.Clean(dir), MaxRecords: maxRecords, Late: d.found, Log: log})
 	if err != nil {
 		return nil, err
 	}
+	d.journal = j
 	gauge := func(name, help string, f func(journal.Status) float64) {
 		numbers.Gauge(name, help, func() float64 { return f(j.Status()) })
 	}
 	gauge("gateway_journal_records", "Records that stand in the journal.", func(s journal.Status) float64 { return float64(s.Records) })
 	gauge("gateway_journal_bytes", "Size of the journal's file.", func(s journal.Status) float64 { return float64(s.FileBytes) })
 	gauge("gateway_journal_pending", "Records that are in memory alone, and requests that wait for the journal.", func(s journal.Status) float64 { return float64(s.Pending) })
-	return &durable{journal: j, log: log}, nil
+	return d, nil
+}
+
+// makeFolder makes a folder and those above it. A crash later on leaves them
+// where they are, with what was made durable in them.
+func makeFolder(path string) error {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return nil
+	}
+	above := filepath.Dir(path)
+	if above != path {
+		if err := makeFolder(above); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(path, 0o700); err != nil { // another process may be as fast
+		return err
+	}
+	return syncFolder(above)
+}
+
+// syncFolder makes durable what a folder holds by which names.
+func syncFolder(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// restore has act take in what stands, and what is found later, where the disk
+// could not be read yet.
+func (d *durable) restore(act func([]journal.Record)) {
+	d.mu.Lock()
+	d.late = append(d.late, act)
+	d.mu.Unlock()
+	act(d.journal.Records())
+}
+
+func (d *durable) found(records []journal.Record) {
+	d.mu.Lock()
+	acts := slices.Clone(d.late)
+	d.mu.Unlock()
+	for _, act := range acts {
+		act(records)
+	}
 }
 
 // journalView is the journal in /v1/redis.
@@ -101,9 +163,17 @@ func (d *durable) keep(ctx context.Context, records []journal.Record) error {
 // append makes records durable here, also those of a client that has left. It
 // waits as long as that for the disk.
 func (d *durable) append(ctx context.Context, wait time.Duration, records []journal.Record) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), wait)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience(d.journal.Status().State, wait))
 	defer cancel()
 	return d.journal.Append(ctx, records...)
+}
+
+// patience is how long to wait for the disk instead of wait.
+func patience(s journal.State, wait time.Duration) time.Duration {
+	if s == journal.Degraded {
+		return min(wait, stuckWait)
+	}
+	return wait
 }
 
 // close lets go of the journal. A disk that hangs cannot keep the process.
@@ -120,13 +190,38 @@ func (d *durable) close() {
 	}
 }
 
-// restoreTags hands purges among records to the cache.
+// restoreTags hands purges among this gateway's own records to the cache.
 func restoreTags(tags *cache.Tags, records []journal.Record) {
 	for _, r := range records {
-		if slot, err := strconv.ParseUint(r.Key, 10, 16); r.Kind == kindPurge && err == nil {
-			tags.Restore([]cache.Mark{{Slot: uint16(slot), Gen: r.Version}}, string(r.Value) == purgeKnown)
+		if m, ok := purgeOf(r); ok {
+			tags.Restore([]cache.Mark{m}, string(r.Value) == purgeKnown)
 		}
 	}
+}
+
+// mergeTags hands purges among a peer's records to the cache, of which the
+// journal says that they are news. One that Redis missed, to the generation that
+// the slot has here, is another purge: this gateway, or a third, has purged it to
+// the same generation before, and what was filled since is to go too. Records of
+// two purges differ in when they end, so that the same one is no news twice.
+func mergeTags(tags *cache.Tags, news []journal.Record) {
+	for _, r := range news {
+		m, ok := purgeOf(r)
+		if !ok {
+			continue
+		}
+		known := string(r.Value) == purgeKnown
+		before := cache.Mark{Slot: m.Slot, Gen: m.Gen - 1}
+		if !known && tags.Valid([]cache.Mark{m}) && !tags.Valid([]cache.Mark{before}) {
+			m.Gen++
+		}
+		tags.Restore([]cache.Mark{m}, known)
+	}
+}
+
+func purgeOf(r journal.Record) (m cache.Mark, ok bool) {
+	slot, err := strconv.ParseUint(r.Key, 10, 16)
+	return cache.Mark{Slot: uint16(slot), Gen: r.Version}, r.Kind == kindPurge && err == nil
 }
 
 // revocationsOf are those among records.
@@ -145,10 +240,13 @@ type durableSessions struct{ *durable }
 var _ session.Journal = durableSessions{}
 
 // Keep implements session.Journal.
-func (d durableSessions) Keep(ctx context.Context, revocations []session.Revocation) error {
+func (d durableSessions) Keep(ctx context.Context, revocations []session.Revocation, known bool) error {
 	records := make([]journal.Record, len(revocations))
 	for i, r := range revocations {
 		records[i] = sessionRecord(r)
+	}
+	if known {
+		return d.append(ctx, settleWait, records)
 	}
 	return d.keep(ctx, records)
 }

@@ -1,20 +1,33 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/jewgo/gateway/internal/admin"
+	"github.com/jewgo/gateway/internal/exchange"
+	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/journal"
 	"github.com/jewgo/gateway/internal/metrics"
+	"github.com/jewgo/gateway/internal/redisdb"
 	"github.com/jewgo/gateway/internal/testenv"
 	"github.com/jewgo/gateway/middleware/cache"
 	"github.com/jewgo/gateway/middleware/session"
+	"github.com/jewgo/gateway/policy"
 )
 
 // gwCookie is the gateway's own cookie of a new login, without the backend's.
@@ -86,6 +99,249 @@ func TestRevocationsMergeAsRecords(t *testing.T) {
 		all := revocationsOf([]journal.Record{merged, {Kind: kindPurge, Key: "7"}})
 		if len(all) != 1 || all[0].Subject != "u:42" || !all[0].Issued.Equal(late.Issued) || !all[0].Until.Equal(early.Until) {
 			t.Errorf("%v, want one with both later times", all)
+		}
+	}
+}
+
+// Two gateways that purge one slot while neither hears of the other give it the
+// same generation. The second purge goes for what was filled after the first.
+func TestAPurgeCountsAlthoughItsGenerationIsNoNews(t *testing.T) {
+	d, err := openDurable(t.TempDir(), metrics.New("test"), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.close()
+	away := failover.New(failover.Config{}) // never probed, so it is Down
+	tags := cache.NewTags(cache.TagsConfig{Counters: nobody{}, Switch: away, Journal: durableTags{d}})
+	g := &gateway{durable: d, stores: &stores{tags: tags}}
+	g.stores.openSessions(d)
+	if err := tags.Purge(t.Context(), "t"); err != nil {
+		t.Fatal(err)
+	}
+	own := d.journal.Records()
+	filled := tags.Marks([]string{"t"})
+	if err := g.apply(t.Context(), own); err != nil || !tags.Valid(filled) {
+		t.Fatalf("its own purge, come back from a peer, is taken for another: %v", err)
+	}
+	other := own[0]
+	other.Expires = other.Expires.Add(5 * time.Millisecond) // so much later it was made
+	if err := g.apply(t.Context(), []journal.Record{other}); err != nil || tags.Valid(filled) {
+		t.Fatalf("what was filled before the other purge is still valid: %v", err)
+	}
+	filled = tags.Marks([]string{"t"})
+	for range 2 {
+		if err := g.apply(t.Context(), []journal.Record{other, own[0]}); err != nil || !tags.Valid(filled) {
+			t.Fatalf("a purge that comes twice purges twice: %v", err)
+		}
+	}
+	known := other
+	known.Value, known.Version, known.Expires = []byte(purgeKnown), filled[0].Gen, known.Expires.Add(time.Second)
+	if err := g.apply(t.Context(), []journal.Record{known}); err != nil || !tags.Valid(filled) {
+		t.Fatalf("that Redis knows of a purge purges again: %v", err)
+	}
+}
+
+// A gateway that is cut off from Redis logs somebody out, and one that is cut off
+// from that gateway hears of it all the same: whoever it told tells Redis. So does
+// one that finds a logout in a journal which it could not read at its start. What
+// is no news is not repeated.
+func TestAPeersLogoutReachesRedis(t *testing.T) {
+	server := testenv.Redis(t)
+	d, err := openDurable(t.TempDir(), metrics.New("test"), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.close()
+	redis, err := openRemote("redis", server.URL, &policy.Redis{Budget: policy.Duration(10 * time.Second)}, metrics.New("test"), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = redis.client.Close() }()
+	g := &gateway{durable: d, stores: &stores{redis: redis, tags: cache.NewTags(cache.TagsConfig{})}}
+	g.stores.openSessions(d)
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { redis.health.Run(ctx) })
+	defer running.Wait()
+	defer cancel()
+	eventually(t, 20*time.Second, func() error {
+		if s := redis.health.Status(); s.State != failover.Up {
+			return errors.New(s.State.String())
+		}
+		return nil
+	})
+
+	now := time.Now().Truncate(time.Millisecond)
+	there := redisdb.NewSessions(redis.client, time.Now)
+	apply := func(records []journal.Record) error { return g.apply(t.Context(), records) }
+	for _, round := range []struct {
+		when string
+		tell func([]journal.Record) error
+		want error
+	}{
+		{"told", apply, session.ErrRevoked},
+		{"told again", apply, session.ErrUnknown},
+		{"found late", func(records []journal.Record) error { d.found(records); return nil }, session.ErrRevoked},
+	} {
+		if out, err := exec.Command("redis-cli", "-u", server.URL, "DEL", "gw:{s:ended}:revoked").CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		told := sessionRecord(session.Revocation{Subject: "s:ended", Issued: now, Until: now.Add(time.Hour)})
+		if err := round.tell([]journal.Record{told}); err != nil {
+			t.Fatal(err)
+		}
+		if !g.stores.ended("ended", now) || g.stores.ended("other", now) { // the second is a request that asks Redis
+			t.Errorf("%s: not in force here", round.when)
+		}
+		if _, err := there.Load(t.Context(), session.Ref{Key: "ended", Issued: now}); !errors.Is(err, round.want) {
+			t.Errorf("%s: Redis says %v, want %v", round.when, err, round.want)
+		}
+	}
+}
+
+// A folder is made with those above it, and is no error where it is already.
+func TestMakeFolder(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a", "b")
+	for range 2 {
+		if err := makeFolder(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode() != fs.ModeDir|0o700 {
+		t.Errorf("%v, %v", info, err)
+	}
+	file := filepath.Join(path, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{file, filepath.Join(file, "below")} {
+		if err := makeFolder(path); err == nil {
+			t.Errorf("%s was made", path)
+		}
+	}
+}
+
+// nobody is a shared store that is never asked.
+type nobody struct{ cache.Counters }
+
+// ended reports whether the session with that key, issued then, was revoked.
+func (s *stores) ended(key string, issued time.Time) bool {
+	ctx := exchange.With(context.Background(), &exchange.Exchange{})
+	_, err := s.sessions.Load(ctx, session.Ref{Key: key, Issued: issued, Absolute: issued.Add(time.Hour)})
+	return errors.Is(err, session.ErrRevoked)
+}
+
+// What is durable stands in memory too, however much it is: a gateway that lives
+// by its memory forgets no logout.
+func TestNoRevocationOfTheJournalIsForgotten(t *testing.T) {
+	d, err := openDurable(t.TempDir(), metrics.New("test"), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.close()
+	now := time.Now().Truncate(time.Millisecond)
+	revocations := make([]session.Revocation, 100_000)
+	for i := range revocations {
+		revocations[i] = session.Revocation{Subject: "s:" + strconv.Itoa(i), Issued: now, Until: now.Add(time.Hour + time.Duration(i)*time.Millisecond)}
+	}
+	if err := (durableSessions{d}).Keep(t.Context(), revocations, false); err != nil {
+		eventually(t, 20*time.Second, func() error { // the disk was slow
+			if s := d.journal.Status(); s.Records != len(revocations) {
+				return fmt.Errorf("%d records: %w", s.Records, err)
+			}
+			return nil
+		})
+	}
+	s := &stores{}
+	s.openSessions(d)
+	for i, r := range revocations {
+		if !s.ended(strconv.Itoa(i), now) {
+			t.Fatalf("revocation %d of %d, %v, does not stand after a restart", i, len(revocations), r)
+		}
+	}
+}
+
+// A disk that is known to take nothing slows no request down.
+func TestPatienceWithTheDisk(t *testing.T) {
+	for _, c := range []struct {
+		state journal.State
+		want  time.Duration
+	}{{journal.OK, keepWait}, {journal.Full, keepWait}, {journal.Degraded, stuckWait}} {
+		if got := patience(c.state, keepWait); got != c.want {
+			t.Errorf("%v: %v, want %v", c.state, got, c.want)
+		}
+	}
+	if got := patience(journal.Degraded, settleWait); got != settleWait {
+		t.Errorf("what waits for less waits for %v", got)
+	}
+}
+
+// A disk that cannot be read when the gateway starts, and can later, brings back
+// the logouts and purges that are on it.
+func TestAJournalThatIsReadLate(t *testing.T) {
+	dir, now := t.TempDir(), time.Now().Truncate(time.Millisecond)
+	d, err := openDurable(dir, metrics.New("test"), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tags := cache.NewTags(cache.TagsConfig{})
+	purged := cache.Mark{Slot: tags.Marks([]string{"t"})[0].Slot, Gen: 3}
+	err = errors.Join((durableSessions{d}).Keep(t.Context(), []session.Revocation{{Subject: "s:1", Issued: now, Until: now.Add(time.Hour)}}, false),
+		(durableTags{d}).Keep(t.Context(), []cache.Mark{purged}, false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.close()
+	log := filepath.Join(dir, "journal.log")
+	if err := errors.Join(os.Rename(log, log+".kept"), os.Mkdir(log, 0o700)); err != nil { // a folder is no log
+		t.Fatal(err)
+	}
+	if d, err = openDurable(dir, metrics.New("test"), slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	defer d.close()
+	s := &stores{}
+	s.openSessions(d)
+	s.openCache(1<<20, d, metrics.New("test"))
+	if s.ended("1", now) || d.condition().Level != admin.Degraded {
+		t.Fatalf("a log that cannot be read was: %+v", d.condition())
+	}
+	if err := errors.Join(os.Remove(log), os.Rename(log+".kept", log)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 20*time.Second, func() error {
+		if ended, m := s.ended("1", now), s.tags.Marks([]string{"t"})[0]; !ended || m != purged {
+			return fmt.Errorf("revoked %v, and %v", ended, m)
+		}
+		return nil
+	})
+}
+
+// Whoever finds the token's file finds a token in it, also while it is made.
+func TestATokenIsMadeWholeOrNotAtAll(t *testing.T) {
+	for range 20 {
+		path := filepath.Join(t.TempDir(), "admin.token")
+		var all sync.WaitGroup
+		tokens := make([]string, 8)
+		for i := range tokens {
+			all.Go(func() {
+				var err error
+				if tokens[i], err = loadToken(path); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		slices.Sort(tokens)
+		if tokens = slices.Compact(tokens); len(tokens) != 1 || len(tokens[0]) < 20 {
+			t.Fatalf("tokens %q", tokens)
+		}
+		files, err := os.ReadDir(filepath.Dir(path))
+		if err != nil || len(files) != 1 {
+			t.Fatalf("left behind: %v, %v", files, err)
+		}
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+			t.Fatalf("mode %v, %v", info.Mode(), err)
 		}
 	}
 }

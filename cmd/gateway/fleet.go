@@ -16,6 +16,7 @@ import (
 	"github.com/jewgo/gateway/internal/admin"
 	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/journal"
+	"github.com/jewgo/gateway/internal/metrics"
 	"github.com/jewgo/gateway/internal/redisdb"
 	"github.com/jewgo/gateway/policy"
 )
@@ -27,6 +28,12 @@ const (
 	beatTTL   = 5 * time.Second
 	// pullWait is how long a start waits for what the others hold at most.
 	pullWait = time.Second
+	// What an end that proves nothing may take of the peers' listener. A peer
+	// that does gets the time that its answer needs from the Handler.
+	peersHeader      = 5 * time.Second
+	peersRead        = 10 * time.Second
+	peersIdle        = time.Minute
+	peersHeaderBytes = 16 << 10
 	// peersPurpose is what the peers' key is derived for.
 	peersPurpose = "gateway peers"
 )
@@ -48,7 +55,7 @@ func openFleet(g *gateway, p *policy.Policy, keys *secrets, log *slog.Logger) (*
 	if p.Server.Peers == "" {
 		return nil, nil
 	}
-	key, err := keys.session.Derive(peersPurpose)
+	shared, err := keys.session.Derive(peersPurpose)
 	if err != nil {
 		return nil, fmt.Errorf("server.peers: %w", err)
 	}
@@ -56,7 +63,7 @@ func openFleet(g *gateway, p *policy.Policy, keys *secrets, log *slog.Logger) (*
 	if err != nil {
 		return nil, fmt.Errorf("server.peers: %w", err)
 	}
-	fingerprint := sha256.Sum256(key)
+	fingerprint := sha256.Sum256(shared[0])
 	self := journal.Peer{
 		ID: rand.Text(), Address: peersAddress(p.Server.Peers, l.Addr()), Started: time.Now(),
 		Fingerprint: hex.EncodeToString(fingerprint[:8]),
@@ -67,7 +74,7 @@ func openFleet(g *gateway, p *policy.Policy, keys *secrets, log *slog.Logger) (*
 		return now
 	}}
 	f.peers, err = journal.NewPeers(journal.PeersConfig{
-		Key: key, Self: f.self, File: filepath.Join(p.Server.DataDir, "peers.json"),
+		Keys: shared, Self: f.self, File: filepath.Join(p.Server.DataDir, "peers.json"),
 		Apply: g.apply, Snapshot: g.durable.journal.Records, Log: log,
 	})
 	if err != nil {
@@ -77,7 +84,8 @@ func openFleet(g *gateway, p *policy.Policy, keys *secrets, log *slog.Logger) (*
 		f.beats, f.health = redisdb.NewPeers(r.client, beatTTL), r.health
 	}
 	f.server = &http.Server{
-		Handler: f.peers.Handler(), ReadHeaderTimeout: 5 * time.Second,
+		Handler:           f.peers.Handler(),
+		ReadHeaderTimeout: peersHeader, ReadTimeout: peersRead, IdleTimeout: peersIdle, MaxHeaderBytes: peersHeaderBytes,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	go func() { // ends with close
@@ -96,12 +104,14 @@ func peersAddress(configured string, l net.Addr) string {
 	return net.JoinHostPort(host, port)
 }
 
-// apply takes in what a peer says: here at once, then durably.
+// apply takes in what a peer says: here at once, then durably. What is news is
+// repeated to Redis, from which the peer may be cut off while others use it.
 func (g *gateway) apply(ctx context.Context, records []journal.Record) error {
-	if err := g.stores.revoked.Revoke(ctx, revocationsOf(records)); err != nil {
+	news := g.durable.journal.News(records)
+	if err := g.stores.sessions.Restore(ctx, revocationsOf(news)); err != nil {
 		return err
 	}
-	restoreTags(g.stores.tags, records)
+	mergeTags(g.stores.tags, news)
 	return g.durable.append(ctx, keepWait, records)
 }
 
@@ -171,10 +181,59 @@ func (f *fleet) conditions() []admin.Condition {
 	return []admin.Condition{{Name: "peers", Detail: fmt.Sprintf("%d of %d reachable", reached, len(known))}}
 }
 
-func (f *fleet) close() {
+// peerView is a peer in /v1/redis.
+type peerView struct {
+	ID        string    `json:"id"`
+	Address   string    `json:"address"`
+	Reachable bool      `json:"reachable"`
+	Since     time.Time `json:"since"`
+	Seen      time.Time `json:"last_seen"`
+	Delivered time.Time `json:"last_delivered,omitzero"`
+	Pending   int       `json:"pending"`
+	Behind    bool      `json:"needs_everything"`
+	Error     string    `json:"error,omitempty"`
+}
+
+// view lists the peers, ordered by address; nil is a gateway without peers.
+func (f *fleet) view() []peerView {
+	if f == nil {
+		return nil
+	}
+	known := f.peers.Known()
+	all := make([]peerView, len(known))
+	for i, p := range known {
+		all[i] = peerView{p.ID, p.Address, p.Reachable, p.Since, p.Seen, p.Delivered, p.Pending, p.Behind, p.Error}
+	}
+	return all
+}
+
+// numbers are what the metrics tell of the peers.
+func (f *fleet) numbers() []metrics.Peer {
+	if f == nil {
+		return nil
+	}
+	var all []metrics.Peer
+	for _, p := range f.peers.Known() {
+		all = append(all, metrics.Peer{Address: p.Address, Up: p.Reachable, Pending: p.Pending, Delivered: p.Delivered})
+	}
+	return all
+}
+
+// close ends everything that openFleet started. A disk that hangs, under the
+// file of the peers, cannot keep the process.
+func (f *fleet) close(log *slog.Logger) {
 	if f == nil {
 		return
 	}
 	_ = f.server.Close() // its listener is all that can fail to close
-	_ = f.peers.Close()  // what it could not write down it learns again
+	ended := make(chan struct{})
+	go func() { // ends with the disk's answer, or the process
+		defer close(ended)
+		_ = f.peers.Close() // what it could not write down it learns again
+	}()
+	select {
+	case <-ended:
+	case <-time.After(closeWait):
+		log.Error("the peers' disk does not answer, leaving it")
+	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -54,7 +53,7 @@ type parts struct {
 // background. It waits for Redis for a moment at most, so that a first request
 // finds a Redis that is there. close ends it.
 func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log *slog.Logger) (_ *gateway, err error) {
-	if err := os.MkdirAll(snapshot.Policy.Server.DataDir, 0o700); err != nil {
+	if err := makeFolder(snapshot.Policy.Server.DataDir); err != nil {
 		return nil, fmt.Errorf("data_dir: %w", err)
 	}
 	secrets, err := loadSecrets(snapshot.Policy)
@@ -93,7 +92,7 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 		Metrics:       numbers.Handler(),
 		Redis: func(ctx context.Context) any {
 			v := g.stores.view(ctx)
-			v.Journal = g.durable.view()
+			v.Journal, v.Peers = g.durable.view(), g.fleet.view()
 			return v
 		},
 	})
@@ -104,6 +103,7 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 		return nil, err
 	}
 	g.durable.fleet = g.fleet
+	numbers.Peers(g.fleet.numbers)
 	background, stop := context.WithCancel(ctx)
 	g.stop = stop
 	g.stores.run(background, &g.watching)
@@ -202,7 +202,7 @@ func (g *gateway) close() {
 	g.pools.Close()
 	g.stop()
 	g.watching.Wait()
-	g.fleet.close()
+	g.fleet.close(g.log)
 	g.stores.close()
 	g.durable.close()
 }

@@ -124,6 +124,7 @@ func serves(s failover.State, feature, up, away string) string {
 type redisView struct {
 	Redis   []remoteView `json:"redis"` // none: local memory serves
 	Journal journalView  `json:"journal"`
+	Peers   []peerView   `json:"peers,omitzero"` // left out where the policy has none
 }
 
 // remoteView is one Redis. Exactly one of Info and Error is there.

@@ -4,7 +4,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/jewgo/gateway/middleware/session"
@@ -35,16 +37,13 @@ func loadSecrets(p *policy.Policy) (*secrets, error) {
 
 // loadToken reads a token, or makes one for the owner's eyes alone.
 func loadToken(path string) (string, error) {
-	made := rand.Text()
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	switch {
-	case err == nil:
-		_, err = f.WriteString(made + "\n")
-		return made, errors.Join(err, f.Close())
-	case !errors.Is(err, os.ErrExist):
-		return "", err
-	}
 	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := makeToken(path); err != nil {
+			return "", fmt.Errorf("make it: %w", err)
+		}
+		text, err = os.ReadFile(path)
+	}
 	if err != nil {
 		return "", err
 	}
@@ -53,4 +52,22 @@ func loadToken(path string) (string, error) {
 		return "", fmt.Errorf("%s is empty", path)
 	}
 	return token, nil
+}
+
+// makeToken links a complete file into place, which a crash leaves whole or not
+// at all, and of two processes that start at once the faster one's.
+func makeToken(path string) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".token-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.Remove(f.Name()) }() // a leftover is harmless
+	_, err = f.WriteString(rand.Text() + "\n")
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncFolder(filepath.Dir(path))
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jewgo/gateway/internal/admin"
 	"github.com/jewgo/gateway/internal/failover"
+	"github.com/jewgo/gateway/internal/journal"
 	"github.com/jewgo/gateway/internal/memory"
 	"github.com/jewgo/gateway/internal/metrics"
 	"github.com/jewgo/gateway/internal/redisdb"
@@ -51,11 +52,13 @@ func openRemote(name, url string, cfg *policy.Redis, numbers *metrics.Metrics, l
 	}
 	r := &remote{name: name, client: client, cameUp: make(chan struct{}, 1), looking: make(chan struct{}, 1)}
 	r.health = failover.New(failover.Config{
-		Probe:    redisdb.Probe(client),
-		Renew:    redisdb.Renew(client),
-		Barrier:  redisdb.Barrier(client),
-		Classify: redisdb.Classify,
-		Budget:   budget,
+		Probe:     redisdb.Probe(client),
+		Renew:     redisdb.Renew(client),
+		Barrier:   redisdb.Barrier(client),
+		Rejoining: redisdb.Rejoining(client),
+		Classify:  redisdb.Classify,
+		InFlight:  redisdb.InFlight(client),
+		Budget:    budget,
 		OnChange: func(c failover.Change) {
 			numbers.RedisChanged(name, c.To)
 			switch c.To {
@@ -89,8 +92,7 @@ type stores struct {
 	cacheRedis *remote // the cache's: redis, or one of its own; nil: none
 
 	limits   *memory.Limits
-	sessions session.Store
-	revoked  *memory.Sessions // what sessions have here
+	sessions *session.Failover
 	cache    *cache.Tiers
 	tags     *cache.Tags
 }
@@ -122,8 +124,7 @@ func openStores(p *policy.Policy, d *durable, numbers *metrics.Metrics, log *slo
 }
 
 func (s *stores) openSessions(d *durable) {
-	local := memory.NewSessions(memory.SessionsConfig{Now: time.Now})
-	_ = local.Revoke(context.Background(), revocationsOf(d.journal.Records())) // memory never fails
+	local := memory.NewSessions(memory.SessionsConfig{Revocations: maxRecords, Now: time.Now})
 	cfg := session.FailoverConfig{Journal: durableSessions{d}, Local: local}
 	if s.redis != nil {
 		cfg.Switch, cfg.Remote = s.redis.health, redisdb.NewSessions(s.redis.client, time.Now)
@@ -132,7 +133,10 @@ func (s *stores) openSessions(d *durable) {
 	if s.redis != nil {
 		s.redis.health.OnRejoin("sessions", both.Rejoin)
 	}
-	s.sessions, s.revoked = both, local
+	s.sessions = both
+	d.restore(func(records []journal.Record) {
+		_ = both.Restore(context.Background(), revocationsOf(records)) // memory never fails
+	})
 }
 
 func (s *stores) openCache(size int64, d *durable, numbers *metrics.Metrics) {
@@ -146,7 +150,7 @@ func (s *stores) openCache(size int64, d *durable, numbers *metrics.Metrics) {
 		s.cache.Shared, s.cache.Switch = redisdb.NewCache(r.client, time.Now), r.health
 	}
 	s.cache.Tags = s.tags
-	restoreTags(s.tags, d.journal.Records())
+	d.restore(func(records []journal.Record) { restoreTags(s.tags, records) })
 }
 
 // remoteLimits is nil without Redis.

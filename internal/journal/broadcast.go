@@ -31,15 +31,15 @@ const (
 var errAnswer = errors.New("the answer is not signed by a peer")
 
 // ask sends one signed request. The caller closes the answer's body.
-func (p *Peers) ask(ctx context.Context, to Peer, method, path string, body []byte) (resp *http.Response, nonce []byte, err error) {
+func (p *Peers) ask(ctx context.Context, to Peer, method, path string, body []byte) (*http.Response, question, error) {
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+to.Address+path, bytes.NewReader(body))
 	if err != nil {
-		return nil, nil, err
+		return nil, question{}, err
 	}
 	req.Header.Set(fromHeader, encodePeer(p.cfg.Self()))
-	nonce = p.sign.sign(req, body)
-	resp, err = p.cfg.Client.Do(req)
-	return resp, nonce, err
+	asked := p.sign.sign(req, body)
+	resp, err := p.cfg.Client.Do(req)
+	return resp, asked, err
 }
 
 // refusal is the error of an answer that is not the one hoped for.
@@ -52,7 +52,7 @@ func refusal(resp *http.Response) error {
 func (p *Peers) exchange(ctx context.Context, to Peer, method, path string, body []byte, want int) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.PeerTimeout)
 	defer cancel()
-	resp, nonce, err := p.ask(ctx, to, method, path, body)
+	resp, asked, err := p.ask(ctx, to, method, path, body)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +64,7 @@ func (p *Peers) exchange(ctx context.Context, to Peer, method, path string, body
 	if err != nil {
 		return nil, err
 	}
-	if !p.sign.answered(resp, nonce, answer) {
+	if !asked.answered(resp, answer) {
 		return nil, errAnswer
 	}
 	return answer, nil
@@ -88,6 +88,7 @@ func (o *outbox) hello(ctx context.Context) error {
 		return fmt.Errorf("read hello: %w", err)
 	}
 	if peer.ID == o.peers.cfg.Self().ID {
+		o.peers.drop(o)
 		return errors.New("it is this gateway itself, under another address")
 	}
 	peer.Seen = o.peers.cfg.Now()
@@ -97,7 +98,7 @@ func (o *outbox) hello(ctx context.Context) error {
 
 // pull merges what a peer holds, batch by batch.
 func (p *Peers) pull(ctx context.Context, from Peer) error {
-	resp, nonce, err := p.ask(ctx, from, http.MethodGet, recordsPath+"?digest="+digest(p.cfg.Snapshot()), nil)
+	resp, asked, err := p.ask(ctx, from, http.MethodGet, recordsPath+"?digest="+digest(p.cfg.Snapshot()), nil)
 	if err != nil {
 		return err
 	}
@@ -107,7 +108,7 @@ func (p *Peers) pull(ctx context.Context, from Peer) error {
 	}
 	total := 0
 	for place := uint64(0); ; place++ {
-		batch, err := p.readChunk(resp.Body, nonce, place)
+		batch, err := readChunk(resp.Body, asked, place)
 		if err != nil {
 			return err
 		}
@@ -130,14 +131,14 @@ func (p *Peers) pull(ctx context.Context, from Peer) error {
 // A chunk is a batch after its length in 4 bytes and its MAC.
 const chunkHead = 4 + sha256.Size
 
-func (p *Peers) writeChunk(w io.Writer, nonce []byte, place uint64, batch []byte) error {
+func writeChunk(w io.Writer, asked question, place uint64, batch []byte) error {
 	b := binary.BigEndian.AppendUint32(make([]byte, 0, chunkHead+len(batch)), uint32(len(batch)))
-	b = append(b, p.sign.chunk(nonce, place, batch)...)
+	b = append(b, asked.chunk(place, batch)...)
 	_, err := w.Write(append(b, batch...))
 	return err
 }
 
-func (p *Peers) readChunk(r io.Reader, nonce []byte, place uint64) ([]byte, error) {
+func readChunk(r io.Reader, asked question, place uint64) ([]byte, error) {
 	var head [chunkHead]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return nil, fmt.Errorf("records end early: %w", err)
@@ -150,7 +151,7 @@ func (p *Peers) readChunk(r io.Reader, nonce []byte, place uint64) ([]byte, erro
 	if _, err := io.ReadFull(r, batch); err != nil {
 		return nil, fmt.Errorf("records end early: %w", err)
 	}
-	if !hmac.Equal(head[4:], p.sign.chunk(nonce, place, batch)) {
+	if !hmac.Equal(head[4:], asked.chunk(place, batch)) {
 		return nil, errAnswer
 	}
 	return batch, nil

@@ -32,7 +32,7 @@ func logout() (err error) {
 	}
 	defer func() { err = errors.Join(err, j.Close()) }()
 	peers, err := journal.NewPeers(journal.PeersConfig{
-		Key:      []byte("from the keyring, at least 16 bytes"),
+		Keys:     [][]byte{[]byte("from the keyring, at least 16 bytes")},
 		Self:     func() journal.Peer { return journal.Peer{ID: "this run", Address: "10.0.0.1:9902"} },
 		Apply:    func(ctx context.Context, records []journal.Record) error { return j.Append(ctx, records...) },
 		Snapshot: j.Records,

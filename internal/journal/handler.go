@@ -34,13 +34,13 @@ const (
 type request struct {
 	*http.Request
 	body  []byte
-	nonce []byte
+	asked question
 }
 
 // signed lets signed requests through, a bounded number at a time.
 func (p *Peers) signed(serve func(http.ResponseWriter, request)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		sig, err := p.sign.verify(r)
+		sig, by, err := p.sign.verify(r)
 		if err == nil {
 			err = p.seen.first(sig.nonce, p.cfg.Now())
 		}
@@ -63,7 +63,7 @@ func (p *Peers) signed(serve func(http.ResponseWriter, request)) http.Handler {
 		if from, err := decodePeer(r.Header.Get(fromHeader)); err == nil {
 			p.heard(from) // before a snapshot is taken, so that it misses nothing after it
 		}
-		serve(w, request{r, body, sig.nonce[:]})
+		serve(w, request{r, body, question{by, sig.nonce[:]}})
 	})
 }
 
@@ -107,7 +107,7 @@ func (p *Peers) serveApply(w http.ResponseWriter, r request) {
 		http.Error(w, "records are not applied: "+err.Error(), http.StatusServiceUnavailable)
 		return
 	}
-	w.Header().Set(signHeader, p.sign.answer(r.nonce, http.StatusNoContent, nil))
+	w.Header().Set(signHeader, r.asked.answer(http.StatusNoContent, nil))
 	w.WriteHeader(http.StatusNoContent)
 }
 
@@ -117,7 +117,7 @@ func (p *Peers) serveHello(w http.ResponseWriter, r request) {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	w.Header().Set(signHeader, p.sign.answer(r.nonce, http.StatusOK, body))
+	w.Header().Set(signHeader, r.asked.answer(http.StatusOK, body))
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = w.Write(body) // who asks sees that it lacks
 }
@@ -131,7 +131,7 @@ func (p *Peers) serveRecords(w http.ResponseWriter, r request) {
 	}
 	for place := uint64(0); ; place++ {
 		n := nextBatch(records)
-		if err := p.writeChunk(w, r.nonce, place, encodeBatch(records[:n])); err != nil || n == 0 {
+		if err := writeChunk(w, r.asked, place, encodeBatch(records[:n])); err != nil || n == 0 {
 			return // an asker that is gone, or the end
 		}
 		records = records[n:]

@@ -35,6 +35,11 @@ type Config struct {
 	// expired and, while degraded, tries the disk again. 0: 1 s
 	Retry time.Duration
 
+	// Late is given what was found in a log that could not be read by Open, but
+	// is now: who acts on records was not given these. It is called on the
+	// journal's goroutine and must not wait for the journal; nil: nobody is told.
+	Late func([]Record)
+
 	Now func() time.Time
 	Log *slog.Logger // nil: nothing is logged
 
@@ -79,6 +84,7 @@ type Journal struct {
 
 	// The writer's alone.
 	log          logFile
+	opened       bool      // Open has returned
 	loaded       bool      // the log has been read and is ours
 	peeked       bool      // it has been read, but is not ours
 	compactAfter time.Time // compaction failed and is not tried before
@@ -119,6 +125,7 @@ func Open(cfg Config) (*Journal, error) {
 	if errors.Is(err, ErrLocked) || errors.Is(err, ErrFormat) {
 		return nil, errors.Join(fmt.Errorf("journal in %s: %w", cfg.Dir, err), j.log.close())
 	}
+	j.opened = true
 	go j.run()
 	return j, nil
 }
@@ -171,6 +178,23 @@ func (j *Journal) Records() []Record {
 	j.mu.RLock()
 	defer j.mu.RUnlock()
 	return j.live.all(now)
+}
+
+// News gives those of the records that say more than what stands here.
+func (j *Journal) News(records []Record) []Record {
+	var news []Record
+	j.mu.RLock()
+	defer j.mu.RUnlock()
+	for _, r := range records {
+		r, err := r.normal()
+		if err != nil {
+			continue // Append says so
+		}
+		if old, ok := j.live.records[r.id()]; !ok || !old.Merge(r).equal(old) {
+			news = append(news, r)
+		}
+	}
+	return news
 }
 
 // Stamp gives a Version for a record of that Kind and Key: the time in

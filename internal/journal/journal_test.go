@@ -623,3 +623,14 @@ func BenchmarkAppend64(b *testing.B) {
 		}
 	})
 }
+
+func TestNews(t *testing.T) {
+	j := open(t, Config{Dir: t.TempDir()})
+	appendAll(t, j, rec("a", 5))
+	later := rec("a", 5)
+	later.Expires = later.Expires.Add(time.Minute)
+	news := j.News([]Record{rec("a", 5), rec("a", 4), later, rec("a", 6), rec("b", 1), {Kind: "session"}})
+	if want := []Record{later, rec("a", 6), rec("b", 1)}; len(news) != 3 || !news[0].equal(want[0]) || !news[1].equal(want[1]) || !news[2].equal(want[2]) {
+		t.Errorf("news are %v, want %v", news, want)
+	}
+}

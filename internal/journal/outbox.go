@@ -18,17 +18,19 @@ type outbox struct {
 	cancel context.CancelFunc // of run
 	wake   chan struct{}      // of room for one
 
-	mu       sync.Mutex // guards what follows
-	peer     Peer
-	queue    []parcel
-	flying   int      // parcels in the message under way
-	met      bool     // it has answered once
-	ended    bool     // run has
-	all      bool     // it needs everything
-	rest     []Record // of everything, what it has not got yet
-	err      error    // of the last message
-	since    time.Time
-	failures int // in a row, to which a mere hello puts no end
+	mu        sync.Mutex // guards what follows
+	peer      Peer
+	place     string // of peer.Address
+	queue     []parcel
+	flying    int      // parcels in the message under way
+	met       bool     // it has answered once
+	ended     bool     // run has
+	all       bool     // it needs everything
+	rest      []Record // of everything, what it has not got yet
+	err       error    // of the last message
+	since     time.Time
+	delivered time.Time
+	failures  int // in a row, to which a mere hello puts no end
 }
 
 // parcel is one record for one peer.
@@ -125,6 +127,12 @@ func (o *outbox) peerNow() Peer {
 	return o.peer
 }
 
+func (o *outbox) whereNow() (peer Peer, at string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.peer, o.place
+}
+
 // update takes in news of the peer and says whether they are worth writing down.
 func (o *outbox) update(news Peer) bool {
 	o.mu.Lock()
@@ -133,7 +141,7 @@ func (o *outbox) update(news Peer) bool {
 		return false
 	}
 	old := o.peer
-	o.peer = news
+	o.peer, o.place = news, place(news.Address)
 	return old.Address != news.Address || old.Fingerprint != news.Fingerprint || old.Replicas != news.Replicas || !old.Started.Equal(news.Started)
 }
 
@@ -141,7 +149,7 @@ func (o *outbox) status() PeerStatus {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	s := PeerStatus{
-		Peer: o.peer, Reachable: o.err == nil, Since: o.since,
+		Peer: o.peer, Reachable: o.met && o.err == nil, Since: o.since, Delivered: o.delivered,
 		Pending: len(o.queue) + o.flying, Behind: o.all || len(o.rest) > 0,
 	}
 	if o.err != nil {
@@ -187,37 +195,57 @@ func (o *outbox) waiting() bool {
 // is there at all; then what waits, then of everything what it still lacks. It says whether
 // there was nothing to tell.
 func (o *outbox) step(ctx context.Context) (idle bool, err error) {
-	o.mu.Lock()
-	doubt, all := o.err != nil || !o.met, o.all && len(o.queue) == 0
-	o.mu.Unlock()
-	if doubt {
+	if o.inDoubt() {
 		err := o.hello(ctx)
 		o.settle(err, nil)
 		if err != nil {
 			return false, err
 		}
 	}
-	var snapshot []Record
-	if all {
-		snapshot = o.peers.cfg.Snapshot()
+	if o.begin() {
+		snapshot := o.peers.cfg.Snapshot()
+		o.mu.Lock()
+		o.rest = snapshot
+		o.mu.Unlock()
 	}
-	parcels, records := o.take(snapshot, all)
+	parcels, records := o.take()
 	if len(records) == 0 {
 		return true, nil
 	}
 	err = o.peers.post(ctx, o.peerNow(), records)
 	o.settle(err, parcels)
+	if err == nil {
+		o.mu.Lock()
+		o.delivered = o.peers.cfg.Now()
+		o.mu.Unlock()
+	}
 	return false, err
+}
+
+func (o *outbox) inDoubt() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.err != nil || !o.met
+}
+
+// begin says whether everything is to be told now. What it needs is noted as
+// taken before the snapshot is: a queue that runs over meanwhile asks for another
+// one, since that one need not hold what ran over.
+func (o *outbox) begin() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	now := o.all && len(o.queue) == 0
+	if now {
+		o.all = false
+	}
+	return now
 }
 
 // take takes the next message's records: parcels from the queue, or else some
 // of the rest.
-func (o *outbox) take(snapshot []Record, all bool) ([]parcel, []Record) {
+func (o *outbox) take() ([]parcel, []Record) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if all {
-		o.all, o.rest = false, snapshot
-	}
 	if len(o.queue) == 0 {
 		n := nextBatch(o.rest)
 		records := o.rest[:n]
@@ -243,7 +271,7 @@ func (o *outbox) settle(err error, parcels []parcel) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	now := o.peers.cfg.Now()
-	if (err == nil) != (o.err == nil) {
+	if (err == nil) != (o.err == nil) || err == nil && !o.met {
 		o.since = now
 	}
 	o.err = err

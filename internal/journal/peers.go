@@ -24,13 +24,15 @@ type Peer struct {
 }
 
 func (p Peer) valid() bool {
-	_, port, err := net.SplitHostPort(p.Address)
-	return err == nil && port != "" && p.ID != "" && len(p.ID) <= 128 && len(p.Address) <= 256 && len(p.Fingerprint) <= 128
+	return place(p.Address) != "" && p.ID != "" && len(p.ID) <= 128 && len(p.Address) <= 256 && len(p.Fingerprint) <= 128
 }
 
-// PeersConfig configures Peers. Key, Self, Apply and Snapshot are required.
+// PeersConfig configures Peers. Keys, Self, Apply and Snapshot are required.
 type PeersConfig struct {
-	Key  []byte      // that all gateways share; at least 16 bytes
+	// Keys are what all gateways share, each of at least 16 bytes. The first
+	// signs and all are accepted, so that a key can be replaced in a fleet that
+	// works: by one that every gateway accepts before the first one signs with it.
+	Keys [][]byte
 	Self func() Peer // this gateway, as it is now; ID and Address do not change
 	File string      // where peers are remembered; "": nowhere
 
@@ -102,8 +104,10 @@ type Peers struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
+	news chan struct{} // wakes keep: changed has become true; capacity 1
+
 	mu sync.Mutex // guards what follows
-	// known is by ID, and no two have one Address.
+	// known is by ID, and no two are at one place.
 	known   map[string]*outbox
 	changed bool // since the file was written
 	closed  bool
@@ -116,17 +120,25 @@ const maxRequests = 64
 // fleet that starts together after a long time finds itself without any store.
 func NewPeers(cfg PeersConfig) (*Peers, error) {
 	cfg = cfg.withDefaults()
-	if len(cfg.Key) < 16 {
-		return nil, fmt.Errorf("the peers' key has %d bytes, fewer than 16", len(cfg.Key))
+	if len(cfg.Keys) == 0 {
+		return nil, errors.New("peers share no key")
+	}
+	keys := make([][]byte, len(cfg.Keys))
+	for i, k := range cfg.Keys {
+		if len(k) < 16 {
+			return nil, fmt.Errorf("a key of the peers has %d bytes, fewer than 16", len(k))
+		}
+		keys[i] = slices.Clone(k)
 	}
 	if self := cfg.Self(); !self.valid() {
 		return nil, fmt.Errorf("gateway %q cannot be a peer on address %q", self.ID, self.Address)
 	}
 	p := &Peers{
 		cfg:   cfg,
-		sign:  signer{key: slices.Clone(cfg.Key), now: cfg.Now},
+		sign:  signer{keys: keys, now: cfg.Now},
 		seen:  replays{limit: maxReplays},
 		slots: make(chan struct{}, maxRequests),
+		news:  make(chan struct{}, 1),
 		known: map[string]*outbox{},
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
@@ -144,13 +156,14 @@ func NewPeers(cfg PeersConfig) (*Peers, error) {
 // known; this gateway itself, also as it was before a restart, is left out.
 func (p *Peers) Learn(peers []Peer) {
 	self, now := p.cfg.Self(), p.cfg.Now()
+	here := place(self.Address)
 	refused := 0
 	p.mu.Lock()
 	for _, peer := range peers {
 		if peer.Seen.IsZero() || peer.Seen.After(now) {
 			peer.Seen = now
 		}
-		if peer.ID == self.ID || peer.Address == self.Address || now.Sub(peer.Seen) > p.cfg.Forget || p.closed {
+		if peer.ID == self.ID || place(peer.Address) == here || now.Sub(peer.Seen) > p.cfg.Forget || p.closed {
 			continue
 		}
 		if !peer.valid() || !p.learnLocked(peer) {
@@ -165,8 +178,8 @@ func (p *Peers) Learn(peers []Peer) {
 
 func (p *Peers) learnLocked(peer Peer) bool {
 	for _, o := range p.known {
-		other := o.peerNow()
-		if other.Address != peer.Address || other.ID == peer.ID {
+		other, at := o.whereNow()
+		if at != place(peer.Address) || other.ID == peer.ID {
 			continue
 		}
 		if !peer.Started.After(other.Started) {
@@ -175,24 +188,47 @@ func (p *Peers) learnLocked(peer Peer) bool {
 		p.dropLocked(o)
 	}
 	if o, ok := p.known[peer.ID]; ok {
-		p.changed = o.update(peer) || p.changed
+		if o.update(peer) {
+			p.changedLocked()
+		}
 		return true
 	}
 	if len(p.known) >= maxPeers {
 		return false
 	}
 	ctx, cancel := context.WithCancel(p.ctx)
-	o := &outbox{peers: p, cancel: cancel, wake: make(chan struct{}, 1), peer: peer, all: true, since: p.cfg.Now()}
+	o := &outbox{
+		peers: p, cancel: cancel, wake: make(chan struct{}, 1),
+		peer: peer, place: place(peer.Address), all: true, since: p.cfg.Now(),
+	}
 	p.known[peer.ID] = o
-	p.changed = true
+	p.changedLocked()
 	p.wg.Go(func() { o.run(ctx) })
 	return true
 }
 
 func (p *Peers) dropLocked(o *outbox) {
-	delete(p.known, o.peerNow().ID)
-	p.changed = true
+	if id := o.peerNow().ID; p.known[id] == o {
+		delete(p.known, id)
+		p.changedLocked()
+	}
 	o.cancel()
+}
+
+func (p *Peers) drop(o *outbox) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dropLocked(o)
+}
+
+// changedLocked has the peers written down now: a process that is killed knows
+// in its next run whom it knew in this one.
+func (p *Peers) changedLocked() {
+	p.changed = true
+	select {
+	case p.news <- struct{}{}:
+	default:
+	}
 }
 
 // heard takes in that a peer has just spoken: if it was away, it is back.
@@ -222,6 +258,7 @@ type PeerStatus struct {
 	Peer
 	Reachable bool
 	Since     time.Time // when it became so, or unreachable
+	Delivered time.Time // when it last applied records of this gateway; zero: never
 	Pending   int       // records that wait for it
 	Behind    bool      // it needs everything, for it is new or its queue ran over
 	Error     string    // of the last message, if it failed
@@ -287,55 +324,6 @@ func (p *Peers) Pull(ctx context.Context) (reached, failed []Peer) {
 		p.cfg.Log.Warn("peer's records are not merged", "peer", peer.ID, "address", peer.Address, "error", errs[i])
 	}
 	return reached, failed
-}
-
-// keep forgets peers and remembers the others on disk.
-func (p *Peers) keep() {
-	const every = time.Second
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	saved := p.cfg.Now()
-	for open := true; open; {
-		select {
-		case <-tick.C:
-		case <-p.ctx.Done():
-			open = false
-		}
-		now := p.cfg.Now()
-		if p.forget(now) || now.Sub(saved).Abs() > time.Minute || !open { // after a minute for Seen's sake
-			p.save()
-			saved = now
-		}
-	}
-}
-
-// forget drops who was not seen for long, and says whether the file is out of
-// date.
-func (p *Peers) forget(now time.Time) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, o := range p.known {
-		if now.Sub(o.peerNow().Seen) > p.cfg.Forget {
-			p.dropLocked(o)
-		}
-	}
-	return p.changed
-}
-
-func (p *Peers) save() {
-	p.mu.Lock()
-	p.changed = false
-	p.mu.Unlock()
-	all := make([]Peer, 0, maxPeers)
-	for _, o := range p.outboxes() {
-		all = append(all, o.peerNow())
-	}
-	if err := writePeers(p.cfg.File, all); err != nil {
-		p.cfg.Log.Warn("peers are not remembered", "file", p.cfg.File, "error", err)
-		p.mu.Lock()
-		p.changed = true
-		p.mu.Unlock()
-	}
 }
 
 // compare asks the peers now and then whether they hold what we hold.

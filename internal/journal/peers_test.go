@@ -90,7 +90,7 @@ func (n *network) node(t *testing.T, id string, change ...func(*PeersConfig)) *n
 	t.Cleanup(nd.server.Close)
 	nd.self = Peer{ID: id, Address: strings.TrimPrefix(nd.server.URL, "http://"), Started: epoch, Replicas: 3}
 	cfg := PeersConfig{
-		Key:  fleetKey,
+		Keys: [][]byte{fleetKey},
 		Self: func() Peer { return nd.self },
 		Apply: func(ctx context.Context, records []Record) error {
 			nd.mu.Lock()
@@ -405,24 +405,24 @@ func TestRefusals(t *testing.T) {
 		text   string
 		unread bool
 	}{
-		{"the fleet's key and the time", signer{fleetKey, at(0)}, encodeBatch(records), nil, 204, "", false},
-		{"a clock that is off by less than the window", signer{fleetKey, at(29 * time.Second)}, encodeBatch(records), nil, 204, "", false},
-		{"another key", signer{[]byte("another key, as long"), at(0)}, encodeBatch(records), nil, 401, "another key", true},
-		{"no signature", signer{fleetKey, at(0)}, nil, func(r *http.Request) { r.Header.Del(signHeader) }, 401, "not signed", true},
-		{"a signature of nonsense", signer{fleetKey, at(0)}, nil, func(r *http.Request) { r.Header.Set(signHeader, "1 2 3 4") }, 401, "not signed", true},
-		{"an old one", signer{fleetKey, at(-31 * time.Second)}, encodeBatch(records), nil, 401, "30 s", true},
-		{"one from the future", signer{fleetKey, at(31 * time.Second)}, encodeBatch(records), nil, 401, "30 s", true},
-		{"another path", signer{fleetKey, at(0)}, nil, func(r *http.Request) { r.URL.RawQuery = "digest=0" }, 401, "changed", true},
-		{"another method", signer{fleetKey, at(0)}, nil, func(r *http.Request) { r.Method = http.MethodGet }, 401, "changed", true},
-		{"another sender", signer{fleetKey, at(0)}, nil, func(r *http.Request) { r.Header.Set(fromHeader, encodePeer(Peer{ID: "m"})) }, 401, "changed", true},
+		{"the fleet's key and the time", signer{[][]byte{fleetKey}, at(0)}, encodeBatch(records), nil, 204, "", false},
+		{"a clock that is off by less than the window", signer{[][]byte{fleetKey}, at(29 * time.Second)}, encodeBatch(records), nil, 204, "", false},
+		{"another key", signer{[][]byte{[]byte("another key, as long")}, at(0)}, encodeBatch(records), nil, 401, "another key", true},
+		{"no signature", signer{[][]byte{fleetKey}, at(0)}, nil, func(r *http.Request) { r.Header.Del(signHeader) }, 401, "not signed", true},
+		{"a signature of nonsense", signer{[][]byte{fleetKey}, at(0)}, nil, func(r *http.Request) { r.Header.Set(signHeader, "1 2 3 4") }, 401, "not signed", true},
+		{"an old one", signer{[][]byte{fleetKey}, at(-31 * time.Second)}, encodeBatch(records), nil, 401, "30 s", true},
+		{"one from the future", signer{[][]byte{fleetKey}, at(31 * time.Second)}, encodeBatch(records), nil, 401, "30 s", true},
+		{"another path", signer{[][]byte{fleetKey}, at(0)}, nil, func(r *http.Request) { r.URL.RawQuery = "digest=0" }, 401, "changed", true},
+		{"another method", signer{[][]byte{fleetKey}, at(0)}, nil, func(r *http.Request) { r.Method = http.MethodGet }, 401, "changed", true},
+		{"another sender", signer{[][]byte{fleetKey}, at(0)}, nil, func(r *http.Request) { r.Header.Set(fromHeader, encodePeer(Peer{ID: "m"})) }, 401, "changed", true},
 		{
 			"another body",
-			signer{fleetKey, at(0)},
+			signer{[][]byte{fleetKey}, at(0)},
 			encodeBatch(records),
 			func(r *http.Request) { r.Body = io.NopCloser(bytes.NewReader(encodeBatch([]Record{rec("y", 1)}))) }, 401, "changed", false,
 		},
-		{"too long a body", signer{fleetKey, at(0)}, make([]byte, maxBatch+1), nil, 413, "too large", false},
-		{"a body that is no batch", signer{fleetKey, at(0)}, []byte("no batch"), nil, 400, "not a record", false},
+		{"too long a body", signer{[][]byte{fleetKey}, at(0)}, make([]byte, maxBatch+1), nil, 413, "too large", false},
+		{"a body that is no batch", signer{[][]byte{fleetKey}, at(0)}, []byte("no batch"), nil, 400, "not a record", false},
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			a := newNetwork(t).node(t, "a")
@@ -451,7 +451,7 @@ func TestReplay(t *testing.T) {
 	clk := newClock()
 	a := newNetwork(t).node(t, "a", func(c *PeersConfig) { c.Now = clk.now })
 	request := httptest.NewRequest(http.MethodGet, helloPath, nil)
-	signer{fleetKey, clk.now}.sign(request, nil)
+	signer{[][]byte{fleetKey}, clk.now}.sign(request, nil)
 	serve := func(r *http.Request) (int, string) {
 		w := httptest.NewRecorder()
 		a.Handler().ServeHTTP(w, r)
@@ -466,7 +466,7 @@ func TestReplay(t *testing.T) {
 		}
 		clk.advance(time.Second)
 		other := httptest.NewRequest(http.MethodGet, helloPath, nil)
-		signer{fleetKey, clk.now}.sign(other, nil)
+		signer{[][]byte{fleetKey}, clk.now}.sign(other, nil)
 		if status, text := serve(other); status != 200 {
 			t.Fatalf("another request: %d %s", status, text)
 		}
@@ -613,8 +613,8 @@ func TestNewPeersRefuses(t *testing.T) {
 		why string
 		cfg PeersConfig
 	}{
-		{"a short key", PeersConfig{Key: []byte("short"), Self: self}},
-		{"an address without a port", PeersConfig{Key: fleetKey, Self: func() Peer { return Peer{ID: "a", Address: "a"} }}},
+		{"a short key", PeersConfig{Keys: [][]byte{fleetKey, []byte("short")}, Self: self}},
+		{"an address without a port", PeersConfig{Keys: [][]byte{fleetKey}, Self: func() Peer { return Peer{ID: "a", Address: "a"} }}},
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			if _, err := NewPeers(c.cfg); err == nil {

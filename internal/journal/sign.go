@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,6 +28,9 @@ import (
 // hash, so that it is checked before any body is read. Answers are signed too,
 // over the request's nonce, or else whoever takes a gateway's address could
 // revoke sessions, or confirm what nobody has. It is no encryption.
+//
+// While the key is replaced gateways know two. Requests are signed with the
+// first and taken with any; an answer is signed with its request's.
 const (
 	signHeader = "Gateway-Peer"
 	fromHeader = "Gateway-Peer-From"
@@ -45,14 +49,17 @@ var (
 )
 
 type signer struct {
-	key []byte
-	now func() time.Time
+	keys [][]byte
+	now  func() time.Time
 }
+
+// key signs with one of the keys that gateways share.
+type key []byte
 
 // mac signs parts under a label, which keeps what is signed for one purpose
 // from being taken for another. Lengths keep the parts apart.
-func (s signer) mac(label string, parts ...[]byte) []byte {
-	h := hmac.New(sha256.New, s.key)
+func (k key) mac(label string, parts ...[]byte) []byte {
+	h := hmac.New(sha256.New, k)
 	for _, p := range append([][]byte{[]byte(label)}, parts...) {
 		_, _ = h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(p))))
 		_, _ = h.Write(p) // a hash takes everything
@@ -68,40 +75,48 @@ type signature struct {
 	mac   [sha256.Size]byte
 }
 
-func (s signer) ofRequest(r *http.Request, sig signature) []byte {
-	return s.mac("request", []byte(r.Method), []byte(r.URL.RequestURI()), []byte(r.Header.Get(fromHeader)),
+func (k key) ofRequest(r *http.Request, sig signature) []byte {
+	return k.mac("request", []byte(r.Method), []byte(r.URL.RequestURI()), []byte(r.Header.Get(fromHeader)),
 		binary.BigEndian.AppendUint64(nil, uint64(sig.at)), sig.nonce[:], sig.body[:])
 }
 
-// sign signs a request with that body and returns its nonce.
-func (s signer) sign(r *http.Request, body []byte) []byte {
+// question is what an answer belongs to: the key and the nonce of a request.
+type question struct {
+	key   key
+	nonce []byte
+}
+
+// sign signs a request with that body.
+func (s signer) sign(r *http.Request, body []byte) question {
+	k := key(s.keys[0])
 	sig := signature{at: s.now().UnixMilli(), body: sha256.Sum256(body)}
 	_, _ = rand.Read(sig.nonce[:]) // never fails
 	r.Header.Set(signHeader, strings.Join([]string{
-		strconv.FormatInt(sig.at, 10), hex.EncodeToString(sig.nonce[:]), hex.EncodeToString(sig.body[:]), hex.EncodeToString(s.ofRequest(r, sig)),
+		strconv.FormatInt(sig.at, 10), hex.EncodeToString(sig.nonce[:]), hex.EncodeToString(sig.body[:]), hex.EncodeToString(k.ofRequest(r, sig)),
 	}, " "))
-	return sig.nonce[:]
+	return question{k, sig.nonce[:]}
 }
 
-// verify checks a request, but for its body and whether it is a replay.
-func (s signer) verify(r *http.Request) (signature, error) {
-	var sig signature
+// verify checks a request, but for its body and whether it is a replay, and
+// tells which key it was signed with.
+func (s signer) verify(r *http.Request) (sig signature, by key, err error) {
 	fields := strings.Split(r.Header.Get(signHeader), " ")
 	if len(fields) != 4 {
-		return sig, errUnsigned
+		return sig, nil, errUnsigned
 	}
 	at, err := strconv.ParseInt(fields[0], 10, 64)
 	if err != nil || !unhex(sig.nonce[:], fields[1]) || !unhex(sig.body[:], fields[2]) || !unhex(sig.mac[:], fields[3]) {
-		return sig, errUnsigned
+		return sig, nil, errUnsigned
 	}
 	sig.at = at
-	if !hmac.Equal(sig.mac[:], s.ofRequest(r, sig)) {
-		return sig, errSignature
+	signed := slices.IndexFunc(s.keys, func(k []byte) bool { return hmac.Equal(sig.mac[:], key(k).ofRequest(r, sig)) })
+	if signed < 0 {
+		return sig, nil, errSignature
 	}
 	if s.now().Sub(time.UnixMilli(at)).Abs() > window {
-		return sig, errStale
+		return sig, nil, errStale
 	}
-	return sig, nil
+	return sig, s.keys[signed], nil
 }
 
 func unhex(to []byte, from string) bool {
@@ -112,20 +127,20 @@ func unhex(to []byte, from string) bool {
 	return err == nil
 }
 
-// answer signs a whole answer to the request with that nonce.
-func (s signer) answer(nonce []byte, status int, body []byte) string {
-	return hex.EncodeToString(s.mac("answer", nonce, []byte(strconv.Itoa(status)), body))
+// answer signs a whole answer.
+func (q question) answer(status int, body []byte) string {
+	return hex.EncodeToString(q.key.mac("answer", q.nonce, []byte(strconv.Itoa(status)), body))
 }
 
-func (s signer) answered(resp *http.Response, nonce, body []byte) bool {
-	want := s.answer(nonce, resp.StatusCode, body)
+func (q question) answered(resp *http.Response, body []byte) bool {
+	want := q.answer(resp.StatusCode, body)
 	return hmac.Equal([]byte(resp.Header.Get(signHeader)), []byte(want))
 }
 
 // chunk signs one piece of a streamed answer. Its place in the stream is signed
 // with it; the last piece is empty, so that a cut stream does not look whole.
-func (s signer) chunk(nonce []byte, place uint64, body []byte) []byte {
-	return s.mac("chunk", nonce, binary.BigEndian.AppendUint64(nil, place), body)
+func (q question) chunk(place uint64, body []byte) []byte {
+	return q.key.mac("chunk", q.nonce, binary.BigEndian.AppendUint64(nil, place), body)
 }
 
 func encodePeer(p Peer) string {

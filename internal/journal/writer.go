@@ -141,6 +141,9 @@ func (j *Journal) load() error {
 		j.cfg.Log.Info("journal ended in an unfinished write, which is dropped", "dir", j.cfg.Dir, "bytes", c.torn)
 	}
 	j.loaded, j.peeked = err == nil, len(c.records) > 0
+	if j.opened && j.peeked && j.cfg.Late != nil {
+		j.cfg.Late(c.records)
+	}
 	return err
 }
 

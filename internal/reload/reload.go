@@ -118,14 +118,15 @@ const settle = 200 * time.Millisecond
 // Run reloads on each value from hup and whenever the file changes, until ctx is
 // done. A file that cannot be watched is reported, and signals still work.
 func (r *Reloader) Run(ctx context.Context, hup <-chan os.Signal, file string) {
+	var changed <-chan time.Time
 	w, err := watch(file)
 	if err != nil {
 		r.Report(r.Live.Load(), err)
 		w = &fsnotify.Watcher{} // whose nil channels stay silent
 	} else {
 		defer func() { _ = w.Close() }() // nothing is left to lose
+		changed = time.After(settle)     // it may have been, since it was loaded
 	}
-	var changed <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():

@@ -222,3 +222,16 @@ func TestRun(t *testing.T) {
 		}
 	})
 }
+
+// A start takes seconds: what changes meanwhile must not wait for the next change.
+func TestAChangeBeforeTheWatchIsNotMissed(t *testing.T) {
+	r, file, outcomes := reloader(t) // what is in force is the file as it was
+	write(t, file, good+"log: {access: off}\n")
+	run(t, r, nil, file)
+	if err := next(t, outcomes); err != nil {
+		t.Error(err)
+	}
+	if r.Live.Load().Policy.Log.Access != "off" {
+		t.Error("the new policy is not in force")
+	}
+}

@@ -18,6 +18,9 @@ const (
 	maxPending = 1 << 14
 	// rejoinBatch is how many revocations go in one call.
 	rejoinBatch = 512
+	// alongBatch is how many revocations a request takes along: little enough to
+	// cost it no more than a round trip.
+	alongBatch = 32
 	// rejoinRecords is how many records a rejoin brings; the others follow with
 	// the requests.
 	rejoinRecords = 512
@@ -72,7 +75,7 @@ func (f *Failover) do(ctx context.Context, remote func(context.Context) (Record,
 			if !isAnswer(err) {
 				return answer{}, err
 			}
-			f.bringOne(ctx)
+			f.bringAlong(ctx)
 			return answer{record, err, true}, nil
 		},
 		func() (answer, error) {
@@ -99,7 +102,7 @@ func (f *Failover) Load(ctx context.Context, ref Ref) (Record, error) {
 		}
 		return local, localErr
 	case errors.Is(a.err, ErrRevoked):
-		return Record{}, f.learn(ctx, ref, a.err)
+		return Record{}, errors.Join(a.err, f.learn(ctx, ref))
 	case a.err == nil && (localErr != nil || a.record.Generation > local.Generation):
 		if err := f.cfg.Local.Save(ctx, ref.Key, a.record); errors.Is(err, ErrRevoked) {
 			return Record{}, err
@@ -125,7 +128,7 @@ func (f *Failover) Save(ctx context.Context, key string, rec Record) error {
 		return Record{}, f.cfg.Remote.Save(ctx, key, rec)
 	})
 	if errors.Is(a.err, ErrRevoked) {
-		return f.learn(ctx, ref, a.err)
+		return errors.Join(a.err, f.learn(ctx, ref))
 	}
 	if err != nil || a.err != nil {
 		return errors.Join(err, a.err)
@@ -148,7 +151,7 @@ func (f *Failover) Revoke(ctx context.Context, revocations []Revocation) error {
 		return err
 	}
 	if f.cfg.Journal != nil {
-		if err := f.cfg.Journal.Keep(ctx, revocations); err != nil {
+		if err := f.cfg.Journal.Keep(ctx, revocations, false); err != nil {
 			exchange.From(ctx).Facts.Note("revocation not durable: " + err.Error())
 		}
 	}
@@ -161,12 +164,29 @@ func (f *Failover) Revoke(ctx context.Context, revocations []Revocation) error {
 	return err
 }
 
-// learn keeps locally that a session was found revoked.
-func (f *Failover) learn(ctx context.Context, ref Ref, revoked error) error {
-	if err := f.cfg.Local.Revoke(ctx, []Revocation{ref.Revocation()}); err != nil {
-		return errors.Join(revoked, err)
+// Restore takes in revocations of which another gateway tells, or a journal that
+// already holds them. They are brought to the remote store too, by the calls that
+// follow: the gateway that made them may be cut off from it.
+func (f *Failover) Restore(ctx context.Context, revocations []Revocation) error {
+	if err := f.cfg.Local.Revoke(ctx, revocations); err != nil {
+		return err
 	}
-	return revoked
+	f.keepRevocations(revocations)
+	return nil
+}
+
+// learn keeps here that a session was found revoked in the remote store, which
+// may be the only one to know by now. That it is journaled too is one more chance:
+// the gateway that made the revocation has it in its own journal.
+func (f *Failover) learn(ctx context.Context, ref Ref) error {
+	found := []Revocation{ref.Revocation()}
+	if err := f.cfg.Local.Revoke(ctx, found); err != nil {
+		return err
+	}
+	if f.cfg.Journal != nil {
+		_ = f.cfg.Journal.Keep(ctx, found, true)
+	}
+	return nil
 }
 
 func (f *Failover) keepRecord(ref Ref) {
@@ -180,6 +200,8 @@ func (f *Failover) keepRecord(ref Ref) {
 	}
 }
 
+// keepRevocations keeps what the remote store does not know. What fails on its way
+// is kept again, when a later one of the same subject may have been kept meanwhile.
 func (f *Failover) keepRevocations(revocations []Revocation) {
 	if f.cfg.Switch == nil {
 		return
@@ -187,9 +209,17 @@ func (f *Failover) keepRevocations(revocations []Revocation) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, r := range revocations {
-		if len(f.revocations) < maxPending {
-			f.revocations[r.Subject] = r
+		kept, ok := f.revocations[r.Subject]
+		if !ok && len(f.revocations) >= maxPending {
+			continue
 		}
+		if kept.Issued.After(r.Issued) {
+			r.Issued = kept.Issued
+		}
+		if kept.Until.After(r.Until) {
+			r.Until = kept.Until
+		}
+		f.revocations[r.Subject] = r
 	}
 }
 
@@ -218,11 +248,11 @@ func (f *Failover) takeRecord() (ref Ref, ok bool) {
 	return Ref{}, false
 }
 
-// bringOne lets a call that reached the store take one thing along that an
+// bringAlong lets a call that reached the store take something along that an
 // earlier one could not bring: a single timeout causes no rejoin that would. A
 // failure puts it back, and is met again by whoever comes next.
-func (f *Failover) bringOne(ctx context.Context) {
-	if revocations := f.takeRevocations(1); revocations != nil {
+func (f *Failover) bringAlong(ctx context.Context) {
+	if revocations := f.takeRevocations(alongBatch); revocations != nil {
 		_ = f.bringRevocations(ctx, revocations)
 	} else if ref, ok := f.takeRecord(); ok {
 		_ = f.bringRecord(ctx, ref)
@@ -245,7 +275,7 @@ func (f *Failover) bringRecord(ctx context.Context, ref Ref) error {
 	err = f.cfg.Remote.Save(ctx, ref.Key, rec)
 	switch {
 	case errors.Is(err, ErrRevoked):
-		return f.cfg.Local.Revoke(ctx, []Revocation{ref.Revocation()})
+		return f.learn(ctx, ref)
 	case !isAnswer(err):
 		f.keepRecord(ref)
 		return err
@@ -254,19 +284,26 @@ func (f *Failover) bringRecord(ctx context.Context, ref Ref) error {
 }
 
 // Rejoin brings the remote store what it missed or lost: all revocations that
-// stand, then records.
+// stand, then records. It goes step by step, so that it ends also where there are
+// many and other gateways bring theirs at the same time. After an attempt that
+// failed it begins anew, since what was brought may have been lost since.
 func (f *Failover) Rejoin(ctx context.Context) error {
+	f.mu.Lock()
+	clear(f.revocations) // all of them stand locally
+	f.mu.Unlock()
 	for batch := range slices.Chunk(f.cfg.Local.Revocations(), rejoinBatch) {
-		if err := f.cfg.Remote.Revoke(ctx, batch); err != nil {
+		err := failover.Step(ctx, func(ctx context.Context) error { return f.cfg.Remote.Revoke(ctx, batch) })
+		if err != nil {
 			return fmt.Errorf("replay revocations: %w", err)
 		}
 	}
-	for { // those made meanwhile
+	for range maxPending / rejoinBatch { // those made meanwhile; what is left follows with the requests
 		revocations := f.takeRevocations(rejoinBatch)
 		if revocations == nil {
 			break
 		}
-		if err := f.bringRevocations(ctx, revocations); err != nil {
+		err := failover.Step(ctx, func(ctx context.Context) error { return f.bringRevocations(ctx, revocations) })
+		if err != nil {
 			return fmt.Errorf("replay revocations: %w", err)
 		}
 	}
@@ -275,7 +312,7 @@ func (f *Failover) Rejoin(ctx context.Context) error {
 		if !ok {
 			break
 		}
-		if err := f.bringRecord(ctx, ref); err != nil {
+		if err := failover.Step(ctx, func(ctx context.Context) error { return f.bringRecord(ctx, ref) }); err != nil {
 			return fmt.Errorf("replay records: %w", err)
 		}
 	}

@@ -320,12 +320,13 @@ func TestRejoinReplaysManyRevocationsInBatches(t *testing.T) {
 
 // diary is a Journal that keeps in memory, or fails.
 type diary struct {
-	kept []session.Revocation
-	err  error
+	kept  []session.Revocation
+	known bool // of the last ones
+	err   error
 }
 
-func (d *diary) Keep(_ context.Context, r []session.Revocation) error {
-	d.kept = append(d.kept, r...)
+func (d *diary) Keep(_ context.Context, r []session.Revocation, known bool) error {
+	d.kept, d.known = append(d.kept, r...), known
 	return d.err
 }
 
@@ -361,8 +362,8 @@ func TestARevocationIsJournaledInEveryState(t *testing.T) {
 			if err := f.Revoke(ctx, []session.Revocation{want}); err != nil || ex.Facts.Reason != c.note {
 				t.Errorf("Revoke: %v, noted %q, want %q", err, ex.Facts.Reason, c.note)
 			}
-			if len(d.kept) != 1 || d.kept[0] != want {
-				t.Errorf("journaled: %v, want %v", d.kept, want)
+			if len(d.kept) != 1 || d.kept[0] != want || d.known {
+				t.Errorf("journaled: %v, known %v, want %v", d.kept, d.known, want)
 			}
 			if _, err := f.Load(ctx, session.Ref{Key: "k", User: "42", Issued: want.Issued, Absolute: until}); !errors.Is(err, session.ErrRevoked) {
 				t.Errorf("afterwards: %v, want ErrRevoked", err)

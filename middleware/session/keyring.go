@@ -23,8 +23,9 @@ const (
 )
 
 // Keyring holds the keys of one purpose. The first makes seals or signatures,
-// all accept them: to rotate, put a new line on top on every gateway, and drop
-// old lines once nothing made with them can be alive.
+// all accept them. To rotate, put a new line second on every gateway, then first
+// on every gateway, and drop old lines once nothing made with them can be alive:
+// what one gateway makes is accepted by all others at every step.
 type Keyring struct{ keys []key }
 
 type key struct {
@@ -72,7 +73,8 @@ func readKeyring(path string) ([]byte, error) {
 }
 
 // makeKeyring links a complete file into place, so that of two gateways that
-// start at once both read the keys of the faster one.
+// start at once both read the keys of the faster one. It returns when a crash can
+// no longer lose the file: cookies are sealed with its key from then on.
 func makeKeyring(path string) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -92,7 +94,11 @@ func makeKeyring(path string) error {
 	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return nil
+	folder, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
 }
 
 func parseKeyring(path string, text []byte) (*Keyring, error) {
@@ -128,11 +134,18 @@ func parseKeyring(path string, text []byte) (*Keyring, error) {
 	return ring, nil
 }
 
-// Derive returns a key of 32 bytes for another purpose, from the first key by
-// HKDF-SHA256: gateways with the same first key get the same, and what is done
-// with it says nothing about the keyring.
-func (r *Keyring) Derive(purpose string) ([]byte, error) {
-	return hkdf.Key(sha256.New, r.keys[0].secret[:], []byte("gateway derived key"), purpose, keySize)
+// Derive returns for each key, in their order, one of 32 bytes for another
+// purpose, made by HKDF-SHA256: gateways that have a key in common get the same
+// for it, and what is done with it says nothing about the keyring.
+func (r *Keyring) Derive(purpose string) ([][]byte, error) {
+	derived := make([][]byte, len(r.keys))
+	for i, k := range r.keys {
+		var err error
+		if derived[i], err = hkdf.Key(sha256.New, k.secret[:], []byte("gateway derived key"), purpose, keySize); err != nil {
+			return nil, err
+		}
+	}
+	return derived, nil
 }
 
 func validKeyID(id string) bool {

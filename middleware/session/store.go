@@ -46,8 +46,10 @@ type Replica interface {
 // Journal keeps revocations over a restart. It bounds the time itself.
 type Journal interface {
 	// Keep returns when the revocations are durable. Where it fails they may
-	// become so later. Keeping twice is keeping once.
-	Keep(ctx context.Context, revocations []Revocation) error
+	// become so later. Keeping twice is keeping once. known says that the remote
+	// store told of them: no other gateway has to be told, and nobody waits for
+	// that to be durable.
+	Keep(ctx context.Context, revocations []Revocation, known bool) error
 }
 
 // isAnswer reports whether err is a store's word about a session, as opposed to

@@ -1,0 +1,88 @@
+package journal
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+)
+
+func TestPlace(t *testing.T) {
+	for _, c := range []struct{ address, want string }{
+		{"10.0.0.1:9902", "10.0.0.1:9902"},
+		{"10.0.0.1:09902", "10.0.0.1:9902"},
+		{"localhost:9902", "127.0.0.1:9902"},
+		{"LocalHost.:9902", "127.0.0.1:9902"},
+		{"gw.localhost:9902", "127.0.0.1:9902"},
+		{"[::ffff:127.0.0.1]:9902", "127.0.0.1:9902"},
+		{"127.0.0.2:9902", "127.0.0.2:9902"},
+		{"[::1]:9902", "[::1]:9902"},
+		{"[FE80:0::0:1%eth0]:9902", "[fe80::1%eth0]:9902"},
+		{"[2001:DB8:0:0:0:0:0:1]:9902", "[2001:db8::1]:9902"},
+		{"GW-1.Example.org.:9902", "gw-1.example.org:9902"},
+		{"::1:9902", ""},
+		{"gw", ""},
+		{"gw:", ""},
+		{":9902", ""},
+		{".:9902", ""},
+		{"gw:0", ""},
+		{"gw:http", ""},
+		{"gw:65536", ""},
+		{"", ""},
+	} {
+		if got := place(c.address); got != c.want {
+			t.Errorf("place(%q) = %q, want %q", c.address, got, c.want)
+		}
+	}
+}
+
+// However an address is written, it is known once, and this gateway's not at all.
+func TestLearnKnowsAnAddressInAllItsForms(t *testing.T) {
+	for _, c := range []struct{ why, self, first, second, want string }{
+		{"a name of loopback", "10.0.0.9:1", "localhost:5", "127.0.0.1:5", "127.0.0.1:5"},
+		{"an IPv6 address", "10.0.0.9:1", "[2001:db8::1]:5", "[2001:DB8:0::1]:5", "[2001:DB8:0::1]:5"},
+		{"an IPv4 address as IPv6 writes it", "10.0.0.9:1", "10.0.0.1:5", "[::ffff:10.0.0.1]:5", "[::ffff:10.0.0.1]:5"},
+		{"another host of loopback", "10.0.0.9:1", "127.0.0.1:5", "127.0.0.2:5", "127.0.0.1:5 127.0.0.2:5"},
+		{"its own, as a name", "127.0.0.1:1", "localhost:1", "LOCALHOST.:1", ""},
+		{"its own, as another IPv6 form", "[2001:db8::1]:1", "[2001:DB8::0:1]:1", "10.0.0.1:1", "10.0.0.1:1"},
+	} {
+		t.Run(c.why, func(t *testing.T) {
+			a := newNetwork(t).node(t, "a", func(cfg *PeersConfig) {
+				cfg.Self, cfg.Client = func() Peer { return Peer{ID: "a", Address: c.self} }, &http.Client{Transport: refusing{}}
+			})
+			a.Learn([]Peer{{ID: "b", Address: c.first, Started: epoch}, {ID: "c", Address: c.second, Started: epoch.Add(1)}})
+			var got []string
+			for _, s := range a.Known() {
+				got = append(got, s.Address)
+			}
+			if strings.Join(got, " ") != c.want {
+				t.Errorf("known are %v, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+// A name that leads here, which no comparison of addresses shows, is dropped
+// when it answers.
+func TestAnotherNameOfThisGatewayIsDropped(t *testing.T) {
+	net := newNetwork(t)
+	a := net.node(t, "a", func(c *PeersConfig) {
+		c.Client = &http.Client{Transport: renamed{wire{net, c.Self}, "alias.example:1", c.Self().Address}}
+	})
+	b := net.node(t, "b")
+	meet(a, b)
+	a.Learn([]Peer{{ID: "before", Address: "alias.example:1", Started: epoch.Add(-1)}})
+	eventually(t, "it is dropped", func() bool { return len(a.Known()) == 1 && a.Known()[0].ID == "b" })
+}
+
+// renamed is a name server of one name.
+type renamed struct {
+	wire
+	name, address string
+}
+
+func (r renamed) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Host == r.name {
+		req.URL.Host = r.address
+	}
+	return r.wire.RoundTrip(req)
+}

@@ -1,0 +1,130 @@
+package journal
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A peer is on disk without waiting for anything: no time passes in a bubble
+// while somebody has something to do.
+func TestAPeerIsRememberedAtOnce(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "peers.json")
+	synctest.Test(t, func(t *testing.T) {
+		p, err := NewPeers(PeersConfig{
+			Keys: [][]byte{fleetKey}, Self: func() Peer { return Peer{ID: "a", Address: "10.0.0.1:1"} }, File: file,
+			Snapshot: func() []Record { return nil }, Client: &http.Client{Transport: refusing{}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = p.Close() }()
+		begin := time.Now()
+		for i, address := range []string{"10.0.0.2:1", "10.0.0.3:1"} {
+			p.Learn([]Peer{{ID: address, Address: address}})
+			synctest.Wait()
+			if known, err := readPeers(file); err != nil || len(known) != i+1 {
+				t.Errorf("after %v the file holds %v, %v", time.Since(begin), known, err)
+			}
+		}
+	})
+}
+
+// A file that cannot be written is told of once, and written when it can be.
+func TestPeersAreRememberedOnceTheDiskAllows(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "later")
+	file := filepath.Join(dir, "peers.json")
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer // read when nobody writes
+		p, err := NewPeers(PeersConfig{
+			Keys: [][]byte{fleetKey}, Self: func() Peer { return Peer{ID: "a", Address: "10.0.0.1:1"} }, File: file,
+			Snapshot: func() []Record { return nil }, Client: &http.Client{Transport: refusing{}}, Log: slog.New(slog.NewTextHandler(&log, nil)),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = p.Close() }()
+		p.Learn([]Peer{{ID: "b", Address: "10.0.0.2:1"}})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n := strings.Count(log.String(), "not remembered"); n != 1 {
+			t.Errorf("told %d times, want once:\n%s", n, log.String())
+		}
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if known, err := readPeers(file); err != nil || len(known) != 1 {
+			t.Errorf("the file holds %v, %v", known, err)
+		}
+	})
+}
+
+// A peer that takes connections and never answers holds up neither Send nor Close.
+func TestAPeerThatHangs(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0") // accepted by the kernel alone
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	before := runtime.NumGoroutine()
+	p, err := NewPeers(PeersConfig{
+		Keys: [][]byte{fleetKey}, Self: func() Peer { return Peer{ID: "a", Address: "10.0.0.1:1"} },
+		Snapshot: func() []Record { return nil }, PeerTimeout: time.Hour, Now: at(0),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Learn([]Peer{{ID: "b", Address: l.Addr().String()}})
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if reached, failed := p.Send(ctx, []Record{rec("x", 1)}); len(reached) != 0 || len(failed) != 1 {
+		t.Errorf("reached %v, failed %v", reached, failed)
+	}
+	pulled := make(chan struct{})
+	go func() { defer close(pulled); p.Pull(ctx) }()
+	if err := p.Close(); err != nil { // would wait for an hour
+		t.Fatal(err)
+	}
+	<-pulled
+	eventually(t, "its goroutines have ended", func() bool { return runtime.NumGoroutine() <= before })
+}
+
+// What runs over while everything that stands is being collected is told too.
+func TestQueueRunsOverWhileEverythingIsCollected(t *testing.T) {
+	net := newNetwork(t)
+	var a *node
+	started, again := false, make(chan struct{})
+	a = net.node(t, "a", func(c *PeersConfig) {
+		c.Snapshot = func() []Record {
+			records := a.j.Records()
+			if !started {
+				started = true
+				var many []Record
+				for i := range maxQueue + 1 {
+					many = append(many, rec(strconv.Itoa(i), 1))
+				}
+				appendAll(t, a.j, many...)
+				a.Send(t.Context(), many)
+				close(again)
+			}
+			return records
+		}
+	})
+	b := net.node(t, "b")
+	appendAll(t, a.j, rec("before", 1))
+	a.Learn([]Peer{b.self})
+	<-again
+	eventually(t, "b has all of it", func() bool { return len(b.j.Records()) == maxQueue+2 })
+}

@@ -1,0 +1,43 @@
+package journal
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+)
+
+var nextKey = []byte("the key that comes after it")
+
+func keys(all ...[]byte) func(*PeersConfig) { return func(c *PeersConfig) { c.Keys = all } }
+
+// While a key is replaced, in the order that Keys tells, every gateway hears
+// every other at each step: also those that are a step apart.
+func TestRotationOfTheKey(t *testing.T) {
+	steps := []func(*PeersConfig){
+		keys(fleetKey), keys(fleetKey, nextKey), keys(nextKey, fleetKey), keys(nextKey),
+	}
+	for i := range len(steps) - 1 {
+		net := newNetwork(t)
+		a, b := net.node(t, "a", steps[i]), net.node(t, "b", steps[i+1])
+		meet(a, b)
+		for _, end := range []struct{ from, to *node }{{a, b}, {b, a}} {
+			if reached, _ := end.from.say(t, rec("said by "+end.from.self.ID, 1)); len(reached) != 1 {
+				t.Errorf("step %d: %s is not heard: %s", i, end.from.self.ID, end.from.statusOf(end.to).Error)
+			}
+			if reached, _ := end.from.Pull(t.Context()); len(reached) != 1 {
+				t.Errorf("step %d: %s cannot pull", i, end.from.self.ID)
+			}
+		}
+	}
+}
+
+// A gateway whose keyring has nothing in common with the others' stays outside.
+func TestKeysInCommon(t *testing.T) {
+	net := newNetwork(t)
+	a, b := net.node(t, "a", keys(fleetKey, nextKey)), net.node(t, "b", keys(bytes.Repeat([]byte("x"), 32)))
+	a.Learn([]Peer{b.self})
+	eventually(t, "it is refused", func() bool { return strings.Contains(a.statusOf(b).Error, "another key") })
+	if s := a.statusOf(b); s.Reachable {
+		t.Error("it counts as reachable")
+	}
+}

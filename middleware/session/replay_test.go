@@ -1,0 +1,281 @@
+package session_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jewgo/gateway/internal/failover"
+	"github.com/jewgo/gateway/internal/memory"
+	"github.com/jewgo/gateway/middleware/session"
+)
+
+var errNotNow = errors.New("not now")
+
+// flaky is a remote store that knows no session and takes revocations as told.
+type flaky struct {
+	session.Store // whatever else is asked panics
+
+	mu      sync.Mutex
+	refuse  bool
+	takes   time.Duration                 // each call
+	during  func([]session.Revocation)    // called in each call; nil: nothing is
+	brought map[string]session.Revocation // by subject
+	calls   int
+}
+
+func (f *flaky) Load(context.Context, session.Ref) (session.Record, error) {
+	return session.Record{}, session.ErrUnknown
+}
+
+func (f *flaky) Revoke(ctx context.Context, revocations []session.Revocation) error {
+	f.mu.Lock()
+	takes, during, refuse := f.takes, f.during, f.refuse
+	f.calls++
+	f.mu.Unlock()
+	if during != nil {
+		during(revocations)
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(takes):
+	}
+	if refuse {
+		return errNotNow
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.brought == nil {
+		f.brought = map[string]session.Revocation{}
+	}
+	for _, r := range revocations {
+		f.brought[r.Subject] = r
+	}
+	return nil
+}
+
+func (f *flaky) set(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
+}
+
+// member is a gateway that uses it.
+func (f *flaky) member(t *testing.T) (*session.Failover, *failover.Switch) {
+	sw := failover.New(failover.Config{
+		Probe:    func(context.Context) (failover.Epoch, error) { return failover.Epoch{}, nil },
+		Classify: func(error) failover.Kind { return failover.Rejection },
+		Budget:   time.Minute,
+	})
+	member := session.NewFailover(session.FailoverConfig{
+		Switch: sw, Remote: f, Local: memory.NewSessions(memory.SessionsConfig{Revocations: 1 << 17}),
+	})
+	sw.OnRejoin("sessions", member.Rejoin)
+	return member, sw
+}
+
+// running starts the Switch and ends it with the test.
+func running(t *testing.T, sw *failover.Switch) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); sw.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	<-sw.Probed()
+}
+
+// ask is a request that asks the store and finds nothing.
+func ask(t *testing.T, m *session.Failover) {
+	t.Helper()
+	ctx, _ := requestContext()
+	if _, err := m.Load(ctx, session.Ref{Key: "k"}); !errors.Is(err, session.ErrUnknown) {
+		t.Errorf("Load: %v", err)
+	}
+}
+
+func many(n int) []session.Revocation {
+	all := make([]session.Revocation, n)
+	now := time.Now()
+	for i := range all {
+		all[i] = session.Revocation{Subject: fmt.Sprint("s:", i), Issued: now, Until: now.Add(time.Hour)}
+	}
+	return all
+}
+
+// A rejoin ends although what lives takes the store longer than one hook may.
+func TestARejoinEndsHoweverMuchLives(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // see the tests of internal/failover
+	synctest.Test(t, func(t *testing.T) {
+		remote := &flaky{takes: time.Second}
+		m, sw := remote.member(t)
+		ctx, _ := requestContext()
+		all := many(20 * 512)
+		if err := m.Revoke(ctx, all); err != nil {
+			t.Fatal(err)
+		}
+		running(t, sw)
+		if !sw.Up() {
+			t.Fatalf("not up: %v", sw.Status().Reason)
+		}
+		if len(remote.brought) != len(all) || remote.calls != 20 {
+			t.Errorf("%d of %d brought in %d calls, want 20: each once", len(remote.brought), len(all), remote.calls)
+		}
+	})
+}
+
+// A store that hangs is no store that has much to do.
+func TestARejoinDoesNotWaitForAStoreThatHangs(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	synctest.Test(t, func(t *testing.T) {
+		remote := &flaky{takes: time.Hour}
+		m, sw := remote.member(t)
+		ctx, _ := requestContext()
+		if err := m.Revoke(ctx, many(1)); err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		running(t, sw)
+		if took := time.Since(begin); sw.Up() || took > 6*time.Second || !errors.Is(sw.Status().Reason, context.DeadlineExceeded) {
+			t.Errorf("up %v after %v: %v", sw.Up(), took, sw.Status().Reason)
+		}
+	})
+}
+
+// What was made before a rejoin takes no room from what is made during one, which
+// the requests bring that follow.
+func TestALogoutDuringARejoinIsNotLost(t *testing.T) {
+	remote := &flaky{}
+	m, sw := remote.member(t)
+	ctx, _ := requestContext()
+	if err := m.Revoke(ctx, many(20_000)); err != nil { // more than are kept for the store
+		t.Fatal(err)
+	}
+	late := session.RevokeUser("42", time.Now(), time.Now().Add(time.Hour))
+	var once sync.Once
+	remote.during = func([]session.Revocation) {
+		once.Do(func() {
+			if err := m.Revoke(ctx, []session.Revocation{late}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	running(t, sw)
+	if got := remote.brought[late.Subject]; got != late {
+		t.Errorf("brought %v, want %v", got, late)
+	}
+}
+
+// A revocation that fails again must not take the place of a later one of the
+// same user, nor the other way round, however much else is kept.
+func TestAFailedRevocationDoesNotReplaceALaterOne(t *testing.T) {
+	now := time.Now()
+	early := session.Revocation{Subject: "u:42", Issued: now, Until: now.Add(2 * time.Hour)}
+	late := session.Revocation{Subject: "u:42", Issued: now.Add(time.Minute), Until: now.Add(time.Hour)}
+	want := session.Revocation{Subject: "u:42", Issued: late.Issued, Until: early.Until}
+	for _, c := range []struct {
+		name          string
+		first, second session.Revocation
+		others        int
+	}{
+		{"the later one second", early, late, 0},
+		{"the later one first", late, early, 0},
+		{"as many others as are kept", early, late, 1 << 14},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			remote := &flaky{}
+			m, sw := remote.member(t)
+			running(t, sw)
+			ctx, _ := requestContext()
+			remote.set(func() { remote.refuse = true })
+			_ = m.Revoke(ctx, []session.Revocation{c.first}) // fails, and is kept
+			nested := false
+			remote.set(func() {
+				remote.during = func(r []session.Revocation) { // the first one is on its way again
+					if !nested {
+						nested = true
+						_ = m.Revoke(ctx, []session.Revocation{c.second})
+						_ = m.Revoke(ctx, many(c.others))
+					}
+				}
+			})
+			ask(t, m)
+			remote.set(func() { remote.refuse = false })
+			for range c.others/32 + 2 {
+				ask(t, m)
+			}
+			if got := remote.brought["u:42"]; got != want {
+				t.Errorf("brought %v, want %v", got, want)
+			}
+		})
+	}
+}
+
+// What another gateway tells is in force here, and is brought to the store: the
+// other may be cut off from it.
+func TestWhatAnotherGatewayTellsReachesTheStore(t *testing.T) {
+	remote := &flaky{}
+	m, sw := remote.member(t)
+	running(t, sw)
+	ctx, _ := requestContext()
+	all := many(100)
+	if err := m.Restore(ctx, all); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Load(ctx, session.Ref{Key: "7", Issued: all[7].Issued}); !errors.Is(err, session.ErrRevoked) {
+		t.Errorf("here: %v, want ErrRevoked", err)
+	}
+	for range 4 {
+		ask(t, m)
+	}
+	if len(remote.brought) != len(all) || remote.calls != 4 {
+		t.Errorf("%d of %d brought by 4 requests, in %d calls", len(remote.brought), len(all), remote.calls)
+	}
+	ask(t, m)
+	if remote.calls != 4 {
+		t.Error("they are brought again")
+	}
+}
+
+// revoked is a remote store that has everything revoked.
+type revoked struct{ session.Store }
+
+func (revoked) Load(context.Context, session.Ref) (session.Record, error) {
+	return session.Record{}, session.ErrRevoked
+}
+
+func (revoked) Save(context.Context, string, session.Record) error { return session.ErrRevoked }
+
+// What the store alone knows would be gone with it and the process: it is
+// journaled, once, and other gateways are not told.
+func TestARevocationFoundRemotelyIsJournaled(t *testing.T) {
+	now := time.Now()
+	claims := session.Claims{Generation: 1, Issued: now, Idle: now.Add(time.Hour), Absolute: now.Add(time.Hour)}
+	seal := session.Seal{ID: session.NewID(), Claims: claims}
+	ctx, _ := requestContext()
+	for name, find := range map[string]func(*session.Failover) error{
+		"read":    func(f *session.Failover) error { _, err := f.Load(ctx, seal.Ref()); return err },
+		"written": func(f *session.Failover) error { return f.Save(ctx, seal.ID.Key(), session.Record{Claims: claims}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, sw := (&flaky{}).member(t)
+			running(t, sw)
+			d := &diary{err: errNotNow} // which is no matter
+			f := session.NewFailover(session.FailoverConfig{
+				Switch: sw, Remote: revoked{}, Local: memory.NewSessions(memory.SessionsConfig{}), Journal: d,
+			})
+			for range 2 {
+				if err := find(f); !errors.Is(err, session.ErrRevoked) {
+					t.Fatalf("%v, want ErrRevoked", err)
+				}
+			}
+			if len(d.kept) != 1 || d.kept[0] != seal.Ref().Revocation() || !d.known {
+				t.Errorf("journaled %v, known %v", d.kept, d.known)
+			}
+		})
+	}
+}
