@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	vegeta "github.com/tsenart/vegeta/v12/lib"
@@ -15,8 +16,12 @@ import (
 	"github.com/jewgo/gateway/internal/failover"
 )
 
-// returnLimit is how long a gateway may take to use a Redis that is whole again.
-const returnLimit = 8 * time.Second
+const (
+	// returnLimit is how long a gateway may take to use a Redis that is whole again.
+	returnLimit = 8 * time.Second
+	// together is how far apart gateways on one Redis may use it again.
+	together = 500 * time.Millisecond
+)
 
 // Config configures a drill; all of it is required.
 type Config struct {
@@ -40,11 +45,15 @@ func Run(ctx context.Context, cfg Config) ([]Row, error) {
 	d := &drill{Config: cfg, traffic: startTraffic(cfg.Target, cfg.Rate)}
 	defer d.traffic.stop()
 	// The first seconds fill caches and pools, and count for nothing.
-	if !cfg.awaitUp() || !sleep(ctx, cfg.Each) {
+	if !d.awaitUp(nil) || !sleep(ctx, cfg.Each) {
 		return nil, ErrNotUp
 	}
 	var rows []Row
 	for _, s := range cfg.Scenarios {
+		if s.Skip != "" {
+			rows = append(rows, Row{Scenario: s})
+			continue
+		}
 		row, err := d.play(ctx, s)
 		if err == nil && row.slow && len(row.Problems) == 1 {
 			cfg.Progress(s.Name + ", again: " + row.Problems[0])
@@ -70,7 +79,12 @@ type drill struct {
 
 // play plays one scenario, after a time in which nothing is broken.
 func (d *drill) play(ctx context.Context, s Scenario) (Row, error) {
-	if !d.awaitUp() {
+	others, end, err := d.others(s)
+	if err != nil {
+		return Row{}, err
+	}
+	defer end()
+	if !d.awaitUp(others) {
 		return Row{}, ErrNotUp
 	}
 	before := span{from: time.Now()}
@@ -81,17 +95,48 @@ func (d *drill) play(ctx context.Context, s Scenario) (Row, error) {
 	d.healthy = append(d.healthy, before)
 	d.Progress(s.Name)
 	row := Row{Scenario: s}
-	if err := d.break1(&row); err != nil {
+	if err := d.break1(&row, others); err != nil {
 		return Row{}, err
 	}
 	time.Sleep(4 * d.Budget) // what was under way at the end is over then
 	row.measure(d.traffic.soFar(), d.healthy, d.Config)
+	for _, o := range others {
+		row.add(figures(o.traffic.soFar(), func(s sample) bool { return row.during.holds(s.at) }))
+	}
+	row.judge(d.Config)
 	return row, nil
+}
+
+// other is a Gateway with traffic of its own.
+type other struct {
+	Gateway
+	traffic *traffic
+}
+
+// others prepares a scenario, and sends some traffic through the gateways that
+// this brings; end stops all of that.
+func (d *drill) others(s Scenario) (others []other, end func(), err error) {
+	if s.Prepare == nil {
+		return nil, func() {}, nil
+	}
+	gateways, release, err := s.Prepare()
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, g := range gateways {
+		others = append(others, other{g, startTraffic(g.Target, max(1, d.Rate/4))})
+	}
+	return others, func() {
+		for _, o := range others {
+			o.traffic.stop()
+		}
+		release()
+	}, nil
 }
 
 // break1 plays one scenario to its end, however little time is left: what was
 // broken is always made whole.
-func (d *drill) break1(row *Row) error {
+func (d *drill) break1(row *Row, others []other) error {
 	before := d.Status()
 	row.during.from = time.Now()
 	if err := row.Scenario.Start(); err != nil {
@@ -106,13 +151,14 @@ func (d *drill) break1(row *Row) error {
 			row.misled++
 		}
 	}
+	healed := time.Now()
 	if err := row.Scenario.End(); err != nil {
 		return err
 	}
-	healed := time.Now()
-	row.returned = d.awaitUp()
+	row.returned = d.awaitUp(others)
 	after := d.Status()
 	row.late = after.Counts.Late - before.Counts.Late
+	row.losses = after.Counts.Losses - before.Counts.Losses
 	for _, c := range after.History {
 		switch {
 		case c.To == failover.Down && c.At.After(row.during.from) && row.Trip == 0:
@@ -121,13 +167,39 @@ func (d *drill) break1(row *Row) error {
 			row.Return = c.At.Sub(healed)
 		}
 	}
+	row.gather(healed, others)
 	return nil
 }
 
-// awaitUp waits until Redis is used.
-func (cfg Config) awaitUp() bool {
+// gather finds out how far apart the gateways came to use Redis again: from the
+// first to the last, each by the first time that it did.
+func (r *Row) gather(healed time.Time, others []other) {
+	first, last := r.Return, r.Return
+	for _, o := range others {
+		returned := time.Duration(0)
+		for _, c := range o.Status().History {
+			if c.To == failover.Up && c.At.After(healed) {
+				returned = c.At.Sub(healed)
+				break
+			}
+		}
+		first, last = min(first, returned), max(last, returned)
+	}
+	if first == 0 && len(others) > 0 {
+		r.unhurt = true
+		return
+	}
+	r.Apart = last - first
+}
+
+// awaitUp waits until Redis is used by all gateways.
+func (d *drill) awaitUp(others []other) bool {
+	up := func() bool {
+		return d.Status().State == failover.Up &&
+			!slices.ContainsFunc(others, func(o other) bool { return o.Status().State != failover.Up })
+	}
 	for deadline := time.Now().Add(returnLimit); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if cfg.Status().State == failover.Up {
+		if up() {
 			return true
 		}
 	}

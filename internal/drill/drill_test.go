@@ -10,6 +10,7 @@ import (
 
 	vegeta "github.com/tsenart/vegeta/v12/lib"
 
+	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/faultproxy"
 )
 
@@ -62,14 +63,22 @@ func TestVerdicts(t *testing.T) {
 		{"and one that is right", fine(), Scenario{}, func(r *Row) { r.misled = 1 }, ""},
 		{"never used again", fine(), Scenario{Steady: true}, func(r *Row) { r.returned = false }, "not used again"},
 		{"late answers that nobody drops", fine(), Scenario{Late: true}, nil, "no late answer was dropped"},
+		{"a loss that nobody noticed", fine(), Scenario{Loss: true}, nil, "that Redis had lost data was not noticed"},
+		{"a loss that was", fine(), Scenario{Loss: true}, func(r *Row) { r.losses = 1 }, ""},
+		{"gateways that return together", fine(), Scenario{}, func(r *Row) { r.Apart = together }, ""},
+		{"gateways that return apart", fine(), Scenario{}, func(r *Row) { r.Apart = together + time.Millisecond }, "used Redis 501ms after the first, allowed 500ms"},
+		{"one that missed the outage", fine(), Scenario{}, func(r *Row) { r.unhurt = true }, "not every gateway gave Redis up"},
+		{"a request that another gateway failed", fine(), Scenario{}, func(r *Row) { r.add(Figures{Failed: []string{"GET /y: 502"}}) }, "1 requests failed, the first: GET /y: 502"},
 		{"late answers that are dropped", fine(), Scenario{Late: true}, func(r *Row) { r.late = 1 }, ""},
 	} {
 		t.Run(tc.sentence, func(t *testing.T) {
 			r := Row{Scenario: tc.scenario, during: span{start.Add(2 * second), start.Add(3 * second)}, returned: true}
+			cfg := Config{Budget: 50 * time.Millisecond}
+			r.measure(slices.Concat(healthy, tc.broken), []span{{start.Add(second), start.Add(2 * second)}}, cfg)
 			if tc.change != nil {
 				tc.change(&r)
 			}
-			r.measure(slices.Concat(healthy, tc.broken), []span{{start.Add(second), start.Add(2 * second)}}, Config{Budget: 50 * time.Millisecond})
+			r.judge(cfg)
 			got := strings.Join(r.Problems, "; ")
 			if !strings.Contains(got, tc.problem) || (got == "") != (tc.problem == "") {
 				t.Errorf("problems %q, want %q", got, tc.problem)
@@ -82,8 +91,12 @@ func TestVerdicts(t *testing.T) {
 			}
 		})
 	}
-	if Passed(nil) {
-		t.Error("a drill without rows passes")
+	skipped := Row{Scenario: Scenario{Skip: "why"}}
+	if Passed(nil) || Passed([]Row{skipped}) {
+		t.Error("a drill that played nothing passes")
+	}
+	if !Passed([]Row{skipped, {}}) {
+		t.Error("a row that was skipped fails the drill")
 	}
 }
 
@@ -132,11 +145,48 @@ func TestQuantile(t *testing.T) {
 	}
 }
 
+// Gateways return as far apart as the first and the last of them.
+func TestApart(t *testing.T) {
+	gateway := func(changes ...failover.Change) other {
+		return other{Gateway: Gateway{Status: func() failover.Status { return failover.Status{History: changes} }}}
+	}
+	to := func(state failover.State, after time.Duration) failover.Change {
+		return failover.Change{To: state, At: start.Add(after)}
+	}
+	const ms = time.Millisecond
+	before, down := to(failover.Up, -time.Second), to(failover.Down, -500*ms)
+	for _, tc := range []struct {
+		sentence string
+		first    time.Duration
+		others   []other
+		apart    time.Duration
+		unhurt   bool
+	}{
+		{"one alone", 700 * ms, nil, 0, false},
+		{"the others come later", 700 * ms, []other{gateway(before, down, to(failover.Up, 800*ms)), gateway(before, down, to(failover.Up, 900*ms))}, 200 * ms, false},
+		{"one came before", 700 * ms, []other{gateway(before, down, to(failover.Up, 100*ms))}, 600 * ms, false},
+		{
+			"what comes after its first return is another matter", 700 * ms,
+			[]other{gateway(down, to(failover.Up, 710*ms), to(failover.Down, time.Minute), to(failover.Up, 2*time.Minute))},
+			10 * ms, false,
+		},
+		{"one never left", 700 * ms, []other{gateway(before)}, 0, true},
+		{"the first never left", 0, []other{gateway(before, down, to(failover.Up, 100*ms))}, 0, true},
+	} {
+		r := Row{Return: tc.first}
+		r.gather(start, tc.others)
+		if r.Apart != tc.apart || r.unhurt != tc.unhurt {
+			t.Errorf("%s: %v apart, unhurt %v", tc.sentence, r.Apart, r.unhurt)
+		}
+	}
+}
+
 func TestScenarios(t *testing.T) {
-	all := Scenarios(nil, func() error { return nil })
+	does := func() error { return nil }
+	all := Scenarios(nil, &Own{Empty: does, Kill: does, Restart: does})
 	names := map[string]bool{}
 	for _, s := range all {
-		if names[s.Name] || s.Description == "" || s.Start == nil || s.End == nil {
+		if names[s.Name] || s.Description == "" || s.Start == nil || s.End == nil || s.Skip != "" {
 			t.Errorf("scenario %+v", s)
 		}
 		names[s.Name] = true
@@ -146,8 +196,14 @@ func TestScenarios(t *testing.T) {
 			t.Errorf("the fault %s is not played", n.Name)
 		}
 	}
-	if without := Scenarios(nil, nil); len(without) != len(all)-2 {
-		t.Errorf("%d scenarios where nothing may be emptied, %d else", len(without), len(all))
+	var skipped []string
+	for _, s := range Scenarios(nil, nil) {
+		if s.Skip != "" {
+			skipped = append(skipped, s.Name)
+		}
+	}
+	if !slices.Equal(skipped, []string{"emptied", "restarted-empty", "restored-old", "several"}) {
+		t.Errorf("where Redis is somebody else's, %v are skipped", skipped)
 	}
 	chosen, unknown := Choose(all, []string{"readonly", "cut"})
 	if unknown != "" || len(chosen) != 2 || chosen[0].Name != "readonly" || chosen[1].Name != "cut" {

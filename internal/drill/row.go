@@ -20,17 +20,20 @@ type Row struct {
 	Broken   Figures       // while it lasted
 	Trips    int           // how often Redis was given up while it lasted
 	Trip     time.Duration // until it was first given up; 0: it was not
-	Return   time.Duration // from the end until it was used again; 0: it had not been given up
-	Problems []string      // why the row fails; none: it passes
+	Return   time.Duration // from the end until it was used again; 0: it was in use then
+	Apart    time.Duration // of several gateways, from the first that used it again to the last; 0: there is one
+	Problems []string      // why the row fails; none: it passes, unless Scenario.Skip says that it was not played
 
 	during   span
 	returned bool
 	misled   int    // times that Redis was thought to be whole
 	late     uint64 // answers that were dropped since they came late
+	losses   uint64 // times that Redis was found to have lost data
+	unhurt   bool   // of several gateways, one did not give Redis up
 	slow     bool   // a problem is the time that requests took
 }
 
-// measure fills in the figures and the verdict.
+// measure fills in the figures.
 func (r *Row) measure(samples []sample, healthy []span, cfg Config) {
 	r.Healthy = figures(samples, func(s sample) bool {
 		return slices.ContainsFunc(healthy, func(h span) bool { return h.holds(s.at) })
@@ -40,7 +43,13 @@ func (r *Row) measure(samples []sample, healthy []span, cfg Config) {
 	// before it is given up, may each wait for their budget.
 	settled := span{r.during.from.Add(2 * cfg.Budget), r.during.to}
 	r.Broken.Latency = figures(samples, func(s sample) bool { return settled.holds(s.at) }).Latency
-	r.judge(cfg)
+}
+
+// add counts the requests of another gateway. Its latencies and hits are left
+// out: it has just started, and its caches are not filled as the first one's.
+func (r *Row) add(f Figures) {
+	r.Broken.Requests += f.Requests
+	r.Broken.Failed = append(r.Broken.Failed, f.Failed...)
 }
 
 // judge says what is wrong with the row.
@@ -77,5 +86,14 @@ func (r *Row) judge(cfg Config) {
 	}
 	if r.Scenario.Late && r.late == 0 {
 		problem("no late answer was dropped")
+	}
+	if r.Scenario.Loss && r.losses == 0 {
+		problem("that Redis had lost data was not noticed")
+	}
+	if r.unhurt {
+		problem("not every gateway gave Redis up")
+	}
+	if r.Apart > together {
+		problem("the last gateway used Redis %s after the first, allowed %s", r.Apart.Round(time.Millisecond), together)
 	}
 }

@@ -4,6 +4,9 @@ import (
 	"math/rand/v2"
 	"time"
 
+	vegeta "github.com/tsenart/vegeta/v12/lib"
+
+	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/faultproxy"
 )
 
@@ -11,15 +14,39 @@ import (
 // they bring about.
 type Scenario struct {
 	Name, Description string
-	Start, End        func() error
-	Steady            bool // Redis is of no use all the time, until End
-	Late              bool // answers come after Redis was given up
+	// Prepare is called before the time in which nothing is broken, and end once
+	// the scenario is over; nil: nothing is to be prepared.
+	Prepare    func() (others []Gateway, end func(), err error)
+	Start, End func() error
+	Steady     bool   // Redis is of no use all the time, until End
+	Late       bool   // answers come after Redis was given up
+	Loss       bool   // Redis does not hold afterwards what it held
+	Skip       string // why it cannot be played; "": it can
 }
 
-// Scenarios are all that can be played with a proxy before Redis. empty empties
-// the Redis behind it; nil leaves out the scenarios that need it, since a Redis
-// that is in use must not be emptied.
-func Scenarios(proxy *faultproxy.Proxy, empty func() error) []Scenario {
+// Gateway is one more gateway on the same Redis.
+type Gateway struct {
+	Target vegeta.Targeter // traffic through it
+	Status func() failover.Status
+}
+
+// Own is what may be done with a Redis that nobody else uses.
+type Own struct {
+	Empty   func() error // all keys vanish
+	Save    func() error // what it holds now is what Restart finds
+	Kill    func() error
+	Restart func() error // returns once it answers
+	// Others starts further gateways; end ends them.
+	Others func() (others []Gateway, end func(), err error)
+}
+
+// notOwn is why scenarios are skipped that would hurt whoever uses that Redis.
+const notOwn = "Redis is not the drill's own"
+
+// Scenarios are all that can be played with a proxy before Redis, whose Redis
+// behind it is the drill's own; nil: it is not, and must be neither emptied nor
+// restarted.
+func Scenarios(proxy *faultproxy.Proxy, own *Own) []Scenario {
 	var all []Scenario
 	set := func(f faultproxy.Fault) func() error { return func() error { return proxy.Set(f) } }
 	for _, n := range faultproxy.Faults() {
@@ -33,20 +60,31 @@ func Scenarios(proxy *faultproxy.Proxy, empty func() error) []Scenario {
 		}),
 		End: proxy.Heal, Late: true,
 	})
-	if empty == nil {
-		return all
+	skip := ""
+	if own == nil {
+		own, skip = &Own{}, notOwn
 	}
-	return append(all,
-		Scenario{Name: "emptied", Description: "all keys vanish, nothing else is wrong", Start: empty, End: func() error { return nil }},
-		Scenario{
-			Name: "restarted-empty", Description: "the server is dead, and comes back empty", Start: set(faultproxy.Fault{Link: faultproxy.Cut}),
-			End: func() error {
-				if err := empty(); err != nil {
-					return err
-				}
-				return proxy.Heal()
-			}, Steady: true,
-		})
+	cut := set(faultproxy.Fault{Link: faultproxy.Cut})
+	for _, s := range []Scenario{
+		{Name: "emptied", Description: "all keys vanish, nothing else is wrong", Start: own.Empty, End: func() error { return nil }, Loss: true},
+		{Name: "restarted-empty", Description: "the server is dead, and comes back empty", Start: cut, End: func() error {
+			if err := own.Empty(); err != nil {
+				return err
+			}
+			return proxy.Heal()
+		}, Steady: true, Loss: true},
+		{Name: "restored-old", Description: "the server is killed, and comes back with what it held some seconds before", Prepare: func() ([]Gateway, func(), error) {
+			return nil, func() {}, own.Save()
+		}, Start: own.Kill, End: own.Restart, Steady: true, Loss: true},
+		{
+			Name: "several", Description: "the server is dead for three gateways, which return within " + together.String() + " of each other",
+			Prepare: own.Others, Start: cut, End: proxy.Heal, Steady: true,
+		},
+	} {
+		s.Skip = skip
+		all = append(all, s)
+	}
+	return all
 }
 
 // steady reports whether a fault leaves nothing of use until it is over.
