@@ -30,6 +30,7 @@ type decoder struct {
 var (
 	textType       = reflect.TypeFor[encoding.TextUnmarshaler]()
 	stringListType = reflect.TypeFor[StringList]()
+	costsType      = reflect.TypeFor[Costs]()
 )
 
 // value decodes n into v, which is named path and obeys rule.
@@ -53,8 +54,13 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string, rule rules) 
 		d.structure(n, v.Elem(), path)
 	case t.Kind() == reflect.Struct:
 		d.structure(n, v, path)
+	case t == costsType && n.Kind == yaml.ScalarNode:
+		number := 0
+		if d.scalar(n, reflect.ValueOf(&number).Elem(), path, rule); number != 0 {
+			v.Set(reflect.ValueOf(Costs{"": number}))
+		}
 	case t.Kind() == reflect.Map:
-		d.mapping(n, v, path)
+		d.mapping(n, v, path, rule)
 	case t == stringListType && n.Kind == yaml.ScalarNode:
 		one := reflect.MakeSlice(t, 1, 1)
 		if d.scalar(n, one.Index(0), path, rule); !d.empty[path] {
@@ -103,7 +109,7 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, path string) {
 	}
 }
 
-func (d *decoder) mapping(n *yaml.Node, v reflect.Value, path string) {
+func (d *decoder) mapping(n *yaml.Node, v reflect.Value, path string, rule rules) {
 	if n.Kind != yaml.MappingNode {
 		d.unreadable(path, d.place(n), "expected a mapping, found %s", describe(n))
 		return
@@ -117,7 +123,7 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, path string) {
 	for _, p := range pairs {
 		elem := reflect.New(v.Type().Elem()).Elem()
 		applyDefaults(elem)
-		d.value(p.value, elem, join(path, p.key.Value), rules{})
+		d.value(p.value, elem, join(path, p.key.Value), rules{min: rule.min, max: rule.max})
 		v.SetMapIndex(reflect.ValueOf(p.key.Value), elem)
 	}
 }

@@ -42,8 +42,12 @@ func (h *Health) setDefaults() {
 	h.Interval, h.Timeout, h.UnhealthyAfter = Duration(5*time.Second), Duration(time.Second), 3
 }
 
+func (r *RateLimit) setDefaults() { r.Keys = 262_144 }
+
+func (h *RateLimitHeaders) setDefaults() { h.IETF, h.Legacy = "draft-10", true }
+
 func (l *LimitDef) setDefaults() {
-	l.Key, l.When, l.Cost, l.IPv6Prefix = StringList{"client_ip"}, "always", 1, 64
+	l.Key, l.When, l.IPv6Prefix = StringList{"client_ip"}, "always", 64
 }
 
 func (s *Session) setDefaults() {

@@ -50,7 +50,7 @@ session: {cookie: {name: "${COOKIE}", secure: "${SECURE}"}, idle: "${TTL}", keys
 limits: {a: {rate: 10/min, cost: "${COST}"}}
 cors: {origins: ["${ORIGIN}", "${NONE:-}"], headers: "${NONE:-}", methods: "${NONE:-}"}
 `, vars).Policy
-	if p.Session.Cookie.Name != "gw" || p.Session.Cookie.Secure || p.Session.Idle.Std().Seconds() != 90 || p.Limits["a"].Cost != 2 {
+	if p.Session.Cookie.Name != "gw" || p.Session.Cookie.Secure || p.Session.Idle.Std().Seconds() != 90 || p.Limits["a"].Cost[""] != 2 {
 		t.Errorf("variables in typed values: %+v %+v", p.Session, p.Limits)
 	}
 	if !strings.HasSuffix(p.Session.KeysFile, "[a, b]") {

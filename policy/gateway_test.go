@@ -18,10 +18,10 @@ func TestGatewayPolicy(t *testing.T) {
 		t.Fatal(err)
 	}
 	for request, want := range map[string]string{ // route: limits; cache; tags; purges
-		"GET /api/v5/restaurants":                  "restaurant-list: anonymous standard; 5m0s; restaurants;",
-		"GET /api/v5/synagogues":                   "synagogue-list: anonymous standard; 5m0s; synagogues;",
-		"GET /api/v5/mikvahs":                      "mikvah-list: anonymous standard; 5m0s; mikvahs;",
-		"GET /api/v5/stores":                       "store-list: anonymous standard; 5m0s; stores;",
+		"GET /api/v5/restaurants":                  "restaurant-list: anonymous standard hourly; 5m0s; restaurants;",
+		"GET /api/v5/synagogues":                   "synagogue-list: anonymous standard hourly; 5m0s; synagogues;",
+		"GET /api/v5/mikvahs":                      "mikvah-list: anonymous standard hourly; 5m0s; mikvahs;",
+		"GET /api/v5/stores":                       "store-list: anonymous standard hourly; 5m0s; stores;",
 		"GET /api/v5/restaurants/1464":             "restaurant-detail: detail; 1m0s; restaurant:1464 restaurant-details;",
 		"GET /api/v5/stores/7":                     "store-detail: detail; 1m0s; store:7;",
 		"POST /api/v5/restaurants":                 "restaurant-create: create; -; ; restaurants search",
@@ -33,26 +33,26 @@ func TestGatewayPolicy(t *testing.T) {
 		"POST /api/v5/restaurants/1464/unfavorite": "restaurant-unfavorite: unfavorite; -; ;",
 		"GET /api/v5/synagogues/filter-options":    "synagogue-filters: filter-options; 1h0m0s; synagogues;",
 		"GET /api/v5/mikvahs/filter-options":       "mikvah-filters: filter-options; 1h0m0s; mikvahs;",
-		"GET /api/v5/search/":                      "search: anonymous standard; 5m0s; search;",
-		"GET /api/v5/search/suggest":               "search: anonymous standard; 5m0s; search;",
+		"GET /api/v5/search/":                      "search: anonymous standard hourly; 5m0s; search;",
+		"GET /api/v5/search/suggest":               "search: anonymous standard hourly; 5m0s; search;",
 		"GET /api/v5/reviews":                      "review-list: reviews; 1m0s; reviews;",
 		"GET /api/v5/reviews/restaurant/5/stats":   "review-read: reviews; 1m0s; reviews;",
 		"POST /api/v5/reviews":                     "review-create: review-write; -; ; reviews restaurants restaurant-details search",
 		"DELETE /api/v5/reviews/9":                 "review-change: review-write; -; ; reviews restaurants restaurant-details search",
-		"GET /api/v5/specials/4":                   "special-read: anonymous standard; 30s; specials;",
-		"POST /api/v5/specials/4/claim":            "special-change: anonymous standard; -; ; specials",
-		"PATCH /api/v5/specials/4":                 "special-change: anonymous standard; -; ; specials",
+		"GET /api/v5/specials/4":                   "special-read: anonymous standard hourly; 30s; specials;",
+		"POST /api/v5/specials/4/claim":            "special-change: anonymous standard hourly; -; ; specials",
+		"PATCH /api/v5/specials/4":                 "special-change: anonymous standard hourly; -; ; specials",
 		"POST /api/v5/auth/login":                  "login: login; -; ;",
 		"GET /api/v5/auth/csrf":                    "csrf: csrf; -; ;",
 		"GET /api/v5/auth/me":                      "me: profile; -; ;",
 		"GET /api/v5/auth/.well-known/jwks.json":   "jwks: anonymous; strict; jwks;",
-		"DELETE /api/v5/admin/users/1":             "admin: anonymous standard; -; ;",
+		"DELETE /api/v5/admin/users/1":             "admin: anonymous standard hourly; -; ;",
 		"POST /webhook/payments":                   "webhook: ; -; ;",
 		"GET /healthz":                             "healthz: ; -; ;",
 		"GET /socket.io/":                          "socket-io: realtime; -; ;",
 		"GET /api/v5/debug/config":                 "debug: 404",
 		"GET /api/v5/debug":                        "debug-root: 404",
-		"GET /anything":                            "rest: anonymous standard; -; ;",
+		"GET /anything":                            "rest: anonymous standard hourly; -; ;",
 	} {
 		method, path, _ := strings.Cut(request, " ")
 		r, params := s.Match(&View{Method: method, Host: "api.jewgo.app", Path: path, Header: http.Header{}})
@@ -105,6 +105,26 @@ func TestGatewayPolicyInDetail(t *testing.T) {
 	}
 	if l := s.Limits["standard"]; l.Missing != MissingClientIP || l.When != WithSession || l.Key[0].Kind != SourceSessionUser {
 		t.Errorf("a guest's session must count by address: %+v", l)
+	}
+	for _, c := range []struct { // JewGo's tiers, a minute and an hour
+		tier         string
+		who          Caller
+		minute, hour int
+	}{
+		{"anonymous", Caller{}, 120, 2000},
+		{"guest", Caller{Session: true}, 100, 2000},
+		{"standard", Caller{Session: true, User: "1"}, 200, 5000},
+		{"premium", Caller{Session: true, User: "1", Roles: []string{"premium"}}, 500, 15_000},
+		{"moderator", Caller{Session: true, User: "1", Roles: []string{"moderator"}}, 1000, 30_000},
+		{"admin", Caller{Session: true, User: "1", Roles: []string{"moderator", "admin"}}, 2000, 60_000},
+	} {
+		minute := s.Limits["standard"]
+		if !c.who.Session {
+			minute = anonymous
+		}
+		if m, h := minute.QuotaOf(c.who), s.Limits["hourly"].QuotaOf(c.who); m.Rate != c.minute || m.Period != time.Minute || h.Rate != c.hour || h.Period != time.Hour {
+			t.Errorf("%s: %+v and %+v", c.tier, m, h)
+		}
 	}
 
 	list, _ := s.Match(&View{Method: "GET", Path: "/api/v5/restaurants"})

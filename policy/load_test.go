@@ -173,14 +173,15 @@ routes: [{name: a, match: {path: /a}, upstream: app, cache: {}}]
 			Retries: Retries{Attempts: 2, Budget: 0.2},
 			Health:  Health{Interval: Duration(5 * time.Second), Timeout: Duration(time.Second), UnhealthyAfter: 3},
 		}},
+		RateLimit: RateLimit{Keys: 262_144, Headers: RateLimitHeaders{IETF: "draft-10", Legacy: true}},
 		Limits: map[string]LimitDef{
 			"api": {
 				Key: StringList{"client_ip"}, When: "always", Missing: "client_ip", Rate: Rate{10, time.Minute},
-				Burst: 10, Cost: 1, IPv6Prefix: 64,
+				Burst: 10, IPv6Prefix: 64,
 			},
 			"user": {
 				Key: StringList{"session.user", "header:x-a"}, When: "always", Missing: "skip", Rate: Rate{10, time.Minute},
-				Burst: 10, Cost: 1, IPv6Prefix: 64,
+				Burst: 10, IPv6Prefix: 64,
 			},
 		},
 		Session: Session{
@@ -284,7 +285,7 @@ func TestScalars(t *testing.T) {
 	}
 	p := s.Policy
 	got := fmt.Sprintln(p.Log.Access, p.Server.MaxBody, p.Server.Hosts, p.Server.TrustedProxies, p.Redis.Replicas,
-		p.Session.Cookie.Name, p.Session.Cookie.Secure, p.Session.Idle.Std(), p.Limits["one"].Cost, p.Server.Admin == "", s.Routes[0].Host)
+		p.Session.Cookie.Name, p.Session.Cookie.Secure, p.Session.Idle.Std(), p.Limits["one"].Cost[""], p.Server.Admin == "", s.Routes[0].Host)
 	want := "off 1048576 [::1 api.example.org] [10.0.0.0/8 ::1/128] 3 gw false 168h0m0s 2 true api.example.org\n"
 	if got != want {
 		t.Errorf("got  %swant %s", got, want)
@@ -313,6 +314,9 @@ func FuzzParse(f *testing.F) {
 		if err == nil {
 			s.Match(&View{Method: "GET", Host: "localhost", Path: "/a/b"})
 			s.Allowed(&View{Method: "GET", Host: "localhost", Path: "/a/b"})
+			for _, l := range s.Limits {
+				decideAll(t, l)
+			}
 			return
 		}
 		var list Errors

@@ -18,6 +18,7 @@ type Policy struct {
 	Log       Log                 `yaml:"log" jsonschema_description:"The access log on standard output."`
 	Redis     Redis               `yaml:"redis" jsonschema_description:"The shared store; without it everything lives in local memory."`
 	Upstreams map[string]Upstream `yaml:"upstreams" jsonschema_description:"Backends by name."`
+	RateLimit RateLimit           `yaml:"ratelimit" jsonschema_description:"How limits are kept and shown, whatever their number."`
 	Limits    map[string]LimitDef `yaml:"limits" jsonschema_description:"Rate limits by name; routes refer to them."`
 	Session   Session             `yaml:"session" jsonschema_description:"Session cookies sealed by the gateway."`
 	Cache     Cache               `yaml:"cache" jsonschema_description:"The response cache as a whole; routes say what is cached."`
@@ -59,7 +60,7 @@ type Redis struct {
 	URL      string   `yaml:"url" jsonschema_description:"redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// (rediss+… with TLS: tls_ca, tls_cert, tls_key, tls_server_name as parameters; of a Sentinel sentinel_user, sentinel_password); empty or memory:// is memory alone."`
 	Budget   Duration `yaml:"budget" jsonschema_description:"The most that one request waits for Redis, in all."`
 	PoolSize int      `yaml:"pool_size" jsonschema:"minimum=1" jsonschema_description:"Connections to one Redis node at most; default: ten a processor, in a cluster five."`
-	Replicas Replicas `yaml:"replicas" jsonschema_description:"Gateways that share the limits while Redis is away: a number, or auto, which counts one."`
+	Replicas Replicas `yaml:"replicas" jsonschema_description:"Gateways that share the limits while Redis is away: a number, or auto: the most that told Redis of themselves within the last ten minutes, which is kept on disk."`
 }
 
 // Upstream is one backend, served by one or more targets.
@@ -85,17 +86,49 @@ type Health struct {
 	UnhealthyAfter int      `yaml:"unhealthy_after" jsonschema:"minimum=1" jsonschema_description:"Failed checks in a row that take a target out."`
 }
 
-// LimitDef is a rate limit as written. Burst 0 stands for the rate's number.
+// RateLimit configures what all limits have in common.
+type RateLimit struct {
+	Keys    int              `yaml:"keys" jsonschema:"minimum=1024,maximum=16777216" jsonschema_description:"Most buckets kept in local memory."`
+	Headers RateLimitHeaders `yaml:"headers" jsonschema_description:"What responses tell clients of their limits."`
+}
+
+// RateLimitHeaders configures the fields that tell a client what it has left.
+type RateLimitHeaders struct {
+	IETF   string `yaml:"ietf" jsonschema:"enum=draft-10,enum=draft-07,enum=draft-06,enum=off" jsonschema_description:"RateLimit and RateLimit-Policy as that draft of draft-ietf-httpapi-ratelimit-headers has them, or off."`
+	Legacy bool   `yaml:"legacy" jsonschema_description:"X-RateLimit-Limit, -Remaining and -Reset as well."`
+}
+
+// LimitDef is a limit as written: of a rate, or of requests in flight. Burst 0
+// stands for the rate's number.
 type LimitDef struct {
-	Key        StringList `yaml:"key" jsonschema_description:"What is counted: client_ip, session, session.user, header:NAME, cookie:NAME, path:NAME, host, or a list of these."`
-	When       string     `yaml:"when" jsonschema:"enum=always,enum=anonymous,enum=session" jsonschema_description:"Which requests it applies to."`
-	Missing    string     `yaml:"missing" jsonschema:"enum=skip,enum=deny,enum=client_ip" jsonschema_description:"What happens without the key: skip (default where the key is a session's), deny, or client_ip (default elsewhere)."`
-	Rate       Rate       `yaml:"rate" jsonschema:"required" jsonschema_description:"N/s, N/min, N/h, N/day or N/15min."`
-	Burst      int        `yaml:"burst" jsonschema:"minimum=1" jsonschema_description:"Requests admitted at once; default: the rate's number."`
-	Cost       int        `yaml:"cost" jsonschema:"minimum=1" jsonschema_description:"Tokens that one request takes."`
-	IPv6Prefix int        `yaml:"ipv6_prefix" jsonschema:"minimum=1,maximum=128" jsonschema_description:"Bits of an IPv6 address that are counted together."`
-	Shadow     bool       `yaml:"shadow" jsonschema_description:"Counted and logged, never enforced."`
-	Lease      int        `yaml:"lease" jsonschema:"minimum=0" jsonschema_description:"Most tokens that a gateway may prepay for one key; 0: none. Accepted, and without effect in this version."`
+	Key        StringList         `yaml:"key" jsonschema_description:"What is counted: client_ip, session, session.user, header:NAME, cookie:NAME, path:NAME, host, or a list of these."`
+	When       string             `yaml:"when" jsonschema:"enum=always,enum=anonymous,enum=session" jsonschema_description:"Which requests it applies to."`
+	Missing    string             `yaml:"missing" jsonschema:"enum=skip,enum=deny,enum=client_ip" jsonschema_description:"What happens without the key: skip (default where the key is a session's), deny, or client_ip (default elsewhere)."`
+	Rate       Rate               `yaml:"rate" jsonschema_description:"N/s, N/min, N/h, N/day or N/15min. A limit has rate or in_flight."`
+	Burst      int                `yaml:"burst" jsonschema:"minimum=1" jsonschema_description:"Requests admitted at once; default: the rate's number."`
+	InFlight   int                `yaml:"in_flight" jsonschema:"minimum=1" jsonschema_description:"Instead of a rate: most requests in flight, for each key and gateway."`
+	Cost       Costs              `yaml:"cost" jsonschema:"minimum=1" jsonschema_description:"Tokens that one request takes: a number, or numbers by method, as {GET: 1, POST: 5}. Methods not named cost 1, HEAD what GET does."`
+	Tiers      map[string]TierDef `yaml:"tiers" jsonschema_description:"Other rates by who is calling: anonymous (no session), guest (a session without a user), standard (a user), or the name of a role. Of several that apply, the one with the highest rate, then burst; without one, the limit's own."`
+	Overrides  []OverrideDef      `yaml:"overrides" jsonschema_description:"Other rates for single keys, whatever the tier."`
+	Allow      []Prefix           `yaml:"allow" jsonschema_description:"Client addresses that this limit neither counts nor refuses. Where blocks of allow and deny nest, the most specific wins."`
+	Deny       []Prefix           `yaml:"deny" jsonschema_description:"Client addresses refused (403) on every route with this limit. Where blocks of allow and deny nest, the most specific wins."`
+	Statuses   []Status           `yaml:"statuses" jsonschema:"minItems=1" jsonschema_description:"Count only requests answered with these statuses, as 401 or 5xx. Others count while they are in flight, and their tokens come back with the response. Omitted: every request."`
+	IPv6Prefix int                `yaml:"ipv6_prefix" jsonschema:"minimum=1,maximum=128" jsonschema_description:"Bits of an IPv6 address that are counted together."`
+	Shadow     bool               `yaml:"shadow" jsonschema_description:"Counted and logged, never enforced."`
+	Lease      int                `yaml:"lease" jsonschema:"minimum=0" jsonschema_description:"Most tokens that a gateway may prepay for one key; 0 or 1: none."`
+}
+
+// TierDef is what one kind of caller has. Burst 0 stands for the rate's number.
+type TierDef struct {
+	Rate  Rate `yaml:"rate" jsonschema:"required" jsonschema_description:"As the limit's."`
+	Burst int  `yaml:"burst" jsonschema:"minimum=1" jsonschema_description:"As the limit's; default: this rate's number."`
+}
+
+// OverrideDef is what one key has. Burst 0 stands for the rate's number.
+type OverrideDef struct {
+	Key   StringList `yaml:"key" jsonschema:"required" jsonschema_description:"The key's value, or a list of its parts: for client_ip an address or block, of which the most specific wins, else the exact value. An address or block also stands for those that missing: client_ip counts by address."`
+	Rate  Rate       `yaml:"rate" jsonschema:"required" jsonschema_description:"As the limit's."`
+	Burst int        `yaml:"burst" jsonschema:"minimum=1" jsonschema_description:"As the limit's; default: this rate's number."`
 }
 
 // Session configures the sealed session cookie and what the upstream learns.

@@ -51,8 +51,13 @@ func referenceRows(b *strings.Builder, t reflect.Type, prefix string) {
 			standard = "required"
 		}
 		fmt.Fprintf(b, "| `%s%s` | %s | %s |\n", prefix, name, standard, f.Tag.Get("jsonschema_description"))
-		if below.Kind() == reflect.Pointer {
+		switch below.Kind() {
+		case reflect.Pointer:
 			below = below.Elem()
+		case reflect.Map:
+			below, name = below.Elem(), name+".NAME"
+		case reflect.Slice:
+			below, name = below.Elem(), name+"[]"
 		}
 		if below.Kind() == reflect.Struct && scalarPatterns[below] == "" {
 			referenceRows(b, below, prefix+name+".")

@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"encoding/json"
 	"reflect"
+	"slices"
 
 	"github.com/invopop/jsonschema"
 )
@@ -19,6 +20,7 @@ var scalarPatterns = map[reflect.Type]string{
 	reflect.TypeFor[Percent]():  `^[0-9]+(\.[0-9]+)?%$`,
 	reflect.TypeFor[Prefix]():   `^[0-9A-Fa-f.:]+(/[0-9]+)?$`,
 	reflect.TypeFor[Replicas](): `^(auto|[0-9]+)$`,
+	reflect.TypeFor[Status]():   `^[2-5]([0-9][0-9]|xx)$`,
 }
 
 // Schema gives the JSON Schema (2020-12) of the policy file, for editors. It is
@@ -38,6 +40,9 @@ func Schema() []byte {
 	}
 	text := &jsonschema.Schema{Type: "string"}
 	s.Definitions[stringListType.Name()] = &jsonschema.Schema{AnyOf: []*jsonschema.Schema{text, {Type: "array", Items: text}}}
+	s.Definitions[costsType.Name()] = costsDefinition()
+	limit := s.Definitions[reflect.TypeFor[LimitDef]().Name()]
+	limit.OneOf = []*jsonschema.Schema{{Required: []string{"rate"}}, {Required: []string{"in_flight"}}}
 	refine(s, reflect.TypeFor[Policy](), s.Definitions)
 	out, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
@@ -46,13 +51,19 @@ func Schema() []byte {
 	return append(out, '\n')
 }
 
-// scalarReference refers to the definition of a type that is written as a
-// scalar although it is none in Go; nil for other types.
+// scalarReference refers to the definition of a type that may be written as
+// a scalar although it is none in Go; nil for other types.
 func scalarReference(t reflect.Type) *jsonschema.Schema {
-	if t != stringListType && scalarPatterns[t] == "" {
+	if t != stringListType && t != costsType && scalarPatterns[t] == "" {
 		return nil
 	}
 	return &jsonschema.Schema{Ref: "#/$defs/" + t.Name()}
+}
+
+// costsDefinition is a number, or numbers by method.
+func costsDefinition() *jsonschema.Schema {
+	one := &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Type: "integer", Minimum: "1"}, {Type: "string", Pattern: variable}}}
+	return &jsonschema.Schema{AnyOf: append(slices.Clone(one.AnyOf), &jsonschema.Schema{Type: "object", AdditionalProperties: one})}
 }
 
 // scalarDefinition is what scalarReference refers to.
@@ -61,6 +72,9 @@ func scalarDefinition(t reflect.Type) *jsonschema.Schema {
 	number := &jsonschema.Schema{Type: "integer", Minimum: "0"}
 	switch t {
 	case reflect.TypeFor[Size](), reflect.TypeFor[Replicas]():
+		s.AnyOf = append(s.AnyOf, number)
+	case reflect.TypeFor[Status]():
+		number.Minimum, number.Maximum = "200", "599"
 		s.AnyOf = append(s.AnyOf, number)
 	case reflect.TypeFor[Duration](): // a bare number has no unit; 0 needs none
 		number.Maximum = "0"

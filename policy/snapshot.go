@@ -5,8 +5,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
-
-	"github.com/jewgo/gateway/internal/gcra"
 )
 
 // Position is a place in a policy file, as the file was named to Load.
@@ -65,39 +63,6 @@ type Route struct {
 	pattern pattern
 	header  []headerMatch
 }
-
-// Limit is a compiled rate limit.
-type Limit struct {
-	Name       string
-	Quota      gcra.Quota
-	Key        []Source
-	When       When
-	Missing    Missing
-	Cost       int
-	IPv6Prefix int
-	Shadow     bool
-	Lease      int
-}
-
-// When says which requests a limit applies to.
-type When int
-
-// The values of a limit's when key.
-const (
-	Always    When = iota
-	Anonymous      // requests without a session
-	WithSession
-)
-
-// Missing says what happens to a request that lacks the limit's key.
-type Missing int
-
-// The values of a limit's missing key.
-const (
-	MissingSkip Missing = iota
-	MissingDeny
-	MissingClientIP
-)
 
 // SourceKind is where one part of a key comes from.
 type SourceKind int

@@ -206,3 +206,34 @@ func (n Replicas) MarshalText() ([]byte, error) {
 
 // StringList is a list of strings; a single string may stand for a list of one.
 type StringList []string
+
+// Status is a status code from 200 to 599, written as "404", or a class of
+// them, written as "4xx" and held as its first digit.
+type Status int
+
+// UnmarshalText reads a status or a class.
+func (s *Status) UnmarshalText(text []byte) error {
+	digits, class := strings.CutSuffix(string(text), "xx")
+	n, err := strconv.Atoi(digits)
+	least, most := 200, 599
+	if class {
+		least, most = 2, 5
+	}
+	if err != nil || n < least || n > most || strconv.Itoa(n) != digits {
+		return fmt.Errorf("bad status %q (write a status from 200 to 599, or 2xx, 3xx, 4xx or 5xx)", clip(string(text)))
+	}
+	*s = Status(n)
+	return nil
+}
+
+// MarshalText writes the status or class as it would be read.
+func (s Status) MarshalText() ([]byte, error) {
+	if s < 10 {
+		return fmt.Appendf(nil, "%dxx", int(s)), nil
+	}
+	return strconv.AppendInt(nil, int64(s), 10), nil
+}
+
+// Costs are tokens by method, each at least 1. A single number, held under "",
+// may stand for every method.
+type Costs map[string]int

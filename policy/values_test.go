@@ -50,6 +50,15 @@ func TestValues(t *testing.T) {
 		{new(Prefix), "2001:db8::/32", "2001:db8::/32"},
 		{new(Prefix), "fe80::1%eth0", ""},
 		{new(Prefix), "::ffff:10.0.0.0/104", ""},
+		{new(Status), "429", "429"},
+		{new(Status), "5xx", "5"},
+		{new(Status), "199", ""},
+		{new(Status), "600", ""},
+		{new(Status), "1xx", ""},
+		{new(Status), "6xx", ""},
+		{new(Status), "5XX", ""},
+		{new(Status), "0404", ""},
+		{new(Status), "5", ""},
 		{new(Replicas), "auto", "0"},
 		{new(Replicas), "4", "4"},
 		{new(Replicas), "0", ""},
@@ -81,6 +90,7 @@ func TestValuesAreReadAsTheyAreWritten(t *testing.T) {
 		roundTrip(t, s)
 		roundTrip(t, r)
 		roundTrip(t, n)
+		roundTrip(t, Status(rapid.OneOf(rapid.IntRange(2, 5), rapid.IntRange(200, 599)).Draw(t, "status")))
 	})
 }
 
