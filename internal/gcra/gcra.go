@@ -1,7 +1,12 @@
 // Package gcra is the arithmetic of rate limits: the generic cell rate
-// algorithm (ITU-T I.371) on one number, the theoretical arrival time. It has no
-// state and no clock, and agrees with redis_rate's script, so that a limit
+// algorithm (ITU-T I.371) on one number, the theoretical arrival time (TAT). It
+// has no state and no clock, and agrees with redis_rate's script, so that a limit
 // means the same in Redis and in memory.
+//
+// Every admitted token owns a slot on a bucket's time line, one Interval long,
+// that ends at the TAT which its charge made. No two slots overlap, and a slot
+// ends at most Burst intervals after its token was charged: so in any span W no
+// more than Burst + Rate·W tokens are admitted. docs/rate-limits.md builds on it.
 package gcra
 
 import "time"
@@ -17,34 +22,33 @@ type Quota struct {
 // Interval is the time in which one token comes back.
 func (q Quota) Interval() time.Duration { return q.Period / time.Duration(q.Rate) }
 
-// Share is the quota that each of n gateways may give out on its own so that
-// together they give out q: a rate of r/n and a burst of max(1, B/n).
-func (q Quota) Share(n int) Quota {
-	if n <= 1 {
-		return q
-	}
-	return Quota{Rate: q.Rate, Period: q.Period * time.Duration(n), Burst: max(1, q.Burst/n)}
-}
+// Whole is the time in which an empty bucket fills.
+func (q Quota) Whole() time.Duration { return q.Interval() * time.Duration(q.Burst) }
 
 // Result is the outcome of one charge.
 type Result struct {
 	Allowed    bool
-	Remaining  int           // tokens left after the charge; 0 if it was refused
+	Remaining  int           // tokens left, after the charge if it was made
+	Extra      int           // tokens taken beyond the charge, to be spent later: a lease
 	RetryAfter time.Duration // until the same charge would be admitted; 0 if it was
 	ResetAfter time.Duration // until the quota is whole again
 }
 
-// Take charges n tokens, or gives -n back, at time now against a bucket whose
-// theoretical arrival time is tat; both are nanoseconds since the Unix epoch, and
-// tat 0 is a bucket never used. It returns the bucket's new time, which is tat if
-// the charge was refused: a refusal costs nothing.
+// Take charges n tokens at time now against a bucket whose theoretical arrival
+// time is tat; both are nanoseconds on one line, and tat 0 is a bucket never
+// used. It returns the bucket's new time, which is tat if the charge was
+// refused: a refusal costs nothing. A tat further ahead than an empty bucket's,
+// as after a clock was set back, is an empty bucket.
 func (q Quota) Take(tat, now int64, n int) (int64, Result) {
-	interval := int64(q.Interval())
-	tat = max(tat, now)
+	interval, whole := int64(q.Interval()), int64(q.Whole())
+	tat = min(max(tat, now), now+whole)
 	next := tat + interval*int64(n)
-	spare := now - (next - interval*int64(q.Burst))
+	spare := now + whole - next
 	if spare < 0 {
-		return tat, Result{RetryAfter: time.Duration(-spare), ResetAfter: time.Duration(tat - now)}
+		return tat, Result{
+			Remaining:  int((now + whole - tat) / interval),
+			RetryAfter: time.Duration(-spare), ResetAfter: time.Duration(tat - now),
+		}
 	}
 	return next, Result{Allowed: true, Remaining: int(spare / interval), ResetAfter: time.Duration(next - now)}
 }

@@ -39,10 +39,10 @@ func TestTake(t *testing.T) {
 		steps    []step
 	}{
 		{"a bucket never used is full", []step{{0, 5, gcra.Result{Allowed: true, ResetAfter: 500 * time.Millisecond}}}},
-		{"a charge above the burst is never admitted", []step{{0, 6, gcra.Result{RetryAfter: 100 * time.Millisecond}}}},
+		{"a charge above the burst is never admitted", []step{{0, 6, gcra.Result{Remaining: 5, RetryAfter: 100 * time.Millisecond}}}},
 		{"a refusal costs nothing", []step{
 			{0, 4, gcra.Result{Allowed: true, Remaining: 1, ResetAfter: 400 * time.Millisecond}},
-			{0, 2, gcra.Result{RetryAfter: 100 * time.Millisecond, ResetAfter: 400 * time.Millisecond}},
+			{0, 2, gcra.Result{Remaining: 1, RetryAfter: 100 * time.Millisecond, ResetAfter: 400 * time.Millisecond}},
 			{0, 1, gcra.Result{Allowed: true, ResetAfter: 500 * time.Millisecond}},
 		}},
 		{"tokens come back one by one", []step{
@@ -53,6 +53,11 @@ func TestTake(t *testing.T) {
 		{"a full bucket does not overflow", []step{
 			{0, 1, gcra.Result{Allowed: true, Remaining: 4, ResetAfter: 100 * time.Millisecond}},
 			{time.Hour, 1, gcra.Result{Allowed: true, Remaining: 4, ResetAfter: 100 * time.Millisecond}},
+		}},
+		{"a clock that was set back blocks for no longer than an empty bucket", []step{
+			{time.Hour, 5, gcra.Result{Allowed: true, ResetAfter: 500 * time.Millisecond}},
+			{0, 1, gcra.Result{RetryAfter: 100 * time.Millisecond, ResetAfter: 500 * time.Millisecond}},
+			{100 * time.Millisecond, 1, gcra.Result{Allowed: true, ResetAfter: 500 * time.Millisecond}},
 		}},
 	} {
 		t.Run(tc.sentence, func(t *testing.T) {
@@ -110,18 +115,4 @@ func TestTakeHoldsItsBound(t *testing.T) {
 			}
 		}
 	})
-}
-
-func TestShare(t *testing.T) {
-	q := gcra.Quota{Rate: 120, Period: time.Minute, Burst: 200}
-	for n, want := range map[int]gcra.Quota{
-		0:   q,
-		1:   q,
-		4:   {Rate: 120, Period: 4 * time.Minute, Burst: 50},
-		500: {Rate: 120, Period: 500 * time.Minute, Burst: 1},
-	} {
-		if got := q.Share(n); got != want {
-			t.Errorf("share of %d: got %+v, want %+v", n, got, want)
-		}
-	}
 }
