@@ -1,98 +1,92 @@
 package memory
 
 import (
-	"context"
 	"hash/maphash"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/jewgo/gateway/internal/gcra"
 	"github.com/jewgo/gateway/middleware/ratelimit"
 )
 
 const (
+	// limitShards is how many locks a large table has: so many that processors
+	// seldom meet, so few that all fit into the nearest cache.
 	limitShards = 64
-	// evictionSample is how many buckets a full shard looks at for one to drop.
-	// Go's maps iterate from a random place, so a few are a fair sample.
-	evictionSample = 8
+	// shardKeys is the least that a shard is made for. Keys fall into shards by
+	// chance, and one of fewer would be full long before its neighbours.
+	shardKeys = 1024
 )
 
 // Limits keeps rate-limit buckets in memory, at most a given number of them. A
-// bucket that has filled up again says nothing and is dropped first; dropping
-// one that has not hands budget back, and is counted.
+// bucket that is full again knows nothing and is dropped first; dropping one
+// that is not hands budget back, and is counted. Memory is taken as keys come,
+// and reused.
 type Limits struct {
-	now     func() time.Time
-	seed    maphash.Seed
-	perFull int // buckets a shard may hold
-	evicted atomic.Int64
-	shards  [limitShards]limitShard
+	low, high maphash.Seed
+	shards    []limitShard // a power of two
 }
 
-type limitShard struct {
-	mu      sync.Mutex
-	buckets map[string]int64 // theoretical arrival times, guarded by mu
-}
+var _ ratelimit.Local = (*Limits)(nil)
 
-var _ ratelimit.Store = (*Limits)(nil)
-
-// NewLimits returns a store of at most size buckets, about 150 bytes each.
-func NewLimits(size int, now func() time.Time) *Limits {
-	l := &Limits{now: now, seed: maphash.MakeSeed(), perFull: max(1, size/limitShards)}
+// NewLimits returns a table of at most so many keys; since they are spread by
+// chance over its shards, the first live one may be dropped when nine tenths
+// are there. A full table costs 160 bytes a key beside the key's own string,
+// which is kept as it is: with keys of 120 bytes, 290.
+func NewLimits(keys int) *Limits {
+	n := 1
+	for n < limitShards && 2*n*shardKeys <= keys {
+		n *= 2
+	}
+	l := &Limits{low: maphash.MakeSeed(), high: maphash.MakeSeed(), shards: make([]limitShard, n)}
 	for i := range l.shards {
-		l.shards[i].buckets = map[string]int64{}
+		l.shards[i].most = max(1, keys/n)
 	}
 	return l
 }
 
-// Take charges the buckets in order; it never fails.
-func (l *Limits) Take(_ context.Context, charges []ratelimit.Charge) ([]gcra.Result, error) {
-	now := l.now().UnixNano()
-	results := make([]gcra.Result, 0, len(charges))
-	for _, c := range charges {
-		r := l.take(c, now)
-		results = append(results, r)
-		if !r.Allowed {
-			break
-		}
+// Lock returns the bucket of key, a new one if there is none, alone for the
+// caller until he unlocks: the pointer is worth nothing afterwards. Times are
+// nanoseconds on the line of the buckets; now tells which of them are full. Who
+// holds one bucket must not lock another.
+func (l *Limits) Lock(key string, now int64) (*gcra.Bucket, sync.Locker) {
+	id, s := l.find(key)
+	s.mu.Lock()
+	i, known := s.find(id)
+	if !known {
+		i = s.addLocked(id, key, now)
 	}
-	return results, nil
+	return &s.slots[i].bucket, &s.mu
 }
 
-func (l *Limits) take(c ratelimit.Charge, now int64) gcra.Result {
-	s := &l.shards[maphash.String(l.seed, c.Key)%limitShards]
+// Peek calls f with the bucket of key, locked meanwhile, or returns false if
+// there is none. f must not lock another one.
+func (l *Limits) Peek(key string, f func(b *gcra.Bucket)) bool {
+	id, s := l.find(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	tat, known := s.buckets[c.Key]
-	next, result := c.Quota.Take(tat, now, c.Cost)
-	if !result.Allowed {
-		return result
+	i, known := s.find(id)
+	if known {
+		f(&s.slots[i].bucket)
 	}
-	if !known && len(s.buckets) >= l.perFull {
-		l.evictLocked(s, now)
-	}
-	s.buckets[c.Key] = next
-	return result
+	return known
 }
 
-// evictLocked drops every full bucket of a sample, or the one nearest to full.
-func (l *Limits) evictLocked(s *limitShard, now int64) {
-	var victim string
-	soonest, seen, dropped := int64(0), 0, false
-	for k, tat := range s.buckets {
-		if tat <= now {
-			delete(s.buckets, k)
-			dropped = true
-		} else if victim == "" || tat < soonest {
-			victim, soonest = k, tat
-		}
-		if seen++; seen == evictionSample {
-			break
-		}
+// Forget drops the bucket of key: its quota is whole, as far as this gateway
+// knows.
+func (l *Limits) Forget(key string) {
+	id, s := l.find(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i, known := s.find(id); known {
+		s.removeLocked(i)
 	}
-	if !dropped {
-		delete(s.buckets, victim)
-		l.evicted.Add(1)
+}
+
+// All calls f for every bucket, locked meanwhile; f must not lock another one.
+// What comes and goes during the call is seen or not.
+func (l *Limits) All(f func(key string, b *gcra.Bucket)) {
+	for i := range l.shards {
+		l.shards[i].all(f)
 	}
 }
 
@@ -102,11 +96,26 @@ func (l *Limits) Len() int {
 	for i := range l.shards {
 		s := &l.shards[i]
 		s.mu.Lock()
-		n += len(s.buckets)
+		n += s.used
 		s.mu.Unlock()
 	}
 	return n
 }
 
 // Evicted counts the buckets that were dropped before they were full again.
-func (l *Limits) Evicted() int64 { return l.evicted.Load() }
+func (l *Limits) Evicted() int64 {
+	n := int64(0)
+	for i := range l.shards {
+		s := &l.shards[i]
+		s.mu.Lock()
+		n += s.evicted
+		s.mu.Unlock()
+	}
+	return n
+}
+
+// find identifies key, and returns the shard that it belongs to.
+func (l *Limits) find(key string) (limitID, *limitShard) {
+	id := limitID{maphash.String(l.low, key) | 1, maphash.String(l.high, key)}
+	return id, &l.shards[id.low>>1&uint64(len(l.shards)-1)]
+}

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,10 +27,15 @@ func Limits(t *testing.T, newStore func(t *testing.T) ratelimit.Store) {
 		{"burst", limitsBurst},
 		{"refill", limitsRefill},
 		{"cost", limitsCost},
-		{"order", limitsOrder},
+		{"all or none", limitsAllOrNone},
+		{"shadow", limitsShadow},
+		{"peek", limitsPeek},
+		{"give back", limitsGiveBack},
+		{"append", limitsAppend},
 		{"nothing to charge", limitsNothing},
 		{"keys", limitsKeys},
 		{"concurrency", limitsConcurrency},
+		{"overlap", limitsOverlap},
 		{"arithmetic", limitsArithmetic},
 	} {
 		t.Run(tt.name, func(t *testing.T) { tt.test(t, newStore(t)) })
@@ -43,9 +46,12 @@ func take(t *testing.T, s ratelimit.Store, charges ...ratelimit.Charge) []gcra.R
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	results, err := s.Take(ctx, charges)
+	results, err := s.Take(ctx, charges, nil)
 	if err != nil {
 		t.Fatalf("take %v: %v", charges, err)
+	}
+	if len(results) != len(charges) {
+		t.Fatalf("%d charges, %d results", len(charges), len(results))
 	}
 	return results
 }
@@ -53,11 +59,29 @@ func take(t *testing.T, s ratelimit.Store, charges ...ratelimit.Charge) []gcra.R
 // take1 makes one charge.
 func take1(t *testing.T, s ratelimit.Store, key string, q gcra.Quota, cost int) gcra.Result {
 	t.Helper()
-	results := take(t, s, ratelimit.Charge{Key: key, Quota: q, Cost: cost})
-	if len(results) != 1 {
-		t.Fatalf("one charge, %d results", len(results))
+	return take(t, s, ratelimit.Charge{Key: key, Quota: q, Cost: cost})[0]
+}
+
+func giveBack(t *testing.T, s ratelimit.Store, charges ...ratelimit.Charge) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := s.GiveBack(ctx, charges); err != nil {
+		t.Fatalf("give back %v: %v", charges, err)
 	}
-	return results[0]
+}
+
+// verdicts tells what results say: what is left, and where a limit refuses.
+func verdicts(results []gcra.Result) string {
+	var out []string
+	for _, r := range results {
+		text := fmt.Sprint(r.Remaining)
+		if !r.Allowed {
+			text += "!"
+		}
+		out = append(out, text)
+	}
+	return strings.Join(out, " ")
 }
 
 // A bucket never used admits its burst, counts down, and then refuses.
@@ -121,8 +145,8 @@ func limitsCost(t *testing.T, s ratelimit.Store) {
 	}{
 		{4, true, 6},
 		{4, true, 2},
-		{3, false, 0},
-		{11, false, 0}, // more than ever fits
+		{3, false, 2},
+		{11, false, 2}, // more than ever fits
 		{2, true, 0},
 		{1, false, 0},
 	} {
@@ -142,29 +166,125 @@ func limitsCost(t *testing.T, s ratelimit.Store) {
 	}
 }
 
-// Charges are made in order, up to and without the first that is refused.
-func limitsOrder(t *testing.T, s ratelimit.Store) {
+// Where one charge is refused none is made, in whatever order they come, and
+// each tells of its own limit.
+func limitsAllOrNone(t *testing.T, s ratelimit.Store) {
 	a := ratelimit.Charge{Key: "a", Quota: slow(5), Cost: 1}
 	b := ratelimit.Charge{Key: "b", Quota: slow(2), Cost: 1}
-	c := ratelimit.Charge{Key: "c", Quota: slow(5), Cost: 1}
-	remaining := func(results []gcra.Result) string {
-		var out []string
-		for _, r := range results {
-			if r.Allowed {
-				out = append(out, fmt.Sprint(r.Remaining))
-			} else {
-				out = append(out, "refused")
+	c := ratelimit.Charge{Key: "c", Quota: slow(6), Cost: 2}
+	for i, tt := range []struct {
+		charges []ratelimit.Charge
+		want    string
+	}{
+		{[]ratelimit.Charge{a, b, c}, "4 1 4"},
+		{[]ratelimit.Charge{a, b, c}, "3 0 2"},
+		{[]ratelimit.Charge{a, b, c}, "3 0! 2"},
+		{[]ratelimit.Charge{b, a, c}, "0! 3 2"},
+		{[]ratelimit.Charge{c, a, b}, "2 3 0!"},
+		{[]ratelimit.Charge{c, a}, "0 2"},
+		{[]ratelimit.Charge{c, b, a}, "0! 0! 2"},
+		{[]ratelimit.Charge{a}, "1"},
+	} {
+		results := take(t, s, tt.charges...)
+		if got := verdicts(results); got != tt.want {
+			t.Fatalf("take %d: %q, want %q", i, got, tt.want)
+		}
+		for k, r := range results {
+			if (r.RetryAfter > 0) == r.Allowed {
+				t.Errorf("take %d: %+v", i, r)
+			}
+			// Of a charge that was not made, nothing is in the bucket's time either.
+			used := tt.charges[k].Quota.Burst - r.Remaining
+			if want := time.Duration(used) * time.Hour; r.ResetAfter > want || r.ResetAfter < want-time.Minute {
+				t.Errorf("take %d: %d tokens are used, whole in %v", i, used, r.ResetAfter)
 			}
 		}
-		return strings.Join(out, " ")
 	}
-	for i, want := range []string{"4 1 4", "3 0 3", "2 refused", "1 refused"} {
-		if got := remaining(take(t, s, a, b, c)); got != want {
-			t.Fatalf("take %d: %q, want %q", i, got, want)
+}
+
+// A shadow refuses nothing, is charged with the others, and not without them.
+func limitsShadow(t *testing.T, s ratelimit.Store) {
+	shadow := ratelimit.Charge{Key: "shadow", Quota: slow(2), Cost: 1, Shadow: true}
+	enforced := ratelimit.Charge{Key: "enforced", Quota: slow(4), Cost: 1}
+	refused := ratelimit.Charge{Key: "refused", Quota: slow(1), Cost: 2}
+	for i, tt := range []struct {
+		charges []ratelimit.Charge
+		want    string
+	}{
+		{[]ratelimit.Charge{shadow, enforced}, "1 3"},
+		{[]ratelimit.Charge{shadow, enforced, refused}, "1 3 1!"},
+		{[]ratelimit.Charge{enforced, shadow}, "2 0"},
+		{[]ratelimit.Charge{shadow, enforced}, "0! 1"},
+		{[]ratelimit.Charge{shadow}, "0!"},
+		{[]ratelimit.Charge{enforced, shadow}, "0 0!"},
+		{[]ratelimit.Charge{enforced, shadow}, "0! 0!"},
+	} {
+		if got := verdicts(take(t, s, tt.charges...)); got != tt.want {
+			t.Fatalf("take %d: %q, want %q", i, got, tt.want)
 		}
 	}
-	if got := remaining(take(t, s, c, c, a, b, a)); got != "2 1 0 refused" {
-		t.Fatalf("one bucket twice: %q", got)
+}
+
+// A charge of nothing is admitted, and tells what is left.
+func limitsPeek(t *testing.T, s ratelimit.Store) {
+	q := slow(2)
+	for _, left := range []int{2, 1, 0} {
+		for range 2 {
+			if r := take1(t, s, "k", q, 0); !r.Allowed || r.Remaining != left {
+				t.Fatalf("with %d left: %+v", left, r)
+			}
+		}
+		take1(t, s, "k", q, 1)
+	}
+}
+
+// What is given back can be taken again, and a full bucket does not overflow.
+func limitsGiveBack(t *testing.T, s ratelimit.Store) {
+	a := ratelimit.Charge{Key: "a", Quota: slow(5), Cost: 2}
+	b := ratelimit.Charge{Key: "b", Quota: slow(1), Cost: 1}
+	never := ratelimit.Charge{Key: "never charged", Quota: slow(3), Cost: 2}
+	giveBack(t, s)
+	take(t, s, a, b)
+	if got := verdicts(take(t, s, a, b)); got != "3 0!" {
+		t.Fatalf("before: %q", got)
+	}
+	giveBack(t, s, a, b, never)
+	if got := verdicts(take(t, s, a, b, never)); got != "3 0 1" {
+		t.Fatalf("after all was given back: %q", got)
+	}
+	take(t, s, a)
+	giveBack(t, s, a) // one of two
+	if r := take1(t, s, "a", a.Quota, 0); r.Remaining != 3 || r.ResetAfter > 2*time.Hour || r.ResetAfter < 119*time.Minute {
+		t.Fatalf("after one of two was given back: %+v", r)
+	}
+	for range 3 {
+		giveBack(t, s, a)
+	}
+	if got := verdicts(take(t, s, a, ratelimit.Charge{Key: "a", Quota: a.Quota, Cost: 3})); got != "3 0" {
+		t.Fatalf("after more was given back than was taken: %q", got)
+	}
+	if got := verdicts(take(t, s, a)); got != "0!" {
+		t.Fatalf("the bucket has overflown: %q", got)
+	}
+}
+
+// Results are appended to those that are there.
+func limitsAppend(t *testing.T, s ratelimit.Store) {
+	before := gcra.Result{Remaining: 4711}
+	for _, keys := range []string{"a", "bc", "def"} {
+		var charges []ratelimit.Charge
+		for key := range strings.SplitSeq(keys, "") {
+			charges = append(charges, ratelimit.Charge{Key: key, Quota: slow(3), Cost: 1})
+		}
+		results, err := s.Take(t.Context(), charges, append(make([]gcra.Result, 0, 8), before))
+		if err != nil || len(results) != 1+len(charges) || results[0] != before {
+			t.Fatalf("%q: %+v, %v", keys, results, err)
+		}
+		for _, r := range results[1:] {
+			if !r.Allowed || r.Remaining != 2 {
+				t.Errorf("%q: %+v", keys, r)
+			}
+		}
 	}
 }
 
@@ -178,7 +298,7 @@ func limitsNothing(t *testing.T, s ratelimit.Store) {
 func limitsKeys(t *testing.T, s ratelimit.Store) {
 	keys := []string{
 		"", " ", "  ", "a", "A", "a ", " a", "a:", ":a", "a:b", "a\x00", "\x00", "\x00\x00", "\xff", "\xff\xfe", "a\r\nb", "a\r\n", "\n",
-		"{", "}", "{}", "{a}", "{a}b", "{a}{b}", "*", "a*", "?", "[a]", `\`, `"`, "'", "%s", "é", "e\u0301", "日本語", "$0\r\n\r\n",
+		"{", "}", "{}", "{a}", "{a}b", "{a}{b}", "}{", "a}", "*", "a*", "?", "[a]", `\`, `"`, "'", "%s", "é", "e\u0301", "日本語", "$0\r\n\r\n",
 		strings.Repeat("k", 1<<10), strings.Repeat("k", 1<<10+1), strings.Repeat("\x00", 1<<16),
 	}
 	for _, key := range keys {
@@ -191,30 +311,16 @@ func limitsKeys(t *testing.T, s ratelimit.Store) {
 			t.Errorf("the key %.20q was forgotten", key)
 		}
 	}
-}
-
-// Callers at the same time get the burst between them, and no more.
-func limitsConcurrency(t *testing.T, s ratelimit.Store) {
-	const callers, each, burst = 50, 6, 100
-	var admitted atomic.Int64
-	var group sync.WaitGroup
-	for range callers {
-		group.Go(func() {
-			for range each {
-				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-				results, err := s.Take(ctx, []ratelimit.Charge{{Key: "k", Quota: slow(burst), Cost: 1}})
-				cancel()
-				if err != nil || len(results) != 1 {
-					t.Errorf("%v, %v", results, err)
-				} else if results[0].Allowed {
-					admitted.Add(1)
-				}
-			}
-		})
-	}
-	group.Wait()
-	if n := admitted.Load(); n != burst {
-		t.Errorf("%d admitted, want the burst of %d", n, burst)
+	other := ratelimit.Charge{Key: "other", Quota: slow(1000), Cost: 1}
+	for _, key := range keys { // and the same bucket beside another limit's
+		c := ratelimit.Charge{Key: key, Quota: slow(1), Cost: 1}
+		if r := take(t, s, other, c); !r[0].Allowed || r[1].Allowed {
+			t.Errorf("the key %.20q is another bucket in company", key)
+		}
+		giveBack(t, s, c)
+		if r := take(t, s, other, c); !r[1].Allowed {
+			t.Errorf("the key %.20q was not given back", key)
+		}
 	}
 }
 
