@@ -5,37 +5,40 @@ package problem
 
 import (
 	"encoding/json"
-	"maps"
 	"net/http"
 	"strconv"
 )
 
 // Problem is one error towards a client (RFC 9457, 3.1).
 type Problem struct {
-	Status     int
-	Type       string         // URI reference; "": about:blank
-	Title      string         // "": the status's text
-	Detail     string         // for a person; never an internal error
-	Extensions map[string]any // further members
+	Status   int
+	Type     string   // URI reference; "": about:blank
+	Title    string   // "": the status's text
+	Detail   string   // for a person; never an internal error
+	Violated []string // names of the limits that refuse (draft-ietf-httpapi-ratelimit-headers); nil: none does
+}
+
+// document is a Problem in JSON.
+type document struct {
+	Detail   string   `json:"detail,omitempty"`
+	Status   int      `json:"status"`
+	Title    string   `json:"title"`
+	Type     string   `json:"type"`
+	Violated []string `json:"violated-policies,omitempty"`
 }
 
 // Write sends p, with headers already set on w kept. It forbids caching, since
 // an error says nothing about the resource.
 func Write(w http.ResponseWriter, p Problem) {
-	doc := map[string]any{}
-	maps.Copy(doc, p.Extensions)
-	doc["type"], doc["title"], doc["status"] = p.Type, p.Title, p.Status
+	doc := document{Detail: p.Detail, Status: p.Status, Title: p.Title, Type: p.Type, Violated: p.Violated}
 	if p.Type == "" {
-		doc["type"] = "about:blank"
+		doc.Type = "about:blank"
 	}
 	if p.Title == "" {
-		doc["title"] = http.StatusText(p.Status)
+		doc.Title = http.StatusText(p.Status)
 	}
-	if p.Detail != "" {
-		doc["detail"] = p.Detail
-	}
-	body, err := json.Marshal(doc)
-	if err != nil { // an extension that JSON cannot hold is a programmer's mistake
+	body, err := json.Marshal(&doc)
+	if err != nil { // strings and numbers always can be
 		panic("problem: " + err.Error())
 	}
 	h := w.Header()
@@ -43,7 +46,7 @@ func Write(w http.ResponseWriter, p Problem) {
 	h.Set("Content-Length", strconv.Itoa(len(body)+1))
 	h.Set("Cache-Control", "no-store")
 	h.Del("Content-Encoding")
-	h.Del("ETag")
+	h.Del("Etag")
 	w.WriteHeader(p.Status)
 	_, _ = w.Write(append(body, '\n')) // a client that is gone cannot be told
 }

@@ -10,7 +10,7 @@ import (
 
 func ExampleWrite() {
 	w := httptest.NewRecorder()
-	problem.Write(w, problem.Problem{Status: 429, Detail: "wait", Extensions: map[string]any{"violated-policies": []string{"login"}}})
+	problem.Write(w, problem.Problem{Status: 429, Detail: "wait", Violated: []string{"login"}})
 	fmt.Println(w.Code, w.Header().Get("Content-Type"), w.Header().Get("Cache-Control"))
 	fmt.Print(w.Body)
 	// Output:
@@ -34,11 +34,11 @@ func TestWriteReplacesWhatSpeaksOfAnotherBody(t *testing.T) {
 	}
 }
 
-// An extension cannot take a member's place.
-func TestMembersBeatExtensions(t *testing.T) {
+// What is not there is left out, and what could end a string early is escaped.
+func TestWriteMembers(t *testing.T) {
 	w := httptest.NewRecorder()
-	problem.Write(w, problem.Problem{Status: 400, Title: "T", Extensions: map[string]any{"status": 200, "title": "X"}})
-	if got, want := w.Body.String(), `{"status":400,"title":"T","type":"about:blank"}`+"\n"; got != want {
+	problem.Write(w, problem.Problem{Status: 400, Title: `"T"`})
+	if got, want := w.Body.String(), `{"status":400,"title":"\"T\"","type":"about:blank"}`+"\n"; got != want {
 		t.Errorf("got %s", got)
 	}
 }

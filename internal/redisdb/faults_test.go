@@ -78,7 +78,7 @@ func (g *gateway) take(t *testing.T) (remote bool) {
 	charge := ratelimit.Charge{Key: "k", Quota: gcra.Quota{Rate: 1e6, Period: time.Second, Burst: 1e6}, Cost: 1}
 	results, err := failover.Do(t.Context(), g.Switch,
 		func(ctx context.Context) ([]gcra.Result, error) {
-			return g.limits.Take(ctx, []ratelimit.Charge{charge})
+			return g.limits.Take(ctx, []ratelimit.Charge{charge}, nil)
 		},
 		func() ([]gcra.Result, error) { return nil, nil })
 	if err != nil {

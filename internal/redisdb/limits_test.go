@@ -2,15 +2,20 @@ package redisdb_test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/go-redis/redis_rate/v10"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/jewgo/gateway/internal/faultproxy"
 	"github.com/jewgo/gateway/internal/gcra"
 	"github.com/jewgo/gateway/internal/redisdb"
 	"github.com/jewgo/gateway/internal/storetest"
@@ -34,26 +39,52 @@ func openFor(t *testing.T, url string) redis.UniversalClient {
 	return client
 }
 
+// emptyLimits are those of a server that is emptied.
+func emptyLimits(t *testing.T, client redis.UniversalClient) *redisdb.Limits {
+	t.Helper()
+	flush := func(ctx context.Context, c *redis.Client) error { return c.FlushAll(ctx).Err() }
+	var err error
+	switch c := client.(type) {
+	case *redis.ClusterClient:
+		err = c.ForEachMaster(t.Context(), flush)
+	case *redis.Client:
+		err = flush(t.Context(), c)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return redisdb.NewLimits(client)
+}
+
 func TestLimitsConformance(t *testing.T) {
 	server := testenv.Redis(t)
-	storetest.Limits(t, func(t *testing.T) ratelimit.Store {
-		client := openFor(t, server.URL)
-		if err := client.FlushDB(t.Context()).Err(); err != nil {
-			t.Fatal(err)
-		}
-		return redisdb.NewLimits(client)
-	})
+	storetest.Limits(t, func(t *testing.T) ratelimit.Store { return emptyLimits(t, openFor(t, server.URL)) })
 }
 
 func TestLimitKeysExpireWithTheirBucket(t *testing.T) {
 	client := openFor(t, testenv.Redis(t).URL)
+	limits := redisdb.NewLimits(client)
 	quota := gcra.Quota{Rate: 1, Period: time.Minute, Burst: 5}
-	if _, err := redisdb.NewLimits(client).Take(t.Context(), []ratelimit.Charge{{Key: "k", Quota: quota, Cost: 2}}); err != nil {
+	if _, err := limits.Take(t.Context(), []ratelimit.Charge{{Key: "k", Quota: quota, Cost: 2}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	ttl, err := client.TTL(t.Context(), "rate:k").Result()
 	if err != nil || ttl > 2*time.Minute || ttl < time.Minute {
 		t.Errorf("TTL %v, %v; want the two minutes until the bucket is full", ttl, err)
+	}
+	for cost, want := range map[int]time.Duration{1: time.Minute, 3: 0} { // the last is more than was taken
+		c := ratelimit.Charge{Key: fmt.Sprint(cost), Quota: quota, Cost: 2}
+		if _, err := limits.Take(t.Context(), []ratelimit.Charge{c, {Key: "other", Quota: hourly(9), Cost: 1}}, nil); err != nil {
+			t.Fatal(err)
+		}
+		c.Cost = cost
+		if err := limits.GiveBack(t.Context(), []ratelimit.Charge{c}); err != nil {
+			t.Fatal(err)
+		}
+		ttl, err := client.PTTL(t.Context(), "rate:"+c.Key).Result()
+		if gone := ttl == -2; err != nil || gone != (want == 0) || ttl > want {
+			t.Errorf("of two tokens %d were given back: TTL %v, %v, want %v", cost, ttl, err, want)
+		}
 	}
 }
 
@@ -100,27 +131,301 @@ func (r *roundTrips) since() []string {
 	return sent
 }
 
-func TestAChargeIsOneRoundTrip(t *testing.T) {
-	client := openFor(t, testenv.Redis(t).URL)
-	trips := &roundTrips{}
-	client.AddHook(trips)
+// hourly is a quota that gives nothing back while a test runs.
+func hourly(burst int) gcra.Quota { return gcra.Quota{Rate: 1, Period: time.Hour, Burst: burst} }
+
+// charges are of that many buckets.
+func charges(n int, c ratelimit.Charge) []ratelimit.Charge {
+	all := make([]ratelimit.Charge, n)
+	for i := range all {
+		all[i] = c
+		all[i].Key = fmt.Sprintf("k%d", i)
+	}
+	return all
+}
+
+func TestEveryCallIsOneRoundTrip(t *testing.T) {
+	t.Parallel()
+	server := testenv.Redis(t)
+	proxy, err := faultproxy.Listen(server.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer proxy.Close()
+	client := openFor(t, proxy.URL())
 	limits := redisdb.NewLimits(client)
-	charge := ratelimit.Charge{Key: "k", Quota: gcra.Quota{Rate: 1, Period: time.Hour, Burst: 3}, Cost: 1}
-	for _, tt := range []struct {
-		name    string
-		charges int
-		want    []string
-	}{
-		{"the first loads the script", 1, []string{"evalsha", "eval"}},
-		{"one charge", 1, []string{"evalsha"}},
-		{"two charges, the second refused", 3, []string{"evalsha", "evalsha"}},
-	} {
-		if _, err := limits.Take(t.Context(), slices.Repeat([]ratelimit.Charge{charge}, tt.charges)); err != nil {
+	take := func(n int, c ratelimit.Charge) func() error {
+		return func() error {
+			results, err := limits.Take(t.Context(), charges(n, c), nil)
+			if err == nil && len(results) != n {
+				err = fmt.Errorf("%d results", len(results))
+			}
+			return err
+		}
+	}
+	plain := ratelimit.Charge{Quota: hourly(100), Cost: 1}
+	extra, shadow, much := plain, plain, plain
+	extra.Extra, shadow.Shadow, much.Cost = 5, true, 101
+	var owed []ratelimit.Settlement
+	var leases []ratelimit.LeaseOf
+	for _, c := range charges(128, plain) {
+		owed = append(owed, ratelimit.Settlement{ID: "id-" + c.Key, Key: c.Key, Debt: gcra.Debt{Quota: c.Quota, AtLeast: time.Hour, Add: time.Hour}})
+		leases = append(leases, ratelimit.LeaseOf{Key: c.Key, Lease: gcra.Lease{Quota: c.Quota, Tokens: 1, Ends: 3 * time.Hour}})
+	}
+	type call struct {
+		name string
+		call func() error
+	}
+	calls := []call{
+		{"give back", func() error { return limits.GiveBack(t.Context(), charges(6, plain)) }},
+		{"settle", func() error { _, err := limits.Settle(t.Context(), owed); return err }},
+		{"return leases", func() error { return limits.Return(t.Context(), leases) }},
+		{"peek", func() error { _, _, err := limits.Peek(t.Context(), "k1", plain.Quota); return err }},
+		{"reset", func() error { return limits.Reset(t.Context(), "k1", "k2", "absent") }},
+	}
+	for n := 1; n <= 6; n++ {
+		calls = append(calls, call{fmt.Sprintf("%d charges", n), take(n, plain)})
+	}
+	for _, c := range []ratelimit.Charge{extra, shadow, much} {
+		for _, n := range []int{1, 3} {
+			calls = append(calls, call{fmt.Sprintf("%d of %+v", n, c), take(n, c)})
+		}
+	}
+	for _, loaded := range []bool{false, true} { // the first time each script is loaded
+		for _, tt := range calls {
+			proxy.ResetStats()
+			if err := tt.call(); err != nil {
+				t.Fatalf("%s: %v", tt.name, err)
+			}
+			if s := proxy.Stats(); loaded && s.RoundTrips != 1 {
+				t.Errorf("%s: %d round trips: %v", tt.name, s.RoundTrips, s.Commands)
+			}
+		}
+	}
+	// Scripts that are forgotten cost one more, once.
+	if err := client.ScriptFlush(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []int64{2, 1} {
+		proxy.ResetStats()
+		if err := take(3, plain)(); err != nil {
 			t.Fatal(err)
 		}
-		if got := trips.since(); !slices.Equal(got, tt.want) {
-			t.Errorf("%s: sent %q, want %q", tt.name, got, tt.want)
+		if s := proxy.Stats(); s.RoundTrips != want {
+			t.Errorf("after SCRIPT FLUSH: %d round trips, want %d: %v", s.RoundTrips, want, s.Commands)
 		}
+	}
+}
+
+// Single enforced charges are redis_rate's, whatever else the script can do.
+func TestSingleChargesAreMadeByRedisRate(t *testing.T) {
+	t.Parallel()
+	client := openFor(t, testenv.Redis(t).URL)
+	limits := redisdb.NewLimits(client)
+	if _, err := limits.Take(t.Context(), charges(1, ratelimit.Charge{Quota: hourly(3), Cost: 1}), nil); err != nil {
+		t.Fatal(err)
+	}
+	// Its own limiter goes on where ours ended.
+	limiter := redis_rate.NewLimiter(client)
+	r, err := limiter.AllowN(t.Context(), "k0", redis_rate.Limit{Rate: 1, Period: time.Hour, Burst: 3}, 1)
+	if err != nil || r.Allowed != 1 || r.Remaining != 1 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	// The one script that the server knows is redis_rate's, which is sent again
+	// by a client that has never been told.
+	if n := infoNumber(t, client, "memory", "number_of_cached_scripts"); n != 1 {
+		t.Errorf("%d scripts are known, want redis_rate's alone", n)
+	}
+}
+
+func infoNumber(t *testing.T, client redis.UniversalClient, section, name string) int {
+	t.Helper()
+	info, err := client.Info(t.Context(), section).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(info) {
+		if value, ok := strings.CutPrefix(strings.TrimSpace(line), name+":"); ok {
+			n, err := strconv.Atoi(value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+	}
+	t.Fatalf("no %s in %q", name, info)
+	return 0
+}
+
+// What a lease takes is charged before it is spent, and is never more than half
+// of what is left: others must get their part.
+func TestLeases(t *testing.T) {
+	t.Parallel()
+	limits := redisdb.NewLimits(openFor(t, testenv.Redis(t).URL))
+	take := func(extra int, quota gcra.Quota, keys ...string) gcra.Result {
+		t.Helper()
+		var all []ratelimit.Charge
+		for _, key := range keys {
+			all = append(all, ratelimit.Charge{Key: key, Quota: quota, Cost: 1, Extra: extra})
+		}
+		results, err := limits.Take(t.Context(), all, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return results[0]
+	}
+	used := 0
+	for _, tt := range []struct{ extra, left, want int }{
+		{0, 19, 0}, {4, 18, 4}, {100, 13, 6}, {3, 6, 3}, {3, 2, 1}, {3, 0, 0},
+	} {
+		r := take(tt.extra, hourly(20), "k")
+		used += 1 + tt.want
+		whole := time.Duration(used) * time.Hour
+		if !r.Allowed || r.Remaining != tt.left || r.Extra != tt.want || r.ResetAfter > whole || r.ResetAfter < whole-time.Minute {
+			t.Errorf("%+v: %+v, whole in %v", tt, r, whole)
+		}
+	}
+	if r := take(3, hourly(20), "k"); r.Allowed || r.Extra != 0 {
+		t.Errorf("of an empty bucket: %+v", r)
+	}
+	if r := take(3, hourly(20), "fresh", "k"); !r.Allowed || r.Extra != 0 || r.Remaining != 20 || r.ResetAfter != 0 {
+		t.Errorf("beside a limit that refuses: %+v", r)
+	}
+	// A lease's slots end where the bucket's time does, one interval apart: once
+	// all have ended the bucket is full again, and not before.
+	quota := gcra.Quota{Rate: 20, Period: time.Second, Burst: 40}
+	start := time.Now()
+	r := take(10, quota, "fast")
+	time.Sleep(r.ResetAfter)
+	again := take(0, quota, "fast")
+	if elapsed := time.Since(start); r.Extra != 10 || r.ResetAfter != 11*quota.Interval() || again.Remaining != 39 {
+		t.Errorf("%+v, then after %v %+v", r, elapsed, again)
+	}
+}
+
+func TestLeasesComeBack(t *testing.T) {
+	t.Parallel()
+	limits := redisdb.NewLimits(openFor(t, testenv.Redis(t).URL))
+	quota := hourly(20)
+	for _, tt := range []struct {
+		name  string
+		spent int
+		then  func(key string) error
+		left  int
+	}{
+		{"unspent", 0, func(string) error { return nil }, 19},
+		{"spent in part", 3, func(string) error { return nil }, 16},
+		{"charged by another since", 0, func(key string) error {
+			_, err := limits.Take(t.Context(), []ratelimit.Charge{{Key: key, Quota: quota, Cost: 1}}, nil)
+			return err
+		}, 12},
+		{"reset meanwhile", 0, func(key string) error { return limits.Reset(t.Context(), key) }, 20},
+	} {
+		results, err := limits.Take(t.Context(), []ratelimit.Charge{{Key: tt.name, Quota: quota, Cost: 1, Extra: 6}}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := tt.then(tt.name); err != nil {
+			t.Fatal(err)
+		}
+		lease := gcra.Lease{Quota: quota, Tokens: results[0].Extra - tt.spent, Ends: results[0].ResetAfter}
+		if err := limits.Return(t.Context(), []ratelimit.LeaseOf{{Key: tt.name, Lease: lease}, {Key: "absent", Lease: lease}}); err != nil {
+			t.Fatal(err)
+		}
+		if r, _, err := limits.Peek(t.Context(), tt.name, quota); err != nil || r.Remaining != tt.left {
+			t.Errorf("%s: %+v, %v, want %d left", tt.name, r, err, tt.left)
+		}
+	}
+}
+
+func TestPeekAndReset(t *testing.T) {
+	t.Parallel()
+	client := openFor(t, testenv.Redis(t).URL)
+	limits := redisdb.NewLimits(client)
+	peek := func(key string, known bool, left int) {
+		t.Helper()
+		r, k, err := limits.Peek(t.Context(), key, hourly(5))
+		if err != nil || k != known || r.Remaining != left {
+			t.Errorf("%q: %+v, known %v, %v; want %d left, known %v", key, r, k, err, left, known)
+		}
+	}
+	keys := []string{"a", "{b}", "c|7:{x}|1:y"}
+	for _, key := range keys {
+		peek(key, false, 5)
+		if _, err := limits.Take(t.Context(), []ratelimit.Charge{{Key: key, Quota: hourly(5), Cost: 2}}, nil); err != nil {
+			t.Fatal(err)
+		}
+		peek(key, true, 3)
+		peek(key, true, 3)
+	}
+	if err := limits.Reset(t.Context(), keys[1:]...); err != nil {
+		t.Fatal(err)
+	}
+	peek(keys[0], true, 3)
+	peek(keys[1], false, 5)
+	peek(keys[2], false, 5)
+	if n, err := client.DBSize(t.Context()).Result(); err != nil || n != 1 {
+		t.Errorf("%d keys are left, %v", n, err)
+	}
+}
+
+// Who looks at a bucket may have another quota in mind than it is charged by.
+func TestPeekChangesNothing(t *testing.T) {
+	t.Parallel()
+	client := openFor(t, testenv.Redis(t).URL)
+	limits := redisdb.NewLimits(client)
+	if _, err := limits.Take(t.Context(), []ratelimit.Charge{{Key: "k", Quota: hourly(9), Cost: 8}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	before := client.Get(t.Context(), "rate:k").Val()
+	if r, known, err := limits.Peek(t.Context(), "k", hourly(2)); err != nil || !known || r.Remaining != 0 {
+		t.Errorf("%+v, known %v, %v", r, known, err)
+	}
+	if after := client.Get(t.Context(), "rate:k").Val(); after != before {
+		t.Errorf("%s before a look, %s after it", before, after)
+	}
+}
+
+// Seconds since 2017 are too coarse to tell a token of a billion a second.
+func TestAVeryHighRateIsServed(t *testing.T) {
+	t.Parallel()
+	limits := redisdb.NewLimits(openFor(t, testenv.Redis(t).URL))
+	quota := gcra.Quota{Rate: 1_000_000_000, Period: time.Second, Burst: 1_000_000_000}
+	for _, n := range []int{1, 2} {
+		results, err := limits.Take(t.Context(), charges(n, ratelimit.Charge{Quota: quota, Cost: 1}), nil)
+		if err != nil || !results[0].Allowed {
+			t.Errorf("%d charges: %+v, %v", n, results, err)
+		}
+	}
+}
+
+// A key names a client, and what an error says goes into the log.
+func TestErrorsDoNotTellKeys(t *testing.T) {
+	t.Parallel()
+	const secret = "198.51.100.7"
+	client := openFor(t, testenv.Redis(t).URL)
+	limits := redisdb.NewLimits(client)
+	if err := client.LPush(t.Context(), "rate:"+secret, "x").Err(); err != nil {
+		t.Fatal(err)
+	}
+	c := ratelimit.Charge{Key: secret, Quota: hourly(1), Cost: 1}
+	other := ratelimit.Charge{Key: "other", Quota: hourly(1), Cost: 1}
+	_, err1 := limits.Take(t.Context(), []ratelimit.Charge{c}, nil)
+	_, err2 := limits.Take(t.Context(), []ratelimit.Charge{c, other}, nil)
+	_, _, err3 := limits.Peek(t.Context(), secret, c.Quota)
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	for i, err := range []error{
+		err1, err2, err3, limits.GiveBack(t.Context(), []ratelimit.Charge{c}),
+		limits.Return(t.Context(), []ratelimit.LeaseOf{{Key: secret, Lease: gcra.Lease{Quota: c.Quota, Tokens: 1}}}),
+		limits.Reset(canceled, secret),
+	} {
+		if err == nil || strings.Contains(err.Error(), secret) {
+			t.Errorf("%d: %v", i, err)
+		}
+	}
+	if results, err := limits.Take(t.Context(), []ratelimit.Charge{other}, nil); err != nil || !results[0].Allowed {
+		t.Errorf("the charge beside it was made: %+v, %v", results, err)
 	}
 }
 

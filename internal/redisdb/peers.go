@@ -48,7 +48,7 @@ func (p *Peers) Beat(ctx context.Context, self journal.Peer) ([]journal.Peer, er
 		if json.Unmarshal([]byte(s), &other) != nil {
 			continue // of another version
 		}
-		other.Seen = time.Time{} // now
+		other.Seen = time.Time{} // zero is now, by the clock of whoever reads this
 		others = append(others, other)
 	}
 	return others, nil

@@ -112,7 +112,7 @@ func (l *load) call(key string) {
 	start := time.Now()
 	results, err := failover.Do(context.Background(), l.g.Switch,
 		func(ctx context.Context) ([]gcra.Result, error) {
-			return l.g.limits.Take(ctx, []ratelimit.Charge{charge})
+			return l.g.limits.Take(ctx, []ratelimit.Charge{charge}, nil)
 		},
 		func() ([]gcra.Result, error) { return nil, nil })
 	took := time.Since(start)

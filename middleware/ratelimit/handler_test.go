@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"github.com/jewgo/gateway/internal/exchange"
-	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/gcra"
 	"github.com/jewgo/gateway/internal/memory"
+	"github.com/jewgo/gateway/middleware"
 	"github.com/jewgo/gateway/middleware/ratelimit"
 	"github.com/jewgo/gateway/policy"
 )
@@ -31,6 +31,17 @@ limits:
   fallback: {key: "header:X-Key", missing: client_ip, rate: 60/min, burst: 1}
   shadow: {key: client_ip, rate: 60/min, burst: 1, shadow: true}
   tight: {key: host, rate: 60/min, burst: 2}
+  failures: {key: client_ip, rate: 60/min, burst: 2, statuses: [401]}
+  flights: {key: client_ip, in_flight: 2}
+  listed: {key: client_ip, rate: 60/min, burst: 1, allow: [192.0.2.0/24], deny: [198.51.100.0/24]}
+  tiered:
+    key: session.user
+    missing: client_ip
+    rate: 60/min
+    burst: 2
+    tiers: {premium: {rate: 60/min, burst: 4}, guest: {rate: 60/min, burst: 3}}
+    overrides: [{key: "special", rate: 60/min, burst: 6}]
+  posts: {key: client_ip, rate: 60/min, burst: 6, cost: {POST: 3}}
 routes:
   - {name: both, match: {path: /both}, upstream: app, limits: [anonymous, user]}
   - {name: pair, match: {path: /pair}, upstream: app, limits: [pair]}
@@ -38,6 +49,11 @@ routes:
   - {name: fallback, match: {path: /fallback}, upstream: app, limits: [fallback]}
   - {name: shadow, match: {path: /shadow}, upstream: app, limits: [shadow]}
   - {name: two, match: {path: /two}, upstream: app, limits: [anonymous, tight]}
+  - {name: failures, match: {path: /failures}, upstream: app, limits: [failures]}
+  - {name: flights, match: {path: /flights}, upstream: app, limits: [flights]}
+  - {name: listed, match: {path: /listed}, upstream: app, limits: [listed]}
+  - {name: tiered, match: {path: /tiered}, upstream: app, limits: [tiered]}
+  - {name: posts, match: {path: /posts}, upstream: app, limits: [posts]}
   - {name: free, match: {path: /free}, upstream: app}
 `
 
@@ -48,6 +64,9 @@ type limiter struct {
 	store    ratelimit.Store
 	now      time.Time
 	last     *exchange.Exchange
+	status   int    // what the upstream answers
+	during   func() // while it does
+	wrap     middleware.Middleware
 }
 
 func newLimiter(t *testing.T) *limiter {
@@ -56,8 +75,10 @@ func newLimiter(t *testing.T) *limiter {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &limiter{t: t, snapshot: snapshot, now: time.Unix(1_700_000_000, 0)}
-	l.store = memory.NewLimits(1000, func() time.Time { return l.now })
+	l := &limiter{t: t, snapshot: snapshot, status: http.StatusOK, now: time.Unix(1_700_000_000, 0)}
+	l.store = ratelimit.New(ratelimit.Config{
+		Local: memory.NewLimits(1000), Replicas: func() int { return 1 }, Now: func() time.Time { return l.now },
+	})
 	return l
 }
 
@@ -75,9 +96,15 @@ func (l *limiter) get(path string, change ...func(*exchange.Exchange)) *http.Res
 	w := httptest.NewRecorder()
 	next := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("X-RateLimit-Limit", "the upstream's own")
-		w.WriteHeader(http.StatusOK)
+		if l.during != nil {
+			l.during()
+		}
+		w.WriteHeader(l.status)
 	})
-	ratelimit.Handler(l.store)(next).ServeHTTP(w, r.WithContext(exchange.With(r.Context(), ex)))
+	if l.wrap == nil {
+		l.wrap = ratelimit.Handler(ratelimit.HandlerConfig{Store: l.store})
+	}
+	l.wrap(next).ServeHTTP(w, r.WithContext(exchange.With(r.Context(), ex)))
 	return w.Result()
 }
 
@@ -151,6 +178,112 @@ func TestWhoIsCountedTogether(t *testing.T) {
 	}
 }
 
+// A method of its own is set by a change.
+func method(m string) func(*exchange.Exchange) {
+	return func(ex *exchange.Exchange) { ex.View.Method = m }
+}
+
+func withRole(user, role string) func(*exchange.Exchange) {
+	return func(ex *exchange.Exchange) {
+		ex.Principal = exchange.Principal{SessionID: "s-" + user, User: user, Roles: []string{role}}
+	}
+}
+
+func TestWhatALimitGives(t *testing.T) {
+	for _, tc := range []struct {
+		sentence string
+		run      func(l *limiter) int
+		want     int
+	}{
+		{"a caller without a tier has the limit's own quota", func(l *limiter) int { return l.admitted(10, "/tiered", as("7")) }, 2},
+		{"a role has its tier's", func(l *limiter) int { return l.admitted(10, "/tiered", withRole("7", "premium")) }, 4},
+		{"a guest has that of guests, by address", func(l *limiter) int {
+			return l.admitted(10, "/tiered", func(ex *exchange.Exchange) { ex.Principal.SessionID = "guest" })
+		}, 3},
+		{"a key with an override has that", func(l *limiter) int { return l.admitted(10, "/tiered", as("special")) }, 6},
+		{"a method may cost more", func(l *limiter) int { return l.admitted(10, "/posts", method("POST")) }, 2},
+		{"and the others cost one", func(l *limiter) int { return l.admitted(10, "/posts") }, 6},
+		{"who is on the list of the allowed is not counted", func(l *limiter) int { return l.admitted(10, "/listed") }, 10},
+		{"who is on no list is", func(l *limiter) int { return l.admitted(10, "/listed", from("203.0.113.1")) }, 1},
+		{"an answer that does not count gives its token back", func(l *limiter) int { return l.admitted(10, "/failures") }, 10},
+	} {
+		t.Run(tc.sentence, func(t *testing.T) {
+			if got := tc.run(newLimiter(t)); got != tc.want {
+				t.Errorf("%d requests passed, want %d", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestADeniedAddressIsRefused(t *testing.T) {
+	l := newLimiter(t)
+	if res := l.get("/listed", from("198.51.100.7")); res.StatusCode != http.StatusForbidden {
+		t.Errorf("status %s", res.Status)
+	}
+	if !l.last.Facts.Limited || l.last.Facts.Limit != "listed" {
+		t.Errorf("facts %+v", l.last.Facts)
+	}
+}
+
+func TestFailedAttemptsCount(t *testing.T) {
+	l := newLimiter(t)
+	l.status = http.StatusUnauthorized
+	statuses := []int{}
+	for range 4 {
+		statuses = append(statuses, l.get("/failures").StatusCode)
+	}
+	if !slices.Equal(statuses, []int{401, 401, 429, 429}) {
+		t.Errorf("statuses %v", statuses)
+	}
+}
+
+// Attempts made side by side are as many as those made one after the other.
+func TestAttemptsInFlightCountUntilTheyAreAnswered(t *testing.T) {
+	l := newLimiter(t)
+	depth, refused := 0, 0
+	l.during = func() {
+		if depth++; depth < 5 {
+			if l.get("/failures").StatusCode == http.StatusTooManyRequests {
+				refused++
+			}
+		}
+	}
+	l.get("/failures")
+	if depth != 2 || refused != 1 {
+		t.Errorf("%d attempts at once, %d refused; the burst is 2", depth, refused)
+	}
+	l.during = nil
+	if got := l.admitted(5, "/failures"); got != 5 {
+		t.Errorf("%d of 5 passed after they were answered with 200", got)
+	}
+}
+
+func TestRequestsInFlight(t *testing.T) {
+	l := newLimiter(t)
+	depth := 0
+	var inner []int
+	l.during = func() {
+		if depth++; depth < 4 {
+			res := l.get("/flights")
+			inner = append(inner, res.StatusCode)
+			if res.StatusCode == http.StatusTooManyRequests && res.Header.Get("Retry-After") != "1" {
+				t.Errorf("Retry-After %q", res.Header.Get("Retry-After"))
+			}
+			if other := l.get("/flights", from("192.0.2.9")); depth == 2 && other.StatusCode != http.StatusOK {
+				t.Errorf("another client: %s", other.Status)
+			}
+		}
+	}
+	l.get("/flights")
+	if !slices.Contains(inner, 429) || !slices.Contains(inner, 200) {
+		t.Errorf("inner statuses %v: the second passes, the third does not", inner)
+	}
+	l.during = nil
+	if got := l.admitted(5, "/flights"); got != 5 {
+		t.Errorf("%d of 5 passed one after the other", got)
+	}
+}
+
 func TestMissingKeyMayBeDenied(t *testing.T) {
 	l := newLimiter(t)
 	if res := l.get("/keyed"); res.StatusCode != http.StatusForbidden {
@@ -214,9 +347,11 @@ func TestHeaders(t *testing.T) {
 // broken is a Store that knows nothing.
 type broken struct{}
 
-func (broken) Take(context.Context, []ratelimit.Charge) ([]gcra.Result, error) {
+func (broken) Take(context.Context, []ratelimit.Charge, []gcra.Result) ([]gcra.Result, error) {
 	return nil, errors.New("broken")
 }
+
+func (broken) GiveBack(context.Context, []ratelimit.Charge) error { return errors.New("broken") }
 
 func TestAStoreThatFailsAdmits(t *testing.T) {
 	l := newLimiter(t)
@@ -229,87 +364,27 @@ func TestAStoreThatFailsAdmits(t *testing.T) {
 	}
 }
 
-// upOrDown is a Switch in that state.
-func upOrDown(t *testing.T, up bool) *failover.Switch {
-	t.Helper()
-	s := failover.New(failover.Config{
-		Probe: func(context.Context) (failover.Epoch, error) {
-			if up {
-				return failover.Epoch{}, nil
+func TestVersionsOfTheHeaders(t *testing.T) {
+	all := []string{"RateLimit", "RateLimit-Policy", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "X-RateLimit-Remaining"}
+	for _, tt := range []struct {
+		ietf   string
+		legacy bool
+		want   map[string]string
+	}{
+		{"draft-10", false, map[string]string{"RateLimit": `"anonymous";r=2;t=1`, "RateLimit-Policy": `"anonymous";q=3;w=3`}},
+		{"draft-07", false, map[string]string{"RateLimit": "limit=3, remaining=2, reset=1", "RateLimit-Policy": "3;w=3"}},
+		{"draft-06", false, map[string]string{"RateLimit-Limit": "3", "RateLimit-Remaining": "2", "RateLimit-Reset": "1", "RateLimit-Policy": "3;w=3"}},
+		{"off", true, map[string]string{"X-RateLimit-Remaining": "2"}},
+		{"off", false, nil},
+	} {
+		l := newLimiter(t)
+		h := &l.snapshot.Policy.RateLimit.Headers
+		h.IETF, h.Legacy = tt.ietf, tt.legacy
+		header := l.get("/both").Header
+		for _, name := range all {
+			if got := header.Get(name); got != tt.want[name] {
+				t.Errorf("%s, legacy %v: %s: %q, want %q", tt.ietf, tt.legacy, name, got, tt.want[name])
 			}
-			return failover.Epoch{}, errors.New("refused")
-		},
-		Classify: func(err error) failover.Kind {
-			if err == nil {
-				return failover.Answer
-			}
-			return failover.Timeout
-		},
-	})
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() { defer close(done); s.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-done })
-	<-s.Probed()
-	if s.Up() != up {
-		t.Fatalf("the switch is %v", s.Status())
-	}
-	return s
-}
-
-func one() int { return 1 }
-
-func TestFailoverDecidesLocallyByShare(t *testing.T) {
-	l := newLimiter(t)
-	l.store = &ratelimit.Failover{Switch: upOrDown(t, false), Remote: broken{}, Local: l.store, Replicas: func() int { return 2 }}
-	if got := l.admitted(10, "/both", as("7")); got != 2 {
-		t.Errorf("%d passed; half of a burst of 5 is 2", got)
-	}
-	if !l.last.Facts.Local {
-		t.Error("the log does not say that it was decided locally")
-	}
-	if got := l.admitted(10, "/keyed", header("X-Key", "v")); got != 1 {
-		t.Errorf("%d passed; a share is never below one", got)
-	}
-}
-
-// sometimes is a remote Store that answers every second call.
-type sometimes struct {
-	ratelimit.Store
-	calls int
-}
-
-func (s *sometimes) Take(ctx context.Context, charges []ratelimit.Charge) ([]gcra.Result, error) {
-	if s.calls++; s.calls%2 == 0 {
-		return nil, errors.New("late")
-	}
-	return s.Store.Take(ctx, charges)
-}
-
-func TestOneGatewayHoldsTheLimitHoweverOftenRedisIsLate(t *testing.T) {
-	l := newLimiter(t)
-	remote := &sometimes{Store: memory.NewLimits(1000, func() time.Time { return l.now })}
-	l.store = &ratelimit.Failover{Switch: upOrDown(t, true), Remote: remote, Local: l.store, Replicas: one}
-	if got := l.admitted(20, "/both", as("7")); got != 5 {
-		t.Errorf("%d passed, the burst is 5", got)
-	}
-	if remote.calls != 5 {
-		t.Errorf("the remote store was asked %d times; what is refused here needs no asking", remote.calls)
-	}
-}
-
-func TestWhatRedisRefusesIsNotCountedHere(t *testing.T) {
-	l := newLimiter(t)
-	local := l.store
-	remote := memory.NewLimits(1000, func() time.Time { return l.now })
-	l.store = remote
-	l.admitted(5, "/both", as("7")) // through another gateway
-	l.store = &ratelimit.Failover{Switch: upOrDown(t, true), Remote: remote, Local: local, Replicas: one}
-	if got := l.admitted(50, "/both", as("7")); got != 0 {
-		t.Errorf("%d passed though the burst was taken elsewhere", got)
-	}
-	l.now = l.now.Add(2 * time.Second)
-	if got := l.admitted(50, "/both", as("7")); got != 2 {
-		t.Errorf("%d passed after two seconds, want 2", got)
+		}
 	}
 }

@@ -3,67 +3,113 @@ package ratelimit
 import (
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
-	"github.com/jewgo/gateway/internal/problem"
+	"github.com/jewgo/gateway/policy"
 )
 
-// setHeaders writes both families: RateLimit and RateLimit-Policy of
-// draft-ietf-httpapi-ratelimit-headers-10, a list with a member a limit, and
-// X-RateLimit-*, which knows one limit, the tightest, and gives Reset as Unix
-// time. A quota q with window w is the burst and the time in which it comes
-// back whole. Copies from the upstream are replaced.
-func setHeaders(h http.Header, charged []applied, tightest applied, now time.Time) {
-	var policies, states strings.Builder
-	for i, a := range charged {
-		if i > 0 {
-			policies.WriteString(", ")
-			states.WriteString(", ")
-		}
-		q := a.limit.Quota
-		member(&policies, a.limit.Name, "q", q.Burst, "w", seconds(q.Interval()*time.Duration(q.Burst)))
-		member(&states, a.limit.Name, "r", a.result.Remaining, "t", reset(a))
+// The versions of the IETF's fields that a policy may ask for.
+const (
+	draft06 = "draft-06" // RateLimit-Limit, -Remaining and -Reset
+	draft07 = "draft-07" // RateLimit: limit=100, remaining=50, reset=30
+	draft10 = "draft-10" // RateLimit: "name";r=50;t=30
+)
+
+// The fields, as net/http spells them.
+const (
+	fieldList      = "Ratelimit"
+	fieldPolicy    = "Ratelimit-Policy"
+	fieldLimit     = "Ratelimit-Limit"
+	fieldRemaining = "Ratelimit-Remaining"
+	fieldReset     = "Ratelimit-Reset"
+	legacyPrefix   = "X-"
+)
+
+// setHeaders tells the client what it has left, in the version of
+// draft-ietf-httpapi-ratelimit-headers that the policy names. Copies from the
+// upstream are replaced: they speak of other limits. A shadow limit is not told
+// of.
+func (q *limited) setHeaders(h http.Header) {
+	t := q.tightest()
+	if t < 0 {
+		return
 	}
-	h.Set("RateLimit-Policy", policies.String())
-	h.Set("RateLimit", states.String())
-	h.Set("X-RateLimit-Limit", strconv.Itoa(tightest.limit.Quota.Burst))
-	h.Set("X-RateLimit-Remaining", strconv.Itoa(tightest.result.Remaining))
-	h.Set("X-RateLimit-Reset", strconv.FormatInt(now.Unix()+int64(reset(tightest)), 10))
+	cfg := &q.ex.Snapshot.Policy.RateLimit.Headers
+	limit, left, reset := q.charges[t].Quota.Burst, q.results[t].Remaining, q.reset(t)
+	switch cfg.IETF {
+	case draft10:
+		q.setLists(h)
+	case draft07:
+		q.set(h, fieldList, "limit="+strconv.Itoa(limit)+", remaining="+strconv.Itoa(left)+", reset="+strconv.Itoa(reset))
+		q.set(h, fieldPolicy, strconv.Itoa(limit)+";w="+strconv.Itoa(q.window(t)))
+	case draft06:
+		q.set(h, fieldLimit, strconv.Itoa(limit))
+		q.set(h, fieldRemaining, strconv.Itoa(left))
+		q.set(h, fieldReset, strconv.Itoa(reset))
+		q.set(h, fieldPolicy, strconv.Itoa(limit)+";w="+strconv.Itoa(q.window(t)))
+	}
+	if cfg.Legacy {
+		q.set(h, legacyPrefix+fieldLimit, strconv.Itoa(limit))
+		q.set(h, legacyPrefix+fieldRemaining, strconv.Itoa(left))
+		q.set(h, legacyPrefix+fieldReset, strconv.FormatInt(q.ex.View.Now.Unix()+int64(reset), 10))
+	}
 }
 
-// member writes one member of a structured list: "name";a=1;b=2. The policy
-// keeps names to what a structured string can hold.
-func member(b *strings.Builder, name, k1 string, v1 int, k2 string, v2 int) {
-	b.WriteString(strconv.Quote(name))
-	for _, p := range []struct {
-		key   string
-		value int
-	}{{k1, v1}, {k2, v2}} {
-		b.WriteString(";" + p.key + "=" + strconv.Itoa(p.value))
+// setLists writes RateLimit-Policy and RateLimit of draft 10, structured lists
+// with a member a limit. A quota q with window w is the burst and the time in
+// which it comes back whole.
+func (q *limited) setLists(h http.Header) {
+	policies, states := make([]byte, 0, 64), make([]byte, 0, 64)
+	for i, l := range q.limits {
+		if l.Shadow {
+			continue
+		}
+		policies = q.member(policies, l, pair{'q', q.charges[i].Quota.Burst}, pair{'w', q.window(i)})
+		states = q.member(states, l, pair{'r', q.results[i].Remaining}, pair{'t', q.reset(i)})
 	}
+	q.set(h, fieldPolicy, string(policies))
+	q.set(h, fieldList, string(states))
 }
+
+// set is h.Set for a canonical name, without an allocation for the value's slice.
+func (q *limited) set(h http.Header, name, value string) {
+	if q.fields == nil {
+		q.fields = q.room.fields[:0]
+	}
+	q.fields = append(q.fields, value)
+	n := len(q.fields)
+	h[name] = q.fields[n-1 : n : n]
+}
+
+type pair struct {
+	key   byte
+	value int
+}
+
+// member appends one member of a structured list: "name";a=1;b=2. The policy
+// keeps names to what a structured string can hold.
+func (q *limited) member(b []byte, l *policy.Limit, pairs ...pair) []byte {
+	if len(b) > 0 {
+		b = append(b, ", "...)
+	}
+	b = append(append(append(b, '"'), l.Name...), '"')
+	for _, p := range pairs {
+		b = strconv.AppendInt(append(b, ';', p.key, '='), int64(p.value), 10)
+	}
+	return b
+}
+
+// window is the time in which a whole quota comes back, in seconds.
+func (q *limited) window(i int) int { return seconds(q.charges[i].Quota.Whole()) }
 
 // reset is when it is worth asking again, in seconds: when the quota is whole,
 // or for a refusal when the same request would pass.
-func reset(a applied) int {
-	if !a.result.Allowed {
-		return seconds(a.result.RetryAfter)
+func (q *limited) reset(i int) int {
+	if r := q.results[i]; !r.Allowed {
+		return seconds(r.RetryAfter)
 	}
-	return seconds(a.result.ResetAfter)
+	return seconds(q.results[i].ResetAfter)
 }
 
 // seconds rounds up: a client that comes back then must not be early.
 func seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
-
-// refuse answers 429 (RFC 6585, 4) with Retry-After and the problem type that
-// the draft registers.
-func refuse(w http.ResponseWriter, a applied) {
-	w.Header().Set("Retry-After", strconv.Itoa(max(1, seconds(a.result.RetryAfter))))
-	problem.Write(w, problem.Problem{
-		Status:     http.StatusTooManyRequests,
-		Type:       "https://iana.org/assignments/http-problem-types#quota-exceeded",
-		Title:      "Request cannot be satisfied as assigned quota has been exceeded",
-		Extensions: map[string]any{"violated-policies": []string{a.limit.Name}},
-	})
-}

@@ -1,0 +1,108 @@
+package ratelimit_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jewgo/gateway/internal/exchange"
+	"github.com/jewgo/gateway/internal/failover"
+	"github.com/jewgo/gateway/internal/gcra"
+	"github.com/jewgo/gateway/internal/memory"
+	"github.com/jewgo/gateway/middleware/ratelimit"
+)
+
+// forgetful is a shared store that admits everything, and a gateway that forgets
+// the bucket while the question is under way.
+type forgetful struct {
+	answer  gcra.Result
+	during  func()
+	settled []ratelimit.Settlement
+}
+
+func (f *forgetful) Take(_ context.Context, charges []ratelimit.Charge, results []gcra.Result) ([]gcra.Result, error) {
+	f.during()
+	for range charges {
+		results = append(results, f.answer)
+	}
+	return results, nil
+}
+
+func (f *forgetful) GiveBack(context.Context, []ratelimit.Charge) error { return nil }
+
+func (f *forgetful) Return(context.Context, []ratelimit.LeaseOf) error { return nil }
+
+func (f *forgetful) Settle(_ context.Context, owed []ratelimit.Settlement) ([]time.Duration, error) {
+	f.during()
+	f.settled = append(f.settled, owed...)
+	whole := make([]time.Duration, len(owed))
+	for i := range whole {
+		whole[i] = time.Minute
+	}
+	return whole, nil
+}
+
+// A bucket may go while the shared store is asked: by a reset, or as others take
+// its place. The answer is then of a bucket that this gateway does not have, and
+// must bring nothing of it back.
+func TestAnAnswerOfABucketThatIsGone(t *testing.T) {
+	for name, answer := range map[string]gcra.Result{
+		"admitted": {Allowed: true, Remaining: 1, ResetAfter: time.Minute},
+		"refused":  {RetryAfter: time.Minute, ResetAfter: time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				local, store := memory.NewLimits(10), &forgetful{answer: answer}
+				store.during = func() { local.Forget("k") }
+				sw := failover.New(failover.Config{
+					Probe:  func(context.Context) (failover.Epoch, error) { return failover.Epoch{}, nil },
+					Budget: time.Second, Classify: classify, InFlight: 8,
+				})
+				ctx, cancel := context.WithCancel(t.Context())
+				go sw.Run(ctx)
+				synctest.Wait()
+				time.Sleep(3 * time.Second)
+				if !sw.Up() {
+					t.Fatal("not up")
+				}
+				l := ratelimit.New(ratelimit.Config{
+					Switch: sw, Remote: store, Local: local, Replicas: func() int { return 2 }, Now: time.Now,
+				})
+				charge := ratelimit.Charge{Key: "k", Quota: gcra.Quota{Rate: 2, Period: time.Minute, Burst: 2}, Cost: 1}
+				results, err := l.Take(exchange.With(ctx, &exchange.Exchange{}), []ratelimit.Charge{charge}, nil)
+				if err != nil || results[0].Allowed != answer.Allowed {
+					t.Fatalf("%+v, %v", results, err)
+				}
+				if k, _ := l.Known("k"); k != (gcra.Known{}) {
+					t.Errorf("the bucket that was forgotten is back: %+v", k)
+				}
+				if err := l.Rejoin(ctx); err != nil || len(store.settled) > 0 {
+					t.Errorf("brought: %+v, %v", store.settled, err)
+				}
+				cancel()
+				synctest.Wait()
+			})
+		})
+	}
+}
+
+func TestASettlementOfABucketThatIsGone(t *testing.T) {
+	local, store := memory.NewLimits(10), &forgetful{}
+	store.during = func() { local.Forget("k") }
+	l := ratelimit.New(ratelimit.Config{
+		Switch: failover.New(failover.Config{ // never probed, and so Down
+			Probe: func(context.Context) (failover.Epoch, error) { return failover.Epoch{}, nil }, Classify: classify,
+		}),
+		Remote: store, Local: local, Replicas: func() int { return 2 }, Now: time.Now,
+	})
+	charge := ratelimit.Charge{Key: "k", Quota: gcra.Quota{Rate: 2, Period: time.Minute, Burst: 2}, Cost: 1}
+	if _, err := l.Take(exchange.With(t.Context(), &exchange.Exchange{}), []ratelimit.Charge{charge}, nil); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := l.Rejoin(t.Context()); err != nil || len(store.settled) != 1 {
+			t.Errorf("brought: %+v, %v", store.settled, err)
+		}
+	}
+}

@@ -1,0 +1,259 @@
+package ratelimit
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/jewgo/gateway/internal/exchange"
+	"github.com/jewgo/gateway/internal/failover"
+	"github.com/jewgo/gateway/internal/gcra"
+)
+
+// Config configures a Limiter. Local, Replicas and Now are required.
+type Config struct {
+	Switch   *failover.Switch // nil: no shared store is configured
+	Remote   Remote           // nil with a nil Switch
+	Local    Local
+	Replicas func() int // gateways that are thought to share the limits; at least 1
+	Now      func() time.Time
+	// ID tells this gateway's settlements from those of others; unique in time too.
+	ID string
+	// Count is told of every charge that was made or refused; nil: nobody is.
+	Count func(c Charge, by Source, allowed bool)
+}
+
+// Source is who decided a charge.
+type Source int
+
+// The sources.
+const (
+	Shared Source = iota // the shared store, or the one bucket where none is configured
+	Leased               // tokens that were leased
+	Known                // what was known here refused it
+	Share                // this gateway's share, the shared store being away
+)
+
+// String gives the source's name in metrics.
+func (s Source) String() string { return [...]string{"shared", "lease", "known", "share"}[s] }
+
+// Limiter is the Store of a gateway. The shared one decides for all gateways
+// together while Switch lets it; beside it, Local knows what makes asking
+// needless, and what to decide by, and to bring back, when it is away.
+type Limiter struct {
+	cfg    Config
+	origin time.Time // where the time line of the buckets starts
+
+	owing    atomic.Bool  // something was admitted alone since the last settlement
+	replayed atomic.Int64 // tokens brought to the shared store
+	ledger   ledger
+}
+
+var _ Store = (*Limiter)(nil)
+
+// New returns a limiter. Where there is a shared store, its Rejoin is to be
+// registered with the Switch, and its Run to be run.
+func New(cfg Config) *Limiter {
+	if cfg.Count == nil {
+		cfg.Count = func(Charge, Source, bool) {}
+	}
+	return &Limiter{cfg: cfg, origin: cfg.Now().Add(-time.Hour), ledger: ledger{turn: make(chan struct{}, 1)}}
+}
+
+// at is a moment on the time line of the buckets. Go's clock readings hold the
+// monotonic clock too, and that is what Sub uses: a wall clock that is set moves
+// nothing.
+func (l *Limiter) at(t time.Time) int64 { return int64(t.Sub(l.origin)) }
+
+// maxCharges is how many charges Take handles without an allocation.
+const maxCharges = 8
+
+// Take charges what can be decided here, and asks the shared store for the rest.
+// Its error is always nil.
+func (l *Limiter) Take(ctx context.Context, charges []Charge, results []gcra.Result) ([]gcra.Result, error) {
+	var room [maxCharges]gcra.Step
+	steps := room[:0]
+	first := len(results)
+	now := l.at(l.cfg.Now())
+	refused, ask := false, false
+	for _, c := range charges {
+		step, r := l.admit(c, now)
+		steps, results = append(steps, step), append(results, r)
+		switch step.Kind {
+		case gcra.Refuse:
+			refused = refused || !c.Shadow
+		case gcra.Ask:
+			ask = true
+		case gcra.Spent:
+		}
+	}
+	own := results[first:]
+	t := taking{charges, steps, own}
+	switch {
+	case refused:
+		l.undo(t, now)
+		l.count(t, Known, true)
+	case ask && l.cfg.Switch != nil:
+		l.decide(ctx, t)
+	default:
+		l.count(t, Shared, false)
+	}
+	return results, nil
+}
+
+func (l *Limiter) admit(c Charge, now int64) (gcra.Step, gcra.Result) {
+	b, mu := l.cfg.Local.Lock(c.Key, now)
+	defer mu.Unlock()
+	return b.Admit(c.Quota, now, c.Cost)
+}
+
+// count tells who decided what was not left to the one who was asked. What would
+// have been admitted, but for another limit, is neither admitted nor refused.
+func (l *Limiter) count(t taking, asked Source, refused bool) {
+	for i, c := range t.charges {
+		allowed := t.results[i].Allowed
+		if allowed && refused {
+			continue
+		}
+		by := asked
+		switch t.steps[i].Kind {
+		case gcra.Refuse:
+			by = Known
+		case gcra.Spent:
+			by = Leased
+		case gcra.Ask:
+		}
+		l.cfg.Count(c, by, allowed)
+	}
+}
+
+// undo takes back what was charged here for a request that is refused here.
+func (l *Limiter) undo(t taking, now int64) {
+	for i, c := range t.charges {
+		if t.steps[i].Kind == gcra.Refuse {
+			continue
+		}
+		b, mu := l.cfg.Local.Lock(c.Key, now)
+		b.Undo(t.steps[i], now)
+		t.results[i] = b.Level(c.Quota, now)
+		mu.Unlock()
+	}
+}
+
+// taking is a Take on its way.
+type taking struct {
+	charges []Charge
+	steps   []gcra.Step
+	results []gcra.Result // in place
+}
+
+// decide asks the shared store for the charges that are left to it, or decides
+// by this gateway's share.
+func (l *Limiter) decide(ctx context.Context, t taking) {
+	asked := make([]Charge, 0, len(t.charges))
+	sent := l.at(l.cfg.Now())
+	for i, c := range t.charges {
+		if t.steps[i].Kind == gcra.Ask {
+			c.Extra = l.extra(c, sent)
+			asked = append(asked, c)
+		}
+	}
+	type answer struct {
+		results []gcra.Result
+		alone   bool
+	}
+	// What is local never fails, and an error of the remote one is never an
+	// answer: a bucket that is not there is full.
+	a, _ := failover.Do(ctx, l.cfg.Switch,
+		func(ctx context.Context) (answer, error) {
+			results, err := l.cfg.Remote.Take(ctx, asked, make([]gcra.Result, 0, len(asked)))
+			return answer{results: results}, err
+		},
+		func() (answer, error) { return answer{alone: true}, nil })
+	if a.alone || len(a.results) != len(asked) {
+		exchange.From(ctx).Facts.Local = true
+		l.alone(t)
+		return
+	}
+	l.learn(t, a.results, sent)
+}
+
+// extra is how many tokens are worth taking beyond the charge.
+func (l *Limiter) extra(c Charge, now int64) int {
+	if c.Extra == 0 {
+		return 0
+	}
+	b, mu := l.cfg.Local.Lock(c.Key, now)
+	defer mu.Unlock()
+	if !b.Hot(now) {
+		return 0
+	}
+	return c.Extra
+}
+
+// learn takes in what the shared store answered to those charges that asked it.
+func (l *Limiter) learn(t taking, answers []gcra.Result, sent int64) {
+	now := l.at(l.cfg.Now())
+	k := 0
+	refused := false
+	for i, c := range t.charges {
+		if t.steps[i].Kind == gcra.Ask {
+			t.results[i] = answers[k]
+			k++
+		}
+		refused = refused || !t.results[i].Allowed && !c.Shadow
+	}
+	for i, c := range t.charges {
+		if t.steps[i].Kind == gcra.Refuse {
+			continue // a shadow
+		}
+		made := t.results[i].Allowed && !refused
+		b, mu := l.cfg.Local.Lock(c.Key, now)
+		if !made {
+			b.Undo(t.steps[i], now)
+		}
+		if t.steps[i].Kind == gcra.Ask {
+			if made {
+				b.Granted(t.results[i], c.Cost, sent, now)
+			} else {
+				b.Refused(t.results[i], now)
+			}
+		}
+		mu.Unlock()
+	}
+	l.count(t, Shared, refused)
+}
+
+// alone decides by this gateway's share.
+func (l *Limiter) alone(t taking) {
+	now, n := l.at(l.cfg.Now()), max(1, l.cfg.Replicas())
+	var room [maxCharges]bool
+	took := room[:0]
+	refused := false
+	for i, c := range t.charges {
+		made := false
+		if t.steps[i].Kind == gcra.Ask {
+			b, mu := l.cfg.Local.Lock(c.Key, now)
+			t.results[i] = b.Alone(c.Quota, now, c.Cost, n)
+			mu.Unlock()
+			made = t.results[i].Allowed
+		}
+		took = append(took, made)
+		refused = refused || !t.results[i].Allowed && !c.Shadow
+	}
+	for i, c := range t.charges {
+		if t.steps[i].Kind == gcra.Refuse || t.results[i].Allowed && !refused {
+			continue
+		}
+		b, mu := l.cfg.Local.Lock(c.Key, now)
+		b.Undo(t.steps[i], now)
+		if took[i] {
+			b.UndoAlone(c.Cost)
+		}
+		mu.Unlock()
+	}
+	if !refused {
+		l.owing.Store(true)
+	}
+	l.count(t, Share, refused)
+}

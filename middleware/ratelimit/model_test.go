@@ -1,0 +1,453 @@
+package ratelimit_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"sync"
+	"sync/atomic"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/jewgo/gateway/internal/exchange"
+	"github.com/jewgo/gateway/internal/failover"
+	"github.com/jewgo/gateway/internal/gcra"
+	"github.com/jewgo/gateway/internal/memory"
+	"github.com/jewgo/gateway/middleware/ratelimit"
+)
+
+// A store's answers that are none.
+var (
+	errRefused  = errors.New("connection refused")
+	errRejected = errors.New("a script's error")
+)
+
+func classify(err error) failover.Kind {
+	switch {
+	case errors.Is(err, errRefused):
+		return failover.Fault
+	case errors.Is(err, errRejected):
+		return failover.Rejection
+	}
+	return failover.Timeout
+}
+
+// contents is what a store may lose.
+type contents struct {
+	tats    map[string]int64
+	settled map[string]bool // by ID
+	epoch   failover.Epoch
+}
+
+func (c contents) clone() contents {
+	n := contents{tats: map[string]int64{}, settled: map[string]bool{}, epoch: c.epoch}
+	maps.Copy(n.tats, c.tats)
+	maps.Copy(n.settled, c.settled)
+	return n
+}
+
+// sharedStore is the one that all gateways ask: exact, with epochs and a barrier
+// as in Redis, on the bubble's clock and what it is set apart by.
+type sharedStore struct {
+	mu sync.Mutex
+	contents
+	skew   time.Duration
+	upAt   time.Time
+	lives  int
+	added  map[string]time.Duration // by key: what settlements charged
+	forget bool                     // mutation: settlements are not remembered
+}
+
+func (s *sharedStore) now() int64 { return time.Now().Add(s.skew).UnixNano() }
+
+// ahead is how far ahead of its clock the TAT of key is.
+func (s *sharedStore) ahead(key string) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return time.Duration(max(s.tats[key]-s.now(), 0))
+}
+
+func (s *sharedStore) take(charges []ratelimit.Charge) []gcra.Result {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now, refused := s.now(), false
+	results, next := make([]gcra.Result, len(charges)), make([]int64, len(charges))
+	for i, c := range charges {
+		// One that lies too far ahead is drawn in for good, not for this answer.
+		s.tats[c.Key] = min(s.tats[c.Key], now+int64(c.Quota.Whole()))
+		next[i], results[i] = c.Quota.Take(s.tats[c.Key], now, c.Cost)
+		refused = refused || !results[i].Allowed && !c.Shadow
+	}
+	for i, c := range charges {
+		r := &results[i]
+		switch {
+		case refused && r.Allowed:
+			_, level := c.Quota.Take(s.tats[c.Key], now, 0)
+			r.Remaining, r.ResetAfter = level.Remaining, level.ResetAfter
+		case r.Allowed:
+			r.Extra = min(c.Extra, r.Remaining/2)
+			s.tats[c.Key] = next[i] + int64(r.Extra)*int64(c.Quota.Interval())
+			r.ResetAfter = time.Duration(s.tats[c.Key] - now)
+		}
+	}
+	return results
+}
+
+func (s *sharedStore) settle(owed []ratelimit.Settlement) []time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	whole := make([]time.Duration, len(owed))
+	for i, o := range owed {
+		now := s.now()
+		tat := max(s.tats[o.Key], now+int64(o.Debt.AtLeast))
+		if !s.settled[o.ID] || s.forget {
+			tat += int64(o.Debt.Add)
+			s.added[o.Key] += o.Debt.Add
+		}
+		s.settled[o.ID] = true
+		s.tats[o.Key] = min(max(tat, now), now+int64(o.Debt.Quota.Whole()))
+		whole[i] = time.Duration(s.tats[o.Key] - now)
+	}
+	return whole
+}
+
+func (s *sharedStore) probe(not string, above int64) failover.Epoch {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := &s.epoch
+	if e.Incarnation == "" || e.Incarnation == not {
+		s.lives++
+		e.Incarnation = fmt.Sprint("life ", s.lives)
+	}
+	e.Counter, e.Server = max(e.Counter, above)+1, "one"
+	return *e
+}
+
+func (s *sharedStore) barrier() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now := time.Now(); now.After(s.upAt.Add(600 * time.Millisecond)) {
+		s.upAt = now.Add(400 * time.Millisecond)
+	}
+	return max(time.Until(s.upAt), 0)
+}
+
+func (s *sharedStore) lose(to contents) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.contents, s.upAt = to.clone(), time.Time{}
+}
+
+// The ways in which a gateway's link to the store fails.
+const (
+	works = iota
+	refuses
+	hangs
+	losesReplies // after the store has done what was asked
+	rejects      // calls, not probes: the Switch stays Up
+)
+
+// link is one gateway's connection. Its fault is the test's to set.
+type link struct {
+	store *sharedStore
+	fault atomic.Int32
+	mute  bool // mutation: settlements are dropped and said to be made
+}
+
+func call[T any](ctx context.Context, l *link, probe bool, do func() T) (T, error) {
+	var none T
+	switch l.fault.Load() {
+	case refuses:
+		return none, errRefused
+	case losesReplies:
+		do()
+		fallthrough
+	case hangs:
+		<-ctx.Done()
+		return none, ctx.Err()
+	case rejects:
+		if !probe {
+			return none, errRejected
+		}
+	}
+	return do(), nil
+}
+
+func (l *link) Take(ctx context.Context, charges []ratelimit.Charge, results []gcra.Result) ([]gcra.Result, error) {
+	r, err := call(ctx, l, false, func() []gcra.Result { return l.store.take(charges) })
+	return append(results, r...), err
+}
+
+func (l *link) Settle(ctx context.Context, owed []ratelimit.Settlement) ([]time.Duration, error) {
+	if l.mute {
+		return make([]time.Duration, len(owed)), nil
+	}
+	return call(ctx, l, false, func() []time.Duration { return l.store.settle(owed) })
+}
+
+func (l *link) GiveBack(context.Context, []ratelimit.Charge) error { return nil }
+func (l *link) Return(context.Context, []ratelimit.LeaseOf) error  { return nil }
+
+// gateway is a real Limiter with a real Switch over a link.
+type gateway struct {
+	*link
+	limiter *ratelimit.Limiter
+	sw      *failover.Switch
+	local   *memory.Limits
+	stop    func()
+	born    time.Time
+	own     map[string]*meter // what it admitted in this life
+	alone   map[string]int    // tokens admitted without the store in this life
+}
+
+// meter is the worst of what was admitted in any window, less r times its length:
+// a bucket that leaks at r and has no bottom to overflow from.
+type meter struct {
+	q            gcra.Quota
+	level, worst time.Duration
+	at           time.Time
+}
+
+func (m *meter) add(at time.Time, cost int) {
+	m.leak(at)
+	m.level += time.Duration(cost) * m.q.Interval()
+	m.worst = max(m.worst, m.level)
+}
+
+func (m *meter) leak(now time.Time) { m.level, m.at = max(m.level-now.Sub(m.at), 0), now }
+
+func (m *meter) tokens() float64 { return float64(m.worst) / float64(m.q.Interval()) }
+
+// world is some gateways over one store, and what they admitted.
+type world struct {
+	t        *rapid.T
+	class    *class
+	store    *sharedStore
+	gateways []*gateway
+	keys     map[string]*meter
+	names    []string
+	lease    int
+	dearest  int // cost that any request has
+	n        atomic.Int32
+	least    int // of n
+
+	admittedAlone map[string]int          // tokens, by key
+	aloneWays     map[string]map[int]bool // gateways that admitted alone, by key
+	losses        int                     // of the store's contents, and jumps of its clock
+	restarts      int
+	changes       int  // of n
+	farAhead      bool // what is stored may lie further ahead than the quota allows
+	outages       int
+	firstCut      time.Time
+	beside        time.Duration // that gateways were alone for beside others, in shares
+	apart         time.Duration // that any gateway was alone for
+	ids           int
+	copy          contents
+}
+
+func newWorld(t *rapid.T, c *class) *world {
+	w := &world{
+		t: t, class: c, keys: map[string]*meter{}, admittedAlone: map[string]int{}, aloneWays: map[string]map[int]bool{},
+		store: &sharedStore{added: map[string]time.Duration{}, contents: contents{tats: map[string]int64{}, settled: map[string]bool{}}},
+	}
+	w.store.forget = c.mutation.forget
+	gateways := rapid.IntRange(c.gateways[0], c.gateways[1]).Draw(t, "gateways")
+	n := gateways
+	if c.believes != nil {
+		n = max(1, c.believes(t, gateways))
+	}
+	w.dearest = rapid.IntRange(1, 3).Draw(t, "dearest")
+	for i := range 2 {
+		burst := rapid.IntRange(n*w.dearest, 10*n*w.dearest).Draw(t, "burst")
+		if c.small {
+			burst = rapid.IntRange(w.dearest, n*w.dearest).Draw(t, "small burst")
+		}
+		whole := time.Duration(rapid.SampledFrom([]int{1, 4, 10, 20}).Draw(t, "whole")) * time.Second
+		name := string(rune('a' + i))
+		w.names = append(w.names, name)
+		w.keys[name] = &meter{q: gcra.Quota{Rate: burst, Period: whole, Burst: burst}}
+		w.aloneWays[name] = map[int]bool{}
+	}
+	w.lease = rapid.SampledFrom([]int{0, 2, 10}).Draw(t, "lease")
+	w.n.Store(int32(n))
+	w.least = n
+	w.copy = w.store.clone()
+	for range gateways {
+		w.gateways = append(w.gateways, nil)
+		w.start(len(w.gateways) - 1)
+	}
+	w.sleep(time.Second)
+	return w
+}
+
+// start makes gateway i anew.
+func (w *world) start(i int) {
+	g := &gateway{born: time.Now(), link: &link{store: w.store, mute: w.class.mutation.mute}, local: memory.NewLimits(1024), own: map[string]*meter{}, alone: map[string]int{}}
+	if old := w.gateways[i]; old != nil {
+		old.stop()
+		g.fault.Store(old.fault.Load())
+	}
+	g.sw = failover.New(failover.Config{
+		Classify: classify,
+		Probe: func(ctx context.Context) (failover.Epoch, error) {
+			return call(ctx, g.link, true, func() failover.Epoch { return w.store.probe("", 0) })
+		},
+		Renew: func(ctx context.Context, last failover.Epoch) (failover.Epoch, error) {
+			return call(ctx, g.link, true, func() failover.Epoch { return w.store.probe(last.Incarnation, last.Counter) })
+		},
+		Barrier: func(ctx context.Context) (time.Duration, error) {
+			return call(ctx, g.link, true, w.store.barrier)
+		},
+	})
+	w.ids++
+	g.limiter = ratelimit.New(ratelimit.Config{
+		Switch: g.sw, Remote: g.link, Local: g.local, Now: time.Now, ID: fmt.Sprint("gateway ", w.ids),
+		Replicas: func() int {
+			if w.class.mutation.whole {
+				return 1
+			}
+			return int(w.n.Load())
+		},
+		Count: func(c ratelimit.Charge, by ratelimit.Source, allowed bool) {
+			if by == ratelimit.Share && allowed {
+				g.alone[c.Key] += c.Cost
+				w.admittedAlone[c.Key] += c.Cost
+				w.aloneWays[c.Key][i] = true
+			}
+		},
+	})
+	for name, m := range w.keys {
+		g.own[name] = &meter{q: m.q}
+	}
+	g.sw.OnRejoin("limits", g.limiter.Rejoin)
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { g.sw.Run(ctx) })
+	running.Go(func() { g.limiter.Run(ctx) })
+	g.stop = func() { cancel(); running.Wait() }
+	w.gateways[i] = g
+}
+
+func (w *world) stop() {
+	for _, g := range w.gateways {
+		g.stop()
+	}
+}
+
+// ask makes one request at gateway i, that charges the keys, and returns the
+// longest wait that it was told; 0: it was admitted. It counts from when it came,
+// which may be the budget before it was decided.
+func (w *world) ask(i, cost int, keys ...string) (wait time.Duration) {
+	g := w.gateways[i]
+	charges := make([]ratelimit.Charge, len(keys))
+	for k, key := range keys {
+		charges[k] = ratelimit.Charge{Limit: key, Key: key, Quota: w.keys[key].q, Cost: cost, Extra: w.lease}
+	}
+	at := time.Now()
+	ctx := failover.WithBudget(exchange.With(context.Background(), &exchange.Exchange{}))
+	var results []gcra.Result
+	var err error
+	w.pass(func() { results, err = g.limiter.Take(ctx, charges, nil) })
+	if err != nil || len(results) != len(keys) {
+		w.fatalf("%d results for %d charges, %v", len(results), len(keys), err)
+	}
+	for k, r := range results {
+		if r.Remaining < 0 || r.Remaining > charges[k].Quota.Burst || r.ResetAfter < 0 || r.Allowed != (r.RetryAfter == 0) {
+			w.fatalf("result %+v", r)
+		}
+		wait = max(wait, r.RetryAfter)
+		if !r.Allowed {
+			w.judgeRefusal(i, cost, keys[k])
+		}
+	}
+	if wait > 0 {
+		return wait
+	}
+	for _, key := range keys {
+		w.keys[key].add(at, cost)
+		g.own[key].add(at, cost)
+		if g.own[key].worst > g.own[key].q.Whole() {
+			w.fatalf("gateway %d alone admitted %.1f tokens of %q beyond its rate, the burst is %d", i, g.own[key].tokens(), key, g.own[key].q.Burst)
+		}
+		if bound := w.bound(key); w.keys[key].tokens() > bound+1e-6 {
+			w.fatalf("%s: %.2f tokens of %q beyond the rate in some window, bound %.2f: %+v", w.class.name, w.keys[key].tokens(), key, bound, w.keys[key].q)
+		}
+	}
+	return 0
+}
+
+// judgeRefusal holds, where nothing fails, that no token is lost: one that is
+// refused is leased by another gateway, but for parts of tokens.
+func (w *world) judgeRefusal(i, cost int, key string) {
+	if !w.class.faultless {
+		return
+	}
+	m := w.keys[key]
+	m.leak(time.Now())
+	left := float64(m.q.Whole()-m.level) / float64(m.q.Interval())
+	for j, g := range w.gateways {
+		g.local.Peek(key, func(b *gcra.Bucket) {
+			if j != i {
+				left -= float64(b.Known(g.now()).Leased)
+			}
+		})
+	}
+	// Of each gateway a lease that lapsed below what others took meanwhile, and of
+	// that and the next what is less than a request's cost.
+	lost := float64(2 * len(w.gateways) * w.dearest)
+	if len(w.gateways) > 1 {
+		lost += float64(len(w.gateways) * w.lease)
+	}
+	if left >= float64(cost)+lost {
+		w.fatalf("gateway %d refused %d of %q, of which %.2f are neither admitted nor leased: %+v", i, cost, key, left, m.q)
+	}
+}
+
+// now is the time on the line of a gateway's buckets, which starts an hour before
+// it.
+func (g *gateway) now() int64 { return int64(time.Since(g.born) + time.Hour) }
+
+// sleep lets time pass.
+func (w *world) sleep(d time.Duration) {
+	for d > 0 {
+		step := min(d, 200*time.Millisecond)
+		w.pass(func() {
+			time.Sleep(step)
+			synctest.Wait()
+		})
+		d -= step
+	}
+}
+
+// pass counts for how long gateways are alone in what f does.
+func (w *world) pass(f func()) {
+	before, start := w.alone(), time.Now()
+	f()
+	d, k := time.Since(start), 0
+	for i, after := range w.alone() {
+		if before[i] || after {
+			k++
+		}
+	}
+	if k > 0 {
+		w.apart += d
+	}
+	rates := float64(k) / float64(w.least)
+	if k < len(before) {
+		rates++
+	}
+	w.beside += time.Duration(math.Max(rates-1, 0) * float64(d))
+}
+
+// alone tells which gateways do without the store, wholly or in part.
+func (w *world) alone() []bool {
+	alone := make([]bool, len(w.gateways))
+	for i, g := range w.gateways {
+		alone[i] = !g.sw.Up() || g.fault.Load() != works
+	}
+	return alone
+}

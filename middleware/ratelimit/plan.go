@@ -1,0 +1,95 @@
+package ratelimit
+
+import (
+	"github.com/jewgo/gateway/internal/exchange"
+	"github.com/jewgo/gateway/internal/gcra"
+	"github.com/jewgo/gateway/policy"
+)
+
+// plan is what the limits of a route mean for one request.
+type plan struct {
+	limits  []*policy.Limit // of charges, in their order
+	charges []Charge
+	flights []flight
+	denied  *policy.Limit // the request must be refused: it lacks this one's key, or its address is on the list
+	reason  string        // why
+
+	// What most routes have finds room here, and costs no allocation of its own.
+	room struct {
+		limits  [2]*policy.Limit
+		charges [2]Charge
+		results [2]gcra.Result
+		fields  [7]string
+	}
+}
+
+// flight is a limit of requests in flight.
+type flight struct {
+	limit *policy.Limit
+	key   string
+}
+
+// newPlan finds the limits that count a request, and the buckets that it falls
+// into.
+func newPlan(ex *exchange.Exchange) *plan {
+	p := &plan{}
+	p.limits, p.charges = p.room.limits[:0], p.room.charges[:0]
+	who := policy.Caller{
+		Client: ex.View.Client, Session: !ex.Principal.Anonymous(), User: ex.Principal.User, Roles: ex.Principal.Roles,
+	}
+	for _, l := range ex.Route.Limits {
+		switch l.Verdict(who.Client) { // whomever the limit counts
+		case policy.Exempt:
+			continue
+		case policy.Denied:
+			if !l.Shadow {
+				p.denied, p.reason = l, "address denied by limit"
+				return p
+			}
+			ex.Facts.Note("address denied by shadow limit " + l.Name)
+			continue
+		case policy.Counted:
+		}
+		if l.When == policy.Anonymous && who.Session || l.When == policy.WithSession && !who.Session {
+			continue
+		}
+		if !p.add(l, ex, who) {
+			return p
+		}
+	}
+	return p
+}
+
+// add plans one limit; false: the request is denied.
+func (p *plan) add(l *policy.Limit, ex *exchange.Exchange, who policy.Caller) bool {
+	var room [4]string
+	parts, ok := values(l, ex, room[:0])
+	switch {
+	case ok, l.Missing == policy.MissingClientIP:
+	case l.Missing == policy.MissingDeny && !l.Shadow:
+		p.denied, p.reason = l, "limit key missing"
+		return false
+	default:
+		if l.Missing == policy.MissingDeny {
+			ex.Facts.Note("key of shadow limit " + l.Name + " missing")
+		}
+		return true
+	}
+	tier, quota := l.TierOf(who, parts...)
+	var k string
+	if ok {
+		k = bucket{l, tier}.key(parts)
+	} else {
+		k = bucket{l, tier}.clientKey(who.Client)
+	}
+	if l.InFlight > 0 {
+		p.flights = append(p.flights, flight{l, k})
+		return true
+	}
+	c := Charge{Limit: l.Name, Key: k, Quota: quota, Cost: l.Cost(ex.View.Method), Shadow: l.Shadow}
+	if l.Lease >= c.Cost { // a smaller one would never be spent
+		c.Extra = l.Lease
+	}
+	p.limits, p.charges = append(p.limits, l), append(p.charges, c)
+	return true
+}

@@ -1,0 +1,53 @@
+package ratelimit_test
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"github.com/jewgo/gateway/middleware/ratelimit"
+)
+
+func TestReplicas(t *testing.T) {
+	var r ratelimit.Replicas
+	start := time.Unix(1_700_000_000, 0)
+	if r.Count() != 1 {
+		t.Fatalf("a gateway that saw nobody believes in %d", r.Count())
+	}
+	r.Believe(3) // from the disk
+	for _, step := range []struct {
+		sentence string
+		after    time.Duration
+		seen     int
+		want     int
+		changed  bool
+	}{
+		{"what was believed before holds at first", 0, 1, 3, false},
+		{"a gateway more is believed at once", time.Second, 4, 4, true},
+		{"one less is not", time.Minute, 2, 4, false},
+		{"nor soon", 6 * time.Minute, 2, 4, false},
+		{"but in the end", 12 * time.Minute, 2, 2, true},
+		{"and a look after an outage of hours finds the belief", 5 * time.Hour, 1, 2, false},
+		{"which goes its way", 5*time.Hour + 6*time.Minute, 1, 1, true},
+	} {
+		if changed := r.See(step.seen, start.Add(step.after)); changed != step.changed || r.Count() != step.want {
+			t.Errorf("%s: %d after %v (changed %v), want %d", step.sentence, r.Count(), step.after, changed, step.want)
+		}
+	}
+}
+
+// What a file or another process says is no reason to give out next to nothing.
+func TestReplicasAreBounded(t *testing.T) {
+	for _, n := range []int{math.MaxInt, 1 << 32, 10_001} {
+		var believed, seen ratelimit.Replicas
+		believed.Believe(n)
+		seen.See(n, time.Unix(1_700_000_000, 0))
+		if believed.Count() != 10_000 || seen.Count() != 10_000 {
+			t.Errorf("of %d: believed in %d, saw %d", n, believed.Count(), seen.Count())
+		}
+	}
+	var r ratelimit.Replicas
+	if r.Believe(-5); r.Count() != 1 {
+		t.Errorf("believes in %d", r.Count())
+	}
+}

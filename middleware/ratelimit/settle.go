@@ -1,0 +1,188 @@
+package ratelimit
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/jewgo/gateway/internal/failover"
+	"github.com/jewgo/gateway/internal/gcra"
+)
+
+const (
+	// settleBatch is how many keys one call to the shared store settles.
+	settleBatch = 128
+	// settleMost bounds how many keys are settled at once. What was admitted
+	// alone and is left over follows at once; what is merely lifted is not.
+	settleMost = 1 << 16
+	// settleEvery is how soon after a call that failed, or after a rejoin, the
+	// shared store is told what was admitted without it.
+	settleEvery = 100 * time.Millisecond
+)
+
+// ledger makes the settlements, one round at a time.
+type ledger struct {
+	turn    chan struct{} // capacity 1, full while a round runs: a lock that heeds a context
+	count   uint64        // of the settlements made; guarded by turn
+	unknown []Settlement  // sent and not known to have arrived; at most settleBatch; guarded by turn
+}
+
+// Rejoin brings the shared store all that lives here, since it may have lost it:
+// what was admitted without it, and how far each key stood. It is a hook of
+// failover.Switch.
+func (l *Limiter) Rejoin(ctx context.Context) error { return l.settle(ctx, true) }
+
+// Run brings what single calls, and the last moments of a rejoin, left behind,
+// until ctx is done.
+func (l *Limiter) Run(ctx context.Context) {
+	if l.cfg.Switch == nil {
+		return
+	}
+	ticks := time.NewTicker(settleEvery)
+	defer ticks.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticks.C:
+		}
+		if !l.owing.Load() || !l.cfg.Switch.Up() {
+			continue
+		}
+		// The Switch hears of an error from the requests and its own probe.
+		_ = l.settleSoon(ctx)
+	}
+}
+
+func (l *Limiter) settleSoon(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	return l.settle(ctx, false)
+}
+
+// settle brings what was admitted alone, and with lift how far each key stood.
+func (l *Limiter) settle(ctx context.Context, lift bool) error {
+	select {
+	case l.ledger.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-l.ledger.turn }()
+	if err := l.bring(ctx, l.again()); err != nil {
+		return err
+	}
+	for more := true; more; {
+		l.owing.Store(false) // before looking: what comes after sets it again
+		var owed []Settlement
+		owed, more = l.owed(lift)
+		for len(owed) > 0 {
+			batch := owed[:min(settleBatch, len(owed))]
+			owed = owed[len(batch):]
+			if err := l.bring(ctx, batch); err != nil {
+				l.owing.Store(true)
+				return err
+			}
+		}
+		lift = false // once is enough
+	}
+	return nil
+}
+
+// owed lists what is to be brought, and tells whether that is not all of what
+// was admitted alone.
+func (l *Limiter) owed(lift bool) (owed []Settlement, more bool) {
+	now := l.at(l.cfg.Now())
+	l.cfg.Local.All(func(key string, b *gcra.Bucket) {
+		d := b.Debt(now)
+		switch {
+		case d.Add <= 0 && (!lift || d.AtLeast <= 0):
+		case len(owed) == settleMost:
+			more = more || d.Add > 0
+		default:
+			l.ledger.count++
+			owed = append(owed, Settlement{ID: l.cfg.ID + "-" + strconv.FormatUint(l.ledger.count, 36), Key: key, Debt: d})
+		}
+	})
+	return owed, more
+}
+
+// again is what was sent before without an answer: under the same IDs, so that
+// none counts twice, and without what has come back since.
+func (l *Limiter) again() []Settlement {
+	batch, now := l.ledger.unknown, l.at(l.cfg.Now())
+	l.ledger.unknown = nil
+	for i := range batch {
+		b, mu := l.cfg.Local.Lock(batch[i].Key, now)
+		current := b.Debt(now)
+		mu.Unlock()
+		d := &batch[i].Debt
+		d.Add, d.AtLeast = min(d.Add, current.Add), min(d.AtLeast, current.AtLeast)
+	}
+	return batch
+}
+
+// bring settles one batch, or remembers that its fate is unknown.
+func (l *Limiter) bring(ctx context.Context, batch []Settlement) error {
+	if len(batch) == 0 {
+		return nil
+	}
+	whole, err := l.cfg.Remote.Settle(ctx, batch)
+	if err != nil {
+		l.ledger.unknown = append([]Settlement(nil), batch...)
+		return err
+	}
+	now := l.at(l.cfg.Now())
+	for i, s := range batch {
+		b, mu := l.cfg.Local.Lock(s.Key, now)
+		b.Settled(s.Debt, now, whole[i])
+		mu.Unlock()
+		l.replayed.Add(int64(s.Debt.Add / s.Debt.Quota.Interval()))
+	}
+	return nil
+}
+
+// Replayed counts the tokens that were brought to the shared store.
+func (l *Limiter) Replayed() int64 { return l.replayed.Load() }
+
+// ReturnLeases gives back what is leased of the keys that of reports; what the
+// shared store does not take comes back there by itself.
+func (l *Limiter) ReturnLeases(ctx context.Context, of func(key string) bool) error {
+	var leases []LeaseOf
+	now := l.at(l.cfg.Now())
+	l.cfg.Local.All(func(key string, b *gcra.Bucket) {
+		if len(leases) < settleMost && of(key) {
+			if left := b.GiveUp(now); left.Tokens > 0 {
+				leases = append(leases, LeaseOf{Key: key, Lease: left})
+			}
+		}
+	})
+	for len(leases) > 0 && l.cfg.Switch.Up() {
+		batch := leases[:min(settleBatch, len(leases))]
+		leases = leases[len(batch):]
+		if err := l.cfg.Remote.Return(ctx, batch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// GiveBack takes charges back that Take made and that turn out not to count.
+func (l *Limiter) GiveBack(ctx context.Context, charges []Charge) error {
+	now := l.at(l.cfg.Now())
+	shared := make([]Charge, 0, len(charges))
+	for _, c := range charges {
+		b, mu := l.cfg.Local.Lock(c.Key, now)
+		if !b.Release(now, c.Cost) {
+			shared = append(shared, c)
+		}
+		mu.Unlock()
+	}
+	if l.cfg.Switch == nil || len(shared) == 0 {
+		return nil
+	}
+	// Where the store is away the client waits longer for tokens, no more.
+	_, err := failover.Do(ctx, l.cfg.Switch,
+		func(ctx context.Context) (struct{}, error) { return struct{}{}, l.cfg.Remote.GiveBack(ctx, shared) },
+		func() (struct{}, error) { return struct{}{}, nil })
+	return err
+}
