@@ -95,7 +95,7 @@ func (d *drill) play(ctx context.Context, s Scenario) (Row, error) {
 	d.healthy = append(d.healthy, before)
 	d.Progress(s.Name)
 	row := Row{Scenario: s}
-	if err := d.break1(&row, others); err != nil {
+	if err := d.breakAndHeal(&row, others); err != nil {
 		return Row{}, err
 	}
 	time.Sleep(4 * d.Budget) // what was under way at the end is over then
@@ -134,9 +134,9 @@ func (d *drill) others(s Scenario) (others []other, end func(), err error) {
 	}, nil
 }
 
-// break1 plays one scenario to its end, however little time is left: what was
-// broken is always made whole.
-func (d *drill) break1(row *Row, others []other) error {
+// breakAndHeal breaks Redis and makes it whole again, however little time is left:
+// what was broken is always healed.
+func (d *drill) breakAndHeal(row *Row, others []other) error {
 	before := d.Status()
 	row.during.from = time.Now()
 	if err := row.Scenario.Start(); err != nil {
@@ -167,13 +167,13 @@ func (d *drill) break1(row *Row, others []other) error {
 			row.Return = c.At.Sub(healed)
 		}
 	}
-	row.gather(healed, others)
+	row.compareReturns(healed, others)
 	return nil
 }
 
-// gather finds out how far apart the gateways came to use Redis again: from the
-// first to the last, each by the first time that it did.
-func (r *Row) gather(healed time.Time, others []other) {
+// compareReturns finds out how far apart the gateways came to use Redis again:
+// from the first to the last, each by the first time that it did.
+func (r *Row) compareReturns(healed time.Time, others []other) {
 	first, last := r.Return, r.Return
 	for _, o := range others {
 		returned := time.Duration(0)

@@ -174,7 +174,7 @@ func TestApart(t *testing.T) {
 		{"the first never left", 0, []other{gateway(before, down, to(failover.Up, 100*ms))}, 0, true},
 	} {
 		r := Row{Return: tc.first}
-		r.gather(start, tc.others)
+		r.compareReturns(start, tc.others)
 		if r.Apart != tc.apart || r.unhurt != tc.unhurt {
 			t.Errorf("%s: %v apart, unhurt %v", tc.sentence, r.Apart, r.unhurt)
 		}
