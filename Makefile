@@ -51,9 +51,17 @@ fmt: $(GOFUMPT) ## Format the Go files
 drill: build ## Break Redis in every way under traffic, in front of the real Flask (ARGS="--for 20s")
 	@scripts/drill.sh $(ARGS)
 
+.PHONY: drill-limits
+drill-limits: build ## Break Redis under three gateways, and count what their limits let through (ARGS="--for 20s --seed 1")
+	@./bin/gateway drill limits $(ARGS)
+
 .PHONY: soak
 soak: deps ## Ten minutes of random faults: no failure, and neither heap nor goroutines grow (SOAK=10m)
 	GATEWAY_SOAK=$(SOAK) go test -count=1 -v -timeout 30m -run '^TestSoak$$' ./cmd/gateway
+
+.PHONY: bench
+bench: deps ## What limits cost, as ratios (ARGS="-strict" fails where a target is missed)
+	GATEWAY_BENCH=1 go test -count=1 -v -timeout 10m -run '^TestBench$$' ./cmd/gateway -args $(ARGS)
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz test for FUZZTIME each

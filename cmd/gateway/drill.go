@@ -63,7 +63,7 @@ func newDrill() *cobra.Command {
 	f.StringVar(&o.json, "json", "", "write the result as JSON into this file; -: in place of the table")
 	f.BoolVar(&o.list, "list", false, "list the faults")
 	f.BoolVar(&o.yes, "yes", false, "drill a policy that is marked as production")
-	cmd.AddCommand(redis)
+	cmd.AddCommand(redis, newDrillLimits())
 	return cmd
 }
 

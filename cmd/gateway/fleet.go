@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -14,10 +13,8 @@ import (
 	"time"
 
 	"github.com/jewgo/gateway/internal/admin"
-	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/journal"
 	"github.com/jewgo/gateway/internal/metrics"
-	"github.com/jewgo/gateway/internal/redisdb"
 	"github.com/jewgo/gateway/policy"
 )
 
@@ -45,8 +42,6 @@ type fleet struct {
 	self   func() journal.Peer
 	budget time.Duration // of a Send
 	server *http.Server
-	beats  *redisdb.Peers // nil: no Redis
-	health *failover.Switch
 }
 
 // openFleet listens for the peers and begins to speak with those that are
@@ -65,12 +60,12 @@ func openFleet(g *gateway, p *policy.Policy, keys *secrets, log *slog.Logger) (*
 	}
 	fingerprint := sha256.Sum256(shared[0])
 	self := journal.Peer{
-		ID: rand.Text(), Address: peersAddress(p.Server.Peers, l.Addr()), Started: time.Now(),
+		ID: g.roll.id, Address: peersAddress(p.Server.Peers, l.Addr()), Started: time.Now(),
 		Fingerprint: hex.EncodeToString(fingerprint[:8]),
 	}
 	f := &fleet{budget: p.Redis.Budget.Std(), self: func() journal.Peer {
 		now := self
-		now.Replicas = g.replicas()
+		now.Replicas = g.roll.replicas()
 		return now
 	}}
 	f.peers, err = journal.NewPeers(journal.PeersConfig{
@@ -79,9 +74,6 @@ func openFleet(g *gateway, p *policy.Policy, keys *secrets, log *slog.Logger) (*
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("server.peers: %w", err), l.Close())
-	}
-	if r := g.stores.redis; r != nil {
-		f.beats, f.health = redisdb.NewPeers(r.client, beatTTL), r.health
 	}
 	f.server = &http.Server{
 		Handler:           f.peers.Handler(),
@@ -122,37 +114,35 @@ func (f *fleet) catchUp(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, pullWait)
 	defer cancel()
-	f.beat(ctx)
 	f.peers.Pull(ctx)
 }
 
-// run tells where this gateway is, and learns of the others, until ctx is done.
-func (f *fleet) run(ctx context.Context) {
-	if f == nil || f.beats == nil {
+// learn takes in who lives, by Redis.
+func (f *fleet) learn(others []journal.Peer) {
+	if f == nil {
 		return
 	}
-	ticks := time.NewTicker(beatEvery)
-	defer ticks.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticks.C:
-			f.beat(ctx)
+	var spoken []journal.Peer
+	for _, o := range others {
+		if o.Address != "" {
+			spoken = append(spoken, o)
 		}
 	}
+	f.peers.Learn(spoken)
 }
 
-func (f *fleet) beat(ctx context.Context) {
-	if f.beats == nil || !f.health.Up() {
-		return
+// size is how many gateways there are, as those who answer say it.
+func (f *fleet) size() int {
+	if f == nil {
+		return 1
 	}
-	ctx, cancel := context.WithTimeout(ctx, beatEvery)
-	defer cancel()
-	// The Switch tells of a Redis that fails; peers that are known stay so.
-	if others, err := f.beats.Beat(ctx, f.self()); err == nil {
-		f.peers.Learn(others)
+	n, most := 1, 1
+	for _, p := range f.peers.Known() {
+		if p.Reachable {
+			n, most = n+1, max(most, p.Replicas)
+		}
 	}
+	return max(n, most)
 }
 
 // send brings records to those peers that answer in time, and to the others

@@ -21,9 +21,6 @@ import (
 	"github.com/jewgo/gateway/proxy"
 )
 
-// limitBuckets bounds the local rate-limit buckets, at about 150 bytes each.
-const limitBuckets = 1 << 18
-
 // gateway is everything that serves, wired.
 type gateway struct {
 	live     policy.Live
@@ -35,7 +32,9 @@ type gateway struct {
 
 	durable  *durable
 	fleet    *fleet // nil: alone
+	roll     *roll
 	stores   *stores
+	limits   *limits
 	pools    *proxy.Pools
 	cache    *cache.Cache
 	stop     context.CancelFunc
@@ -70,6 +69,8 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 		g.durable.close()
 		return nil, err
 	}
+	g.roll = openRoll(&g.live, g.stores.redis, log)
+	g.limits = openLimits(snapshot.Policy, g.stores.redis, g.roll, numbers)
 	g.pools = proxy.NewPools(proxy.PoolsConfig{Log: log})
 	commit, err := g.pools.Prepare(snapshot)
 	if err != nil {
@@ -90,6 +91,7 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 		Conditions:    g.conditions,
 		Reload:        g.reloader.Reload,
 		Metrics:       numbers.Handler(),
+		Limits:        &limitsAdmin{g.limits, &g.live, g.roll},
 		Redis: func(ctx context.Context) any {
 			v := g.stores.view(ctx)
 			v.Journal, v.Peers = g.durable.view(), g.fleet.view()
@@ -102,15 +104,23 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 		g.durable.close()
 		return nil, err
 	}
-	g.durable.fleet = g.fleet
+	g.durable.fleet, g.roll.fleet = g.fleet, g.fleet
 	numbers.Peers(g.fleet.numbers)
-	background, stop := context.WithCancel(ctx)
-	g.stop = stop
-	g.stores.run(background, &g.watching)
-	g.stores.await(log)
-	g.fleet.catchUp(background)
-	g.watching.Go(func() { g.fleet.run(background) })
+	g.begin(ctx)
 	return g, nil
+}
+
+// begin starts what runs in the background until close, and waits for a moment
+// for Redis and the other gateways.
+func (g *gateway) begin(ctx context.Context) {
+	ctx, g.stop = context.WithCancel(ctx)
+	g.stores.run(ctx, &g.watching)
+	g.watching.Go(func() { g.limits.Run(ctx) })
+	g.watching.Go(func() { g.limits.hear(ctx) })
+	g.stores.await(g.log)
+	g.roll.call(ctx)
+	g.fleet.catchUp(ctx)
+	g.watching.Go(func() { g.roll.run(ctx) })
 }
 
 // layer is one layer of the chain, with the name that the documentation uses.
@@ -125,14 +135,14 @@ func (g *gateway) layers(p *parts) []layer {
 	s := g.stores
 	observer := &middleware.Observer{Live: &g.live, Log: p.access, Errors: g.log, Metrics: p.numbers, Now: time.Now}
 	sessions := session.New(session.Config{Keys: p.secrets.session, Store: s.sessions, Now: time.Now})
-	limits := &ratelimit.Failover{Switch: s.redis.state(), Remote: s.remoteLimits(), Local: s.limits, Replicas: g.replicas}
+	inFlight := func(l *policy.Limit, allowed bool) { p.numbers.Limit(l.Name, "in_flight", allowed, l.Shadow) }
 	return []layer{
 		{"Observe", observer.Handler},
 		{"CORS", middleware.CORS},
 		{"Hygiene", middleware.Hygiene},
 		{"Route", middleware.Route},
 		{"session", sessions.Handler},
-		{"ratelimit", ratelimit.Handler(limits)},
+		{"ratelimit", ratelimit.Handler(ratelimit.HandlerConfig{Store: g.limits, Count: inFlight})},
 		{"cache.Handler", g.cache.Handler},
 	}
 }
@@ -152,9 +162,6 @@ func (g *gateway) chain(p *parts) {
 	g.handler = middleware.Chain(forward, wraps...)
 }
 
-// replicas is how many gateways share the limits while Redis is away.
-func (g *gateway) replicas() int { return max(1, int(g.live.Load().Policy.Redis.Replicas)) }
-
 // reloaded tells of an attempt to reload.
 func (g *gateway) reloaded(numbers *metrics.Metrics, s *policy.Snapshot, err error) {
 	numbers.Reload(err)
@@ -168,6 +175,7 @@ func (g *gateway) reloaded(numbers *metrics.Metrics, s *policy.Snapshot, err err
 		g.log.Error("policy not reloaded, the old one stays in force", "error", err.Error())
 	default:
 		g.log.Info("policy reloaded", "file", s.File, "digest", s.Digest)
+		_ = g.limits.replaced(context.Background(), s.Policy) // else they come back by themselves
 	}
 }
 
@@ -200,6 +208,7 @@ func (g *gateway) conditions() []admin.Condition {
 func (g *gateway) close() {
 	g.cache.Close()
 	g.pools.Close()
+	g.limits.close()
 	g.stop()
 	g.watching.Wait()
 	g.fleet.close(g.log)

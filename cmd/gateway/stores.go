@@ -15,7 +15,6 @@ import (
 	"github.com/jewgo/gateway/internal/redisdb"
 	"github.com/jewgo/gateway/internal/redisurl"
 	"github.com/jewgo/gateway/middleware/cache"
-	"github.com/jewgo/gateway/middleware/ratelimit"
 	"github.com/jewgo/gateway/middleware/session"
 	"github.com/jewgo/gateway/policy"
 )
@@ -91,16 +90,13 @@ type stores struct {
 	redis      *remote // nil: none
 	cacheRedis *remote // the cache's: redis, or one of its own; nil: none
 
-	limits   *memory.Limits
 	sessions *session.Failover
 	cache    *cache.Tiers
 	tags     *cache.Tags
 }
 
 func openStores(p *policy.Policy, d *durable, numbers *metrics.Metrics, log *slog.Logger) (*stores, error) {
-	s := &stores{limits: memory.NewLimits(limitBuckets, time.Now)}
-	numbers.Gauge("gateway_limit_buckets", "Rate-limit buckets in local memory.", func() float64 { return float64(s.limits.Len()) })
-	numbers.Counter("gateway_limit_evictions_total", "Local buckets dropped before they were full again.", func() float64 { return float64(s.limits.Evicted()) })
+	s := &stores{}
 	var err error
 	if s.redis, err = openRemote("redis", p.Redis.URL, &p.Redis, numbers, log); err != nil {
 		return nil, fmt.Errorf("redis.url: %w", err)
@@ -151,14 +147,6 @@ func (s *stores) openCache(size int64, d *durable, numbers *metrics.Metrics) {
 	}
 	s.cache.Tags = s.tags
 	d.restore(func(records []journal.Record) { restoreTags(s.tags, records) })
-}
-
-// remoteLimits is nil without Redis.
-func (s *stores) remoteLimits() ratelimit.Store {
-	if s.redis == nil {
-		return nil
-	}
-	return redisdb.NewLimits(s.redis.client)
 }
 
 // remotes lists each Redis once.

@@ -1,14 +1,20 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
+	"github.com/jewgo/gateway/internal/gcra"
 	"github.com/jewgo/gateway/policy"
 )
 
@@ -19,6 +25,7 @@ func newValidate() *cobra.Command {
 		Use:   "validate [FILE]",
 		Short: "Check a policy and report every mistake at once",
 		Long: "Check a policy and report every mistake at once, as file:line:column: message.\n" +
+			"Of a valid one it prints each limit, and the most requests that it admits in its period: burst + rate.\n" +
 			"Exit status: 0 the policy is valid, 1 it is not, 2 it could not be read.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -38,6 +45,32 @@ type verdict struct {
 	File   string        `json:"file"`
 	Valid  bool          `json:"valid"`
 	Errors policy.Errors `json:"errors"`
+	Limits []limitBound  `json:"limits"` // by name; none of a policy that is not valid
+}
+
+// limitBound is a limit and what it comes to.
+type limitBound struct {
+	Name string   `json:"name"`
+	Key  []string `json:"key"`
+	quotaBound
+	InFlight  int         `json:"in_flight,omitempty"` // at once, for each key and gateway
+	Tiers     []tierBound `json:"tiers,omitempty"`     // the most generous first
+	Overrides int         `json:"overrides,omitempty"`
+	Notes     []string    `json:"notes,omitempty"`
+}
+
+type tierBound struct {
+	Name string `json:"name"`
+	quotaBound
+}
+
+// quotaBound is a rate and the most requests of one key that it admits in any
+// span of its period; zero where the limit has no rate.
+type quotaBound struct {
+	Rate   string `json:"rate,omitempty"`
+	Burst  int    `json:"burst,omitempty"`
+	Most   int    `json:"most,omitempty"`
+	Period string `json:"period,omitempty"`
 }
 
 func validate(stdout, stderr io.Writer, file string, asJSON bool) error {
@@ -46,25 +79,88 @@ func validate(stdout, stderr io.Writer, file string, asJSON bool) error {
 	if err != nil && !errors.As(err, &mistakes) {
 		return usage(err)
 	}
-	if asJSON {
+	v := verdict{File: file, Valid: len(mistakes) == 0, Errors: mistakes, Limits: []limitBound{}}
+	if v.Valid {
+		v.Errors, v.Limits = policy.Errors{}, limitBounds(snapshot)
+	}
+	switch {
+	case asJSON:
 		enc := json.NewEncoder(stdout)
 		enc.SetIndent("", "  ")
-		if mistakes == nil {
-			mistakes = policy.Errors{}
-		}
-		if err := enc.Encode(verdict{File: file, Valid: len(mistakes) == 0, Errors: mistakes}); err != nil {
-			return err
-		}
+		err = enc.Encode(v)
+	case v.Valid:
+		_, err = fmt.Fprintf(stdout, "%s: valid, %d routes, %d limits, %d upstreams\n%s",
+			file, len(snapshot.Routes), len(snapshot.Limits), len(snapshot.Policy.Upstreams), limitTable(v.Limits))
+	default:
+		_, err = fmt.Fprintln(stderr, mistakes.Error())
 	}
-	if len(mistakes) > 0 {
-		if !asJSON {
-			_, _ = fmt.Fprintln(stderr, mistakes.Error()) // as in execute
-		}
+	if !v.Valid {
 		return &exitError{code: 1}
 	}
-	if !asJSON {
-		_, err = fmt.Fprintf(stdout, "%s: valid, %d routes, %d limits, %d upstreams\n",
-			file, len(snapshot.Routes), len(snapshot.Limits), len(snapshot.Policy.Upstreams))
-	}
 	return err
+}
+
+func limitBounds(s *policy.Snapshot) []limitBound {
+	bounds := make([]limitBound, 0, len(s.Limits))
+	for _, name := range slices.Sorted(maps.Keys(s.Limits)) {
+		l, def := s.Limits[name], s.Policy.Limits[name]
+		b := limitBound{Name: name, Key: def.Key, InFlight: l.InFlight, Overrides: len(def.Overrides)}
+		if l.InFlight == 0 {
+			b.quotaBound = boundOf(l, l.Quota)
+		}
+		for _, t := range l.Tiers {
+			b.Tiers = append(b.Tiers, tierBound{t.Name, boundOf(l, t.Quota)})
+		}
+		if l.Lease > 0 {
+			b.Notes = append(b.Notes, fmt.Sprintf("lease %d", l.Lease))
+		}
+		if l.ByStatus() {
+			b.Notes = append(b.Notes, "counted by status: those in flight come on top")
+		}
+		if l.Shadow {
+			b.Notes = append(b.Notes, "shadow: not enforced")
+		}
+		bounds = append(bounds, b)
+	}
+	return bounds
+}
+
+func boundOf(l *policy.Limit, q gcra.Quota) quotaBound {
+	rate, _ := policy.Rate{Tokens: q.Rate, Period: q.Period}.MarshalText() // a compiled quota has a period
+	period, _ := policy.Duration(q.Period).MarshalText()                   // never fails
+	return quotaBound{Rate: string(rate), Burst: q.Burst, Most: l.MostOf(q, q.Period), Period: string(period)}
+}
+
+// limitTable is the limits for a person, "" for none.
+func limitTable(bounds []limitBound) string {
+	if len(bounds) == 0 {
+		return ""
+	}
+	var b bytes.Buffer
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	row := func(cells ...string) { _, _ = fmt.Fprintln(t, strings.Join(cells, "\t")) } // a Buffer takes everything
+	quota := func(name, key string, q quotaBound, notes string) {
+		row(name, key, q.Rate, fmt.Sprint(q.Burst), fmt.Sprintf("%d in %s", q.Most, q.Period), notes)
+	}
+	row("limit", "key", "rate", "burst", "at most", "")
+	for _, l := range bounds {
+		key, notes := strings.Join(l.Key, " "), strings.Join(l.Notes, "; ")
+		if l.InFlight > 0 {
+			row(l.Name, key, "", "", fmt.Sprintf("%d at once a gateway", l.InFlight), notes)
+			continue
+		}
+		quota(l.Name, key, l.quotaBound, notes)
+		for _, tier := range l.Tiers {
+			quota("  "+tier.Name, "", tier.quotaBound, "")
+		}
+		if l.Overrides > 0 {
+			row(fmt.Sprintf("  overrides: %d", l.Overrides), "", "", "", "", "")
+		}
+	}
+	_ = t.Flush() // a Buffer takes everything
+	lines := strings.Split(b.String(), "\n")
+	for i, line := range lines {
+		lines[i] = strings.TrimRight(line, " ")
+	}
+	return "\n" + strings.Join(lines, "\n")
 }

@@ -76,6 +76,57 @@ func TestValidateJSON(t *testing.T) {
 	}
 }
 
+// A valid policy is printed with what its limits come to.
+func TestValidateShowsLimits(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "p.yaml")
+	if err := os.WriteFile(file, []byte(`
+version: 1
+limits:
+  anonymous: {rate: 120/min, burst: 200, lease: 10, shadow: true}
+  failures: {rate: 10/15min, statuses: [401]}
+  uploads: {key: [client_ip, host], in_flight: 5}
+  users:
+    key: session.user
+    missing: client_ip
+    rate: 100/h
+    cost: 10
+    tiers: {guest: {rate: 10/h}, admin: {rate: 1000/min}}
+    overrides: [{key: "42", rate: 9000/day}]
+`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr bytes.Buffer
+	if code := execute([]string{"validate", file}, &stdout, &stderr); code != 0 {
+		t.Fatalf("exit status %d: %s", code, stderr.String())
+	}
+	want := file + `: valid, 0 routes, 4 limits, 0 upstreams
+
+limit           key             rate      burst  at most
+anonymous       client_ip       120/min   200    320 in 1m            lease 10; shadow: not enforced
+failures        client_ip       10/15min  10     20 in 15m            counted by status: those in flight come on top
+uploads         client_ip host                   5 at once a gateway
+users           session.user    100/h     100    20 in 1h
+  admin                         1000/min  1000   200 in 1m
+  guest                         10/h      10     2 in 1h
+  overrides: 1
+`
+	if stdout.String() != want {
+		t.Errorf("got\n%swant\n%s", stdout.String(), want)
+	}
+
+	stdout.Reset()
+	execute([]string{"validate", "--json", file}, &stdout, &stderr)
+	var got verdict
+	if err := json.Unmarshal(stdout.Bytes(), &got); err != nil || len(got.Limits) != 4 {
+		t.Fatalf("%v: %s", err, stdout.String())
+	}
+	users := got.Limits[3]
+	if users.Name != "users" || users.Most != 20 || users.Period != "1h" || users.Tiers[0].Name != "admin" || users.Tiers[0].Most != 200 ||
+		users.Overrides != 1 || got.Limits[2].InFlight != 5 || got.Limits[2].Rate != "" {
+		t.Errorf("%s", stdout.String())
+	}
+}
+
 func TestSchemaIsTheCommittedOne(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	execute([]string{"schema"}, &stdout, &stderr)

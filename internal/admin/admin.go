@@ -47,6 +47,8 @@ type Config struct {
 	Conditions    func() []Condition
 	Reload        func() error
 	Metrics       http.Handler
+	// Limits answers GET and POST /v1/limits…; nil: there are no such pages.
+	Limits Limits
 	// Redis gives what GET /v1/redis answers, as JSON, within a second or so;
 	// nil: there is no such page.
 	Redis func(ctx context.Context) any
@@ -61,6 +63,11 @@ func New(cfg Config) http.Handler {
 	mux.Handle("GET /metrics", cfg.reads(cfg.Metrics))
 	if cfg.Redis != nil {
 		mux.Handle("GET /v1/redis", cfg.reads(http.HandlerFunc(cfg.redis)))
+	}
+	if cfg.Limits != nil {
+		mux.Handle("GET /v1/limits", cfg.reads(http.HandlerFunc(cfg.limits)))
+		mux.Handle("GET /v1/limits/{name}", cfg.reads(http.HandlerFunc(cfg.limit)))
+		mux.Handle("POST /v1/limits/{name}/reset", cfg.changes(http.HandlerFunc(cfg.resetLimit)))
 	}
 	mux.Handle("POST /v1/reload", cfg.changes(http.HandlerFunc(cfg.reload)))
 	// A page on another site must not reach it through an operator's browser.
@@ -123,12 +130,7 @@ func (c *Config) reload(w http.ResponseWriter, _ *http.Request) {
 
 // redis answers with what is known of every Redis, away or not.
 func (c *Config) redis(w http.ResponseWriter, r *http.Request) {
-	body, err := json.MarshalIndent(c.Redis(r.Context()), "", "  ")
-	if err != nil { // a value that JSON cannot hold is our mistake, and nothing for a client
-		problem.Write(w, problem.Problem{Status: http.StatusInternalServerError})
-		return
-	}
-	send(w, http.StatusOK, "application/json", append(body, '\n'))
+	document(w, c.Redis(r.Context()))
 }
 
 // readyz answers ok, degraded or not ready; with ?verbose a line a part follows.
@@ -155,6 +157,15 @@ func (c *Config) readyz(w http.ResponseWriter, r *http.Request) {
 		body += lines.String()
 	}
 	text(w, status, body)
+}
+
+func document(w http.ResponseWriter, v any) {
+	body, err := json.MarshalIndent(v, "", "  ")
+	if err != nil { // a value that JSON cannot hold is our mistake, and nothing for a client
+		problem.Write(w, problem.Problem{Status: http.StatusInternalServerError})
+		return
+	}
+	send(w, http.StatusOK, "application/json", append(body, '\n'))
 }
 
 func text(w http.ResponseWriter, status int, body string) {

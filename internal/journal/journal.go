@@ -1,7 +1,7 @@
 // Package journal keeps what must survive although the shared store is away and
-// the process dies: revoked sessions, the epochs of users, purges. It is a log
-// on disk, whose records are durable when Append returns, and beside it a
-// broadcast (Peers) that brings them to the other gateways without any store.
+// the process dies: revocations of sessions, and purges. It is a log on disk,
+// whose records are durable when Append returns, and beside it a broadcast
+// (Peers) that brings them to the other gateways without any store.
 //
 // A record is a statement about one thing, never an event: of two statements
 // about it one stands, by a rule that does not depend on order (Record.Merge),
@@ -195,19 +195,6 @@ func (j *Journal) News(records []Record) []Record {
 		}
 	}
 	return news
-}
-
-// Stamp gives a Version for a record of that Kind and Key: the time in
-// microseconds, but always higher than that of the record which stands, so that
-// a gateway whose clock is behind is heard as well.
-func (j *Journal) Stamp(kind, key string) uint64 {
-	version := uint64(max(0, j.cfg.Now().UnixMicro()))
-	j.mu.RLock()
-	defer j.mu.RUnlock()
-	if r, ok := j.live.records[id{kind, key}]; ok && r.Version >= version {
-		return r.Version + 1
-	}
-	return version
 }
 
 // Close writes what waits, ends the writer and lets go of the folder. Its error

@@ -160,18 +160,6 @@ func eventually(t testing.TB, why string, ok func() bool) {
 	}
 }
 
-func TestStamp(t *testing.T) {
-	j := open(t, Config{Dir: t.TempDir()})
-	now := uint64(epoch.UnixMicro())
-	if got := j.Stamp("session", "a"); got != now {
-		t.Errorf("got %d, want the time %d", got, now)
-	}
-	appendAll(t, j, rec("a", now+7))
-	if got := j.Stamp("session", "a"); got != now+8 {
-		t.Errorf("got %d, want one more than the record of a gateway whose clock is ahead, %d", got, now+8)
-	}
-}
-
 // TestEveryCrash cuts the file at every byte and opens it: what was
 // acknowledged before is there, what was not may be, nothing else is.
 func TestEveryCrash(t *testing.T) {

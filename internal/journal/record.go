@@ -32,8 +32,7 @@ type Record struct {
 	// record has been handed over.
 	Value []byte
 	// Version orders the records of one Kind and Key over all gateways: a time,
-	// a counter or a generation, but of one sort for a Kind. Journal.Stamp
-	// makes one that is later than all that this gateway has heard of.
+	// a counter or a generation, but of one sort for a Kind.
 	Version uint64
 	// Expires is when the record may be forgotten; every record has such a
 	// time, so that the log stays bounded. It is kept in whole milliseconds,

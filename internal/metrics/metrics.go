@@ -50,7 +50,7 @@ func New(version string) *Metrics {
 	m.duration = m.histogram("gateway_request_duration_seconds", "From the head of a request to the end of its response.", "route")
 	m.bytesOut = m.counter("gateway_response_bytes_total", "Bytes of response bodies sent.", "route")
 	m.cache = m.counter("gateway_cache_requests_total", "Requests on cached routes by what the cache did.", "route", "outcome")
-	m.limits = m.counter("gateway_limit_requests_total", "Requests counted by the limit that came closest to refusing.", "limit", "outcome")
+	m.limits = m.counter("gateway_limit_requests_total", "Charges by limit, outcome (allowed, denied; shadow_allowed, shadow_denied, which refuse nothing) and who decided: shared (Redis, or memory where there is none), lease, known (what was known here refused), share (this gateway's share, Redis being away), in_flight.", "limit", "outcome", "by")
 	m.upstream = m.histogram("gateway_upstream_duration_seconds", "To the head of an upstream's response, all tries together.", "upstream")
 	m.retries = m.counter("gateway_upstream_retries_total", "Requests sent to an upstream again.").WithLabelValues()
 	m.local = m.counter("gateway_local_decisions_total", "Requests for which something was decided from memory because Redis was away.").WithLabelValues()
@@ -119,13 +119,6 @@ func (m *Metrics) End(ex *exchange.Exchange, took time.Duration) {
 	if f.Cache != "" {
 		m.cache.WithLabelValues(route, f.Cache).Inc()
 	}
-	if f.Limit != "" {
-		outcome := "allowed"
-		if f.Limited {
-			outcome = "refused"
-		}
-		m.limits.WithLabelValues(f.Limit, outcome).Inc()
-	}
 	if f.Target != "" {
 		m.upstream.WithLabelValues(upstream).Observe(f.UpstreamTime.Seconds())
 	}
@@ -133,6 +126,18 @@ func (m *Metrics) End(ex *exchange.Exchange, took time.Duration) {
 	if f.Local {
 		m.local.Inc()
 	}
+}
+
+// Limit counts a charge of a limit.
+func (m *Metrics) Limit(limit, by string, allowed, shadow bool) {
+	outcome := "denied"
+	if allowed {
+		outcome = "allowed"
+	}
+	if shadow {
+		outcome = "shadow_" + outcome
+	}
+	m.limits.WithLabelValues(limit, outcome, by).Inc()
 }
 
 // method bounds the label: a client may send any.

@@ -98,6 +98,7 @@ func unchangeable(old, next *policy.Policy) error {
 		{"log.format", old.Log.Format != next.Log.Format},
 		{"redis.url", old.Redis.URL != next.Redis.URL},
 		{"redis.budget", old.Redis.Budget != next.Redis.Budget},
+		{"ratelimit.keys", old.RateLimit.Keys != next.RateLimit.Keys},
 		{"redis.pool_size", old.Redis.PoolSize != next.Redis.PoolSize},
 		{"session.keys_file", old.Session.KeysFile != next.Session.KeysFile},
 		{"session.identity.keys_file", old.Session.Identity.KeysFile != next.Session.Identity.KeysFile},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -16,6 +17,9 @@ var (
 	setting    = regexp.MustCompile(`(?:\{|(?:get|getenv|Getenv)\()"([a-z_]+\.[a-z_.]+|[A-Z_]+)"`)
 	logField   = regexp.MustCompile(`(?:slog\.[A-Z][A-Za-z0-9]*|text)\("([a-z_]+)"`)
 	link       = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	testRun    = regexp.MustCompile(`go test\b[^\n]* -run (\S+) \./(\S+)`)
+	testName   = regexp.MustCompile("`(Test\\w+)`")
+	testFunc   = regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\)`)
 )
 
 // checkTargets compares the targets that a document or script calls with those
@@ -62,6 +66,40 @@ func checkLinks(files map[string]string) (faults []string) {
 			file := path.Join(path.Dir(name), to)
 			if _, ok := files[file]; !ok && !dirs[file] {
 				faults = append(faults, fmt.Sprintf("%s links to %s, which is not there", name, m[1]))
+			}
+		}
+	}
+	return faults
+}
+
+// checkTests asks that each go test -run in the code of a document finds a test in
+// the package that it names, and that a test named alone is there at all.
+func checkTests(files map[string]string) (faults []string) {
+	byPackage := map[string][]string{}
+	all := map[string]bool{}
+	for name, content := range files {
+		if !strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		for _, m := range testFunc.FindAllStringSubmatch(content, -1) {
+			byPackage[path.Dir(name)] = append(byPackage[path.Dir(name)], m[1])
+			all[m[1]] = true
+		}
+	}
+	for name, content := range files {
+		if path.Ext(name) != ".md" {
+			continue
+		}
+		for _, code := range codeBlock.FindAllString(content, -1) {
+			for _, m := range testRun.FindAllStringSubmatch(code, -1) {
+				pattern, pkg := strings.Trim(m[1], "'"), strings.TrimRight(m[2], "`")
+				run, err := regexp.Compile(pattern)
+				if err != nil || !slices.ContainsFunc(byPackage[pkg], run.MatchString) {
+					faults = append(faults, fmt.Sprintf("%s runs %s, which %s lacks", name, pattern, pkg))
+				}
+			}
+			if m := testName.FindStringSubmatch(code); m != nil && !all[m[1]] {
+				faults = append(faults, fmt.Sprintf("%s names %s, which is not there", name, m[1]))
 			}
 		}
 	}
@@ -116,6 +154,8 @@ func TestMakeTargets(t *testing.T) {
 	report(t, checkTargets(all["Makefile"], callers))
 }
 
+func TestTestsInDocs(t *testing.T) { report(t, checkTests(files(t))) }
+
 func TestLinks(t *testing.T) { report(t, checkLinks(files(t))) }
 
 func TestCheckTargets(t *testing.T) {
@@ -130,6 +170,18 @@ func TestCheckTargets(t *testing.T) {
 		"c.md": "make test, in prose",
 		"run":  "step make go",
 	}), "a.md calls make tets", "b.md calls make image", "c.md calls no target", "run calls make go")
+}
+
+func TestCheckTests(t *testing.T) {
+	const test = "package a\n\nfunc TestOne(t *testing.T) {\n}\n"
+	expect(t, checkTests(map[string]string{
+		"a/a_test.go": test,
+		"x.md":        "`go test -race -v -run '^TestOne$' ./a`, `go test -run TestO ./a`, beside `TestOne`, go test -run TestNone ./a",
+	}))
+	expect(t, checkTests(map[string]string{
+		"a/a_test.go": test,
+		"x.md":        "`go test -run TestTwo ./a`\n```sh\ngo test -run TestOne ./b\n```\n`TestThree`",
+	}), "runs TestTwo, which a lacks", "runs TestOne, which b lacks", "names TestThree")
 }
 
 func TestCheckLinks(t *testing.T) {

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/jewgo/gateway/internal/failover"
+	"github.com/jewgo/gateway/internal/memory"
+	"github.com/jewgo/gateway/internal/metrics"
+	"github.com/jewgo/gateway/internal/redisdb"
+	"github.com/jewgo/gateway/middleware/ratelimit"
+	"github.com/jewgo/gateway/policy"
+)
+
+// limits is what the gateway's rate limits need.
+type limits struct {
+	*ratelimit.Limiter
+	local  *memory.Limits
+	health *failover.Switch // nil: no Redis, nor the next two
+	shared *redisdb.Limits
+	resets *redisdb.Resets
+	top    ratelimit.Top
+	defs   map[string]policy.LimitDef // of the policy in force; after openLimits only replaced reads and sets them
+}
+
+// openLimits wires the limiter to the Redis, which may be nil.
+func openLimits(p *policy.Policy, r *remote, roll *roll, numbers *metrics.Metrics) *limits {
+	l := &limits{local: memory.NewLimits(p.RateLimit.Keys), health: r.state(), defs: p.Limits}
+	cfg := ratelimit.Config{
+		Local: l.local, Replicas: roll.replicas, Now: time.Now, ID: roll.id,
+		Count: func(c ratelimit.Charge, by ratelimit.Source, allowed bool) {
+			numbers.Limit(c.Limit, by.String(), allowed, c.Shadow)
+			l.top.Add(c.Limit, c.Key, allowed, time.Now())
+		},
+	}
+	if r != nil {
+		l.shared, l.resets = redisdb.NewLimits(r.client), redisdb.NewResets(r.client)
+		cfg.Switch, cfg.Remote = r.health, l.shared
+	}
+	l.Limiter = ratelimit.New(cfg)
+	if r != nil {
+		r.health.OnRejoin("limits", l.Rejoin)
+	}
+	numbers.Gauge("gateway_limit_buckets", "Rate-limit buckets in local memory.", func() float64 { return float64(l.local.Len()) })
+	numbers.Counter("gateway_limit_evictions_total", "Local buckets dropped before they were full again.", func() float64 { return float64(l.local.Evicted()) })
+	numbers.Counter("gateway_limit_replayed_tokens_total", "Tokens admitted while Redis was away that were brought to it.", func() float64 { return float64(l.Replayed()) })
+	numbers.Gauge("gateway_limit_replicas", "Gateways that are believed to share the limits.", func() float64 { return float64(roll.replicas()) })
+	return l
+}
+
+// usable reports whether there is a Redis to ask.
+func (l *limits) usable() bool { return l.health.Up() }
+
+// hear makes full here what was made full on other gateways, until ctx is done.
+func (l *limits) hear(ctx context.Context) {
+	if l.resets == nil {
+		return
+	}
+	ticks := time.NewTicker(beatEvery)
+	defer ticks.Stop()
+	for {
+		if l.usable() {
+			call, cancel := context.WithTimeout(ctx, beatEvery)
+			// The Switch tells of a Redis that fails; what was told is kept there.
+			if keys, err := l.resets.News(call); err == nil {
+				for _, k := range keys {
+					l.Forget(k)
+				}
+			}
+			cancel()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticks.C:
+		}
+	}
+}
+
+// replaced settles the leases of limits that the policy now in force does not
+// have, or not as they were.
+func (l *limits) replaced(ctx context.Context, now *policy.Policy) error {
+	changed := map[string]bool{}
+	for name, d := range l.defs {
+		changed[name] = d.Lease > 0 && !reflect.DeepEqual(d, now.Limits[name])
+	}
+	l.defs = now.Limits
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	return l.ReturnLeases(ctx, func(key string) bool {
+		name, _, _ := strings.Cut(key, "|")
+		return changed[name]
+	})
+}
+
+// close gives back what is leased.
+func (l *limits) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), lookTime)
+	defer cancel()
+	_ = l.ReturnLeases(ctx, func(string) bool { return true }) // else it comes back by itself
+}

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/jewgo/gateway/internal/admin"
+	"github.com/jewgo/gateway/middleware/ratelimit"
+	"github.com/jewgo/gateway/policy"
+)
+
+// hottest is how many keys /v1/limits shows.
+const hottest = 20
+
+// limitsAdmin answers the operator about limits.
+type limitsAdmin struct {
+	*limits
+	live *policy.Live
+	roll *roll
+}
+
+// limitsView is /v1/limits.
+type limitsView struct {
+	Limits   []limitView     `json:"limits"`
+	Replicas int             `json:"replicas"` // gateways believed to share them
+	Buckets  int             `json:"buckets"`  // in local memory
+	Evicted  int64           `json:"evicted"`  // of them, before they were full
+	Hottest  []ratelimit.Hot `json:"hottest"`
+}
+
+type limitView struct {
+	Name     string      `json:"name"`
+	Key      []string    `json:"key"`
+	Rate     policy.Rate `json:"rate,omitzero"`
+	Burst    int         `json:"burst,omitempty"`
+	InFlight int         `json:"in_flight,omitempty"`
+	Shadow   bool        `json:"shadow,omitempty"`
+}
+
+// List implements admin.Limits.
+func (a *limitsAdmin) List() any {
+	p := a.live.Load().Policy
+	v := limitsView{
+		Limits: []limitView{}, Replicas: a.roll.replicas(),
+		Buckets: a.local.Len(), Evicted: a.local.Evicted(), Hottest: a.top.List(hottest),
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.Limits)) {
+		d := p.Limits[name]
+		v.Limits = append(v.Limits, limitView{name, d.Key, d.Rate, d.Burst, d.InFlight, d.Shadow})
+	}
+	return v
+}
+
+// bucketView is a bucket; times are in seconds.
+type bucketView struct {
+	Limit string      `json:"limit"`
+	Tier  string      `json:"tier,omitempty"`
+	Key   string      `json:"bucket"`
+	Redis *sharedView `json:"redis,omitempty"` // absent: none, or away
+	Here  *hereView   `json:"here,omitempty"`  // absent: this gateway knows nothing of it
+	// Tiers are the buckets of the same key for those in a tier.
+	Tiers []bucketView `json:"tiers,omitempty"`
+}
+
+type sharedView struct {
+	Remaining int     `json:"remaining"`
+	Whole     float64 `json:"whole_in"`
+}
+
+type hereView struct {
+	Own       float64 `json:"own"`        // until what was admitted here has come back
+	Seen      float64 `json:"seen"`       // until what Redis last told of has
+	Owed      float64 `json:"owed"`       // of what was admitted without Redis and it does not know
+	Refused   float64 `json:"refused"`    // until Redis is asked again
+	Leased    int     `json:"leased"`     // tokens prepaid and unspent
+	LeaseEnds float64 `json:"lease_ends"` // until the last of them is void
+}
+
+// Bucket implements admin.Limits.
+func (a *limitsAdmin) Bucket(ctx context.Context, name string, parts []string) (any, error) {
+	buckets, err := a.find(name, parts)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	v := a.look(ctx, name, buckets[0])
+	for _, b := range buckets[1:] {
+		v.Tiers = append(v.Tiers, a.look(ctx, name, b))
+	}
+	return v, nil
+}
+
+func (a *limitsAdmin) look(ctx context.Context, name string, b ratelimit.BucketOf) bucketView {
+	v := bucketView{Limit: name, Tier: b.Tier, Key: b.Key}
+	if k, ok := a.Known(b.Key); ok {
+		v.Here = &hereView{k.Own.Seconds(), k.Seen.Seconds(), k.Alone.Seconds(), k.Refused.Seconds(), k.Leased, k.LeaseEnds.Seconds()}
+	}
+	if a.usable() {
+		if r, _, err := a.shared.Peek(ctx, b.Key, b.Quota); err == nil {
+			v.Redis = &sharedView{r.Remaining, r.ResetAfter.Seconds()}
+		}
+	}
+	return v
+}
+
+// resetView is what a reset did.
+type resetView struct {
+	Limit  string `json:"limit"`
+	Key    string `json:"bucket"`
+	Redis  bool   `json:"redis"`  // there, and so within a second on all gateways; false: here alone
+	Within string `json:"within"` // until every gateway that is reached has heard
+}
+
+// Reset implements admin.Limits. It makes the buckets of all tiers full.
+func (a *limitsAdmin) Reset(ctx context.Context, name string, parts []string) (any, error) {
+	buckets, err := a.find(name, parts)
+	if err != nil {
+		return nil, err
+	}
+	var keys []string
+	for _, b := range buckets {
+		keys = append(keys, b.Key)
+		a.Forget(b.Key)
+	}
+	v := resetView{Limit: name, Key: keys[0], Within: time.Duration(0).String()}
+	if !a.usable() {
+		return v, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	if err := a.shared.Reset(ctx, keys...); err != nil {
+		return nil, fmt.Errorf("redis did not answer; here the bucket is full: %w", err)
+	}
+	if err := a.resets.Tell(ctx, keys...); err != nil {
+		return nil, fmt.Errorf("full in redis, and here; the other gateways were not told: %w", err)
+	}
+	for _, key := range keys { // what was learned meanwhile was of the bucket before
+		a.Forget(key)
+	}
+	v.Redis, v.Within = true, beatEvery.String()
+	return v, nil
+}
+
+func (a *limitsAdmin) find(name string, parts []string) ([]ratelimit.BucketOf, error) {
+	limit := a.live.Load().Limits[name]
+	if limit == nil || limit.InFlight > 0 {
+		return nil, fmt.Errorf("%w with a bucket: %q", admin.ErrUnknownLimit, name)
+	}
+	buckets, err := ratelimit.BucketsOf(limit, parts)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", admin.ErrLimitKey, err)
+	}
+	return buckets, nil
+}

@@ -1,0 +1,47 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/jewgo/gateway/internal/problem"
+)
+
+// What Limits answers with where a question has no answer.
+var (
+	ErrUnknownLimit = errors.New("there is no such limit")
+	ErrLimitKey     = errors.New("the key does not fit the limit")
+)
+
+// Limits is what an operator may ask of rate limits. Answers are JSON; the caller
+// bounds the time through ctx. Keys are given by their parts, as in the policy.
+type Limits interface {
+	// List gives the limits and the keys that are charged most.
+	List() any
+	// Bucket tells how the bucket of a key stands, here and in Redis.
+	Bucket(ctx context.Context, limit string, key []string) (any, error)
+	// Reset makes the bucket of a key full, on all gateways that can be reached,
+	// and tells which those are.
+	Reset(ctx context.Context, limit string, key []string) (any, error)
+}
+
+func (c *Config) limits(w http.ResponseWriter, _ *http.Request) { document(w, c.Limits.List()) }
+
+func (c *Config) limit(w http.ResponseWriter, r *http.Request) { c.ofLimit(w, r, c.Limits.Bucket) }
+
+func (c *Config) resetLimit(w http.ResponseWriter, r *http.Request) { c.ofLimit(w, r, c.Limits.Reset) }
+
+func (c *Config) ofLimit(w http.ResponseWriter, r *http.Request, ask func(context.Context, string, []string) (any, error)) {
+	answer, err := ask(r.Context(), r.PathValue("name"), r.URL.Query()["key"])
+	switch {
+	case errors.Is(err, ErrUnknownLimit):
+		problem.Write(w, problem.Problem{Status: http.StatusNotFound, Detail: err.Error()})
+	case errors.Is(err, ErrLimitKey):
+		problem.Write(w, problem.Problem{Status: http.StatusBadRequest, Detail: err.Error() + "; give ?key=, once for each part of it"})
+	case err != nil:
+		problem.Write(w, problem.Problem{Status: http.StatusServiceUnavailable, Detail: err.Error()})
+	default:
+		document(w, answer)
+	}
+}
