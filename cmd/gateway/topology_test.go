@@ -115,7 +115,7 @@ func TestJewGoVariablesNameTheRedis(t *testing.T) {
 			if a := g.get("/api/v5/restaurants"); a.StatusCode != http.StatusOK {
 				t.Fatalf("%s: %s", a.Status, a.body)
 			}
-			if keys := counted(); strings.Count(keys, "\n") != 1 || !strings.Contains(keys, "anonymous") {
+			if keys := counted(); strings.Count(keys, "\n") != 2 || !strings.Contains(keys, "rate:anonymous|") || !strings.Contains(keys, "rate:hourly|") {
 				t.Errorf("after a request of an anonymous client there are %q", keys)
 			}
 			if a := g.get(g.admin + "/readyz"); !strings.HasPrefix(a.body, "ok") {

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -40,12 +41,30 @@ func TestAPeerIsRememberedAtOnce(t *testing.T) {
 	})
 }
 
+// lockedBuffer may be read while it is written.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
 // A file that cannot be written is told of once, and written when it can be.
 func TestPeersAreRememberedOnceTheDiskAllows(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "later")
 	file := filepath.Join(dir, "peers.json")
 	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer // read when nobody writes
+		var log lockedBuffer
 		p, err := NewPeers(PeersConfig{
 			Keys: [][]byte{fleetKey}, Self: func() Peer { return Peer{ID: "a", Address: "10.0.0.1:1"} }, File: file,
 			Snapshot: func() []Record { return nil }, Client: &http.Client{Transport: refusing{}}, Log: slog.New(slog.NewTextHandler(&log, nil)),

@@ -37,6 +37,9 @@ func TestRequests(t *testing.T) {
 	m.Begin()
 	m.End(&exchange.Exchange{View: policy.View{Method: "GET"}, Facts: exchange.Facts{Status: 404}}, 0)
 	m.Begin()
+	m.Limit("anonymous", "shared", true, false)
+	m.Limit("anonymous", "known", false, false)
+	m.Limit("trial", "lease", false, true)
 	m.Panic()
 	m.Reload(nil)
 	m.RedisChanged("redis", failover.Down)
@@ -63,8 +66,9 @@ func TestRequests(t *testing.T) {
 		`gateway_request_duration_seconds_count{route="lists"} 2`,
 		`gateway_response_bytes_total{route="lists"} 70`,
 		`gateway_cache_requests_total{outcome="hit",route="lists"} 1`,
-		`gateway_limit_requests_total{limit="anonymous",outcome="allowed"} 1`,
-		`gateway_limit_requests_total{limit="anonymous",outcome="refused"} 1`,
+		`gateway_limit_requests_total{by="shared",limit="anonymous",outcome="allowed"} 1`,
+		`gateway_limit_requests_total{by="known",limit="anonymous",outcome="denied"} 1`,
+		`gateway_limit_requests_total{by="lease",limit="trial",outcome="shadow_denied"} 1`,
 		`gateway_upstream_duration_seconds_sum{upstream="flask"} 1`,
 		`gateway_upstream_retries_total 2`,
 		`gateway_local_decisions_total 1`,
