@@ -1,7 +1,6 @@
 package rfc9111
 
 import (
-	"net/textproto"
 	"strings"
 	"time"
 )
@@ -25,6 +24,8 @@ type CacheControl struct {
 	MaxAge, SMaxAge                  Delta
 	MinFresh, MaxStale               Delta // max-stale without a number: maxDelta
 	StaleWhileRevalidate, StaleIfErr Delta
+
+	Targeted bool // they come from a field for this kind of cache: Expires does not count (RFC 9213, 2.2)
 }
 
 // ParseCacheControl reads the lines of a Cache-Control field (RFC 9111, 5.2).
@@ -44,40 +45,77 @@ func ParseCacheControl(lines []string) (cc CacheControl) {
 }
 
 func (cc *CacheControl) add(name, value string, hasValue bool) {
-	switch strings.ToLower(name) {
-	case "no-store":
-		cc.NoStore = true
-	case "no-cache":
-		cc.NoCache = addFields(cc.NoCache, &cc.NoCacheFields, value, hasValue)
-	case "private":
-		cc.Private = addFields(cc.Private, &cc.PrivateFields, value, hasValue)
-	case "public":
-		cc.Public = true
-	case "must-revalidate":
-		cc.MustRevalidate = true
-	case "proxy-revalidate":
-		cc.ProxyRevalidate = true
-	case "must-understand":
-		cc.MustUnderstand = true
-	case "only-if-cached":
-		cc.OnlyIfCached = true
-	case "max-age":
-		cc.MaxAge.set(value)
-	case "s-maxage":
-		cc.SMaxAge.set(value)
-	case "min-fresh":
-		cc.MinFresh.set(value)
-	case "max-stale":
-		if !hasValue && !cc.MaxStale.Set {
-			cc.MaxStale = Delta{true, maxDelta}
-			return
+	name = strings.ToLower(name)
+	flag, delta := cc.flag(name), cc.delta(name)
+	switch {
+	case name == "max-stale" && !hasValue:
+		if !delta.Set {
+			*delta = Delta{true, maxDelta}
 		}
-		cc.MaxStale.set(value)
-	case "stale-while-revalidate":
-		cc.StaleWhileRevalidate.set(value)
-	case "stale-if-error":
-		cc.StaleIfErr.set(value)
+	case delta != nil:
+		delta.set(value)
+	case flag == nil:
+	case cc.fields(name) != nil:
+		*flag = addFields(*flag, cc.fields(name), value, hasValue)
+	default:
+		*flag = true
 	}
+}
+
+// flag returns where a directive without a number is kept; nil: it is unknown,
+// or has a number.
+func (cc *CacheControl) flag(name string) *bool {
+	switch name {
+	case "no-store":
+		return &cc.NoStore
+	case "no-cache":
+		return &cc.NoCache
+	case "private":
+		return &cc.Private
+	case "public":
+		return &cc.Public
+	case "must-revalidate":
+		return &cc.MustRevalidate
+	case "proxy-revalidate":
+		return &cc.ProxyRevalidate
+	case "must-understand":
+		return &cc.MustUnderstand
+	case "only-if-cached":
+		return &cc.OnlyIfCached
+	}
+	return nil
+}
+
+// fields returns where the fields are kept that a directive may name; nil: it
+// names none.
+func (cc *CacheControl) fields(name string) *[]string {
+	switch name {
+	case "no-cache":
+		return &cc.NoCacheFields
+	case "private":
+		return &cc.PrivateFields
+	}
+	return nil
+}
+
+// delta returns where the number of a directive is kept; nil: it is unknown, or
+// has none.
+func (cc *CacheControl) delta(name string) *Delta {
+	switch name {
+	case "max-age":
+		return &cc.MaxAge
+	case "s-maxage":
+		return &cc.SMaxAge
+	case "min-fresh":
+		return &cc.MinFresh
+	case "max-stale":
+		return &cc.MaxStale
+	case "stale-while-revalidate":
+		return &cc.StaleWhileRevalidate
+	case "stale-if-error":
+		return &cc.StaleIfErr
+	}
+	return nil
 }
 
 // addFields takes note of a no-cache or private directive: unqualified, it
@@ -90,7 +128,7 @@ func addFields(whole bool, fields *[]string, value string, hasValue bool) bool {
 	named := false
 	for f := range strings.SplitSeq(value, ",") {
 		if f = trim(f); f != "" {
-			*fields = append(*fields, textproto.CanonicalMIMEHeaderKey(f))
+			*fields = append(*fields, canonical(f))
 			named = true
 		}
 	}

@@ -124,3 +124,19 @@ func FuzzParseDate(f *testing.F) {
 		}
 	})
 }
+
+// FuzzFreshness checks, whatever a response says, that no lifetime or age is
+// negative, and that a response of its own time is not older than its lifetime
+// allows it to be served.
+func FuzzFreshness(f *testing.F) {
+	f.Add("max-age=5, s-maxage=7", "Sun, 06 Nov 1994 08:49:37 GMT", "0", "Sunday, 06-Nov-94 08:49:37 GMT")
+	f.Add("public", "", "99999999999999999999", "Sun Nov  6 08:49:37 1994")
+	f.Fuzz(func(t *testing.T, control, expires, age, modified string) {
+		h := http.Header{"Cache-Control": {control}, "Expires": {expires}, "Age": {age}, "Last-Modified": {modified}}
+		cc := ParseCacheControl(h["Cache-Control"])
+		lifetime, source := Lifetime(200, h, &cc, received, true)
+		if initial := InitialAge(h, received, received); lifetime < 0 || initial < 0 || source == Unknown && lifetime != 0 {
+			t.Errorf("lifetime %v from %v, age %v", lifetime, source, initial)
+		}
+	})
+}

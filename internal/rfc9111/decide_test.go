@@ -168,7 +168,11 @@ func TestStorable(t *testing.T) {
 	}{
 		{says: "3: an ordinary response", want: Accepted},
 		{says: "3: a status that is not final", candidate: Candidate{Status: 103}, want: RefusedStatus},
-		{says: "3: 206", candidate: Candidate{Status: 206}, want: RefusedStatus},
+		{says: "3.3: 206, by a cache that knows ranges", candidate: Candidate{Status: 206}, want: Accepted},
+		{says: "15.5.17: 416 is the answer to a range", candidate: Candidate{Status: 416}, want: RefusedStatus},
+		{says: "15.5.13: 412 is the answer to a condition", candidate: Candidate{Status: 412}, want: RefusedStatus},
+		{says: "413 is the answer to a size", candidate: Candidate{Status: 413}, want: RefusedStatus},
+		{says: "431 is the answer to a size", candidate: Candidate{Status: 431}, want: RefusedStatus},
 		{says: "3: 304", candidate: Candidate{Status: 304}, want: RefusedStatus},
 		{says: "3: an unknown status with explicit freshness", candidate: Candidate{Status: 299}, want: Accepted},
 		{says: "5.2.2.3: but must-understand", candidate: Candidate{Status: 299}, response: "must-understand", want: RefusedStatus},
@@ -378,7 +382,8 @@ func TestValidation(t *testing.T) {
 		{"without a validator", header(), true},
 		{"with the same strong one", header("ETag", `"a"`), true},
 		{"with another strong one", header("ETag", `"b"`), false},
-		{"with a weak one", header("ETag", `W/"b"`), true},
+		{"with the same weak one", header("ETag", `W/"a"`), true},
+		{"with another weak one", header("ETag", `W/"b"`), false},
 	} {
 		if got := Confirms(header("ETag", `"a"`), tt.update); got != tt.want {
 			t.Errorf("4.3.4: a 304 %s confirms: %v", tt.says, got)
@@ -472,6 +477,31 @@ func BenchmarkDecision(b *testing.B) {
 		cc := ParseCacheControl(request["Cache-Control"])
 		if Reuse(&cc, state) != Serve || !NotModified(request, 200, stored, received) {
 			b.Fatal("no hit")
+		}
+	}
+}
+
+func TestStorablePost(t *testing.T) {
+	target := &url.URL{Scheme: "https", Host: "api.test", Path: "/a", RawQuery: "b=1"}
+	for _, tt := range []struct {
+		says     string
+		status   int
+		location string
+		source   Source
+		want     bool
+	}{
+		{"its own representation", 200, "https://api.test/a?b=1", Explicit, true},
+		{"by a relative reference", 200, "a?b=1", Explicit, true},
+		{"without Content-Location", 200, "", Explicit, false},
+		{"another path", 200, "/c?b=1", Explicit, false},
+		{"another query", 200, "/a", Explicit, false},
+		{"another host", 200, "https://other.test/a?b=1", Explicit, false},
+		{"no reference", 200, "http://[broken", Explicit, false},
+		{"no explicit freshness", 200, "/a?b=1", Heuristic, false},
+		{"another status", 201, "/a?b=1", Explicit, false},
+	} {
+		if got := StorablePost(target, tt.status, header("Content-Location", tt.location), tt.source); got != tt.want {
+			t.Errorf("RFC 9110, 9.3.3: %s: %v", tt.says, got)
 		}
 	}
 }

@@ -34,7 +34,7 @@ func Lifetime(status int, h http.Header, cc *CacheControl, received time.Time, s
 	case cc.MaxAge.Set:
 		return cc.MaxAge.Value, Explicit
 	}
-	if lines := h["Expires"]; len(lines) > 0 {
+	if lines := h["Expires"]; len(lines) > 0 && !cc.Targeted {
 		expires, ok := ParseDate(lines[0], received)
 		if !ok || slices.ContainsFunc(lines[1:], func(s string) bool { return s != lines[0] }) {
 			return 0, Explicit // not a date, or several: already expired (5.3)
@@ -58,11 +58,10 @@ func heuristic(status int, h http.Header, cc *CacheControl, received time.Time) 
 }
 
 // HeuristicallyCacheable reports whether a status may be cached without the
-// origin's word for it (RFC 9110, 15.1). 206 is missing: partial responses are
-// not stored.
+// origin's word for it (RFC 9110, 15.1).
 func HeuristicallyCacheable(status int) bool {
 	switch status {
-	case 200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501:
+	case 200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501:
 		return true
 	}
 	return false

@@ -10,17 +10,17 @@ import (
 // for the same URI invalid (RFC 9111, 4.4): any method that is not known to be
 // safe, answered without an error.
 func Invalidates(method string, status int) bool {
-	return !safe(method) && status >= 200 && status < 400
+	return Unsafe(method) && status >= 200 && status < 400
 }
 
-// safe lists the safe methods that are known (RFC 9110, 9.2.1; RFC 10008 for
-// QUERY).
-func safe(method string) bool {
+// Unsafe reports whether a method is not known to be safe (RFC 9110, 9.2.1; RFC
+// 10008 for QUERY).
+func Unsafe(method string) bool {
 	switch method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, "QUERY", "PROPFIND", "REPORT", "SEARCH":
-		return true
+		return false
 	}
-	return false
+	return true
 }
 
 // InvalidatedToo returns the URIs in Location and Content-Location that are

@@ -2,6 +2,7 @@ package rfc9111
 
 import (
 	"net/http"
+	"net/url"
 	"slices"
 	"time"
 )
@@ -25,7 +26,7 @@ type Refusal string
 // The refusals of Storable.
 const (
 	Accepted       Refusal = ""
-	RefusedStatus  Refusal = "status"           // not final, partial, or not understood
+	RefusedStatus  Refusal = "status"           // not final, of its request alone, or not understood
 	RefusedRequest Refusal = "request no-store" // the client forbids it
 	RefusedNoStore Refusal = "no-store"
 	RefusedPrivate Refusal = "private"
@@ -40,7 +41,7 @@ const (
 func Storable(c Candidate) Refusal {
 	rc := c.Response
 	switch {
-	case c.Status < 200 || c.Status == http.StatusPartialContent || c.Status == http.StatusNotModified:
+	case c.Status < 200 || ofItsRequest(c.Status):
 		return RefusedStatus
 	case rc.MustUnderstand && !understood(c.Status): // 5.2.2.3
 		return RefusedStatus
@@ -62,11 +63,36 @@ func Storable(c Candidate) Refusal {
 	return RefusedStatus
 }
 
+// ofItsRequest lists statuses that answer what is not part of any key, such as a
+// condition, a range or the size of the request: stored, they would answer
+// others, who did not ask for that.
+func ofItsRequest(status int) bool {
+	switch status {
+	case http.StatusNotModified, http.StatusPreconditionFailed, http.StatusRequestEntityTooLarge,
+		http.StatusRequestedRangeNotSatisfiable, http.StatusExpectationFailed, http.StatusMisdirectedRequest,
+		http.StatusRequestHeaderFieldsTooLarge:
+		return true
+	}
+	return false
+}
+
+// StorablePost reports whether the response to a POST may be stored to answer
+// later GETs of the same URI (RFC 9110, 9.3.3): it is the representation that
+// Content-Location names, the target itself, and its freshness is explicit.
+func StorablePost(target *url.URL, status int, h http.Header, lifetime Source) bool {
+	location := h.Get("Content-Location")
+	if status != http.StatusOK || lifetime != Explicit || location == "" {
+		return false
+	}
+	u, err := target.Parse(location)
+	return err == nil && u.Host == target.Host && u.EscapedPath() == target.EscapedPath() && u.RawQuery == target.RawQuery
+}
+
 // understood reports whether this cache knows what a status means for caching
 // (RFC 9111, 3 and 5.2.2.3).
 func understood(status int) bool {
 	switch status {
-	case 200, 203, 204, 300, 301, 302, 303, 307, 308,
+	case 200, 203, 204, 206, 300, 301, 302, 303, 307, 308,
 		400, 401, 403, 404, 405, 410, 414, 451, 500, 501, 502, 503, 504:
 		return true
 	}

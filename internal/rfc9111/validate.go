@@ -33,7 +33,7 @@ func AddConditions(request, stored http.Header) {
 // when a stored response with the status and header would be sent (RFC 9111,
 // 4.3.2; RFC 9110, 13.2.2). If-Modified-Since counts only without If-None-Match.
 func NotModified(request Fields, status int, stored http.Header, now time.Time) bool {
-	if status != http.StatusOK {
+	if status != http.StatusOK && status != http.StatusPartialContent {
 		return false
 	}
 	if lines := request.Values("If-None-Match"); len(lines) > 0 {
@@ -77,11 +77,11 @@ func anyMatches(list, tag string) bool {
 	return false
 }
 
-// Confirms reports whether a 304 speaks of the stored response: a strong
-// validator in it must be the stored one (RFC 9111, 4.3.4).
+// Confirms reports whether a 304 speaks of the stored response: an entity tag in
+// it must be the stored one, a weak one by weak comparison (RFC 9111, 4.3.4).
 func Confirms(stored, update http.Header) bool {
-	tag := update.Get("ETag")
-	return tag == "" || strings.HasPrefix(tag, "W/") || tag == stored.Get("ETag")
+	tag, known := update.Get("ETag"), stored.Get("ETag")
+	return tag == "" || tag == known || strings.HasPrefix(tag, "W/") && tag[2:] == strings.TrimPrefix(known, "W/")
 }
 
 // keptFields are not updated by a 304: they tell how the stored content is to be

@@ -3,7 +3,6 @@ package rfc9111
 import (
 	"cmp"
 	"net/http"
-	"net/textproto"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,7 +31,7 @@ func VaryNames(h http.Header) []string {
 func fieldNames(line string) (names []string) {
 	for name := range strings.SplitSeq(line, ",") {
 		if name = trim(name); name != "" {
-			names = append(names, textproto.CanonicalMIMEHeaderKey(name))
+			names = append(names, canonical(name))
 		}
 	}
 	return names

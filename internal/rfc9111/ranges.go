@@ -1,0 +1,239 @@
+package rfc9111
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// MaxRanges is how many ranges of one request are heard; a request for more is
+// answered in full (RFC 9110, 14.2 and 17.15).
+const MaxRanges = 16
+
+// Span is a range of bytes, both ends included (RFC 9110, 14.1.2).
+type Span struct{ First, Last int64 }
+
+// Len is the number of bytes in the span.
+func (s Span) Len() int64 { return s.Last - s.First + 1 }
+
+// Within reports whether all of s lies in other.
+func (s Span) Within(other Span) bool { return s.First >= other.First && s.Last <= other.Last }
+
+// Ranges says which part of a representation answers a request. The zero value
+// is all of it.
+type Ranges struct {
+	Unsatisfiable bool // 416 (RFC 9110, 15.5.17)
+	n             int
+	spans         [MaxRanges]Span
+}
+
+// Spans returns the satisfiable ranges in the order of the request; none: the
+// whole representation answers, or nothing does.
+func (r *Ranges) Spans() []Span { return r.spans[:r.n] }
+
+// SelectRanges decides which bytes of a representation of the given size a GET
+// is answered with (RFC 9110, 14.2): all of it where there is no Range, where
+// If-Range does not hold, where Range is malformed or in another unit, and where
+// it asks for more bytes than there are.
+func SelectRanges(request Fields, stored http.Header, size int64, now time.Time) (r Ranges) {
+	lines := request.Values("Range")
+	if len(lines) != 1 || size == 0 || !IfRange(request, stored, now) {
+		return Ranges{}
+	}
+	set, ok := bytesRanges(lines[0])
+	if !ok {
+		return Ranges{}
+	}
+	seen, total := false, int64(0)
+	for set != "" {
+		var spec string
+		spec, set, _ = strings.Cut(set, ",")
+		if spec = trim(spec); spec == "" {
+			continue
+		}
+		seen = true
+		span, verdict := parseSpec(spec, size)
+		switch {
+		case verdict == malformed || verdict == satisfiable && r.n == MaxRanges:
+			return Ranges{}
+		case verdict == satisfiable:
+			r.spans[r.n] = span
+			r.n++
+			total += span.Len()
+		}
+	}
+	if !seen || total > size {
+		return Ranges{}
+	}
+	r.Unsatisfiable = r.n == 0
+	return r
+}
+
+func bytesRanges(value string) (set string, ok bool) {
+	unit, set, ok := strings.Cut(value, "=")
+	return set, ok && strings.EqualFold(trim(unit), "bytes")
+}
+
+type verdict int
+
+const (
+	malformed verdict = iota
+	satisfiable
+	unsatisfiable
+)
+
+// parseSpec reads one int-range or suffix-range (RFC 9110, 14.1.1 and 14.1.2).
+func parseSpec(spec string, size int64) (Span, verdict) {
+	from, to, ok := strings.Cut(spec, "-")
+	first, hasFirst := position(from)
+	last, hasLast := position(to)
+	switch {
+	case !ok || from != "" && !hasFirst || to != "" && !hasLast || from == "" && to == "":
+		return Span{}, malformed
+	case from == "": // the last so many
+		if last == 0 {
+			return Span{}, unsatisfiable
+		}
+		return Span{max(0, size-last), size - 1}, satisfiable
+	case to == "":
+		last = size - 1
+	case last < first:
+		return Span{}, malformed
+	}
+	if first >= size {
+		return Span{}, unsatisfiable
+	}
+	return Span{first, min(last, size-1)}, satisfiable
+}
+
+// position reads digits; a number that is too large counts as the largest.
+func position(s string) (n int64, ok bool) {
+	const largest = 1 << 59 // ten times as much is an int64
+	if s == "" {
+		return 0, false
+	}
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return 0, false
+		}
+		n = min(n*10+int64(s[i]-'0'), largest)
+	}
+	return n, true
+}
+
+// IfRange reports whether the Range of a request holds for a stored response
+// (RFC 9110, 13.1.5): there is no If-Range, or it has the stored strong
+// validator. A date must be the stored one exactly.
+func IfRange(request Fields, stored http.Header, now time.Time) bool {
+	lines := request.Values("If-Range")
+	if len(lines) == 0 {
+		return true
+	}
+	value := trim(lines[0])
+	if len(lines) > 1 || value == "" {
+		return false
+	}
+	if tag := StrongTag(stored); tag != "" && value == tag {
+		return true
+	}
+	since, ok := ParseDate(value, now)
+	if !ok {
+		return false
+	}
+	changed, strong := strongDate(stored, now)
+	return strong && changed.Equal(since)
+}
+
+// StrongTag returns a response's strong entity tag, or "" (RFC 9110, 8.8.3).
+func StrongTag(h http.Header) string {
+	tag := h.Get("ETag")
+	if len(tag) < 2 || tag[0] != '"' || tag[len(tag)-1] != '"' {
+		return ""
+	}
+	return tag
+}
+
+// strongDate returns Last-Modified where it is a strong validator: the response
+// is at least a second younger (RFC 9110, 8.8.2.2).
+func strongDate(h http.Header, now time.Time) (time.Time, bool) {
+	changed, ok := ParseDate(h.Get("Last-Modified"), now)
+	if !ok {
+		return time.Time{}, false
+	}
+	made, ok := ParseDate(h.Get("Date"), now)
+	return changed, ok && made.Sub(changed) >= time.Second
+}
+
+// StrongValidator returns what If-Range may say of a stored response: its strong
+// tag, else its strong date, else "" (RFC 9110, 13.1.5).
+func StrongValidator(h http.Header, now time.Time) string {
+	if tag := StrongTag(h); tag != "" {
+		return tag
+	}
+	if _, ok := strongDate(h, now); ok && h.Get("ETag") == "" {
+		return h.Get("Last-Modified")
+	}
+	return ""
+}
+
+// MayCombine reports whether two partial responses are of the same
+// representation: they share a strong validator (RFC 9111, 3.4; RFC 9110,
+// 15.3.7.3).
+func MayCombine(a, b http.Header, now time.Time) bool {
+	validator := StrongValidator(a, now)
+	return validator != "" && validator == StrongValidator(b, now)
+}
+
+// ParseContentRange reads the Content-Range of a 206 (RFC 9110, 14.4). It
+// reports false for what is invalid, in another unit, or of unknown complete
+// length, of which nothing could be told whether it is whole.
+func ParseContentRange(value string) (span Span, complete int64, ok bool) {
+	unit, value, ok := strings.Cut(trim(value), " ")
+	if !ok || !strings.EqualFold(unit, "bytes") {
+		return Span{}, 0, false
+	}
+	value, size, ok1 := strings.Cut(value, "/")
+	from, to, ok2 := strings.Cut(value, "-")
+	first, ok3 := position(from)
+	last, ok4 := position(to)
+	complete, ok5 := position(size)
+	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 || last < first || complete <= last {
+		return Span{}, 0, false
+	}
+	return Span{first, last}, complete, true
+}
+
+// AppendContentRange appends the Content-Range of a span (RFC 9110, 14.4).
+func AppendContentRange(b []byte, s Span, complete int64) []byte {
+	b = strconv.AppendInt(append(b, "bytes "...), s.First, 10)
+	b = strconv.AppendInt(append(b, '-'), s.Last, 10)
+	return strconv.AppendInt(append(b, '/'), complete, 10)
+}
+
+// Missing returns the one range that makes a part complete (RFC 9111, 3.4), and
+// false if it lacks something at both ends.
+func Missing(part Span, complete int64) (Span, bool) {
+	switch {
+	case part.First == 0 && part.Last < complete-1:
+		return Span{part.Last + 1, complete - 1}, true
+	case part.First > 0 && part.Last == complete-1:
+		return Span{0, part.First - 1}, true
+	}
+	return Span{}, false
+}
+
+// Join combines two parts of one representation that touch or overlap, which
+// MayCombine has allowed; where they overlap the second counts. It returns the
+// position of the first byte and false if there is a gap.
+func Join(aFirst int64, a []byte, bFirst int64, b []byte) (first int64, joined []byte, ok bool) {
+	aEnd, bEnd := aFirst+int64(len(a)), bFirst+int64(len(b))
+	if aFirst > bEnd || bFirst > aEnd {
+		return 0, nil, false
+	}
+	first = min(aFirst, bFirst)
+	joined = make([]byte, max(aEnd, bEnd)-first)
+	copy(joined[aFirst-first:], a)
+	copy(joined[bFirst-first:], b)
+	return first, joined, true
+}
