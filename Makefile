@@ -21,7 +21,7 @@ SOAK ?= 10m
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build bin/gateway, statically linked
@@ -58,6 +58,10 @@ drill-limits: build ## Break Redis under three gateways, and count what their li
 .PHONY: soak
 soak: deps ## Ten minutes of random faults: no failure, and neither heap nor goroutines grow (SOAK=10m)
 	GATEWAY_SOAK=$(SOAK) go test -count=1 -v -timeout 30m -run '^TestSoak$$' ./cmd/gateway
+
+.PHONY: conformance
+conformance: build ## HTTP cache conformance (CACHECONF_DIR=the cases and their runner; ARGS="-fails")
+	@scripts/conformance.sh $(ARGS)
 
 .PHONY: bench
 bench: deps ## What limits cost, as ratios (ARGS="-strict" fails where a target is missed)

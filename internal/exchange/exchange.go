@@ -48,7 +48,7 @@ type Plan struct {
 	Stored any       // the entry that was found but needs validation; belongs to middleware/cache
 
 	// Forward is why the request goes upstream, in the words of RFC 9211, 2.2:
-	// uri-miss, vary-miss, stale, request, method, bypass.
+	// uri-miss, vary-miss, stale, partial, request, method, bypass.
 	Forward string
 }
 

@@ -2,32 +2,122 @@ package cache
 
 import (
 	"bytes"
+	"crypto/rand"
 	"io"
 	"net/http"
+	"strconv"
+	"time"
 
 	"github.com/jewgo/gateway/internal/rfc9111"
+	"github.com/jewgo/gateway/policy"
 )
 
-// answer makes a response from an entry, a 304 if the client's own conditions
-// ask for it.
+// rendering is how one request is answered from an entry: a status, the content,
+// and what its header says in place of the entry's.
+type rendering struct {
+	status       int
+	content      []byte
+	contentRange string // ""; else of a 206 or 416
+	contentType  string // "": the entry's
+}
+
+// render decides what of an entry a request gets: a 304 where its conditions
+// hold (RFC 9111, 4.3.2), the ranges it asks for (RFC 9110, 14.2), else all. An
+// entry that is a part must cover the request.
+func (e *Entry) render(v *policy.View, now time.Time) rendering {
+	if rfc9111.NotModified(v.Header, e.Status, e.Header, now) {
+		return rendering{status: http.StatusNotModified}
+	}
+	whole := rendering{status: e.Status, content: e.Body}
+	if v.Method != http.MethodGet || e.Status != http.StatusOK && !e.partial() {
+		return whole
+	}
+	size := e.size()
+	ranges := rfc9111.SelectRanges(v.Header, e.Header, size, now)
+	spans := ranges.Spans()
+	switch {
+	case ranges.Unsatisfiable:
+		return rendering{status: http.StatusRequestedRangeNotSatisfiable, contentRange: "bytes */" + strconv.FormatInt(size, 10)}
+	case len(spans) == 0:
+		return whole
+	case len(spans) == 1:
+		text := rfc9111.AppendContentRange(nil, spans[0], size)
+		return rendering{status: http.StatusPartialContent, content: e.bytes(spans[0]), contentRange: string(text)}
+	}
+	return e.multipart(spans, size)
+}
+
+// multipart answers several ranges at once (RFC 9110, 14.6). The boundary is
+// random, so that no content can hold it.
+func (e *Entry) multipart(spans []rfc9111.Span, size int64) rendering {
+	boundary := rand.Text()
+	var b []byte
+	for _, span := range spans {
+		b = append(append(b, "--"...), boundary...)
+		if contentType := e.Header.Get("Content-Type"); contentType != "" {
+			b = append(append(b, "\r\nContent-Type: "...), contentType...)
+		}
+		b = rfc9111.AppendContentRange(append(b, "\r\nContent-Range: "...), span, size)
+		b = append(append(append(b, "\r\n\r\n"...), e.bytes(span)...), "\r\n"...)
+	}
+	b = append(append(append(b, "--"...), boundary...), "--\r\n"...)
+	return rendering{status: http.StatusPartialContent, content: b, contentType: "multipart/byteranges; boundary=" + boundary}
+}
+
+// fill makes h, which may hold headers already, that of a rendered response.
+func (e *Entry) fill(h http.Header, now time.Time, status string, r rendering) {
+	own := r.contentRange != "" || r.contentType != ""
+	for name, values := range e.Header {
+		if r.status == http.StatusNotModified && rfc9111.OmitFrom304(name) ||
+			r.status == http.StatusRequestedRangeNotSatisfiable && !keptIn416(name) {
+			continue
+		}
+		h[name] = values
+	}
+	if own {
+		h["Content-Length"] = []string{strconv.Itoa(len(r.content))}
+		if r.contentRange != "" {
+			h["Content-Range"] = []string{r.contentRange}
+		}
+		if r.contentType != "" {
+			h["Content-Type"] = []string{r.contentType}
+		}
+	}
+	made := [2]string{strconv.FormatInt(int64(e.age(now)/time.Second), 10), status}
+	values := made[:]
+	h["Age"] = values[0:1:1]
+	if upstream := e.Header[statusField]; len(upstream) > 0 {
+		h[statusField] = append(upstream, status)
+	} else {
+		h[statusField] = values[1:2:2]
+	}
+}
+
+// keptIn416 lists what a 416 has of the stored response: it is no representation
+// of the resource.
+func keptIn416(name string) bool {
+	switch name {
+	case "Date", "Vary", "Via", statusField, "Access-Control-Allow-Origin", "Access-Control-Allow-Credentials":
+		return true
+	}
+	return false
+}
+
+// answer makes a response from an entry.
 func (c *call) answer(e *Entry, status string) *http.Response {
-	v := &c.ex.View
-	now := c.cache.now()
-	notModified := rfc9111.NotModified(v.Header, e.Status, e.Header, now)
+	v, now := &c.ex.View, c.cache.now()
+	r := e.render(v, now)
 	resp := &http.Response{
-		StatusCode: e.Status,
+		StatusCode: r.status,
 		Proto:      "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header:        make(http.Header, len(e.Header)+2),
+		Header:        make(http.Header, len(e.Header)+4),
 		Body:          http.NoBody,
-		ContentLength: int64(len(e.Body)),
+		ContentLength: int64(len(r.content)),
 		Request:       c.req,
 	}
-	e.fill(resp.Header, now, status, notModified)
-	switch {
-	case notModified:
-		resp.StatusCode, resp.ContentLength = http.StatusNotModified, 0
-	case v.Method != http.MethodHead:
-		resp.Body = io.NopCloser(bytes.NewReader(e.Body))
+	e.fill(resp.Header, now, status, r)
+	if v.Method != http.MethodHead {
+		resp.Body = io.NopCloser(bytes.NewReader(r.content))
 	}
 	return resp
 }

@@ -37,6 +37,7 @@ type Cache struct {
 	now   func() time.Time
 
 	recording atomic.Int64 // bytes of bodies on their way into the store
+	search    searchRules
 
 	life   context.Context // of refreshes in the background
 	cancel context.CancelFunc

@@ -2,7 +2,6 @@ package cache
 
 import (
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/jewgo/gateway/internal/rfc9111"
@@ -28,6 +27,11 @@ type Entry struct {
 	Keep                 time.Duration // after Received; then it may be forgotten
 	NoCache              bool          // to be validated before each use
 	NeverStale           bool          // not to be served stale
+
+	// First and Complete are set where Body is a part: the position of its first
+	// byte and the length of the whole (RFC 9111, 3.3). Parts stay in memory; see
+	// parts.go.
+	First, Complete int64
 
 	Marks []Mark // generations of its tags when its fill began
 }
@@ -71,23 +75,4 @@ func (e *Entry) remaining(now time.Time) time.Duration {
 
 func (e *Entry) state(now time.Time) rfc9111.Stored {
 	return rfc9111.Stored{Age: e.age(now), Remaining: e.remaining(now), NoCache: e.NoCache, NeverStale: e.NeverStale}
-}
-
-// fill makes h, which may hold headers already, that of a response from the
-// entry. With notModified, it is a 304's (RFC 9110, 15.4.5).
-func (e *Entry) fill(h http.Header, now time.Time, status string, notModified bool) {
-	for name, values := range e.Header {
-		if notModified && rfc9111.OmitFrom304(name) {
-			continue
-		}
-		h[name] = values
-	}
-	made := [2]string{strconv.FormatInt(int64(e.age(now)/time.Second), 10), status}
-	values := made[:]
-	h["Age"] = values[0:1:1]
-	if upstream := e.Header[statusField]; len(upstream) > 0 {
-		h[statusField] = append(upstream, status)
-	} else {
-		h[statusField] = values[1:2:2]
-	}
 }

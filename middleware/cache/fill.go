@@ -25,7 +25,8 @@ type head struct {
 	status         int
 	header         http.Header
 	sent, received time.Time // the request, the response
-	marks          []Mark
+	marks          []Mark    // of the request's tags, before it was sent
+	changes        uint64    // Tags.changes then
 }
 
 // admit decides whether a response is stored and returns its entry, without the
@@ -33,7 +34,7 @@ type head struct {
 func (c *call) admit(got head) *Entry {
 	rule, shared := c.ex.Route.Cache, c.ex.Plan.Shared
 	request := requestControl(c.ex)
-	cc := rfc9111.ParseCacheControl(got.header["Cache-Control"])
+	cc := c.control(got.header)
 	cookie := len(got.header["Set-Cookie"]) > 0
 	if cookie && !c.ex.Snapshot.Policy.Cache.StoreSetCookie {
 		return nil
@@ -63,11 +64,27 @@ func (c *call) admit(got head) *Entry {
 	if refusal != rfc9111.Accepted {
 		return nil
 	}
-	e.NoCache, e.NeverStale = cc.NoCache, rfc9111.ForbidsStale(&cc, shared)
+	e.NoCache = cc.NoCache
+	e.NeverStale = rfc9111.ForbidsStale(&cc, shared) || got.status >= 500 // one failure is no better than another
 	past := max(retention, e.StaleWhileRevalidate, e.StaleIfError)
 	e.Keep = min(max(0, e.Fresh)+past, MaxKeep)
 	c.prepare(e, got, &cc)
+	if !c.group(e, got) {
+		return nil
+	}
 	return e
+}
+
+// group gives an entry the tags of its groups (RFC 9875, 2), which are known only
+// now. If anything was purged since the upstream was asked, it may have been
+// these; the entry is then not to be stored.
+func (c *call) group(e *Entry, got head) bool {
+	tags := groupTags(c.ex, got.header["Cache-Groups"])
+	if len(tags) == 0 {
+		return true
+	}
+	e.Marks = slices.Concat(got.marks, c.cache.tags.Marks(tags))
+	return c.cache.tags.changes() == got.changes
 }
 
 func orElse(d, other time.Duration) time.Duration {
@@ -134,29 +151,42 @@ func (c *call) prepare(e *Entry, got head, cc *rfc9111.CacheControl) {
 
 // fill hands a response on and, if it may be stored, records it on the way.
 func (c *call) fill(resp *http.Response, got head) *http.Response {
-	limit := int64(c.ex.Snapshot.Policy.Cache.MaxObject)
-	var e *Entry
-	if c.ex.Plan.Store && resp.ContentLength <= limit && delimited(resp) {
-		e = c.admit(got)
-	}
+	stored := c.ex.Plan.Store && c.ex.View.Method != http.MethodHead && c.record(resp, got)
 	c.ex.Facts.Cache = factMiss
-	addStatus(resp.Header, forwarded{why: c.ex.Plan.Forward, status: got.status, stored: e != nil}.String())
+	addStatus(resp.Header, forwarded{why: c.ex.Plan.Forward, status: got.status, stored: stored}.String())
+	return resp
+}
+
+// record makes a response be stored while its body is read, and reports whether
+// it may be.
+func (c *call) record(resp *http.Response, got head) bool {
+	limit := int64(c.ex.Snapshot.Policy.Cache.MaxObject)
+	if resp.ContentLength > limit || !delimited(resp) {
+		return false
+	}
+	e := c.admit(got)
 	if e == nil {
-		return resp
+		return false
+	}
+	commit := func(ctx context.Context, body []byte) {
+		e.Body = body
+		if got.status != http.StatusNoContent {
+			e.Header["Content-Length"] = []string{strconv.Itoa(len(body))}
+		}
+		c.put(ctx, e)
+	}
+	if got.status == http.StatusPartialContent {
+		if commit = c.storePart(e, got); commit == nil {
+			return false
+		}
 	}
 	store := context.WithoutCancel(c.req.Context()) // a client that leaves at the last byte has paid for the fill
 	resp.Body = &recorder{
 		ReadCloser: resp.Body, want: resp.ContentLength, limit: limit,
 		held: &c.cache.recording, bound: max(limit, int64(c.ex.Snapshot.Policy.Cache.Memory)/4),
-		commit: func(body []byte) {
-			e.Body = body
-			if got.status != http.StatusNoContent {
-				e.Header["Content-Length"] = []string{strconv.Itoa(len(body))}
-			}
-			c.cache.put(store, c.ex.Plan.Key, e)
-		},
+		commit: func(body []byte) { commit(store, body) },
 	}
-	return resp
+	return true
 }
 
 // delimited reports whether the end of the body can be told from a broken
@@ -167,8 +197,26 @@ func delimited(resp *http.Response) bool {
 }
 
 // put stores an entry unless it was purged while it was filled.
-func (c *Cache) put(ctx context.Context, key string, e *Entry) {
-	if c.tags.Valid(e.Marks) {
-		_ = c.store.Put(ctx, key, e) // Tiers never fails
+func (c *call) put(ctx context.Context, e *Entry) {
+	t := c.cache
+	if !t.tags.Valid(e.Marks) {
+		return
 	}
+	at := c.keyOf(e)
+	if e.partial() {
+		_ = t.store.Local.Put(ctx, partKey(at), e) // memory never refuses
+		return
+	}
+	_ = t.store.Put(ctx, at, e) // Tiers never fails
+}
+
+// keyOf is the key that an entry is stored under: the plan's, unless the entry
+// itself says that queries are to be compared in another way.
+func (c *call) keyOf(e *Entry) string {
+	p := c.ex.Plan
+	if p.Query == "" || c.ex.View.Method == methodQuery {
+		return p.Key
+	}
+	rule := c.cache.search.learn(c.ex, e.Header)
+	return key(c.ex, keyed{query: p.Query, rule: rule}, selecting(c.ex))
 }

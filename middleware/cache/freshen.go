@@ -2,6 +2,7 @@ package cache
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/jewgo/gateway/internal/rfc9111"
 )
@@ -9,29 +10,8 @@ import (
 // freshen merges a 304 into the stored response (RFC 9111, 4.3.4), stores that
 // and answers with it. Cookies in a 304 are for its client alone.
 func (c *call) freshen(got head) *http.Response {
-	cc := rfc9111.ParseCacheControl(got.header["Cache-Control"])
-	update := rfc9111.StoredHeader(got.header, &cc, c.ex.Plan.Shared)
-	cookies := update["Set-Cookie"]
-	if !c.ex.Snapshot.Policy.Cache.StoreSetCookie {
-		delete(update, "Set-Cookie")
-	}
-	delete(update, statusField) // tells how the 304 came about, not the response
-	if update.Get("Date") == "" {
-		update.Set("Date", got.received.UTC().Format(http.TimeFormat))
-	}
-	got.status, got.header = c.stored.Status, withAge(rfc9111.Freshen(c.stored.Header, update), got.header)
-	var e *Entry
-	if c.ex.Plan.Store {
-		e = c.admit(got)
-	}
-	stored := e != nil
-	if stored {
-		e.Body = c.stored.Body
-		c.cache.put(c.req.Context(), c.ex.Plan.Key, e)
-	} else {
-		delete(got.header, "Age")
-		e = &Entry{Status: got.status, Header: got.header, Body: c.stored.Body, Received: got.received}
-	}
+	cookies := got.header["Set-Cookie"]
+	e, stored := c.freshened(got)
 	c.ex.Facts.Cache = factRevalidated
 	resp := c.answer(e, forwarded{why: c.ex.Plan.Forward, status: http.StatusNotModified, stored: stored}.String())
 	if len(cookies) > 0 {
@@ -40,10 +20,43 @@ func (c *call) freshen(got head) *http.Response {
 	return resp
 }
 
+// freshened returns the stored response updated by the head of a 304 or of the
+// 200 to a HEAD (RFC 9111, 3.2), and whether it was stored.
+func (c *call) freshened(got head) (e *Entry, stored bool) {
+	cc := c.control(got.header)
+	update := rfc9111.StoredHeader(got.header, &cc, c.ex.Plan.Shared)
+	if !c.ex.Snapshot.Policy.Cache.StoreSetCookie {
+		delete(update, "Set-Cookie")
+	}
+	delete(update, statusField) // tells how the update came about, not the response
+	if update.Get("Date") == "" {
+		update.Set("Date", got.received.UTC().Format(http.TimeFormat))
+	}
+	got.status, got.header = c.stored.Status, withAge(rfc9111.Freshen(c.stored.Header, update), got.header)
+	if c.ex.Plan.Store {
+		if e = c.admit(got); e != nil {
+			e.Body = c.stored.Body
+			c.put(c.req.Context(), e)
+			return e, true
+		}
+		c.outdate(got.received) // the update forbids to store it, and so to go on using it
+	}
+	delete(got.header, "Age")
+	return &Entry{Status: got.status, Header: got.header, Body: c.stored.Body, Received: got.received}, false
+}
+
 // withAge gives h the Age of the response that updated it.
 func withAge(h, update http.Header) http.Header {
 	if age, ok := update["Age"]; ok {
 		h["Age"] = age
 	}
 	return h
+}
+
+// outdate makes the stored response stale: it may be used once it is validated.
+func (c *call) outdate(now time.Time) {
+	e := *c.stored
+	e.Fresh = min(e.Fresh, now.Sub(e.Received)-1)
+	e.NeverStale = true
+	c.put(c.req.Context(), &e)
 }

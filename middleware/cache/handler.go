@@ -19,7 +19,7 @@ func (c *Cache) Handler(next http.Handler) http.Handler {
 		}
 		cc := requestControl(ex)
 		fields := selecting(ex)
-		p := plan(ex, r, &cc, fields)
+		p := c.plan(ex, r, &cc, fields)
 		if p.Lookup && c.serveStored(w, r, &cc, fields, &p) {
 			return
 		}
@@ -47,8 +47,17 @@ func (c *Cache) serveStored(w http.ResponseWriter, r *http.Request, cc *rfc9111.
 			p.Forward = forwardRequest
 		}
 		p.Stored = e
-	} else if found.Others {
-		p.Forward = forwardVary
+	} else {
+		if found.Others {
+			p.Forward = forwardVary
+		}
+		if part := c.part(r.Context(), p.Key, fields); part.Entry != nil && rfc9111.Reuse(cc, part.Entry.state(p.Now)) == rfc9111.Serve {
+			if part.Entry.covers(&ex.View) {
+				serve(w, ex, part)
+				return true
+			}
+			p.Forward, p.Stored = forwardPartial, part.Entry
+		}
 	}
 	if cc.OnlyIfCached {
 		refuse(w, ex, p.Forward)
@@ -77,15 +86,11 @@ func serve(w http.ResponseWriter, ex *exchange.Exchange, found Found) {
 	if left <= 0 {
 		ex.Facts.Cache = factStale // the request allowed it
 	}
-	notModified := rfc9111.NotModified(ex.View.Header, e.Status, e.Header, now)
-	e.fill(w.Header(), now, hitStatus(left, found.Tier), notModified)
-	if notModified {
-		w.WriteHeader(http.StatusNotModified)
-		return
-	}
-	w.WriteHeader(e.Status)
-	if ex.View.Method != http.MethodHead {
-		_, _ = w.Write(e.Body) // a client that is gone cannot be told
+	r := e.render(&ex.View, now)
+	e.fill(w.Header(), now, hitStatus(left, found.Tier), r)
+	w.WriteHeader(r.status)
+	if ex.View.Method != http.MethodHead && len(r.content) > 0 {
+		_, _ = w.Write(r.content) // a client that is gone cannot be told
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/jewgo/gateway/internal/exchange"
@@ -11,21 +12,36 @@ import (
 )
 
 // invalidate purges what a request with an unsafe method changed: the tags that
-// its route names and, where GETs of its URI are cached, that URI with those in
-// Location and Content-Location (RFC 9111, 4.4). It is done before the client
-// has the answer, so that who writes reads the new state.
-func (c *Cache) invalidate(ctx context.Context, ex *exchange.Exchange, resp *http.Response) {
-	v := ex.View
-	if ex.Route == nil || !rfc9111.Invalidates(v.Method, resp.StatusCode) {
-		return
+// its route names, the groups that the response names (RFC 9875, 3) and, where
+// GETs of its URI are cached, that URI with those in Location and
+// Content-Location (RFC 9111, 4.4). It is done before the client has the answer,
+// so that who writes reads the new state. It returns what it purged.
+func (c *Cache) invalidate(ctx context.Context, ex *exchange.Exchange, resp *http.Response) (tags []string) {
+	if ex.Route == nil || !rfc9111.Unsafe(ex.View.Method) {
+		return nil
 	}
-	var tags []string
-	for _, t := range ex.Route.Invalidates {
-		tags = append(tags, t.Expand(ex.Params))
+	tags = groupTags(ex, resp.Header["Cache-Group-Invalidation"])
+	if rfc9111.Invalidates(ex.View.Method, resp.StatusCode) {
+		for _, t := range ex.Route.Invalidates {
+			tags = append(tags, t.Expand(ex.Params))
+		}
+		tags = append(tags, urisOf(ex, resp.Header)...)
 	}
-	target := requestURL(ex)
+	slices.Sort(tags)
+	if tags = slices.Compact(tags); len(tags) == 0 {
+		return nil
+	}
+	if err := c.tags.Purge(ctx, tags...); err != nil {
+		ex.Facts.Note("purge done here, and perhaps not elsewhere: " + err.Error())
+	}
+	return tags
+}
+
+// urisOf are the tags of the URIs that a write invalidates.
+func urisOf(ex *exchange.Exchange, h http.Header) (tags []string) {
+	v, target := ex.View, requestURL(ex)
 	v.Method = http.MethodGet
-	for _, u := range append(rfc9111.InvalidatedToo(target, resp.Header), target) {
+	for _, u := range append(rfc9111.InvalidatedToo(target, h), target) {
 		v.Path = u.EscapedPath()
 		if !strings.HasPrefix(v.Path, "/") {
 			continue
@@ -34,12 +50,7 @@ func (c *Cache) invalidate(ctx context.Context, ex *exchange.Exchange, resp *htt
 			tags = append(tags, uriTag(v.Host, v.Path))
 		}
 	}
-	if len(tags) == 0 {
-		return
-	}
-	if err := c.tags.Purge(ctx, tags...); err != nil {
-		ex.Facts.Note("purge done here, and perhaps not elsewhere: " + err.Error())
-	}
+	return tags
 }
 
 // requestURL is the URI of the request as the client sees it.
@@ -52,6 +63,6 @@ func requestURL(ex *exchange.Exchange) *url.URL {
 	if err != nil {
 		path = ex.View.Path
 	}
-	u.Path, u.RawPath = path, ex.View.Path
+	u.Path, u.RawPath, u.RawQuery = path, ex.View.Path, ex.View.Query
 	return u
 }

@@ -15,27 +15,36 @@ import (
 
 // plan decides what the cache does with a request of a cached route, all but
 // the look-up itself. Its tags are filled in on a miss.
-func plan(ex *exchange.Exchange, r *http.Request, cc *rfc9111.CacheControl, fields rfc9111.Fields) exchange.Plan {
+func (c *Cache) plan(ex *exchange.Exchange, r *http.Request, cc *rfc9111.CacheControl, fields rfc9111.Fields) exchange.Plan {
 	v, rule := &ex.View, ex.Route.Cache
-	if v.Method != http.MethodGet && v.Method != http.MethodHead {
+	if v.Method != http.MethodGet && v.Method != http.MethodHead && v.Method != methodQuery {
 		return exchange.Plan{Now: v.Now, Query: v.Query, Forward: forwardMethod}
 	}
 	p := exchange.Plan{Now: v.Now, Query: rule.Query.Apply(v.Query)}
-	if bypasses(ex, r) {
+	var content string
+	if v.Method == methodQuery {
+		content = queryContent(r)
+	}
+	if bypasses(ex, r) || v.Method == methodQuery && content == "" {
 		p.Forward = forwardBypass
 		return p
 	}
 	p.Lookup = true
-	p.Store = v.Method == http.MethodGet && !cc.NoStore
+	p.Store = !cc.NoStore
 	p.Shared = !rule.Private() || ex.Principal.Anonymous()
-	p.Key = key(ex, p.Query, fields)
+	k := keyed{query: p.Query, content: content}
+	if p.Query != "" && content == "" {
+		k.rule = c.search.get(ex)
+	}
+	p.Key = key(ex, k, fields)
 	return p
 }
 
 // bypasses reports whether a GET or HEAD goes past the cache: the policy says
-// so, or it asks for what the cache does not give: a range, a precondition that
-// is the origin's to check, another protocol, an answer to content. In managed
-// mode so does Authorization; in strict mode RFC 9111, 3.5 decides.
+// so, or it asks for what the cache does not give: a precondition that is the
+// origin's to check (RFC 9110, 13.1.1 and 13.1.4), another protocol, an answer
+// to content. In managed mode so does Authorization; in strict mode RFC 9111,
+// 3.5 decides.
 func bypasses(ex *exchange.Exchange, r *http.Request) bool {
 	h, rule := ex.View.Header, ex.Route.Cache
 	for _, s := range rule.Bypass {
@@ -43,12 +52,14 @@ func bypasses(ex *exchange.Exchange, r *http.Request) bool {
 			return true
 		}
 	}
-	for _, name := range [...]string{"Range", "If-Match", "If-Unmodified-Since", "Upgrade"} {
+	for _, name := range [...]string{"If-Match", "If-Unmodified-Since", "Upgrade"} {
 		if h.Get(name) != "" {
 			return true
 		}
 	}
-	return r.ContentLength != 0 || // which covers an unknown length
+	query := ex.View.Method == methodQuery
+	return query && h.Get("Range") != "" ||
+		!query && r.ContentLength != 0 || // which covers an unknown length
 		ex.Route.SessionSignal || // its answers may log somebody in
 		!rule.Strict && h.Get("Authorization") != ""
 }
@@ -67,17 +78,27 @@ func present(ex *exchange.Exchange, s policy.Source) bool {
 	return false
 }
 
+// keyed is what the key of a request holds beyond its Exchange.
+type keyed struct {
+	query   string             // as it is sent
+	rule    rfc9111.SearchRule // by which queries are compared
+	content string             // of a QUERY; see queryContent
+}
+
 // key identifies the resource of a request: a hash of length-prefixed parts, so
 // that no crafted request makes two of them look alike. The fields that the
 // policy names as selecting are part of it, so that in the ordinary case one
-// look-up finds the variant. HEAD shares the key of GET.
-func key(ex *exchange.Exchange, query string, fields rfc9111.Fields) string {
+// look-up finds the variant. So is the rule by which queries are compared: what
+// is found under it was stored under the same. HEAD shares the key of GET.
+func key(ex *exchange.Exchange, k keyed, fields rfc9111.Fields) string {
 	v, rule := &ex.View, ex.Route.Cache
 	var buf [512]byte
 	b := part(buf[:0], ex.Route.Name)
 	b = part(b, v.Authority) // the upstream sees the port too, and may make links of it
 	b = part(b, v.Path)
-	b = part(b, query)
+	b = part(b, k.rule.Apply(k.query))
+	b = part(b, k.rule.Text())
+	b = part(b, k.content)
 	b = part(b, strconv.FormatBool(v.TLS))
 	for _, name := range rule.Vary {
 		b = part(b, rfc9111.Selecting(name, fields.Values(name)))

@@ -87,6 +87,10 @@ func (t *Tags) Marks(tags []string) []Mark {
 	return marks
 }
 
+// changes counts purges. Marks that are taken later, but before it has changed,
+// are those of the moment at which it was read.
+func (t *Tags) changes() uint64 { return t.local.changes.Load() }
+
 // Valid reports whether nothing with these marks was purged since.
 func (t *Tags) Valid(marks []Mark) bool {
 	for _, m := range marks {

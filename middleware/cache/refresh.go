@@ -27,14 +27,20 @@ func (c *Cache) refresh(from *call) {
 		Principal: from.ex.Principal, Plan: &p, RequestID: from.ex.RequestID,
 	}
 	p.Now = c.now()
-	ex.View.Method, ex.View.Now = http.MethodGet, p.Now
+	if ex.View.Method == http.MethodHead {
+		ex.View.Method = http.MethodGet
+	}
+	ex.View.Now = p.Now
 	if h, ok := ex.View.Header.(http.Header); ok {
 		ex.View.Header = h.Clone() // the client's request goes on meanwhile
 	}
 	ctx, cancel := context.WithTimeout(exchange.With(c.life, ex), refreshTimeout)
 	req := from.req.Clone(ctx)
-	req.Method, req.Body, req.ContentLength = http.MethodGet, nil, 0
-	background := &call{cache: c, next: from.next, ex: ex, req: req, stored: from.stored, whole: true}
+	req.Method = ex.View.Method
+	if req.Method != methodQuery {
+		req.Body, req.GetBody, req.ContentLength = nil, nil, 0
+	}
+	background := &call{cache: c, next: from.next, ex: ex, req: req, stored: from.stored, whole: true, again: true}
 	go func() {
 		defer c.end(key)
 		defer cancel()

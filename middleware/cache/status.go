@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/dunglas/httpsfv"
 )
 
 const statusField = "Cache-Status"
@@ -14,6 +16,7 @@ const (
 	forwardMiss    = "uri-miss"
 	forwardVary    = "vary-miss"
 	forwardStale   = "stale"
+	forwardPartial = "partial"
 	forwardRequest = "request"
 	forwardMethod  = "method"
 	forwardBypass  = "bypass"
@@ -72,4 +75,14 @@ func (f forwarded) String() string {
 // (RFC 9211, 2).
 func addStatus(h http.Header, member string) {
 	h[statusField] = append(slices.Clip(h[statusField]), member)
+}
+
+// dropInvalidStatus removes the members of other caches where they are no List
+// (RFC 9651, 3.1) or an empty one, since they would make the whole field unreadable.
+func dropInvalidStatus(h http.Header) {
+	if lines := h[statusField]; len(lines) > 0 {
+		if list, err := httpsfv.UnmarshalList(lines); err != nil || len(list) == 0 {
+			delete(h, statusField)
+		}
+	}
 }

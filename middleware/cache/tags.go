@@ -24,22 +24,29 @@ func slotOf(tag string) uint16 {
 }
 
 // generations counts the purges of each slot. A counter never goes back.
-type generations [slots]atomic.Uint64
+type generations struct {
+	changes atomic.Uint64 // grows before any slot does
+	slots   [slots]atomic.Uint64
+}
 
-func (g *generations) get(slot uint16) uint64 { return g[slot].Load() }
+func (g *generations) get(slot uint16) uint64 { return g.slots[slot].Load() }
 
 // bump purges a slot and returns its new generation.
-func (g *generations) bump(slot uint16) uint64 { return g[slot].Add(1) }
+func (g *generations) bump(slot uint16) uint64 {
+	g.changes.Add(1)
+	return g.slots[slot].Add(1)
+}
 
 // raise lifts a slot to what someone else knows, and reports whether that was
 // news.
 func (g *generations) raise(slot uint16, gen uint64) bool {
 	for {
-		known := g[slot].Load()
+		known := g.slots[slot].Load()
 		if gen <= known {
 			return false
 		}
-		if g[slot].CompareAndSwap(known, gen) {
+		g.changes.Add(1)
+		if g.slots[slot].CompareAndSwap(known, gen) {
 			return true
 		}
 	}

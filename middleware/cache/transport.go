@@ -30,7 +30,9 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return t.pass(ex, req)
 	}
 	call := &call{cache: t.cache, next: t.next, ex: ex, req: req}
-	call.stored, _ = p.Stored.(*Entry)
+	if call.stored, _ = p.Stored.(*Entry); call.stored != nil && call.stored.partial() {
+		call.stored, call.part = nil, call.stored
+	}
 	if e := call.stored; e != nil && p.Forward == forwardStale && rfc9111.MayServeStale(e.state(p.Now), e.StaleWhileRevalidate) {
 		t.cache.refresh(call)
 		ex.Facts.Cache = factStale
@@ -41,14 +43,17 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // pass sends on what the cache has no part in.
 func (t *transport) pass(ex *exchange.Exchange, req *http.Request) (*http.Response, error) {
+	store := t.beginPost(ex)
 	resp, err := t.next.RoundTrip(req)
 	if err != nil {
 		return nil, err
 	}
-	t.cache.invalidate(req.Context(), ex, resp)
+	dropInvalidStatus(resp.Header)
+	purged := t.cache.invalidate(req.Context(), ex, resp)
 	if ex.Plan != nil {
 		ex.Facts.Cache = factBypass
-		addStatus(resp.Header, forwarded{why: ex.Plan.Forward, status: resp.StatusCode}.String())
+		stored := store != nil && t.storePost(req.Context(), store, resp, purged)
+		addStatus(resp.Header, forwarded{why: ex.Plan.Forward, status: resp.StatusCode, stored: stored}.String())
 	}
 	return resp, nil
 }
@@ -61,59 +66,93 @@ type call struct {
 	ex     *exchange.Exchange
 	req    *http.Request
 	stored *Entry // to be validated; nil: a miss
-	whole  bool   // asks without the client's conditions
+	part   *Entry // fresh, and not enough; nil: none
+	whole  bool   // asks without the client's conditions and ranges
+	again  bool   // the request was sent before
 }
 
 // do asks the upstream and gives what the client gets. Collapsing of misses
 // will stand here: everything that a fill needs is in the call.
 func (c *call) do() (*http.Response, error) {
-	marks := c.cache.tags.Marks(c.ex.Plan.Tags) // before the upstream is asked: a purge from now on outdates the answer
-	out := c.outbound()
+	tags := c.cache.tags
+	got := head{changes: tags.changes(), marks: tags.Marks(c.ex.Plan.Tags)} // before the upstream is asked: a purge from now on outdates the answer
+	out, err := c.outbound()
+	if err != nil {
+		return nil, err
+	}
 	validating := c.stored != nil && rfc9111.HasValidator(c.stored.Header)
 	if validating {
 		rfc9111.AddConditions(out.Header, c.stored.Header)
+		delete(out.Header, "Range") // of what is stored, once it is known to be valid
 	}
-	sent := c.cache.now()
+	completing := c.completes(out)
+	got.sent = c.cache.now()
 	resp, err := c.next.RoundTrip(out)
-	received := c.cache.now()
+	got.received = c.cache.now()
 	if c.stored != nil {
-		if answer, ok := c.staleIfError(resp, err, received); ok {
+		if answer, ok := c.staleIfError(resp, err, got.received); ok {
 			return answer, nil
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	got := head{status: resp.StatusCode, header: resp.Header, sent: sent, received: received, marks: marks}
-	if validating && resp.StatusCode == http.StatusNotModified {
+	dropInvalidStatus(resp.Header)
+	got.status, got.header = resp.StatusCode, resp.Header
+	switch {
+	case validating && got.status == http.StatusNotModified:
 		_ = resp.Body.Close() // a 304 has none
 		if rfc9111.Confirms(c.stored.Header, resp.Header) {
 			return c.freshen(got), nil
 		}
-		c.stored = nil // it speaks of another response than ours: ask for that one
-		return c.do()
+		return c.retry() // it speaks of another response than ours: ask for that one
+	case completing && got.status == http.StatusPartialContent:
+		if answer, ok := c.completed(resp, got); ok {
+			return answer, nil
+		}
+		fallthrough
+	case completing && got.status == http.StatusRequestedRangeNotSatisfiable:
+		_ = resp.Body.Close()
+		return c.retry() // a range was our idea, not the client's
+	case c.stored != nil && c.ex.View.Method == http.MethodHead && got.status == http.StatusOK && c.ex.Plan.Store:
+		c.headUpdates(got)
 	}
 	return c.fill(resp, got), nil
 }
 
+// retry asks again as if nothing were stored.
+func (c *call) retry() (*http.Response, error) {
+	c.stored, c.part, c.again = nil, nil, true
+	return c.do()
+}
+
 // outbound returns the request as it is sent: a copy, since a RoundTripper must
 // not change its request. A managed route asks for the coding that is keyed.
-func (c *call) outbound() *http.Request {
+func (c *call) outbound() (*http.Request, error) {
 	out := c.req.Clone(c.req.Context())
 	if c.whole {
 		rfc9111.RemoveConditions(out.Header)
+		delete(out.Header, "Range")
 	}
 	if !c.ex.Route.Cache.Strict {
 		out.Header["Accept-Encoding"] = managedEncoding(c.ex.View.Header)
 	}
-	return out
+	if c.again && c.req.GetBody != nil { // the content of a QUERY
+		body, err := c.req.GetBody()
+		if err != nil {
+			return nil, err
+		}
+		out.Body = body
+	}
+	return out, nil
 }
 
 // staleIfError gives the stale entry instead of a failure where that is allowed:
 // for a 5xx within stale-if-error (RFC 5861, 4), for an upstream that cannot be
 // reached also without it (RFC 9111, 4.2.4).
 func (c *call) staleIfError(resp *http.Response, err error, now time.Time) (*http.Response, bool) {
-	e, status, window := c.stored, 0, c.stored.StaleIfError
+	e, status := c.stored, 0
+	window := max(e.StaleIfError, requestControl(c.ex).StaleIfErr.Value)
 	switch {
 	case c.ex.Plan.Forward != forwardStale || c.req.Context().Err() != nil:
 		return nil, false

@@ -1,0 +1,147 @@
+package cache
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"strconv"
+
+	"github.com/jewgo/gateway/internal/rfc9111"
+	"github.com/jewgo/gateway/policy"
+)
+
+// partKey is the key of the part of a resource that is stored. It is not the
+// resource's own, so that no part ever replaces what is whole. Parts are kept in
+// memory alone: a miss must not ask the shared store twice.
+func partKey(key string) string { return key + "/part" }
+
+// part finds the stored part of a resource.
+func (c *Cache) part(ctx context.Context, key string, fields rfc9111.Fields) Found {
+	found, err := c.store.Local.Get(ctx, partKey(key), fields)
+	if err != nil || found.Entry == nil || !c.tags.Valid(found.Entry.Marks) {
+		return Found{}
+	}
+	found.Tier = tierLocal
+	return found
+}
+
+// partial reports whether the entry's body is a part.
+func (e *Entry) partial() bool { return e.Complete > 0 }
+
+// size is the length of the whole representation.
+func (e *Entry) size() int64 {
+	if e.partial() {
+		return e.Complete
+	}
+	return int64(len(e.Body))
+}
+
+func (e *Entry) span() rfc9111.Span {
+	return rfc9111.Span{First: e.First, Last: e.First + int64(len(e.Body)) - 1}
+}
+
+// bytes are the content of a span that the entry has.
+func (e *Entry) bytes(s rfc9111.Span) []byte { return e.Body[s.First-e.First : s.Last+1-e.First] }
+
+// covers reports whether a part answers a request: it has all the ranges that
+// are asked for (RFC 9111, 3.3).
+func (e *Entry) covers(v *policy.View) bool {
+	if v.Method != http.MethodGet || v.Header.Get("Range") == "" {
+		return false
+	}
+	ranges := rfc9111.SelectRanges(v.Header, e.Header, e.Complete, v.Now)
+	for _, s := range ranges.Spans() {
+		if !s.Within(e.span()) {
+			return false
+		}
+	}
+	return len(ranges.Spans()) > 0
+}
+
+// completes makes a request ask for what a stored part lacks, and reports
+// whether it does (RFC 9111, 3.4). Where the part has no strong validator the
+// answer cannot be joined to it, but may be whole.
+func (c *call) completes(out *http.Request) bool {
+	h := out.Header
+	if c.part == nil || c.ex.View.Method != http.MethodGet || h.Get("Range") != "" || h.Get("If-None-Match") != "" || h.Get("If-Modified-Since") != "" {
+		return false
+	}
+	missing, ok := rfc9111.Missing(c.part.span(), c.part.Complete)
+	if !ok {
+		return false
+	}
+	if validator := rfc9111.StrongValidator(c.part.Header, c.ex.View.Now); validator != "" {
+		h["If-Range"] = []string{validator}
+	}
+	last := ""
+	if missing.Last < c.part.Complete-1 {
+		last = strconv.FormatInt(missing.Last, 10)
+	}
+	h["Range"] = []string{"bytes=" + strconv.FormatInt(missing.First, 10) + "-" + last}
+	return true
+}
+
+// completed answers with the stored part and the missing one together. It
+// reports false if the answer is not the missing one.
+func (c *call) completed(resp *http.Response, got head) (*http.Response, bool) {
+	p := c.part
+	span, complete, ok := rfc9111.ParseContentRange(got.header.Get("Content-Range"))
+	missing, _ := rfc9111.Missing(p.span(), p.Complete)
+	if !ok || span != missing || complete != p.Complete || resp.ContentLength != span.Len() ||
+		!rfc9111.MayCombine(p.Header, got.header, got.received) {
+		return nil, false
+	}
+	cc := c.control(got.header)
+	got.header = withAge(rfc9111.Freshen(p.Header, rfc9111.StoredHeader(got.header, &cc, c.ex.Plan.Shared)), got.header)
+	got.header.Set("Content-Length", strconv.FormatInt(p.Complete, 10))
+	got.status = http.StatusOK
+	resp.StatusCode, resp.Status, resp.Header, resp.ContentLength = http.StatusOK, "", got.header, p.Complete
+	resp.Body = joined(p, resp.Body)
+	return c.fill(resp, got), true
+}
+
+// storePart prepares the entry of a 206 and returns what stores it, or nil.
+func (c *call) storePart(e *Entry, got head) func(ctx context.Context, body []byte) {
+	span, complete, ok := rfc9111.ParseContentRange(got.header.Get("Content-Range"))
+	if !ok {
+		return nil // several ranges, or none
+	}
+	delete(e.Header, "Content-Range")
+	delete(e.Header, "Content-Length")
+	return func(ctx context.Context, body []byte) {
+		if len(body) == 0 || int64(len(body)) > span.Len() {
+			return
+		}
+		// A body shorter than its range is the beginning of it (RFC 9111, 3.3).
+		e.Body, e.First, e.Complete = body, span.First, complete
+		c.join(e, got)
+		if e.First == 0 && int64(len(e.Body)) == e.Complete {
+			e.Status, e.Complete = http.StatusOK, 0
+			e.Header["Content-Length"] = []string{strconv.Itoa(len(e.Body))}
+		}
+		c.put(ctx, e)
+	}
+}
+
+// join adds the stored part of the same representation to a new one.
+func (c *call) join(e *Entry, got head) {
+	p := c.part
+	if p == nil || p.Complete != e.Complete || !rfc9111.MayCombine(p.Header, got.header, got.received) ||
+		!c.cache.tags.Valid(p.Marks) || int64(len(p.Body)+len(e.Body)) > int64(c.ex.Snapshot.Policy.Cache.MaxObject) {
+		return
+	}
+	if first, body, ok := rfc9111.Join(p.First, p.Body, e.First, e.Body); ok {
+		e.First, e.Body = first, body
+		e.Marks = p.Marks // the older: what was purged since is not served
+	}
+}
+
+// joined gives a stored part and the one that is missing, in order.
+func joined(p *Entry, missing io.ReadCloser) io.ReadCloser {
+	stored := bytes.NewReader(p.Body)
+	if p.First == 0 {
+		return &replayed{io.MultiReader(stored, missing), missing}
+	}
+	return &replayed{io.MultiReader(missing, stored), missing}
+}

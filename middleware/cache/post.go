@@ -1,0 +1,53 @@
+package cache
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/jewgo/gateway/internal/exchange"
+	"github.com/jewgo/gateway/internal/rfc9111"
+)
+
+// post is a POST whose response may answer later GETs (RFC 9110, 9.3.3).
+type post struct {
+	head
+	ex *exchange.Exchange // as of a GET of the same URI
+}
+
+// beginPost prepares to store the response to a POST, and returns nil where that
+// is out of the question: outside of strict mode, and where the request says who
+// it comes from, since it goes upstream as it is.
+func (t *transport) beginPost(ex *exchange.Exchange) *post {
+	v := ex.View
+	if ex.Plan == nil || v.Method != http.MethodPost || !ex.Route.Cache.Strict || ex.Route.Cache.Private() || ex.Route.SessionSignal ||
+		!ex.Principal.Anonymous() || v.Header.Get("Cookie") != "" || requestControl(ex).NoStore || ex.Route.Cache.Query.Apply(v.Query) != v.Query {
+		return nil
+	}
+	v.Method = http.MethodGet
+	if route, _ := ex.Snapshot.Match(&v); route != ex.Route {
+		return nil // GETs of the URI are another route's
+	}
+	as := *ex
+	as.View = v
+	plan := exchange.Plan{Now: v.Now, Query: v.Query, Store: true, Shared: true, Forward: forwardMethod, Tags: tagsOf(ex)}
+	plan.Key = key(&as, keyed{query: v.Query}, selecting(ex))
+	as.Plan = &plan
+	return &post{ex: &as, head: head{changes: t.cache.tags.changes(), sent: t.cache.now()}}
+}
+
+// storePost stores what a POST gave, after it has purged what was stored before.
+// If anyone else has purged it meanwhile, it is not stored.
+func (t *transport) storePost(ctx context.Context, p *post, resp *http.Response, purged []string) bool {
+	c := &call{cache: t.cache, ex: p.ex, req: resp.Request.WithContext(ctx)}
+	p.status, p.header, p.received = resp.StatusCode, resp.Header, t.cache.now()
+	cc := c.control(resp.Header)
+	_, source := rfc9111.Lifetime(resp.StatusCode, resp.Header, &cc, p.received, true)
+	if !rfc9111.StorablePost(requestURL(p.ex), resp.StatusCode, resp.Header, source) {
+		return false
+	}
+	p.marks = t.cache.tags.Marks(p.ex.Plan.Tags)
+	if p.changes += uint64(len(purged)); p.changes != t.cache.tags.changes() {
+		return false
+	}
+	return c.record(resp, p.head)
+}

@@ -1,0 +1,62 @@
+package cache
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"net/http"
+)
+
+// methodQuery is a safe method whose content is part of what it asks for (RFC
+// 10008).
+const methodQuery = "QUERY"
+
+// maxQueryContent bounds the content of a QUERY that is held to be keyed; larger
+// ones go past the cache.
+const maxQueryContent = 64 << 10
+
+// queryContent reads the content of a QUERY and returns what stands for it in
+// the key: a hash of it and of the fields that say how it is to be read (RFC
+// 10008, 2.7). The request keeps its content. "" says that it cannot be keyed:
+// it is too large, has trailers, or did not come whole, which its reader
+// upstream will find too.
+func queryContent(r *http.Request) string {
+	if r.Body == nil || r.ContentLength > maxQueryContent || len(r.Trailer) > 0 {
+		return ""
+	}
+	content, err := io.ReadAll(io.LimitReader(r.Body, maxQueryContent+1))
+	if err != nil || len(content) > maxQueryContent {
+		r.Body = &replayed{io.MultiReader(bytes.NewReader(content), failing{err}, r.Body), r.Body}
+		return ""
+	}
+	body := r.Body
+	r.Body = &replayed{bytes.NewReader(content), body}
+	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil }
+	b := make([]byte, 0, 256+len(content))
+	for _, name := range [...]string{"Content-Type", "Content-Encoding", "Content-Language"} {
+		values := r.Header[name]
+		b = append(b, byte(min(len(values), 255)))
+		for _, value := range values {
+			b = part(b, value)
+		}
+	}
+	sum := sha256.Sum256(part(b, string(content)))
+	return string(sum[:])
+}
+
+// replayed gives what was read of a body before the rest.
+type replayed struct {
+	io.Reader
+	io.Closer
+}
+
+// failing reads as err, or as nothing where there is none.
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) {
+	if f.err == nil || errors.Is(f.err, io.EOF) {
+		return 0, io.EOF
+	}
+	return 0, f.err
+}
