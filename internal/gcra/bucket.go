@@ -18,6 +18,7 @@ type Bucket struct {
 	from    int64 // what is leased and unspent of the time line begins here, or now if that is later,
 	lease   int64 // and ends here
 	n       int32 // gateways by which share was counted
+	leasing bool  // a lease is asked for
 }
 
 // Step is what a gateway decides on its own about a charge.
@@ -190,17 +191,23 @@ func (b *Bucket) UndoAlone(cost int) {
 // Debt is what a bucket must bring to the shared store when that is back.
 type Debt struct {
 	Quota   Quota
-	AtLeast time.Duration // how far ahead of the store's clock its TAT stood when last seen
+	AtLeast time.Duration // how far ahead of the store's clock its TAT is, as far as is known here
 	Add     time.Duration // what was admitted alone beyond that, and has not come back yet
+	Unseen  bool          // the store has not been seen to be as far
 	alone   int64         // Bucket.alone when this was told: what Settled has brought then
 }
 
-// Debt tells what to bring now.
+// Debt tells what to bring now. No bucket that others use too is less far ahead
+// than what was admitted here makes it: so the store may be lifted to that, less
+// what is added.
 func (b *Bucket) Debt(now int64) Debt {
-	d := Debt{Quota: b.quota, AtLeast: time.Duration(max(b.seen-now, 0)), alone: b.alone}
+	d := Debt{Quota: b.quota, alone: b.alone}
 	if owed := b.owed(now); owed > 0 {
 		d.Add = time.Duration(owed / int64(b.n))
 	}
+	seen, own := max(b.seen, now), b.own-int64(d.Add)
+	d.AtLeast = time.Duration(max(seen, own) - now)
+	d.Unseen = d.Add > 0 || own > seen
 	return d
 }
 
@@ -232,9 +239,20 @@ func (b *Bucket) GiveUp(now int64) Lease {
 	return l
 }
 
-// Hot reports whether the bucket was used so recently that the last token has
-// not come back: it is worth a lease.
-func (b *Bucket) Hot(now int64) bool { return b.seen > now }
+// AskLease reports whether the bucket is worth a lease: it was used so recently
+// that the last token has not come back. LeaseAsked must follow the answer: until
+// then no other is asked for, since of leases side by side some would be spent by
+// nobody while their requests are refused.
+func (b *Bucket) AskLease(now int64) bool {
+	if b.leasing || b.seen <= now {
+		return false
+	}
+	b.leasing = true
+	return true
+}
+
+// LeaseAsked ends an AskLease, whatever came of it.
+func (b *Bucket) LeaseAsked() { b.leasing = false }
 
 // FullAt is when the bucket knows nothing any more that a new one does not.
 func (b *Bucket) FullAt() int64 { return max(b.own, b.seen, b.share, b.lease) }

@@ -16,14 +16,16 @@ var tenASecond = gcra.Quota{Rate: 10, Period: time.Second, Burst: 10}
 const token = 100 * time.Millisecond
 
 // alone charges a token that must be admitted alone.
-func alone(t *testing.T, b *gcra.Bucket, now int64, n int) {
+func alone(t *testing.T, b *gcra.Bucket, now int64, n int) gcra.Step {
 	t.Helper()
-	if step, _ := b.Admit(tenASecond, now, 1); step.Kind != gcra.Ask {
+	step, _ := b.Admit(tenASecond, now, 1)
+	if step.Kind != gcra.Ask {
 		t.Fatalf("not left to the store: %+v", step)
 	}
 	if r := b.Alone(tenASecond, now, 1, n); !r.Allowed {
 		t.Fatalf("refused alone: %+v", r)
 	}
+	return step
 }
 
 // told takes in a charge of one that the store admitted, and how far its TAT is
@@ -103,10 +105,20 @@ func TestDebt(t *testing.T) {
 		}, 0, 2 * token},
 		{"what is undone is not owed", func(t *testing.T, b *gcra.Bucket) int64 {
 			alone(t, b, start, 3)
-			alone(t, b, start, 3)
+			b.Undo(alone(t, b, start, 3), start)
 			b.UndoAlone(1)
 			return start
 		}, 0, token},
+		{"what the store may have made is lifted, not added", func(_ *testing.T, b *gcra.Bucket) int64 {
+			told(b, start, token)
+			b.Admit(tenASecond, start, 2)
+			return start
+		}, 3 * token, 0},
+		{"beside what was admitted alone", func(t *testing.T, b *gcra.Bucket) int64 {
+			b.Admit(tenASecond, start, 2)
+			alone(t, b, start, 2)
+			return start
+		}, 2 * token, token},
 		{"what is given back is not owed", func(t *testing.T, b *gcra.Bucket) int64 {
 			alone(t, b, start, 3)
 			if !b.Release(start, 1) {
@@ -120,6 +132,9 @@ func TestDebt(t *testing.T) {
 			d := b.Debt(tc.do(t, b))
 			if d.AtLeast != tc.atLeast || d.Add != tc.add {
 				t.Errorf("lift to %v and add %v, want %v and %v", d.AtLeast, d.Add, tc.atLeast, tc.add)
+			}
+			if k := b.Known(start); d.Unseen != (d.Add > 0 || d.AtLeast > k.Seen) {
+				t.Errorf("unseen: %v, where the store was seen %v ahead", d.Unseen, k.Seen)
 			}
 		})
 	}

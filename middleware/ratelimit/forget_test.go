@@ -43,6 +43,22 @@ func (f *forgetful) Settle(_ context.Context, owed []ratelimit.Settlement) ([]ti
 	return whole, nil
 }
 
+// runningSwitch is one that is Up, until ctx is done. It belongs into a bubble.
+func runningSwitch(t *testing.T, ctx context.Context) *failover.Switch {
+	t.Helper()
+	sw := failover.New(failover.Config{
+		Probe:  func(context.Context) (failover.Epoch, error) { return failover.Epoch{}, nil },
+		Budget: time.Second, Classify: classify, InFlight: 8,
+	})
+	go sw.Run(ctx)
+	synctest.Wait()
+	time.Sleep(3 * time.Second)
+	if !sw.Up() {
+		t.Fatal("not up")
+	}
+	return sw
+}
+
 // A bucket may go while the shared store is asked: by a reset, or as others take
 // its place. The answer is then of a bucket that this gateway does not have, and
 // must bring nothing of it back.
@@ -55,17 +71,8 @@ func TestAnAnswerOfABucketThatIsGone(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				local, store := memory.NewLimits(10), &forgetful{answer: answer}
 				store.during = func() { local.Forget("k") }
-				sw := failover.New(failover.Config{
-					Probe:  func(context.Context) (failover.Epoch, error) { return failover.Epoch{}, nil },
-					Budget: time.Second, Classify: classify, InFlight: 8,
-				})
 				ctx, cancel := context.WithCancel(t.Context())
-				go sw.Run(ctx)
-				synctest.Wait()
-				time.Sleep(3 * time.Second)
-				if !sw.Up() {
-					t.Fatal("not up")
-				}
+				sw := runningSwitch(t, ctx)
 				l := ratelimit.New(ratelimit.Config{
 					Switch: sw, Remote: store, Local: local, Replicas: func() int { return 2 }, Now: time.Now,
 				})

@@ -2,6 +2,7 @@ package ratelimit
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -158,24 +159,29 @@ func (l *Limiter) decide(ctx context.Context, t taking) {
 			asked = append(asked, c)
 		}
 	}
-	type answer struct {
-		results []gcra.Result
-		alone   bool
-	}
+	defer l.leaseAsked(asked)
+	doubtful := false
 	// What is local never fails, and an error of the remote one is never an
 	// answer: a bucket that is not there is full.
-	a, _ := failover.Do(ctx, l.cfg.Switch,
-		func(ctx context.Context) (answer, error) {
-			results, err := l.cfg.Remote.Take(ctx, asked, make([]gcra.Result, 0, len(asked)))
-			return answer{results: results}, err
+	results, _ := failover.Do(ctx, l.cfg.Switch,
+		func(ctx context.Context) ([]gcra.Result, error) {
+			doubtful = true
+			return l.cfg.Remote.Take(ctx, asked, make([]gcra.Result, 0, len(asked)))
 		},
-		func() (answer, error) { return answer{alone: true}, nil })
-	if a.alone || len(a.results) != len(asked) {
-		exchange.From(ctx).Facts.Local = true
-		l.alone(t)
+		func() ([]gcra.Result, error) { return nil, nil })
+	if len(results) == len(asked) {
+		l.learn(t, results, sent)
 		return
 	}
-	l.learn(t, a.results, sent)
+	exchange.From(ctx).Facts.Local = true
+	if n := max(1, l.cfg.Replicas()); n > 1 || !doubtful {
+		l.alone(t, n)
+		return
+	}
+	// The store may have made these charges, and a debt would make them again. But
+	// a gateway that has no others beside it knows all that was admitted.
+	l.owing.Store(true)
+	l.count(t, Share, false)
 }
 
 // extra is how many tokens are worth taking beyond the charge.
@@ -185,10 +191,22 @@ func (l *Limiter) extra(c Charge, now int64) int {
 	}
 	b, mu := l.cfg.Local.Lock(c.Key, now)
 	defer mu.Unlock()
-	if !b.Hot(now) {
+	if !b.AskLease(now) {
 		return 0
 	}
 	return c.Extra
+}
+
+// leaseAsked lets leases be asked for again.
+func (l *Limiter) leaseAsked(asked []Charge) {
+	now := l.at(l.cfg.Now())
+	for _, c := range asked {
+		if c.Extra > 0 {
+			b, mu := l.cfg.Local.Lock(c.Key, now)
+			b.LeaseAsked()
+			mu.Unlock()
+		}
+	}
 }
 
 // learn takes in what the shared store answered to those charges that asked it.
@@ -221,12 +239,40 @@ func (l *Limiter) learn(t taking, answers []gcra.Result, sent int64) {
 		}
 		mu.Unlock()
 	}
+	if refused && l.leasedMeanwhile(t, now) {
+		return
+	}
 	l.count(t, Shared, refused)
 }
 
-// alone decides by this gateway's share.
-func (l *Limiter) alone(t taking) {
-	now, n := l.at(l.cfg.Now()), max(1, l.cfg.Replicas())
+// leasedMeanwhile admits, by tokens that are leased, what the shared store
+// refused: a request beside this one may have been leased them while this one was
+// asking, and they were the last.
+func (l *Limiter) leasedMeanwhile(t taking, now int64) bool {
+	if !slices.ContainsFunc(t.charges, func(c Charge) bool { return c.Extra > 0 }) {
+		return false
+	}
+	var steps [maxCharges]gcra.Step
+	var results [maxCharges]gcra.Result
+	again := taking{t.charges, steps[:0], results[:0]}
+	admitted := true
+	for _, c := range t.charges {
+		step, r := l.admit(c, now)
+		again.steps, again.results = append(again.steps, step), append(again.results, r)
+		admitted = admitted && (step.Kind == gcra.Spent || step.Kind == gcra.Refuse && c.Shadow)
+	}
+	if !admitted {
+		l.undo(again, now)
+		return false
+	}
+	copy(t.results, again.results)
+	l.count(again, Leased, false)
+	return true
+}
+
+// alone decides by this gateway's share, one of n.
+func (l *Limiter) alone(t taking, n int) {
+	now := l.at(l.cfg.Now())
 	var room [maxCharges]bool
 	took := room[:0]
 	refused := false

@@ -95,9 +95,9 @@ func (l *Limiter) owed(lift bool) (owed []Settlement, more bool) {
 	l.cfg.Local.All(func(key string, b *gcra.Bucket) {
 		d := b.Debt(now)
 		switch {
-		case d.Add <= 0 && (!lift || d.AtLeast <= 0):
+		case !d.Unseen && (!lift || d.AtLeast <= 0):
 		case len(owed) == settleMost:
-			more = more || d.Add > 0
+			more = more || d.Unseen
 		default:
 			l.ledger.count++
 			owed = append(owed, Settlement{ID: l.cfg.ID + "-" + strconv.FormatUint(l.ledger.count, 36), Key: key, Debt: d})
