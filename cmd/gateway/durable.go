@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -76,33 +74,6 @@ func openDurable(dir string, numbers *metrics.Metrics, log *slog.Logger) (*durab
 	gauge("gateway_journal_bytes", "Size of the journal's file.", func(s journal.Status) float64 { return float64(s.FileBytes) })
 	gauge("gateway_journal_pending", "Records that are in memory alone, and requests that wait for the journal.", func(s journal.Status) float64 { return float64(s.Pending) })
 	return d, nil
-}
-
-// makeFolder makes a folder and those above it. A crash later on leaves them
-// where they are, with what was made durable in them.
-func makeFolder(path string) error {
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		return nil
-	}
-	above := filepath.Dir(path)
-	if above != path {
-		if err := makeFolder(above); err != nil {
-			return err
-		}
-	}
-	if err := os.MkdirAll(path, 0o700); err != nil { // another process may be as fast
-		return err
-	}
-	return syncFolder(above)
-}
-
-// syncFolder makes durable what a folder holds by which names.
-func syncFolder(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }
 
 // restore has act take in what stands, and what is found later, where the disk

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
@@ -195,28 +194,6 @@ func TestAPeersLogoutReachesRedis(t *testing.T) {
 		}
 		if _, err := there.Load(t.Context(), session.Ref{Key: "ended", Issued: now}); !errors.Is(err, round.want) {
 			t.Errorf("%s: Redis says %v, want %v", round.when, err, round.want)
-		}
-	}
-}
-
-// A folder is made with those above it, and is no error where it is already.
-func TestMakeFolder(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "a", "b")
-	for range 2 {
-		if err := makeFolder(path); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if info, err := os.Stat(path); err != nil || info.Mode() != fs.ModeDir|0o700 {
-		t.Errorf("%v, %v", info, err)
-	}
-	file := filepath.Join(path, "file")
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range []string{file, filepath.Join(file, "below")} {
-		if err := makeFolder(path); err == nil {
-			t.Errorf("%s was made", path)
 		}
 	}
 }

@@ -4,12 +4,12 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/jewgo/gateway/internal/atomicfile"
 	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/journal"
 	"github.com/jewgo/gateway/internal/redisdb"
@@ -112,21 +112,11 @@ func (c *roll) keep(changed bool) {
 	if !changed {
 		return
 	}
-	if err := writeWhole(c.file, believed{c.count.Count()}); err != nil {
+	text, err := json.Marshal(believed{c.count.Count()})
+	if err == nil {
+		err = atomicfile.Replace(atomicfile.OS{}, c.file, append(text, '\n'))
+	}
+	if err != nil {
 		c.log.Warn("how many gateways there are could not be written down", "error", err.Error())
 	}
-}
-
-// writeWhole replaces a file by v in JSON: after a crash it holds the one or the
-// other.
-func writeWhole(path string, v any) error {
-	text, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	part := path + ".part"
-	if err := os.WriteFile(part, append(text, '\n'), 0o600); err != nil {
-		return fmt.Errorf("write: %w", err)
-	}
-	return os.Rename(part, path)
 }

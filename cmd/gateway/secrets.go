@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
+	"github.com/jewgo/gateway/internal/atomicfile"
 	"github.com/jewgo/gateway/middleware/session"
 	"github.com/jewgo/gateway/policy"
 )
@@ -39,7 +39,7 @@ func loadSecrets(p *policy.Policy) (*secrets, error) {
 func loadToken(path string) (string, error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err := makeToken(path); err != nil {
+		if err := atomicfile.Create(atomicfile.OS{}, path, []byte(rand.Text()+"\n")); err != nil {
 			return "", fmt.Errorf("make it: %w", err)
 		}
 		text, err = os.ReadFile(path)
@@ -52,22 +52,4 @@ func loadToken(path string) (string, error) {
 		return "", fmt.Errorf("%s is empty", path)
 	}
 	return token, nil
-}
-
-// makeToken links a complete file into place, which a crash leaves whole or not
-// at all, and of two processes that start at once the faster one's.
-func makeToken(path string) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".token-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(f.Name()) }() // a leftover is harmless
-	_, err = f.WriteString(rand.Text() + "\n")
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return syncFolder(filepath.Dir(path))
 }

@@ -107,8 +107,8 @@ func (p *Peers) pull(ctx context.Context, from Peer) error {
 		return refusal(resp)
 	}
 	total := 0
-	for place := uint64(0); ; place++ {
-		batch, err := readChunk(resp.Body, asked, place)
+	for index := uint64(0); ; index++ {
+		batch, err := readChunk(resp.Body, asked, index)
 		if err != nil {
 			return err
 		}
@@ -131,14 +131,14 @@ func (p *Peers) pull(ctx context.Context, from Peer) error {
 // A chunk is a batch after its length in 4 bytes and its MAC.
 const chunkHead = 4 + sha256.Size
 
-func writeChunk(w io.Writer, asked question, place uint64, batch []byte) error {
+func writeChunk(w io.Writer, asked question, index uint64, batch []byte) error {
 	b := binary.BigEndian.AppendUint32(make([]byte, 0, chunkHead+len(batch)), uint32(len(batch)))
-	b = append(b, asked.chunk(place, batch)...)
+	b = append(b, asked.chunk(index, batch)...)
 	_, err := w.Write(append(b, batch...))
 	return err
 }
 
-func readChunk(r io.Reader, asked question, place uint64) ([]byte, error) {
+func readChunk(r io.Reader, asked question, index uint64) ([]byte, error) {
 	var head [chunkHead]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return nil, fmt.Errorf("records end early: %w", err)
@@ -151,7 +151,7 @@ func readChunk(r io.Reader, asked question, place uint64) ([]byte, error) {
 	if _, err := io.ReadFull(r, batch); err != nil {
 		return nil, fmt.Errorf("records end early: %w", err)
 	}
-	if !hmac.Equal(head[4:], asked.chunk(place, batch)) {
+	if !hmac.Equal(head[4:], asked.chunk(index, batch)) {
 		return nil, errAnswer
 	}
 	return batch, nil

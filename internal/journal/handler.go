@@ -129,9 +129,9 @@ func (p *Peers) serveRecords(w http.ResponseWriter, r request) {
 	if r.URL.Query().Get("digest") == digest(records) {
 		records = nil
 	}
-	for place := uint64(0); ; place++ {
+	for index := uint64(0); ; index++ {
 		n := nextBatch(records)
-		if err := writeChunk(w, r.asked, place, encodeBatch(records[:n])); err != nil || n == 0 {
+		if err := writeChunk(w, r.asked, index, encodeBatch(records[:n])); err != nil || n == 0 {
 			return // an asker that is gone, or the end
 		}
 		records = records[n:]

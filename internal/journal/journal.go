@@ -17,6 +17,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/jewgo/gateway/internal/atomicfile"
 )
 
 // Errors of Open and Append. Any other error of Append is the disk's.
@@ -43,8 +45,8 @@ type Config struct {
 	Now func() time.Time
 	Log *slog.Logger // nil: nothing is logged
 
-	files        fileSystem // nil: the operating system's
-	compactAbove int64      // bytes of a file that is never compacted; 0: 1 MiB
+	disk         atomicfile.Disk // nil: the operating system's
+	compactAbove int64           // bytes of a file that is never compacted; 0: 1 MiB
 }
 
 func (c Config) withDefaults() Config {
@@ -63,8 +65,8 @@ func (c Config) withDefaults() Config {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	if c.files == nil {
-		c.files = osFiles{}
+	if c.disk == nil {
+		c.disk = atomicfile.OS{}
 	}
 	if c.compactAbove == 0 {
 		c.compactAbove = 1 << 20
@@ -117,7 +119,7 @@ func Open(cfg Config) (*Journal, error) {
 		queue: make(chan *entry, queueSize),
 		stop:  make(chan struct{}),
 		done:  make(chan struct{}),
-		log:   logFile{files: cfg.files, dir: cfg.Dir},
+		log:   logFile{disk: cfg.disk, dir: cfg.Dir},
 		live:  newLive(),
 	}
 	j.health.since = cfg.Now()

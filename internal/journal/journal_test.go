@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/jewgo/gateway/internal/crashdisk"
 )
 
 // clock is one that tests set.
@@ -164,8 +166,8 @@ func eventually(t testing.TB, why string, ok func() bool) {
 // acknowledged before is there, what was not may be, nothing else is.
 func TestEveryCrash(t *testing.T) {
 	for seed := range 8 {
-		files := newMemFiles()
-		cfg := Config{Dir: t.TempDir(), files: files}
+		disk := crashdisk.New()
+		cfg := Config{Dir: t.TempDir(), disk: disk}
 		j := open(t, cfg)
 		var all []Record
 		acknowledged := map[int]int{} // length of the file → records
@@ -179,13 +181,13 @@ func TestEveryCrash(t *testing.T) {
 			t.Fatal(err)
 		}
 		name := filepath.Join(cfg.Dir, logName)
-		data := files.names[name].data
+		data, _ := disk.Data(name)
 		safe := 0
 		for n := range len(data) + 1 {
 			safe = max(safe, acknowledged[n])
-			cut := newMemFiles()
-			cut.names[name] = &inode{data: bytes.Clone(data[:n])}
-			cfg.files = cut
+			cut := crashdisk.New()
+			cut.Put(name, data[:n])
+			cfg.disk = cut
 			j := open(t, cfg)
 			got := j.Records()
 			if err := errors.Join(within(joined(all[:safe]), got), within(got, joined(all)), j.Append(t.Context(), rec("next", 1)), j.Close()); err != nil {
@@ -202,17 +204,17 @@ func TestEveryCrash(t *testing.T) {
 // lose what was not synced come at any time. Compaction happens all the time.
 func TestFaultsAndCrashes(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		files := newMemFiles()
-		cfg := Config{Dir: t.TempDir(), Now: at(0), Retry: time.Hour, files: files, compactAbove: 200}
+		disk := crashdisk.New()
+		cfg := Config{Dir: t.TempDir(), Now: at(0), Retry: time.Hour, disk: disk, compactAbove: 200}
 		j, err := Open(cfg)
 		if err != nil {
 			rt.Fatal(err)
 		}
 		var all, acknowledged []Record
 		next := uint64(10)
-		reopen := func(after *memFiles) {
+		reopen := func(after *crashdisk.Disk) {
 			_ = j.Close() // of a process that is dead: it writes to the old files
-			files, cfg.files = after, after
+			disk, cfg.disk = after, after
 			if j, err = Open(cfg); err != nil {
 				rt.Fatal(err)
 			}
@@ -233,18 +235,14 @@ func TestFaultsAndCrashes(t *testing.T) {
 				}
 			case "fault":
 				op := rapid.SampledFrom([]string{"open", "write", "sync", "truncate", "rename", "syncDir"}).Draw(rt, "op")
-				fault := failing(errDisk, map[string]int{op: rapid.IntRange(1, 3).Draw(rt, "times")})
-				files.mu.Lock()
-				files.fault = fault
-				files.mu.Unlock()
+				fault := crashdisk.Times(syscall.ENOSPC, map[string]int{op: rapid.IntRange(1, 3).Draw(rt, "times")})
+				disk.Fail(fault)
 			case "heal":
-				files.mu.Lock()
-				files.fault = func(string) error { return nil }
-				files.mu.Unlock()
+				disk.Fail(nil)
 			case "crash":
-				reopen(files.crash(func() bool { return rapid.Bool().Draw(rt, "lost") }, func(n int) int { return rapid.IntRange(0, n).Draw(rt, "arrived") }))
+				reopen(disk.Crash(func() bool { return rapid.Bool().Draw(rt, "lost") }, func(n int) int { return rapid.IntRange(0, n).Draw(rt, "arrived") }))
 			case "kill":
-				reopen(files.restart())
+				reopen(disk.Restart())
 			case "again":
 				if j.Append(t.Context(), all...) == nil {
 					acknowledged = slices.Clone(all)
@@ -255,9 +253,7 @@ func TestFaultsAndCrashes(t *testing.T) {
 				rt.Fatal(err)
 			}
 		}
-		files.mu.Lock()
-		files.fault = func(string) error { return nil }
-		files.mu.Unlock()
+		disk.Fail(nil)
 		if err := errors.Join(j.Append(t.Context(), rec("last", next)), j.Close()); err != nil {
 			rt.Fatalf("with the disk healed: %v", err)
 		}
@@ -279,13 +275,11 @@ func TestDiskFaults(t *testing.T) {
 		{"a read-only file system", map[string]int{"write": 1, "truncate": 1, "open": 1}, syscall.EROFS},
 	} {
 		t.Run(c.why, func(t *testing.T) {
-			files, clk := newMemFiles(), newClock()
-			cfg := Config{Dir: t.TempDir(), Now: clk.now, files: files}
+			disk, clk := crashdisk.New(), newClock()
+			cfg := Config{Dir: t.TempDir(), Now: clk.now, disk: disk}
 			j := open(t, cfg)
 			appendAll(t, j, rec("before", 1))
-			files.mu.Lock()
-			files.fault = failing(c.err, c.fails)
-			files.mu.Unlock()
+			disk.Fail(crashdisk.Times(c.err, c.fails))
 			clk.advance(time.Second)
 			if err := j.Append(t.Context(), rec("during", 1)); !errors.Is(err, c.err) {
 				t.Fatalf("got %v, want %v", err, c.err)
@@ -302,19 +296,17 @@ func TestDiskFaults(t *testing.T) {
 			if err := j.Close(); err != nil {
 				t.Fatal(err)
 			}
-			cfg.files = files.crash(func() bool { return true }, func(int) int { return 0 })
+			cfg.disk = disk.Crash(func() bool { return true }, func(int) int { return 0 })
 			wantKeys(t, open(t, cfg), "before", "during", "after")
 		})
 	}
 }
 
 func TestDegradedHealsByItself(t *testing.T) {
-	files := newMemFiles()
-	j := open(t, Config{Dir: t.TempDir(), files: files, Retry: 10 * time.Millisecond})
-	files.mu.Lock()
-	files.fault = failing(errDisk, map[string]int{"write": 3})
-	files.mu.Unlock()
-	if err := j.Append(t.Context(), rec("a", 1)); !errors.Is(err, errDisk) {
+	disk := crashdisk.New()
+	j := open(t, Config{Dir: t.TempDir(), disk: disk, Retry: 10 * time.Millisecond})
+	disk.Fail(crashdisk.Times(syscall.ENOSPC, map[string]int{"write": 3}))
+	if err := j.Append(t.Context(), rec("a", 1)); !errors.Is(err, syscall.ENOSPC) {
 		t.Fatal(err)
 	}
 	eventually(t, "the record is written without another Append", func() bool {
@@ -324,30 +316,26 @@ func TestDegradedHealsByItself(t *testing.T) {
 }
 
 func TestDurableRecordsAreNoErrorWhileDegraded(t *testing.T) {
-	files := newMemFiles()
-	j := open(t, Config{Dir: t.TempDir(), files: files})
+	disk := crashdisk.New()
+	j := open(t, Config{Dir: t.TempDir(), disk: disk})
 	appendAll(t, j, rec("a", 2))
-	files.mu.Lock()
-	files.fault = failing(errDisk, map[string]int{"write": -1})
-	files.mu.Unlock()
-	if err := j.Append(t.Context(), rec("b", 1)); !errors.Is(err, errDisk) {
+	disk.Fail(crashdisk.Times(syscall.ENOSPC, map[string]int{"write": -1}))
+	if err := j.Append(t.Context(), rec("b", 1)); !errors.Is(err, syscall.ENOSPC) {
 		t.Fatal(err)
 	}
 	if err := j.Append(t.Context(), rec("a", 1)); err != nil {
 		t.Errorf("what stands on disk already: %v", err)
 	}
-	if err := j.Close(); !errors.Is(err, errDisk) || !strings.Contains(err.Error(), "1 records") {
+	if err := j.Close(); !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "1 records") {
 		t.Errorf("closing with a record in memory alone: %v", err)
 	}
 }
 
 func TestCompactionThatFails(t *testing.T) {
-	files, clk := newMemFiles(), newClock()
-	cfg := Config{Dir: t.TempDir(), files: files, Now: clk.now, compactAbove: 200}
+	disk, clk := crashdisk.New(), newClock()
+	cfg := Config{Dir: t.TempDir(), disk: disk, Now: clk.now, compactAbove: 200}
 	j := open(t, cfg)
-	files.mu.Lock()
-	files.fault = failing(errDisk, map[string]int{"rename": 1})
-	files.mu.Unlock()
+	disk.Fail(crashdisk.Times(syscall.ENOSPC, map[string]int{"rename": 1}))
 	for i := range 20 {
 		appendAll(t, j, rec("a", uint64(i)))
 	}
@@ -492,20 +480,19 @@ func TestClosed(t *testing.T) {
 
 // TestContextBoundsTheWait: what was taken in stays, though nobody waits.
 func TestContextBoundsTheWait(t *testing.T) {
-	files, clk := newMemFiles(), newClock()
-	cfg := Config{Dir: t.TempDir(), files: files, Now: clk.now}
+	disk, clk := crashdisk.New(), newClock()
+	cfg := Config{Dir: t.TempDir(), disk: disk, Now: clk.now}
 	j := open(t, cfg)
 	hung, goOn := make(chan struct{}), make(chan struct{})
-	files.mu.Lock()
-	files.fault = func(op string) error {
-		if op == "sync" {
+	first := true
+	disk.Fail(func(op string) error {
+		if op == "sync" && first {
+			first = false
 			close(hung)
 			<-goOn
-			files.fault = func(string) error { return nil }
 		}
 		return nil
-	}
-	files.mu.Unlock()
+	})
 	ctx, cancel := context.WithCancel(t.Context())
 	errs := make(chan error)
 	go func() { errs <- j.Append(ctx, rec("a", 1)) }()
@@ -565,9 +552,9 @@ func FuzzOpen(f *testing.F) {
 	f.Add([]byte(nil))
 	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, data []byte) {
-		files := newMemFiles()
-		files.names[filepath.Join(dir, logName)] = &inode{data: bytes.Clone(data), durable: bytes.Clone(data)}
-		cfg := Config{Dir: dir, Now: at(0), Retry: time.Hour, files: files}
+		disk := crashdisk.New()
+		disk.Put(filepath.Join(dir, logName), data)
+		cfg := Config{Dir: dir, Now: at(0), Retry: time.Hour, disk: disk}
 		j, err := Open(cfg)
 		if errors.Is(err, ErrFormat) {
 			return
@@ -579,7 +566,7 @@ func FuzzOpen(f *testing.F) {
 		if err := errors.Join(j.Append(t.Context(), rec("next", 1)), j.Close()); err != nil {
 			t.Fatal(err)
 		}
-		cfg.files = files.crash(func() bool { return true }, func(int) int { return 0 })
+		cfg.disk = disk.Crash(func() bool { return true }, func(int) int { return 0 })
 		if j, err = Open(cfg); err != nil {
 			t.Fatal(err)
 		}

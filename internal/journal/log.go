@@ -9,12 +9,13 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/jewgo/gateway/internal/atomicfile"
 )
 
 // The files in a journal's folder.
 const (
 	logName   = "journal.log"
-	newName   = "journal.new" // a log being written anew, worth nothing until renamed
 	lockName  = "journal.lock"
 	asideName = "journal.corrupt-" // and a time
 )
@@ -24,12 +25,12 @@ const maxAside = 4
 
 // logFile is the log on disk. It belongs to one goroutine.
 type logFile struct {
-	files fileSystem
-	dir   string
-	lock  *os.File
-	f     file // nil: not opened
-	mark  mark
-	size  int64 // where the next frame goes
+	disk atomicfile.Disk
+	dir  string
+	lock *os.File
+	f    atomicfile.File // nil: not opened
+	mark mark
+	size int64 // where the next frame goes
 	// broken: what the file holds is not known, so that it can only be written
 	// anew. After a failed fsync the kernel may have dropped the bytes and yet
 	// let the next fsync succeed.
@@ -77,7 +78,7 @@ func (l *logFile) acquire() error {
 
 // read gives the log's bytes; a log that is not there has none.
 func (l *logFile) read() (data []byte, err error) {
-	f, err := l.files.open(l.path(logName), os.O_RDONLY)
+	f, err := l.disk.Open(l.path(logName), os.O_RDONLY)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -96,7 +97,7 @@ func (l *logFile) read() (data []byte, err error) {
 func (l *logFile) setAside(c contents, now time.Time) string {
 	name := asideName + now.UTC().Format("20060102T150405.000")
 	note := fmt.Sprintf("%d bytes were damaged, %d records were read", c.damaged, len(c.records))
-	if err := l.files.link(l.path(logName), l.path(name)); err != nil {
+	if err := l.disk.Link(l.path(logName), l.path(name)); err != nil {
 		return note + "; the damaged file could not be kept: " + err.Error()
 	}
 	if old, err := filepath.Glob(l.path(asideName + "*")); err == nil && len(old) > maxAside {
@@ -131,45 +132,27 @@ func (l *logFile) append(records []Record) error {
 // after it, a crash may bring the old one back, so that nothing may be added
 // to the new one before that has succeeded.
 func (l *logFile) rewrite(records []Record) error {
-	m := newMark()
-	f, size, err := l.writeNew(m, records)
+	m, size := newMark(), int64(headSize)
+	f, err := atomicfile.Swap(l.disk, l.path(logName), func(f atomicfile.File) error {
+		if _, err := f.WriteAt(m.head(), 0); err != nil {
+			return err
+		}
+		n, err := m.writeFrames(f, size, records)
+		size += n
+		return err
+	})
 	if err != nil {
-		_ = os.Remove(l.path(newName)) // the next attempt truncates it
 		return fmt.Errorf("rewrite journal: %w", err)
 	}
 	if l.f != nil {
 		_ = l.f.Close() // its file has no name any more
 	}
 	l.f, l.mark, l.size, l.broken = f, m, size, true
-	if err := l.files.syncDir(l.dir); err != nil {
+	if err := l.disk.SyncDir(l.dir); err != nil {
 		return fmt.Errorf("rewrite journal: sync folder: %w", err)
 	}
 	l.broken = false
 	return nil
-}
-
-func (l *logFile) writeNew(m mark, records []Record) (file, int64, error) {
-	f, err := l.files.open(l.path(newName), os.O_RDWR|os.O_CREATE|os.O_TRUNC)
-	if err != nil {
-		return nil, 0, err
-	}
-	size := int64(headSize)
-	if _, err = f.WriteAt(m.head(), 0); err == nil {
-		var n int64
-		n, err = m.writeFrames(f, size, records)
-		size += n
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if err == nil {
-		err = l.files.rename(l.path(newName), l.path(logName))
-	}
-	if err != nil {
-		_ = f.Close() // it is worth nothing
-		return nil, 0, err
-	}
-	return f, size, nil
 }
 
 // writeFrames writes records from the offset on, in pieces of bounded size, and

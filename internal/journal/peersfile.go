@@ -7,8 +7,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
+
+	"github.com/jewgo/gateway/internal/atomicfile"
 )
 
 // keep forgets peers and remembers the others on disk: news at once, and again
@@ -90,8 +91,7 @@ func readPeers(name string) ([]Peer, error) {
 	return peers, nil
 }
 
-// writePeers puts peers into a file that only its owner reads, whole or not at
-// all.
+// writePeers replaces the file by one of these peers.
 func writePeers(name string, peers []Peer) error {
 	if name == "" {
 		return nil
@@ -100,24 +100,5 @@ func writePeers(name string, peers []Peer) error {
 	if err != nil {
 		return err
 	}
-	fresh := name + ".new"
-	f, err := os.OpenFile(fresh, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(b, '\n'))
-	if err == nil {
-		err = f.Sync()
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = os.Rename(fresh, name)
-	}
-	if err != nil {
-		_ = os.Remove(fresh) // it is worth nothing
-		return err
-	}
-	return osFiles{}.syncDir(filepath.Dir(name))
+	return atomicfile.Replace(atomicfile.OS{}, name, append(b, '\n'))
 }

@@ -137,10 +137,10 @@ func (q question) answered(resp *http.Response, body []byte) bool {
 	return hmac.Equal([]byte(resp.Header.Get(signHeader)), []byte(want))
 }
 
-// chunk signs one piece of a streamed answer. Its place in the stream is signed
+// chunk signs one piece of a streamed answer. Its index in the stream is signed
 // with it; the last piece is empty, so that a cut stream does not look whole.
-func (q question) chunk(place uint64, body []byte) []byte {
-	return q.key.mac("chunk", q.nonce, binary.BigEndian.AppendUint64(nil, place), body)
+func (q question) chunk(index uint64, body []byte) []byte {
+	return q.key.mac("chunk", q.nonce, binary.BigEndian.AppendUint64(nil, index), body)
 }
 
 func encodePeer(p Peer) string {

@@ -15,6 +15,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/jewgo/gateway/internal/atomicfile"
 )
 
 const (
@@ -72,33 +74,16 @@ func readKeyring(path string) ([]byte, error) {
 	return text, err
 }
 
-// makeKeyring links a complete file into place, so that of two gateways that
-// start at once both read the keys of the faster one. It returns when a crash can
-// no longer lose the file: cookies are sealed with its key from then on.
+// makeKeyring makes a keyring of one random key. It returns when a crash can no
+// longer lose the file: cookies are sealed with its key from then on.
 func makeKeyring(path string) error {
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := atomicfile.MkdirAll(filepath.Dir(path)); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, ".keyring-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(f.Name()) }() // a leftover is harmless
 	var random [4 + keySize]byte
 	_, _ = rand.Read(random[:]) // never fails
-	_, err = fmt.Fprintf(f, "%s:%s\n", hex.EncodeToString(random[:4]), base64.StdEncoding.EncodeToString(random[4:]))
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	folder, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
+	line := hex.EncodeToString(random[:4]) + ":" + base64.StdEncoding.EncodeToString(random[4:]) + "\n"
+	return atomicfile.Create(atomicfile.OS{}, path, []byte(line))
 }
 
 func parseKeyring(path string, text []byte) (*Keyring, error) {

@@ -1,0 +1,272 @@
+// Package crashdisk is a disk for tests: it fails where a test says so, and
+// forgets in a crash what was not synced, as the cache of a real one does. It
+// holds files in memory and knows no folders.
+package crashdisk
+
+import (
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+
+	"github.com/jewgo/gateway/internal/atomicfile"
+)
+
+// Disk is an atomicfile.Disk.
+type Disk struct {
+	mu      sync.Mutex            // guards what follows, and every inode
+	names   map[string]*inode     // as processes see them
+	durable map[string]*inode     // as a crash leaves them
+	fault   func(op string) error // see Fail
+}
+
+var _ atomicfile.Disk = (*Disk)(nil)
+
+type inode struct {
+	data, durable []byte
+	// lost: a sync failed. As on Linux the pages count as clean from then on,
+	// and the next sync succeeds without having written them.
+	lost bool
+}
+
+// New returns an empty disk that works.
+func New() *Disk {
+	d := &Disk{names: map[string]*inode{}, durable: map[string]*inode{}}
+	d.Fail(nil)
+	return d
+}
+
+// Fail has fault asked before each operation, one at a time: open, link, rename,
+// remove, syncDir and, of files, read, write, truncate, sync. Its error is the
+// operation's. fault must not call the disk; nil: nothing fails.
+func (d *Disk) Fail(fault func(op string) error) {
+	if fault == nil {
+		fault = func(string) error { return nil }
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.fault = fault
+}
+
+// Times is a fault by which the named operations fail with err, as often as it
+// says; below 0: always. It changes times.
+func Times(err error, times map[string]int) func(op string) error {
+	return func(op string) error {
+		n := times[op]
+		if n == 0 {
+			return nil
+		}
+		times[op] = n - 1
+		return &fs.PathError{Op: op, Path: "disk", Err: err}
+	}
+}
+
+// Put has a file hold data, which is on disk.
+func (d *Disk) Put(name string, data []byte) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	i := &inode{data: slices.Clone(data), durable: slices.Clone(data)}
+	d.names[name], d.durable[name] = i, i
+}
+
+// Data is what a file holds, on disk or not; false: there is none.
+func (d *Disk) Data(name string) ([]byte, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	i, ok := d.names[name]
+	if !ok {
+		return nil, false
+	}
+	return slices.Clone(i.data), true
+}
+
+// Names are those of all files, in order.
+func (d *Disk) Names() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Sorted(maps.Keys(d.names))
+}
+
+// Crash is the disk after the machine has crashed: what was synced is there; old
+// says of a name whose change was not that it is lost, and torn gives of an
+// unsynced end how many bytes arrived.
+func (d *Disk) Crash(old func() bool, torn func(n int) int) *Disk {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	after := New()
+	keep := func(name string, i *inode) {
+		data := i.durable
+		if len(i.data) > len(data) && !i.lost {
+			data = append(slices.Clip(slices.Clone(data)), i.data[len(data):len(data)+torn(len(i.data)-len(data))]...)
+		}
+		after.Put(name, data)
+	}
+	for name, i := range d.names {
+		before, ok := d.durable[name]
+		switch {
+		case before == i || !old():
+			keep(name, i)
+		case ok:
+			keep(name, before)
+		}
+	}
+	for name, i := range d.durable {
+		if _, ok := d.names[name]; !ok && old() {
+			keep(name, i)
+		}
+	}
+	return after
+}
+
+// Restart is what the next process finds when one was killed and the machine
+// goes on: everything, synced or not.
+func (d *Disk) Restart() *Disk {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	after := New()
+	copies := map[*inode]*inode{}
+	copied := func(names, to map[string]*inode) {
+		for name, i := range names {
+			if copies[i] == nil {
+				copies[i] = &inode{data: slices.Clone(i.data), durable: slices.Clone(i.durable), lost: i.lost}
+			}
+			to[name] = copies[i]
+		}
+	}
+	copied(d.names, after.names)
+	copied(d.durable, after.durable)
+	return after
+}
+
+// Open implements atomicfile.Disk.
+func (d *Disk) Open(name string, flag int) (atomicfile.File, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.fault("open"); err != nil {
+		return nil, err
+	}
+	i := d.names[name]
+	switch {
+	case i == nil && flag&os.O_CREATE == 0:
+		return nil, fs.ErrNotExist
+	case i == nil:
+		i = &inode{}
+		d.names[name] = i
+	case flag&os.O_EXCL != 0:
+		return nil, fs.ErrExist
+	}
+	if flag&os.O_TRUNC != 0 {
+		i.data, i.lost = nil, false // there are no pages of before
+	}
+	return &file{d: d, i: i}, nil
+}
+
+// Rename implements atomicfile.Disk.
+func (d *Disk) Rename(from, to string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.fault("rename"); err != nil {
+		return err
+	}
+	d.names[to] = d.names[from]
+	delete(d.names, from)
+	return nil
+}
+
+// Link implements atomicfile.Disk.
+func (d *Disk) Link(from, to string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.fault("link"); err != nil {
+		return err
+	}
+	if d.names[to] != nil {
+		return fs.ErrExist
+	}
+	d.names[to] = d.names[from]
+	return nil
+}
+
+// Remove implements atomicfile.Disk.
+func (d *Disk) Remove(name string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.fault("remove"); err != nil {
+		return err
+	}
+	delete(d.names, name)
+	return nil
+}
+
+// SyncDir implements atomicfile.Disk.
+func (d *Disk) SyncDir(string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.fault("syncDir"); err != nil {
+		return err
+	}
+	d.durable = maps.Clone(d.names)
+	return nil
+}
+
+type file struct {
+	d    *Disk
+	i    *inode
+	read int
+}
+
+func (f *file) Read(b []byte) (int, error) {
+	f.d.mu.Lock()
+	defer f.d.mu.Unlock()
+	if err := f.d.fault("read"); err != nil {
+		return 0, err
+	}
+	n := copy(b, f.i.data[min(f.read, len(f.i.data)):])
+	f.read += n
+	if n == 0 {
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+// WriteAt writes half of it when it fails.
+func (f *file) WriteAt(b []byte, at int64) (int, error) {
+	f.d.mu.Lock()
+	defer f.d.mu.Unlock()
+	err := f.d.fault("write")
+	if err != nil {
+		b = b[:len(b)/2]
+	}
+	if end := int(at) + len(b); end > len(f.i.data) {
+		f.i.data = append(f.i.data, make([]byte, end-len(f.i.data))...)
+	}
+	copy(f.i.data[at:], b)
+	return len(b), err
+}
+
+func (f *file) Truncate(size int64) error {
+	f.d.mu.Lock()
+	defer f.d.mu.Unlock()
+	if err := f.d.fault("truncate"); err != nil {
+		return err
+	}
+	f.i.data = slices.Clone(f.i.data[:size])
+	return nil
+}
+
+func (f *file) Sync() error {
+	f.d.mu.Lock()
+	defer f.d.mu.Unlock()
+	if err := f.d.fault("sync"); err != nil {
+		f.i.lost = true
+		return err
+	}
+	if !f.i.lost {
+		f.i.durable = slices.Clone(f.i.data)
+	}
+	return nil
+}
+
+func (f *file) Close() error { return nil }
