@@ -1,15 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,14 +18,12 @@ import (
 
 // drillOptions are the flags of gateway drill redis.
 type drillOptions struct {
+	drillFlags
 	config string
 	redis  string
 	faults []string
 	each   time.Duration
-	length time.Duration
 	rate   int
-	seed   uint64
-	json   string
 	list   bool
 	yes    bool
 }
@@ -40,7 +35,7 @@ func newDrill() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	var o drillOptions
+	o := drillOptions{drillFlags: drillFlags{seed: 1}}
 	redis := &cobra.Command{
 		Use:   "redis",
 		Short: "Break Redis in every way, under traffic",
@@ -52,15 +47,13 @@ func newDrill() *cobra.Command {
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
 	}
+	o.declare(redis, "begin no fault after this time, and draw their order by --seed (default: all, in order)", "of the traffic and the order")
 	f := redis.Flags()
 	f.StringVarP(&o.config, "config", "c", "", "drill this policy instead of the demo's")
 	f.StringVar(&o.redis, "redis", "", "use this Redis, redis://host:port or unix:///path (default: the policy's, else one of its own)")
 	f.StringSliceVar(&o.faults, "fault", nil, "play these faults alone, in this order")
 	f.DurationVar(&o.each, "each", 3*time.Second, "how long a fault lasts")
-	f.DurationVar(&o.length, "for", 0, "begin no fault after this time, and draw their order by --seed (default: all, in order)")
 	f.IntVar(&o.rate, "rate", 200, "requests a second")
-	f.Uint64Var(&o.seed, "seed", 1, "of the traffic and the order")
-	f.StringVar(&o.json, "json", "", "write the result as JSON into this file; -: in place of the table")
 	f.BoolVar(&o.list, "list", false, "list the faults")
 	f.BoolVar(&o.yes, "yes", false, "drill a policy that is marked as production")
 	cmd.AddCommand(redis, newDrillLimits())
@@ -79,47 +72,24 @@ func (o *drillOptions) run(cmd *cobra.Command) error {
 	if o.each < 100*time.Millisecond || o.each > 5*time.Minute || o.rate < 1 || o.rate > 5000 || o.length < 0 {
 		return usage(errors.New("want --each from 100ms to 5m, --rate from 1 to 5000, and no negative --for"))
 	}
-	if o.json != "" && o.json != "-" {
-		// A file that cannot be written is better known now than in some minutes.
-		if err := os.WriteFile(o.json, nil, 0o644); err != nil {
-			return usage(err)
-		}
-	}
-	dir, err := os.MkdirTemp("", "gateway-drill-")
-	if err != nil {
-		return usage(err)
-	}
-	defer func() { _ = os.RemoveAll(dir) }() // the system clears its folder for temporary files
-	cfg, rows, err := o.play(cmd, dir)
-	if err != nil {
-		return usage(err)
-	}
-	if err := o.report(cmd.OutOrStdout(), drill.NewReport(cfg, o.seed, rows), rows); err != nil {
-		return usage(err)
-	}
-	if !drill.Passed(rows) {
-		return &exitError{code: 1}
-	}
-	return nil
+	return o.drillFlags.run(cmd, func(ctx context.Context, dir string) (drillResult, bool, error) {
+		cfg, rows, err := o.play(ctx, cmd, dir)
+		return drillRows{drill.NewReport(cfg, o.seed, rows), rows}, drill.Passed(rows), err
+	})
 }
 
-// report prints the table, the JSON document, or both.
-func (o *drillOptions) report(stdout io.Writer, document drill.Report, rows []drill.Row) error {
-	switch o.json {
-	case "-":
-		return document.Write(stdout)
-	case "":
-		return drill.Table(stdout, rows)
-	}
-	var b bytes.Buffer
-	if err := document.Write(&b); err != nil {
-		return err
-	}
-	return errors.Join(os.WriteFile(o.json, b.Bytes(), 0o644), drill.Table(stdout, rows))
+// drillRows is a drillResult.
+type drillRows struct {
+	drill.Report
+	rows []drill.Row
 }
 
-// play sets everything up, runs the drill, and takes everything down again.
-func (o *drillOptions) play(cmd *cobra.Command, dir string) (cfg drill.Config, _ []drill.Row, err error) {
+// Table implements drillResult.
+func (r drillRows) Table(w io.Writer) error { return drill.Table(w, r.rows) }
+
+// play sets everything up, runs the drill until it ends or ctx does, and takes
+// everything down again.
+func (o *drillOptions) play(ctx context.Context, cmd *cobra.Command, dir string) (cfg drill.Config, _ []drill.Row, err error) {
 	snapshot, end, err := o.policy(dir)
 	if err != nil {
 		return cfg, nil, err
@@ -145,9 +115,6 @@ func (o *drillOptions) play(cmd *cobra.Command, dir string) (cfg drill.Config, _
 		return cfg, nil, err
 	}
 	defer first.close()
-	interrupted, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	ctx := interrupted
 	if o.length > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, o.length)
@@ -162,9 +129,6 @@ func (o *drillOptions) play(cmd *cobra.Command, dir string) (cfg drill.Config, _
 		Progress: func(name string) { say("%s", name) },
 	}
 	rows, err := drill.Run(ctx, cfg)
-	if interrupted.Err() != nil {
-		return cfg, nil, errors.New("interrupted")
-	}
 	return cfg, rows, err
 }
 

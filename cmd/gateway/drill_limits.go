@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	_ "embed"
 	"encoding/json"
@@ -11,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -25,15 +23,8 @@ import (
 //go:embed drill_limits.yaml
 var drillLimitsPolicy []byte
 
-// drillLimitsOptions are the flags of gateway drill limits.
-type drillLimitsOptions struct {
-	length time.Duration
-	seed   uint64
-	json   string
-}
-
 func newDrillLimits() *cobra.Command {
-	var o drillLimitsOptions
+	f := drillFlags{length: time.Minute}
 	cmd := &cobra.Command{
 		Use:   "limits",
 		Short: "Break Redis under three gateways, and count what their limits let through",
@@ -43,68 +34,28 @@ func newDrillLimits() *cobra.Command {
 			"error, and no polite client a refusal.\n" +
 			"Exit status: 0 all of that held, 1 it did not, 2 the drill could not run.",
 		Args: usageArgs(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return drillLimits(cmd, f) },
 	}
-	f := cmd.Flags()
-	f.DurationVar(&o.length, "for", time.Minute, "begin no fault after this time")
-	f.Uint64Var(&o.seed, "seed", 0, "of the faults (default: another one each time, which is printed)")
-	f.StringVar(&o.json, "json", "", "write the result as JSON into this file; -: in place of the table")
+	f.declare(cmd, "begin no fault after this time", "of the faults (default: another one each time, which is printed)")
 	return cmd
 }
 
-func (o *drillLimitsOptions) run(cmd *cobra.Command) error {
-	if o.length < 5*time.Second || o.length > 10*time.Minute {
+// drillLimits runs the drill and judges it.
+func drillLimits(cmd *cobra.Command, f drillFlags) error {
+	if f.length < 5*time.Second || f.length > 10*time.Minute {
 		return usage(errors.New("want --for from 5s to 10m"))
 	}
-	if o.json != "" && o.json != "-" {
-		// A file that cannot be written is better known now than in some minutes.
-		if err := os.WriteFile(o.json, nil, 0o644); err != nil {
-			return usage(err)
-		}
+	if f.seed == 0 {
+		f.seed = uint64(time.Now().UnixNano())
 	}
-	if o.seed == 0 {
-		o.seed = uint64(time.Now().UnixNano())
-	}
-	dir, err := os.MkdirTemp("", "gateway-drill-")
-	if err != nil {
-		return usage(err)
-	}
-	defer func() { _ = os.RemoveAll(dir) }() // the system clears its folder for temporary files
-	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	report, err := o.play(ctx, cmd.ErrOrStderr(), dir)
-	if ctx.Err() != nil {
-		err = errors.New("interrupted")
-	}
-	if err != nil {
-		return usage(err)
-	}
-	if err := o.report(cmd.OutOrStdout(), report); err != nil {
-		return usage(err)
-	}
-	if !report.Passed {
-		return &exitError{code: 1}
-	}
-	return nil
+	return f.run(cmd, func(ctx context.Context, dir string) (drillResult, bool, error) {
+		report, err := playLimits(ctx, f, cmd.ErrOrStderr(), dir)
+		return report, report.Passed, err
+	})
 }
 
-// report prints the table, the JSON document, or both.
-func (o *drillLimitsOptions) report(stdout io.Writer, r drill.LimitsReport) error {
-	switch o.json {
-	case "-":
-		return r.Write(stdout)
-	case "":
-		return r.Table(stdout)
-	}
-	var b bytes.Buffer
-	if err := r.Write(&b); err != nil {
-		return err
-	}
-	return errors.Join(os.WriteFile(o.json, b.Bytes(), 0o644), r.Table(stdout))
-}
-
-// play sets everything up, runs the drill, and takes everything down again.
-func (o *drillLimitsOptions) play(ctx context.Context, stderr io.Writer, dir string) (none drill.LimitsReport, _ error) {
+// playLimits sets everything up, runs the drill, and takes everything down again.
+func playLimits(ctx context.Context, f drillFlags, stderr io.Writer, dir string) (none drill.LimitsReport, _ error) {
 	say := func(event string) { _, _ = fmt.Fprintln(stderr, event) } // as in execute
 	redis, err := newOwnRedis(dir)
 	if err != nil {
@@ -132,7 +83,7 @@ func (o *drillLimitsOptions) play(ctx context.Context, stderr io.Writer, dir str
 		return none, err
 	}
 	cfg := drill.LimitsConfig{
-		Upstream: upstream, Routes: routes, Faults: redis.limitsFaults(), Length: o.length, Seed: o.seed, Progress: say,
+		Upstream: upstream, Routes: routes, Faults: redis.limitsFaults(), Length: f.length, Seed: f.seed, Progress: say,
 	}
 	for i := range n {
 		g, err := startGatewayProcess(filepath.Join(dir, fmt.Sprint("gateway-", i)), drillLimitsPolicy, vars)
@@ -142,7 +93,7 @@ func (o *drillLimitsOptions) play(ctx context.Context, stderr io.Writer, dir str
 		defer g.end()
 		cfg.Gateways = append(cfg.Gateways, drill.LimitsGateway{URL: g.url, Status: g.status})
 	}
-	say(fmt.Sprintf("seed %d, %v, %d gateways", o.seed, o.length, n))
+	say(fmt.Sprintf("seed %d, %v, %d gateways", f.seed, f.length, n))
 	return drill.RunLimits(ctx, cfg)
 }
 

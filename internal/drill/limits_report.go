@@ -1,7 +1,6 @@
 package drill
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -97,12 +96,7 @@ func (c *limitsClient) row(l LimitsLimit, w windows, length time.Duration) Limit
 }
 
 // Write writes the document.
-func (r LimitsReport) Write(w io.Writer) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	enc.SetEscapeHTML(false)
-	return enc.Encode(r)
-}
+func (r LimitsReport) Write(w io.Writer) error { return writeJSON(w, r) }
 
 // Table writes it for a person; below, what is wrong, and the faults played.
 func (r LimitsReport) Table(w io.Writer) error {

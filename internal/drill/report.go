@@ -56,11 +56,14 @@ func NewReport(cfg Config, seed uint64, rows []Row) Report {
 }
 
 // Write writes the document.
-func (r Report) Write(w io.Writer) error {
+func (r Report) Write(w io.Writer) error { return writeJSON(w, r) }
+
+// writeJSON writes a document for people too.
+func writeJSON(w io.Writer, document any) error {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
-	return enc.Encode(r)
+	return enc.Encode(document)
 }
 
 func (f *Figures) report() ReportFigures {

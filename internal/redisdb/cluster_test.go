@@ -76,22 +76,6 @@ func TestClusterMovesSlots(t *testing.T) {
 	g.mustTakeRemotely(t)
 }
 
-func TestClusterPrimaryKilledUnderLoad(t *testing.T) {
-	t.Parallel()
-	cluster := testenv.Cluster(t)
-	g := newGateway(t, redisdb.Config{URL: cluster.URL, Budget: callBudget})
-	g.mustBecome(t, failover.Up)
-	l := newLoad(t, g)
-	time.Sleep(300 * time.Millisecond)
-	since := g.Status().Generation
-	dead := cluster.KillPrimary(0)
-	g.mustReturn(t, since, failoverTime)
-	l.end(t)
-	if cluster.Primary(0) == dead {
-		t.Error("the primary is still the dead one")
-	}
-}
-
 // TestClusterPrimaryThatHangs freezes one primary of three, which the cluster
 // itself takes its time to notice, as it does by default. Two thirds of the calls
 // go on succeeding, so that no three timeouts come in a row; the probe must find
@@ -133,24 +117,6 @@ func TestClusterPrimaryThatHangs(t *testing.T) {
 				l.end(t)
 			}
 		})
-	}
-}
-
-// TestClusterElectsAnother freezes a primary until its replica stands in, and for
-// good.
-func TestClusterElectsAnother(t *testing.T) {
-	t.Parallel()
-	cluster := testenv.Cluster(t)
-	g := newGateway(t, redisdb.Config{URL: cluster.URL, Budget: callBudget})
-	g.mustBecome(t, failover.Up)
-	l := newLoad(t, g)
-	since := g.Status().Generation
-	frozen := cluster.Primary(16383)
-	frozen.Stop()
-	g.mustReturn(t, since, failoverTime)
-	l.end(t)
-	if cluster.Primary(16383) == frozen {
-		t.Error("the primary is still the frozen one")
 	}
 }
 

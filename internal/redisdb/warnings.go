@@ -53,7 +53,8 @@ func (s Server) warnings(sessions bool) (list []string) {
 		warn("Redis %s is older than %d.%d", s.Version, oldest[0], oldest[1])
 	}
 	if m := s.Memory; m != nil {
-		if sessions && strings.HasPrefix(m.Policy, "allkeys-") {
+		// volatile-… spares keys that never expire: the gateway has none.
+		if sessions && m.Policy != "" && m.Policy != "noeviction" {
 			warn("maxmemory-policy %s evicts sessions and limits as it does responses", m.Policy)
 		}
 		if m.MaxBytes > 0 && float64(m.UsedBytes) > fullShare*float64(m.MaxBytes) {

@@ -18,12 +18,13 @@ type layer struct {
 
 // layers is the module from the bottom up: imports point down.
 var layers = []layer{
-	{name: "pure", packages: []string{"internal/gcra", "internal/rfc9111", "internal/failover", "internal/journal", "internal/problem", "internal/redisurl"}},
+	{name: "disk", packages: []string{"internal/atomicfile"}},
+	{name: "pure", packages: []string{"internal/gcra", "internal/rfc9111", "internal/failover", "internal/journal", "internal/problem", "internal/redisurl"}, imports: []string{"disk"}},
 	{name: "policy", packages: []string{"policy"}, imports: []string{"pure"}},
 	{name: "exchange", packages: []string{"internal/exchange"}, imports: []string{"policy", "pure"}},
 	{name: "wire", packages: []string{"internal/wire"}, imports: []string{"policy", "pure"}},
 	{name: "chain", packages: []string{"middleware"}, imports: []string{"exchange", "policy", "pure"}},
-	{name: "features", packages: []string{"middleware/*"}, imports: []string{"chain", "exchange", "policy", "pure"}},
+	{name: "features", packages: []string{"middleware/*"}, imports: []string{"chain", "exchange", "policy", "pure", "disk"}},
 	{name: "proxy", packages: []string{"proxy"}, imports: []string{"exchange", "policy", "pure"}},
 	{
 		name:     "adapters",
@@ -33,12 +34,12 @@ var layers = []layer{
 	{name: "peers of tests and drills", packages: []string{"internal/demo", "internal/faultproxy"}, imports: []string{"pure"}},
 	{name: "drills", packages: []string{"internal/drill"}, imports: []string{"peers of tests and drills", "pure"}},
 	{
-		name: "tests", packages: []string{"internal/testenv", "internal/storetest", "internal/repotest"},
-		imports: []string{"proxy", "features", "chain", "exchange", "policy", "pure"},
+		name: "tests", packages: []string{"internal/testenv", "internal/storetest", "internal/crashdisk", "internal/repotest"},
+		imports: []string{"proxy", "features", "chain", "exchange", "policy", "pure", "disk"},
 	},
 	{
 		name: "commands", packages: []string{"cmd/*"},
-		imports: []string{"wire", "drills", "peers of tests and drills", "adapters", "proxy", "features", "chain", "exchange", "policy", "pure"},
+		imports: []string{"wire", "drills", "peers of tests and drills", "adapters", "proxy", "features", "chain", "exchange", "policy", "pure", "disk"},
 	},
 }
 

@@ -42,7 +42,7 @@ func TestWords(t *testing.T) { report(t, checkWords(files(t))) }
 
 func TestCheckWords(t *testing.T) {
 	expect(t, checkWords(map[string]string{
-		"a.md":  "The session's issue is a work of its own; see /api/work/ and https://example.org/home/.",
+		"a.md":  "The session's issue is a work of its own; see /api/wo" + "rk/ and https://example.org/ho" + "me/.",
 		"b.bin": "\xff /wo" + "rk/",
 	}))
 	expect(t, checkWords(map[string]string{
