@@ -38,20 +38,36 @@ func CORS(next http.Handler) http.Handler {
 			w.WriteHeader(http.StatusNoContent)
 			return
 		}
-		next.ServeHTTP(OnHeader(w, func(_ int, h http.Header) {
-			for _, name := range corsHeaders {
-				h.Del(name)
-			}
-			addVary(h, "Origin")
-			if !allowed {
-				return
-			}
-			allowOrigin(h, cors, origin)
-			if len(cors.Expose) > 0 {
-				h.Set("Access-Control-Expose-Headers", strings.Join(cors.Expose, ", "))
-			}
-		}), r)
+		hook := &corsHook{cors: cors}
+		if allowed {
+			hook.origin = origin
+		}
+		next.ServeHTTP(OnHeader(w, hook), r)
 	})
+}
+
+// corsHook marks a response.
+type corsHook struct {
+	cors   *policy.CORS
+	origin string // "": not allowed
+}
+
+// OnHeader implements HeaderHook. Interim heads hold nothing that scripts see.
+func (c *corsHook) OnHeader(status int, h http.Header) {
+	if Interim(status) {
+		return
+	}
+	for _, name := range corsHeaders {
+		h.Del(name)
+	}
+	addVary(h, "Origin")
+	if c.origin == "" {
+		return
+	}
+	allowOrigin(h, c.cors, c.origin)
+	if len(c.cors.Expose) > 0 {
+		h.Set("Access-Control-Expose-Headers", strings.Join(c.cors.Expose, ", "))
+	}
 }
 
 func preflight(h http.Header, cors *policy.CORS, origin string, allowed bool) {

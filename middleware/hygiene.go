@@ -28,7 +28,8 @@ func Hygiene(next http.Handler) http.Handler {
 		}
 		endHops(r.Header)
 		strip(r.Header, ex.Snapshot.Policy.Session.Identity.Header)
-		r.URL = &url.URL{Path: r.URL.Path, RawPath: ex.View.Path, RawQuery: ex.View.Query}
+		// In place: nobody else has a use for it.
+		*r.URL = url.URL{Path: r.URL.Path, RawPath: ex.View.Path, RawQuery: ex.View.Query}
 		next.ServeHTTP(w, r)
 	})
 }
@@ -130,8 +131,10 @@ func wellFormedHost(hostport string) bool {
 // hostOnly gives what a View has of a Host header.
 func hostOnly(hostport string) string {
 	host := hostport
-	if h, _, err := net.SplitHostPort(hostport); err == nil {
-		host = h
+	if strings.IndexByte(hostport, ':') >= 0 { // an error of SplitHostPort's is an allocation
+		if h, _, err := net.SplitHostPort(hostport); err == nil {
+			host = h
+		}
 	}
 	return policy.NormalHost(host)
 }

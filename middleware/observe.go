@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/jewgo/gateway/internal/exchange"
-	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/problem"
 	"github.com/jewgo/gateway/policy"
 )
@@ -37,14 +36,12 @@ type Observer struct {
 // Handler is the outermost layer.
 func (o *Observer) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		start := o.Now()
-		ex := o.begin(r, start)
-		progress := ex.Snapshot.Policy.Server.Timeouts.Progress.Std()
-		cw := &countingWriter{ResponseWriter: w, deadline: deadline{rc: http.NewResponseController(w), progress: progress, now: o.Now}}
-		w.Header().Set("X-Request-Id", ex.RequestID)
-		r = r.WithContext(exchange.With(failover.WithBudget(r.Context()), ex))
+		s := o.begin(w, r)
+		ex, cw := &s.ex, &s.writer
+		w.Header()["X-Request-Id"] = s.id[:]
+		r = r.WithContext(exchange.With(r.Context(), ex))
 		if r.Body != nil && r.Body != http.NoBody {
-			cw.body = &countingBody{ReadCloser: r.Body, deadline: cw.deadline}
+			cw.body = &countingBody{ReadCloser: r.Body, w: w, deadline: cw.deadline}
 			r.Body = cw.body
 		}
 		o.Metrics.Begin()
@@ -58,9 +55,9 @@ func (o *Observer) Handler(next http.Handler) http.Handler {
 				cw.body.abandon(http.StatusOK, cw.Header())
 			case http.StatusSwitchingProtocols: // the connection is no longer ours
 			default: // net/http writes what it still holds
-				cw.deadline.extend(cw.deadline.rc.SetWriteDeadline)
+				cw.deadline.extendWrite(w)
 			}
-			o.end(ex, cw, r, start)
+			o.end(ex, cw, r)
 			if failed != nil {
 				panic(failed)
 			}
@@ -69,12 +66,20 @@ func (o *Observer) Handler(next http.Handler) http.Handler {
 	})
 }
 
+// served is what there is of every request, in one piece: one allocation.
+type served struct {
+	ex     exchange.Exchange
+	writer writer
+	hooks  [3]HeaderHook // room for those of the chain
+	id     [1]string     // the value of X-Request-Id
+}
+
 // begin makes the Exchange with all that can be said before hygiene.
-func (o *Observer) begin(r *http.Request, now time.Time) *exchange.Exchange {
-	snapshot := o.Live.Load()
+func (o *Observer) begin(w http.ResponseWriter, r *http.Request) *served {
+	now, snapshot := o.Now(), o.Live.Load()
 	proxies := snapshot.Policy.Server.TrustedProxies
 	peer := peerAddr(r.RemoteAddr)
-	ex := &exchange.Exchange{
+	s := &served{ex: exchange.Exchange{
 		Snapshot: snapshot,
 		View: policy.View{
 			Method:    r.Method,
@@ -85,13 +90,18 @@ func (o *Observer) begin(r *http.Request, now time.Time) *exchange.Exchange {
 			Now:       now,
 			Header:    r.Header,
 		},
-	}
+	}}
 	if id := r.Header.Get("X-Request-Id"); id != "" && trusted(peer, proxies) && wellFormedID(id) {
-		ex.RequestID = id
+		s.ex.RequestID = id
 	} else {
-		ex.RequestID = rand.Text()
+		s.ex.RequestID = rand.Text()
 	}
-	return ex
+	s.id[0] = s.ex.RequestID
+	s.writer = writer{
+		ResponseWriter: w, hooks: s.hooks[:0],
+		deadline: deadline{progress: snapshot.Policy.Server.Timeouts.Progress.Std(), now: o.Now},
+	}
+	return s
 }
 
 // wellFormedID takes what is safe in logs and headers of any kind.
@@ -107,7 +117,7 @@ func wellFormedID(id string) bool {
 // recovered deals with a panic and returns what must be panicked with again.
 // Before the head is out the client gets a 500. After it the connection is
 // aborted, so that no truncated body looks whole.
-func (o *Observer) recovered(failed any, ex *exchange.Exchange, w *countingWriter, r *http.Request) any {
+func (o *Observer) recovered(failed any, ex *exchange.Exchange, w *writer, r *http.Request) any {
 	if err, ok := failed.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 		if ex.Facts.Reason == "" {
 			ex.Facts.Reason = "aborted while streaming"
@@ -120,12 +130,13 @@ func (o *Observer) recovered(failed any, ex *exchange.Exchange, w *countingWrite
 	if w.status != 0 {
 		return http.ErrAbortHandler
 	}
+	w.hooks = nil // they belong to layers that are no more
 	problem.Write(w, problem.Problem{Status: http.StatusInternalServerError})
 	return nil
 }
 
-func (o *Observer) end(ex *exchange.Exchange, w *countingWriter, r *http.Request, start time.Time) {
-	took := o.Now().Sub(start)
+func (o *Observer) end(ex *exchange.Exchange, w *writer, r *http.Request) {
+	took := o.Now().Sub(ex.View.Now)
 	f := &ex.Facts
 	f.BytesOut = w.n
 	if w.body != nil {

@@ -1,10 +1,8 @@
 package middleware
 
 import (
-	"bufio"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -12,84 +10,40 @@ import (
 
 // deadline arms a connection's deadlines as bytes move, so that a client may
 // stream for as long as it likes but not stall. Arming costs about as much as a
-// small write does, so it happens at most four times a period.
+// small write does, so it happens at most four times a period. The zero value
+// arms none.
 type deadline struct {
-	rc       *http.ResponseController
 	progress time.Duration
 	now      func() time.Time
 	armed    time.Time
 }
 
-// extend calls set with the new deadline where it is time to.
-func (d *deadline) extend(set func(time.Time) error) {
-	if now := d.now(); d.progress > 0 && now.Sub(d.armed) > d.progress/4 {
-		d.armed = now
-		_ = set(now.Add(d.progress)) // a writer without deadlines (a test's) has none to keep
+// due reports whether it is time to set a deadline, and the one to set.
+func (d *deadline) due() (time.Time, bool) {
+	if d.progress == 0 {
+		return time.Time{}, false
 	}
+	now := d.now()
+	if now.Sub(d.armed) <= d.progress/4 {
+		return time.Time{}, false
+	}
+	d.armed = now
+	return now.Add(d.progress), true
 }
 
-// writeAtOnce is how much of a body is written under one deadline: a client that
-// takes a large one slowly moves all the while, and a single write would not show.
-const writeAtOnce = 128 << 10
-
-// countingWriter knows what has been sent.
-type countingWriter struct {
-	http.ResponseWriter
-	body     *countingBody // nil: a request without one
-	deadline deadline
-	status   int // 0: no head yet
-	n        int64
-}
-
-func (w *countingWriter) WriteHeader(status int) {
-	if status >= 200 && w.status == 0 {
-		w.status = status
-		w.deadline.extend(w.deadline.rc.SetWriteDeadline)
-		w.body.abandon(status, w.Header())
-	}
-	w.ResponseWriter.WriteHeader(status)
-}
-
-func (w *countingWriter) Write(b []byte) (int, error) {
-	if w.status == 0 {
-		w.WriteHeader(http.StatusOK)
-	}
-	sent := 0
-	for {
-		w.deadline.extend(w.deadline.rc.SetWriteDeadline)
-		n, err := w.ResponseWriter.Write(b[sent:min(len(b), sent+writeAtOnce)])
-		sent += n
-		w.n += int64(n)
-		if err != nil || sent == len(b) {
-			return sent, err
-		}
+// extendWrite sets that of w's connection where it is time to. net/http forgets it
+// with the request.
+func (d *deadline) extendWrite(w http.ResponseWriter) {
+	if at, due := d.due(); due {
+		_ = http.NewResponseController(w).SetWriteDeadline(at) // a writer without deadlines (a test's) has none to keep
 	}
 }
-
-// FlushError sends what is buffered.
-func (w *countingWriter) FlushError() error {
-	if w.status == 0 {
-		w.WriteHeader(http.StatusOK)
-	}
-	return w.deadline.rc.Flush()
-}
-
-// Hijack hands the connection over; what moves on it then is not counted.
-func (w *countingWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	conn, rw, err := w.deadline.rc.Hijack()
-	if err == nil {
-		w.status = http.StatusSwitchingProtocols
-	}
-	return conn, rw, err
-}
-
-// Unwrap serves http.ResponseController.
-func (w *countingWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // countingBody counts a request's body. Transports read it in a goroutine of
 // their own, which may outlive the handler by a moment.
 type countingBody struct {
 	io.ReadCloser
+	w        http.ResponseWriter // of the connection that it comes from
 	deadline deadline
 	n        atomic.Int64
 	ended    atomic.Bool // all of it came
@@ -97,7 +51,9 @@ type countingBody struct {
 }
 
 func (b *countingBody) Read(p []byte) (int, error) {
-	b.deadline.extend(b.deadline.rc.SetReadDeadline)
+	if at, due := b.deadline.due(); due {
+		b.expectBy(at)
+	}
 	n, err := b.ReadCloser.Read(p)
 	b.n.Add(int64(n))
 	switch {
@@ -108,7 +64,7 @@ func (b *countingBody) Read(p []byte) (int, error) {
 		// net/http keeps reading from the connection to notice a client that
 		// leaves; a deadline that passes while the upstream thinks would look
 		// like one.
-		_ = b.deadline.rc.SetReadDeadline(time.Time{}) // as in extend
+		b.expectBy(time.Time{})
 	}
 	return n, err
 }
@@ -122,6 +78,11 @@ func (b *countingBody) abandon(status int, h http.Header) {
 	case status == http.StatusRequestEntityTooLarge || b.failed.Load():
 		h.Set("Connection", "close")
 	default:
-		_ = b.deadline.rc.SetReadDeadline(b.deadline.now().Add(b.deadline.progress)) // as in extend
+		b.expectBy(b.deadline.now().Add(b.deadline.progress))
 	}
+}
+
+// expectBy sets the deadline of reads; zero: there is none.
+func (b *countingBody) expectBy(t time.Time) {
+	_ = http.NewResponseController(b.w).SetReadDeadline(t) // as in extendWrite
 }

@@ -4,51 +4,110 @@ import (
 	"bufio"
 	"net"
 	"net/http"
+	"slices"
 )
 
-// OnHeader returns a writer that calls f once, just before the final response
-// head goes out (1xx are not final), so that f may still change the header. A
-// hijacked connection counts as status 101. A handler that writes nothing at all
-// sends no head of its own making, and f is not called: those of the chain do.
-func OnHeader(w http.ResponseWriter, f func(status int, h http.Header)) http.ResponseWriter {
-	return &headerWriter{ResponseWriter: w, f: f}
+// HeaderHook changes a response's header just before a head goes out.
+type HeaderHook interface {
+	// OnHeader is told of each interim head (Interim), and once of the final one. A
+	// hijacked connection counts as status 101. Whoever takes one over may fill
+	// the header in afterwards, so then it is told again when he asks for that.
+	// A handler that writes nothing at all sends no head of its own making, and
+	// OnHeader is not called: those of the chain do.
+	OnHeader(status int, h http.Header)
 }
 
-type headerWriter struct {
+// Interim reports whether a head of that status is followed by another one (RFC
+// 9110, 15.2).
+func Interim(status int) bool { return status < 200 && status != http.StatusSwitchingProtocols }
+
+// OnHeader returns a writer that calls hook, and then the hooks that w had. Below
+// Observe it is w itself: the whole chain has one writer.
+func OnHeader(w http.ResponseWriter, hook HeaderHook) http.ResponseWriter {
+	cw, ok := w.(*writer)
+	if !ok {
+		cw = &writer{ResponseWriter: w}
+	}
+	cw.hooks = append(cw.hooks, hook)
+	return cw
+}
+
+// writer knows what has been sent, calls hooks before heads, and keeps the
+// client moving.
+type writer struct {
 	http.ResponseWriter
-	f func(status int, h http.Header) // nil once called
+	hooks    []HeaderHook  // the outermost layer's first
+	body     *countingBody // nil: a request without one
+	deadline deadline
+	hijacked bool
+	status   int // 0: no final head yet
+	n        int64
 }
 
-func (w *headerWriter) fire(status int) {
-	if f := w.f; f != nil {
-		w.f = nil
-		f(status, w.Header())
+// writeAtOnce is how much of a body is written under one deadline: a client that
+// takes a large one slowly moves all the while, and a single write would not show.
+const writeAtOnce = 128 << 10
+
+// Header gives a header that hooks have seen where nobody else will show it to
+// them: ReverseProxy fills in that of an upgrade, and writes it, after Hijack.
+func (w *writer) Header() http.Header {
+	if w.hijacked {
+		w.tell(http.StatusSwitchingProtocols)
+	}
+	return w.ResponseWriter.Header()
+}
+
+func (w *writer) tell(status int) {
+	for _, hook := range slices.Backward(w.hooks) {
+		hook.OnHeader(status, w.ResponseWriter.Header())
 	}
 }
 
-func (w *headerWriter) WriteHeader(status int) {
-	if status >= 200 || status == http.StatusSwitchingProtocols {
-		w.fire(status)
+func (w *writer) WriteHeader(status int) {
+	if w.status == 0 {
+		w.tell(status)
+	}
+	if w.status == 0 && !Interim(status) {
+		w.status = status
+		w.deadline.extendWrite(w.ResponseWriter)
+		w.body.abandon(status, w.ResponseWriter.Header())
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
 
-func (w *headerWriter) Write(b []byte) (int, error) {
-	w.fire(http.StatusOK)
-	return w.ResponseWriter.Write(b)
+func (w *writer) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	sent := 0
+	for {
+		w.deadline.extendWrite(w.ResponseWriter)
+		n, err := w.ResponseWriter.Write(b[sent:min(len(b), sent+writeAtOnce)])
+		sent += n
+		w.n += int64(n)
+		if err != nil || sent == len(b) {
+			return sent, err
+		}
+	}
 }
 
-// FlushError sends the head if it has not gone out yet.
-func (w *headerWriter) FlushError() error {
-	w.fire(http.StatusOK)
+// FlushError sends what is buffered, and the head if it has not gone out yet.
+func (w *writer) FlushError() error {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
-// Hijack hands the connection over.
-func (w *headerWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	w.fire(http.StatusSwitchingProtocols)
-	return http.NewResponseController(w.ResponseWriter).Hijack()
+// Hijack hands the connection over; what moves on it then is not counted.
+func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err == nil {
+		w.tell(http.StatusSwitchingProtocols)
+		w.hijacked, w.status = true, http.StatusSwitchingProtocols
+	}
+	return conn, rw, err
 }
 
 // Unwrap serves http.ResponseController.
-func (w *headerWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -28,6 +28,8 @@ var untrusted = map[string]bool{
 	"X-Original-Uri":           true,
 	"X-Rewrite-Url":            true,
 	"X-Host":                   true,
+	"X-Http-Host-Override":     true,
+	"X-Script-Name":            true,
 	"X-Scheme":                 true,
 	"X-Url-Scheme":             true,
 	"Front-End-Https":          true,

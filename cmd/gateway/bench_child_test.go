@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,8 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -27,9 +30,10 @@ type benchAsk struct {
 
 // benchAnswer is what it met.
 type benchAnswer struct {
-	Status int // of the first response of each connection
-	Size   int // of its body
-	Others int // responses with another status
+	Status int         // of the first response of each connection
+	Header http.Header // of the same
+	Body   []byte      // of the same
+	Others int         // responses with another status, or a body of another size
 	Error  string
 }
 
@@ -88,8 +92,15 @@ func (p *benchProcess) ask(t *testing.T, to string, requests int) (a benchAnswer
 func TestBenchChild(t *testing.T) {
 	switch os.Getenv("GATEWAY_BENCH_PART") {
 	case "upstream":
-		body := []byte(strings.Repeat("x", 1<<10))
-		base := benchServe(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(body) })
+		base := benchServe(t, func(w http.ResponseWriter, r *http.Request) {
+			size, err := strconv.Atoi(path.Base(r.URL.Path))
+			if err != nil {
+				size = 1 << 10
+			}
+			w.Header().Set("Content-Length", strconv.Itoa(size))
+			w.Header().Set("Content-Type", "application/octet-stream") // which nobody compresses
+			_, _ = io.WriteString(w, strings.Repeat("x", size))        // a gateway that is gone cannot be told
+		})
 		fmt.Println(base)
 		_, _ = io.Copy(io.Discard, os.Stdin) // until it is closed
 	case "client":
@@ -144,7 +155,7 @@ func (c *benchClient) send(ask benchAsk) (all benchAnswer) {
 			mu.Lock()
 			defer mu.Unlock()
 			if share > 0 {
-				all.Status, all.Size = a.Status, a.Size
+				all.Status, all.Header, all.Body = a.Status, a.Header, a.Body
 			}
 			all.Others += a.Others
 			if err != nil {
@@ -166,14 +177,19 @@ func (c *benchConn) repeat(head []byte, times int) (a benchAnswer, err error) {
 		if err != nil {
 			return a, err
 		}
-		n, err := io.Copy(io.Discard, res.Body)
+		var body bytes.Buffer
+		to := io.Discard
+		if a.Status == 0 {
+			to = &body
+		}
+		n, err := io.Copy(to, res.Body)
 		if err = errors.Join(err, res.Body.Close()); err != nil {
 			return a, err
 		}
 		if a.Status == 0 {
-			a.Status, a.Size = res.StatusCode, int(n)
+			a.Status, a.Header, a.Body = res.StatusCode, res.Header, body.Bytes()
 		}
-		if res.StatusCode != a.Status {
+		if res.StatusCode != a.Status || int(n) != len(a.Body) {
 			a.Others++
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jewgo/gateway/internal/admin"
+	"github.com/jewgo/gateway/internal/atomicfile"
 	"github.com/jewgo/gateway/internal/metrics"
 	"github.com/jewgo/gateway/internal/reload"
 	"github.com/jewgo/gateway/middleware"
@@ -52,7 +53,7 @@ type parts struct {
 // background. It waits for Redis for a moment at most, so that a first request
 // finds a Redis that is there. close ends it.
 func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log *slog.Logger) (_ *gateway, err error) {
-	if err := makeFolder(snapshot.Policy.Server.DataDir); err != nil {
+	if err := atomicfile.MkdirAll(snapshot.Policy.Server.DataDir); err != nil {
 		return nil, fmt.Errorf("data_dir: %w", err)
 	}
 	secrets, err := loadSecrets(snapshot.Policy)
@@ -134,7 +135,7 @@ type layer struct {
 func (g *gateway) layers(p *parts) []layer {
 	s := g.stores
 	observer := &middleware.Observer{Live: &g.live, Log: p.access, Errors: g.log, Metrics: p.numbers, Now: time.Now}
-	sessions := session.New(session.Config{Keys: p.secrets.session, Store: s.sessions, Now: time.Now})
+	sessions := session.New(session.Config{Keys: p.secrets.session, Store: s.sessions, Now: time.Now, Ended: g.cache.EndSession})
 	inFlight := func(l *policy.Limit, allowed bool) { p.numbers.Limit(l.Name, "in_flight", allowed, l.Shadow) }
 	return []layer{
 		{"Observe", observer.Handler},

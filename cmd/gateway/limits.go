@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"reflect"
-	"strings"
 	"time"
 
 	"github.com/jewgo/gateway/internal/failover"
@@ -90,14 +89,15 @@ func (l *limits) replaced(ctx context.Context, now *policy.Policy) error {
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
 	return l.ReturnLeases(ctx, func(key string) bool {
-		name, _, _ := strings.Cut(key, "|")
-		return changed[name]
+		return changed[ratelimit.LimitOf(key)]
 	})
 }
 
-// close gives back what is leased.
+// close brings what was admitted alone in the last moments, and gives back what is
+// leased.
 func (l *limits) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), lookTime)
 	defer cancel()
+	_ = l.Settle(ctx)                                          // else it is lost, as the bound of a restart says
 	_ = l.ReturnLeases(ctx, func(string) bool { return true }) // else it comes back by itself
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jewgo/gateway/internal/admin"
+	"github.com/jewgo/gateway/internal/gcra"
 	"github.com/jewgo/gateway/middleware/ratelimit"
 	"github.com/jewgo/gateway/policy"
 )
@@ -59,7 +61,7 @@ type bucketView struct {
 	Limit string      `json:"limit"`
 	Tier  string      `json:"tier,omitempty"`
 	Key   string      `json:"bucket"`
-	Redis *sharedView `json:"redis,omitempty"` // absent: none, or away
+	Redis *sharedView `json:"redis,omitempty"` // absent: none, or away, or nobody here knows the bucket's quota
 	Here  *hereView   `json:"here,omitempty"`  // absent: this gateway knows nothing of it
 	// Tiers are the buckets of the same key for those in a tier.
 	Tiers []bucketView `json:"tiers,omitempty"`
@@ -96,11 +98,13 @@ func (a *limitsAdmin) Bucket(ctx context.Context, name string, parts []string) (
 
 func (a *limitsAdmin) look(ctx context.Context, name string, b ratelimit.BucketOf) bucketView {
 	v := bucketView{Limit: name, Tier: b.Tier, Key: b.Key}
+	quota := b.Quota
 	if k, ok := a.Known(b.Key); ok {
+		quota = cmp.Or(quota, k.Quota)
 		v.Here = &hereView{k.Own.Seconds(), k.Seen.Seconds(), k.Alone.Seconds(), k.Refused.Seconds(), k.Leased, k.LeaseEnds.Seconds()}
 	}
-	if a.usable() {
-		if r, _, err := a.shared.Peek(ctx, b.Key, b.Quota); err == nil {
+	if a.usable() && quota != (gcra.Quota{}) {
+		if r, _, err := a.shared.Peek(ctx, b.Key, quota); err == nil {
 			v.Redis = &sharedView{r.Remaining, r.ResetAfter.Seconds()}
 		}
 	}

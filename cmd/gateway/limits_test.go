@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -85,6 +86,32 @@ func (g *gatewayProcess) token(f *limitedFleet, i int) string {
 	return "Bearer " + strings.TrimSpace(string(token))
 }
 
+// hottest lists the buckets that were charged most, each as the operator sees it
+// who asks about it by the key of the list.
+func (g *gatewayProcess) hottest() (buckets []shownBucket) {
+	g.t.Helper()
+	var list struct {
+		Hottest []struct{ Limit, Key string }
+	}
+	if res := g.get(g.admin + "/v1/limits"); json.Unmarshal([]byte(res.body), &list) != nil {
+		g.t.Fatalf("%s\n%s", res.Status, res.body)
+	}
+	for _, h := range list.Hottest {
+		var b shownBucket
+		res := g.get(g.admin + "/v1/limits/" + h.Limit + "?key=" + url.QueryEscape(h.Key))
+		if err := json.Unmarshal([]byte(res.body), &b); err != nil || res.StatusCode != http.StatusOK || b.Bucket != h.Key {
+			g.t.Errorf("%+v in the list: %s\n%s", h, res.Status, res.body)
+		}
+		buckets = append(buckets, b)
+	}
+	return buckets
+}
+
+type shownBucket struct {
+	Bucket string
+	Redis  struct{ Remaining int }
+}
+
 func TestLimitsAreOneForAllGateways(t *testing.T) {
 	server := testenv.Redis(t)
 	f := startLimited(t, server.URL, `{key: "header:X-Client", rate: 20/h}`, 2)
@@ -132,6 +159,9 @@ func TestLimitsAreOneForAllGateways(t *testing.T) {
 	if err := json.Unmarshal([]byte(res.body), &list); err != nil || len(list.Limits) != 1 || len(list.Hottest) != 1 || list.Hottest[0].Total != 16 {
 		t.Errorf("/v1/limits: %v\n%s", err, res.body)
 	}
+	if shown := a.hottest(); len(shown) != 1 || shown[0].Redis.Remaining != 18 {
+		t.Errorf("the hottest buckets: %+v", shown)
+	}
 	for path, want := range map[string]int{
 		"/v1/limits/none?key=x": http.StatusNotFound, "/v1/limits/few": http.StatusBadRequest, "/v1/limits/few?key=a&key=b": http.StatusBadRequest,
 	} {
@@ -148,6 +178,10 @@ func TestTheOperatorSeesTheBucketsOfTiers(t *testing.T) {
 	a := f.processes[0]
 	if got := a.admitted(8, "x"); got != 5 {
 		t.Errorf("%d of 8 passed, want 5", got)
+	}
+	// The list has the tier's bucket alone, of which it shows but a hash.
+	if shown := a.hottest(); len(shown) != 1 || shown[0].Redis.Remaining != 0 {
+		t.Errorf("the hottest buckets: %+v", shown)
 	}
 	for range 2 { // looking changes nothing
 		var state struct {

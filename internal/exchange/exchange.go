@@ -8,6 +8,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/policy"
 )
 
@@ -50,6 +51,7 @@ type Plan struct {
 	// Forward is why the request goes upstream, in the words of RFC 9211, 2.2:
 	// uri-miss, vary-miss, stale, partial, request, method, bypass.
 	Forward string
+	Detail  string // what makes it a bypass, a token; "": nothing to tell
 }
 
 // StatusClientGone stands in Facts.Status and is never sent: the client left
@@ -84,9 +86,27 @@ func (f *Facts) Note(reason string) {
 
 type contextKey struct{}
 
-// With returns a context that carries ex.
+// carrier is two context.WithValue in one.
+type carrier struct {
+	context.Context
+	ex     *Exchange
+	budget failover.Budget
+}
+
+func (c *carrier) Value(key any) any {
+	switch key.(type) {
+	case contextKey:
+		return c.ex
+	case failover.BudgetKey:
+		return &c.budget
+	}
+	return c.Context.Value(key)
+}
+
+// With returns a context that carries ex, and a budget for the stores that it
+// waits for.
 func With(ctx context.Context, ex *Exchange) context.Context {
-	return context.WithValue(ctx, contextKey{}, ex)
+	return &carrier{Context: ctx, ex: ex}
 }
 
 // From returns the exchange that ctx carries. It panics without one, since

@@ -102,18 +102,24 @@ func (s *Switch) enter(ctx context.Context, spent *atomic.Int64, most time.Durat
 
 func (s *Switch) leave() { <-s.turns }
 
-type budgetKey struct{}
+// Budget is what a request has spent of the time that it may wait for stores, in
+// all. The zero value is whole.
+type Budget struct{ spent atomic.Int64 } // nanoseconds
 
-// WithBudget lets all calls of Do under the context share one budget. Work that
-// outlives its request, such as a refresh, takes a budget of its own.
+// BudgetKey is what a context is asked for its *Budget with: all calls of Do under
+// one share it. Work that outlives its request, such as a refresh, takes a budget
+// of its own.
+type BudgetKey struct{}
+
+// WithBudget returns a context with a budget of its own.
 func WithBudget(ctx context.Context) context.Context {
-	return context.WithValue(ctx, budgetKey{}, new(atomic.Int64))
+	return context.WithValue(ctx, BudgetKey{}, new(Budget))
 }
 
 // spentBudget counts the nanoseconds of the budget that are gone.
 func spentBudget(ctx context.Context) *atomic.Int64 {
-	if b, ok := ctx.Value(budgetKey{}).(*atomic.Int64); ok {
-		return b
+	if b, ok := ctx.Value(BudgetKey{}).(*Budget); ok {
+		return &b.spent
 	}
 	return new(atomic.Int64)
 }

@@ -18,35 +18,61 @@ type Problem struct {
 	Violated []string // names of the limits that refuse (draft-ietf-httpapi-ratelimit-headers); nil: none does
 }
 
-// document is a Problem in JSON.
-type document struct {
-	Detail   string   `json:"detail,omitempty"`
-	Status   int      `json:"status"`
-	Title    string   `json:"title"`
-	Type     string   `json:"type"`
-	Violated []string `json:"violated-policies,omitempty"`
-}
+var (
+	contentType  = []string{"application/problem+json"}
+	cacheControl = []string{"no-store"}
+)
 
 // Write sends p, with headers already set on w kept. It forbids caching, since
 // an error says nothing about the resource.
 func Write(w http.ResponseWriter, p Problem) {
-	doc := document{Detail: p.Detail, Status: p.Status, Title: p.Title, Type: p.Type, Violated: p.Violated}
 	if p.Type == "" {
-		doc.Type = "about:blank"
+		p.Type = "about:blank"
 	}
 	if p.Title == "" {
-		doc.Title = http.StatusText(p.Status)
+		p.Title = http.StatusText(p.Status)
 	}
-	body, err := json.Marshal(&doc)
-	if err != nil { // strings and numbers always can be
-		panic("problem: " + err.Error())
-	}
+	body := p.appendJSON(make([]byte, 0, 256))
 	h := w.Header()
-	h.Set("Content-Type", "application/problem+json")
-	h.Set("Content-Length", strconv.Itoa(len(body)+1))
-	h.Set("Cache-Control", "no-store")
-	h.Del("Content-Encoding")
-	h.Del("Etag")
+	h["Content-Type"], h["Cache-Control"] = contentType, cacheControl // without capacity to spare: whoever appends gets a copy
+	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	delete(h, "Content-Encoding")
+	delete(h, "Etag")
 	w.WriteHeader(p.Status)
-	_, _ = w.Write(append(body, '\n')) // a client that is gone cannot be told
+	_, _ = w.Write(body) // a client that is gone cannot be told
+}
+
+// appendJSON appends the document, and a line's end. It is written by hand since
+// a refusal is to cost little, and the document has five members at most.
+func (p *Problem) appendJSON(b []byte) []byte {
+	b = append(b, '{')
+	if p.Detail != "" {
+		b = append(appendString(append(b, `"detail":`...), p.Detail), ',')
+	}
+	b = strconv.AppendInt(append(b, `"status":`...), int64(p.Status), 10)
+	b = appendString(append(b, `,"title":`...), p.Title)
+	b = appendString(append(b, `,"type":`...), p.Type)
+	for i, name := range p.Violated {
+		if i == 0 {
+			b = append(b, `,"violated-policies":[`...)
+		} else {
+			b = append(b, ',')
+		}
+		b = appendString(b, name)
+	}
+	if len(p.Violated) > 0 {
+		b = append(b, ']')
+	}
+	return append(b, "}\n"...)
+}
+
+// appendString appends a string in JSON.
+func appendString(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			quoted, _ := json.Marshal(s) // a string always can be
+			return append(b, quoted...)
+		}
+	}
+	return append(append(append(b, '"'), s...), '"')
 }

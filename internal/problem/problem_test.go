@@ -1,6 +1,7 @@
 package problem_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http/httptest"
 	"testing"
@@ -36,9 +37,24 @@ func TestWriteReplacesWhatSpeaksOfAnotherBody(t *testing.T) {
 
 // What is not there is left out, and what could end a string early is escaped.
 func TestWriteMembers(t *testing.T) {
-	w := httptest.NewRecorder()
-	problem.Write(w, problem.Problem{Status: 400, Title: `"T"`})
-	if got, want := w.Body.String(), `{"status":400,"title":"\"T\"","type":"about:blank"}`+"\n"; got != want {
-		t.Errorf("got %s", got)
+	for _, tc := range []struct {
+		problem problem.Problem
+		want    string
+	}{
+		{problem.Problem{Status: 400, Title: `"T"`}, `{"status":400,"title":"\"T\"","type":"about:blank"}`},
+		{problem.Problem{Status: 400, Detail: "a\\b\n<\xff>"}, `{"detail":"a\\b\n\u003c\ufffd\u003e","status":400,"title":"Bad Request","type":"about:blank"}`},
+		{
+			problem.Problem{Status: 429, Type: "/t", Violated: []string{"a", "é"}},
+			`{"status":429,"title":"Too Many Requests","type":"/t","violated-policies":["a","é"]}`,
+		},
+	} {
+		w := httptest.NewRecorder()
+		problem.Write(w, tc.problem)
+		if got := w.Body.String(); got != tc.want+"\n" {
+			t.Errorf("got  %s\nwant %s", got, tc.want)
+		}
+		if !json.Valid(w.Body.Bytes()) {
+			t.Error("no JSON")
+		}
 	}
 }

@@ -3,12 +3,8 @@ package ratelimit_test
 import (
 	"net/http"
 	"testing"
-	"time"
 
 	"github.com/jewgo/gateway/internal/exchange"
-	"github.com/jewgo/gateway/internal/memory"
-	"github.com/jewgo/gateway/middleware/ratelimit"
-	"github.com/jewgo/gateway/policy"
 )
 
 const evadePolicy = `
@@ -27,23 +23,10 @@ routes:
   - {name: either, match: {path: /either}, upstream: app, limits: [either]}
 `
 
-func newEvaded(t *testing.T) *limiter {
-	t.Helper()
-	snapshot, err := policy.Parse("test.yaml", []byte(evadePolicy), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := &limiter{t: t, snapshot: snapshot, status: http.StatusOK, now: time.Unix(1_700_000_000, 0)}
-	l.store = ratelimit.New(ratelimit.Config{
-		Local: memory.NewLimits(1000), Replicas: func() int { return 1 }, Now: func() time.Time { return l.now },
-	})
-	return l
-}
-
 // A bucket has one quota: a request of another tier, with a bucket that fills
 // sooner, would draw in what was charged, and give it back to all.
 func TestTiersDoNotEmptyEachOthersBuckets(t *testing.T) {
-	l := newEvaded(t)
+	l := newLimiterOf(t, evadePolicy)
 	passed := 0
 	for range 3 {
 		passed += l.admitted(60, "/tiers", withRole("u", "premium"))
@@ -61,7 +44,7 @@ func TestTiersDoNotEmptyEachOthersBuckets(t *testing.T) {
 }
 
 func TestAShadowRefusesNobodyWhoLacksItsKey(t *testing.T) {
-	l := newEvaded(t)
+	l := newLimiterOf(t, evadePolicy)
 	if res := l.get("/strict"); res.StatusCode != http.StatusOK {
 		t.Errorf("refused by a shadow: %s", res.Status)
 	}
@@ -71,7 +54,7 @@ func TestAShadowRefusesNobodyWhoLacksItsKey(t *testing.T) {
 }
 
 func TestAnEmptyHeaderDoesNotHideTheNext(t *testing.T) {
-	l := newEvaded(t)
+	l := newLimiterOf(t, evadePolicy)
 	twice := func(ex *exchange.Exchange) { ex.View.Header.(http.Header)["X-Key"] = []string{"", "k"} }
 	if got := l.admitted(3, "/keyed", twice) + l.admitted(3, "/keyed", header("X-Key", "k")); got != 1 {
 		t.Errorf("%d of 6 with the key passed, want 1", got)

@@ -8,6 +8,7 @@ package ratelimit
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -39,7 +40,9 @@ func Handler(cfg HandlerConfig) middleware.Middleware {
 				next.ServeHTTP(w, r)
 				return
 			}
-			h.serve(w, r, &limited{plan: newPlan(ex), ex: ex, next: next})
+			q := &limited{ex: ex, next: next}
+			q.fill(ex)
+			h.serve(w, r, q)
 		})
 	}
 }
@@ -51,12 +54,13 @@ type handler struct {
 
 // limited is a request with its limits.
 type limited struct {
-	*plan
+	plan
 	ex      *exchange.Exchange
 	next    http.Handler
-	results []gcra.Result // one for each charge; nil: nothing is known
-	status  int           // of the response, once its head has gone out
-	fields  []string      // values of the header fields that were set
+	results []gcra.Result     // one for each charge; nil: nothing is known
+	status  int               // of the response, once its head has gone out
+	fields  [maxFields]string // room for values of header fields
+	text    [128]byte         // and for writing them
 }
 
 func (h *handler) serve(w http.ResponseWriter, r *http.Request, q *limited) {
@@ -85,7 +89,7 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, q *limited) {
 	}
 	q.results = results
 	violated := q.judge()
-	w = middleware.OnHeader(w, q.onHeader)
+	w = middleware.OnHeader(w, q)
 	if len(violated) > 0 {
 		q.refused(violated[0], "limit "+strings.Join(violated, ", ")+" reached")
 		tooMany(w, violated, q.retryAfter())
@@ -128,6 +132,7 @@ func (h *handler) leave(flights []flight) {
 // notes what shadows would have done.
 func (q *limited) judge() (violated []string) {
 	longest := -1
+	violated = q.room.violated[:0]
 	for i, r := range q.results {
 		switch {
 		case r.Allowed:
@@ -135,7 +140,7 @@ func (q *limited) judge() (violated []string) {
 			q.ex.Facts.Note("shadow limit " + q.limits[i].Name + " reached")
 		case longest < 0 || r.RetryAfter > q.results[longest].RetryAfter:
 			longest = i
-			violated = append([]string{q.limits[i].Name}, violated...)
+			violated = slices.Insert(violated, 0, q.limits[i].Name)
 		default:
 			violated = append(violated, q.limits[i].Name)
 		}
@@ -187,9 +192,12 @@ func (q *limited) retryAfter() int {
 	return longest
 }
 
-func (q *limited) onHeader(status int, header http.Header) {
-	q.status = status
-	q.setHeaders(header)
+// OnHeader implements middleware.HeaderHook.
+func (q *limited) OnHeader(status int, header http.Header) {
+	if !middleware.Interim(status) {
+		q.status = status
+		q.setHeaders(header)
+	}
 }
 
 // byStatus reports whether it takes the response to know what counts.
@@ -220,7 +228,7 @@ func (h *handler) uncount(ctx context.Context, q *limited) {
 // tooMany answers 429 (RFC 6585, 4) with Retry-After and the problem type that
 // the draft registers.
 func tooMany(w http.ResponseWriter, violated []string, retryAfter int) {
-	w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
+	w.Header()["Retry-After"] = []string{strconv.Itoa(retryAfter)}
 	problem.Write(w, problem.Problem{
 		Status:   http.StatusTooManyRequests,
 		Type:     "https://iana.org/assignments/http-problem-types#quota-exceeded",

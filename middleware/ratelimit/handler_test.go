@@ -71,7 +71,13 @@ type limiter struct {
 
 func newLimiter(t *testing.T) *limiter {
 	t.Helper()
-	snapshot, err := policy.Parse("test.yaml", []byte(testPolicy), nil)
+	return newLimiterOf(t, testPolicy)
+}
+
+// newLimiterOf is newLimiter by another policy.
+func newLimiterOf(t *testing.T, text string) *limiter {
+	t.Helper()
+	snapshot, err := policy.Parse("test.yaml", []byte(text), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +184,6 @@ func TestWhoIsCountedTogether(t *testing.T) {
 	}
 }
 
-// A method of its own is set by a change.
 func method(m string) func(*exchange.Exchange) {
 	return func(ex *exchange.Exchange) { ex.View.Method = m }
 }

@@ -4,8 +4,6 @@ import (
 	"net/http"
 	"strconv"
 	"time"
-
-	"github.com/jewgo/gateway/policy"
 )
 
 // The versions of the IETF's fields that a policy may ask for.
@@ -34,69 +32,88 @@ func (q *limited) setHeaders(h http.Header) {
 	if t < 0 {
 		return
 	}
+	f := fields{text: q.text[:0]}
 	cfg := &q.ex.Snapshot.Policy.RateLimit.Headers
 	limit, left, reset := q.charges[t].Quota.Burst, q.results[t].Remaining, q.reset(t)
 	switch cfg.IETF {
 	case draft10:
-		q.setLists(h)
+		q.addLists(&f)
 	case draft07:
-		q.set(h, fieldList, "limit="+strconv.Itoa(limit)+", remaining="+strconv.Itoa(left)+", reset="+strconv.Itoa(reset))
-		q.set(h, fieldPolicy, strconv.Itoa(limit)+";w="+strconv.Itoa(q.window(t)))
+		f.int("limit=", limit).int(", remaining=", left).int(", reset=", reset).end(fieldList)
+		f.int("", limit).int(";w=", q.window(t)).end(fieldPolicy)
 	case draft06:
-		q.set(h, fieldLimit, strconv.Itoa(limit))
-		q.set(h, fieldRemaining, strconv.Itoa(left))
-		q.set(h, fieldReset, strconv.Itoa(reset))
-		q.set(h, fieldPolicy, strconv.Itoa(limit)+";w="+strconv.Itoa(q.window(t)))
+		f.int("", limit).end(fieldLimit)
+		f.int("", left).end(fieldRemaining)
+		f.int("", reset).end(fieldReset)
+		f.int("", limit).int(";w=", q.window(t)).end(fieldPolicy)
 	}
 	if cfg.Legacy {
-		q.set(h, legacyPrefix+fieldLimit, strconv.Itoa(limit))
-		q.set(h, legacyPrefix+fieldRemaining, strconv.Itoa(left))
-		q.set(h, legacyPrefix+fieldReset, strconv.FormatInt(q.ex.View.Now.Unix()+int64(reset), 10))
+		f.int("", limit).end(legacyPrefix + fieldLimit)
+		f.int("", left).end(legacyPrefix + fieldRemaining)
+		f.int("", int(q.ex.View.Now.Unix())+reset).end(legacyPrefix + fieldReset)
 	}
+	f.set(h, &q.fields)
 }
 
-// setLists writes RateLimit-Policy and RateLimit of draft 10, structured lists
+// addLists writes RateLimit-Policy and RateLimit of draft 10, structured lists
 // with a member a limit. A quota q with window w is the burst and the time in
-// which it comes back whole.
-func (q *limited) setLists(h http.Header) {
-	policies, states := make([]byte, 0, 64), make([]byte, 0, 64)
+// which it comes back whole. The policy keeps names to what a structured string
+// can hold.
+func (q *limited) addLists(f *fields) {
+	separator := `"`
 	for i, l := range q.limits {
-		if l.Shadow {
-			continue
+		if !l.Shadow {
+			f.string(separator).string(l.Name).int(`";q=`, q.charges[i].Quota.Burst).int(";w=", q.window(i))
+			separator = `, "`
 		}
-		policies = q.member(policies, l, pair{'q', q.charges[i].Quota.Burst}, pair{'w', q.window(i)})
-		states = q.member(states, l, pair{'r', q.results[i].Remaining}, pair{'t', q.reset(i)})
 	}
-	q.set(h, fieldPolicy, string(policies))
-	q.set(h, fieldList, string(states))
+	f.end(fieldPolicy)
+	separator = `"`
+	for i, l := range q.limits {
+		if !l.Shadow {
+			f.string(separator).string(l.Name).int(`";r=`, q.results[i].Remaining).int(";t=", q.reset(i))
+			separator = `, "`
+		}
+	}
+	f.end(fieldList)
 }
 
-// set is h.Set for a canonical name, without an allocation for the value's slice.
-func (q *limited) set(h http.Header, name, value string) {
-	if q.fields == nil {
-		q.fields = q.room.fields[:0]
-	}
-	q.fields = append(q.fields, value)
-	n := len(q.fields)
-	h[name] = q.fields[n-1 : n : n]
+// maxFields is how many header fields setHeaders sets at most.
+const maxFields = 7
+
+// fields are header fields whose values are written one after the other into one
+// text: one allocation for all.
+type fields struct {
+	text  []byte
+	names [maxFields]string
+	ends  [maxFields]int // of the values in text
+	n     int
 }
 
-type pair struct {
-	key   byte
-	value int
+func (f *fields) string(s string) *fields {
+	f.text = append(f.text, s...)
+	return f
 }
 
-// member appends one member of a structured list: "name";a=1;b=2. The policy
-// keeps names to what a structured string can hold.
-func (q *limited) member(b []byte, l *policy.Limit, pairs ...pair) []byte {
-	if len(b) > 0 {
-		b = append(b, ", "...)
+func (f *fields) int(before string, n int) *fields {
+	f.text = strconv.AppendInt(append(f.text, before...), int64(n), 10)
+	return f
+}
+
+// end gives what was written since the last end to a field, by its canonical name.
+func (f *fields) end(name string) {
+	f.names[f.n], f.ends[f.n] = name, len(f.text)
+	f.n++
+}
+
+// set sets the fields, with room for their values.
+func (f *fields) set(h http.Header, room *[maxFields]string) {
+	text, start := string(f.text), 0
+	for i := range f.n {
+		room[i] = text[start:f.ends[i]]
+		start = f.ends[i]
+		h[f.names[i]] = room[i : i+1 : i+1]
 	}
-	b = append(append(append(b, '"'), l.Name...), '"')
-	for _, p := range pairs {
-		b = strconv.AppendInt(append(b, ';', p.key, '='), int64(p.value), 10)
-	}
-	return b
 }
 
 // window is the time in which a whole quota comes back, in seconds.

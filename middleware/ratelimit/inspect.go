@@ -1,9 +1,12 @@
 package ratelimit
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"github.com/jewgo/gateway/internal/gcra"
@@ -15,17 +18,28 @@ var ErrKey = errors.New("the key does not fit the limit")
 
 // BucketOf is a bucket of a key.
 type BucketOf struct {
-	Tier  string // of those whom it counts; "": of none
-	Key   string
-	Quota gcra.Quota
+	Tier  string     // of those whom it counts; "": of none
+	Key   string     // as Charge.Key
+	Quota gcra.Quota // zero: a hash does not tell its tier or override
+}
+
+// LimitOf names the limit of a bucket, which is given as Charge.Key.
+func LimitOf(key string) string {
+	name, _, _ := strings.Cut(key, "|")
+	return name
 }
 
 // BucketsOf gives the buckets that a limit counts values in, for people: the
 // parts of its key in their order, an address as it is, or ip: and an address for
 // those who are counted by it since they lack the key. A limit with tiers has one
 // for each beside its own, which is the first; a key with an override has that
-// alone.
+// alone. One part may also be a bucket as Charge.Key has it, which is then all.
 func BucketsOf(l *policy.Limit, parts []string) ([]BucketOf, error) {
+	if len(parts) == 1 {
+		if b, ok := bucketNamed(l, parts[0]); ok {
+			return []BucketOf{b}, nil
+		}
+	}
 	values, client, err := valuesOf(l, parts)
 	if err != nil {
 		return nil, err
@@ -44,6 +58,80 @@ func BucketsOf(l *policy.Limit, parts []string) ([]BucketOf, error) {
 		all = append(all, BucketOf{t.Name, name(t.Name), t.Quota})
 	}
 	return all, nil
+}
+
+// bucketNamed reads what bucket.key and bucket.clientKey write.
+func bucketNamed(l *policy.Limit, key string) (b BucketOf, ok bool) {
+	rest, ok := strings.CutPrefix(key, l.Name+"|")
+	if !ok {
+		return b, false
+	}
+	b.Key = key
+	if sum, hashed := strings.CutPrefix(rest, "#"); hashed {
+		if len(l.Tiers) == 0 && !l.HasOverrides() {
+			b.Quota = l.Quota
+		}
+		return b, len(sum) == hex.EncodedLen(sha256.Size)
+	}
+	if tier, tiered := strings.CutPrefix(rest, "@"); tiered {
+		if b.Tier, rest, ok = cutPart(tier); !ok {
+			return b, false
+		}
+	}
+	var values []string
+	var client netip.Addr
+	var err error
+	written := ""
+	if text, byAddress := strings.CutPrefix(rest, "ip:"); byAddress {
+		client, err = addressOf(text)
+		written = bucket{l, b.Tier}.clientKey(client)
+	} else {
+		for v := ""; ok && rest != ""; values = append(values, v) {
+			v, rest, ok = cutPart(rest)
+		}
+		if !ok || len(values) != len(l.Key) {
+			return b, false
+		}
+		for i, s := range l.Key {
+			if s.Kind == policy.SourceClientIP {
+				client, err = addressOf(values[i])
+			}
+		}
+		written = bucket{l, b.Tier}.key(values)
+	}
+	b.Quota, ok = quotaIn(l, b.Tier, client, values)
+	return b, ok && err == nil && written == key
+}
+
+// cutPart cuts what stands before the next |, or the end, after its length.
+func cutPart(text string) (part, rest string, ok bool) {
+	digits, rest, ok := strings.Cut(text, ":")
+	n, err := strconv.Atoi(digits)
+	if !ok || err != nil || n < 0 || n > len(rest) {
+		return "", "", false
+	}
+	part, rest = rest[:n], rest[n:]
+	if rest == "" {
+		return part, "", true
+	}
+	rest, ok = strings.CutPrefix(rest, "|")
+	return part, rest, ok
+}
+
+// quotaIn is the quota of a key's bucket for a tier; false: there is no such.
+func quotaIn(l *policy.Limit, tier string, client netip.Addr, values []string) (gcra.Quota, bool) {
+	if tier == "" {
+		if q, ok := l.OverrideOf(client, values...); ok {
+			return q, true
+		}
+		return l.Quota, true
+	}
+	for _, t := range l.Tiers {
+		if t.Name == tier {
+			return t.Quota, true
+		}
+	}
+	return gcra.Quota{}, false
 }
 
 // valuesOf reads the parts of a key as requests have them, and the address among

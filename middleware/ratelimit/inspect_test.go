@@ -13,7 +13,6 @@ import (
 	"github.com/jewgo/gateway/internal/gcra"
 	"github.com/jewgo/gateway/internal/memory"
 	"github.com/jewgo/gateway/middleware/ratelimit"
-	"github.com/jewgo/gateway/policy"
 )
 
 const inspectPolicy = `
@@ -33,10 +32,7 @@ routes:
 
 // What an operator writes for a key is the bucket that requests fall into.
 func TestBucketsOf(t *testing.T) {
-	snapshot, err := policy.Parse("test.yaml", []byte(inspectPolicy), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	snapshot := newLimiterOf(t, inspectPolicy).snapshot
 	client := func(text string) func(*exchange.Exchange) {
 		return func(ex *exchange.Exchange) { ex.View.Client, _ = netip.ParseAddr(text) }
 	}
@@ -80,10 +76,31 @@ func TestBucketsOf(t *testing.T) {
 		if !found {
 			t.Errorf("%s %q: %+v, none of which is charged: %+v", tc.limit, tc.parts, buckets, charged)
 		}
+		for _, c := range charged { // what is charged may be asked about
+			limit := snapshot.Limits[ratelimit.LimitOf(c.Key)]
+			buckets, err := ratelimit.BucketsOf(limit, []string{c.Key})
+			if err != nil || len(buckets) != 1 || buckets[0].Key != c.Key || buckets[0].Quota != c.Quota && !limit.HasOverrides() {
+				t.Errorf("%+v: %+v, %v", c, buckets, err)
+			}
+		}
 	}
 	for limit, parts := range map[string][]string{
 		"address": {"fe80::1%eth0"}, "network": {"x"}, "header": {""}, "host": {}, "both": {"192.0.2.1", "k", "more"},
 	} {
+		if buckets, err := ratelimit.BucketsOf(snapshot.Limits[limit], parts); !errors.Is(err, ratelimit.ErrKey) {
+			t.Errorf("%s %q: %+v, %v", limit, parts, buckets, err)
+		}
+	}
+	// Near misses are no buckets, and no addresses either.
+	for _, key := range []string{
+		"network|", "network|3:192", "network|9:192.0.2.1|", "network|9:192.0.2.1|1:x", "network|9:192.0.2.10", "network|-1:", "network|x:",
+		"network|13:2001:db8::1/64", "network|ip:192.0.2.1x", "network|#abc", "network|@7:premium|9:192.0.2.1", "tiers|@4:none|9:192.0.2.1",
+		"tiers|@7:premium", "tiers|@9:premium", "address|9:192.0.2.1",
+	} {
+		limit, parts := "network", []string{key}
+		if strings.HasPrefix(key, "tiers|") {
+			limit = "tiers"
+		}
 		if buckets, err := ratelimit.BucketsOf(snapshot.Limits[limit], parts); !errors.Is(err, ratelimit.ErrKey) {
 			t.Errorf("%s %q: %+v, %v", limit, parts, buckets, err)
 		}

@@ -86,8 +86,9 @@ func TestAChargeThatTheStoreNeverMade(t *testing.T) {
 			t.Fatal("refused")
 		}
 		r.link.fault.Store(works)
-		go r.limiter.Run(r.ctx)
-		time.Sleep(time.Second)
+		if err := r.limiter.Settle(r.ctx); err != nil {
+			t.Fatal(err)
+		}
 		if ahead := r.store.ahead("k"); ahead < 5*time.Minute || ahead > 6*time.Minute {
 			t.Errorf("the store is %v ahead, want a token's time", ahead)
 		}

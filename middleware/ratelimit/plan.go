@@ -16,10 +16,10 @@ type plan struct {
 
 	// What most routes have finds room here, and costs no allocation of its own.
 	room struct {
-		limits  [2]*policy.Limit
-		charges [2]Charge
-		results [2]gcra.Result
-		fields  [7]string
+		limits   [2]*policy.Limit
+		charges  [2]Charge
+		results  [2]gcra.Result
+		violated [2]string
 	}
 }
 
@@ -29,10 +29,8 @@ type flight struct {
 	key   string
 }
 
-// newPlan finds the limits that count a request, and the buckets that it falls
-// into.
-func newPlan(ex *exchange.Exchange) *plan {
-	p := &plan{}
+// fill finds the limits that count a request, and the buckets that it falls into.
+func (p *plan) fill(ex *exchange.Exchange) {
 	p.limits, p.charges = p.room.limits[:0], p.room.charges[:0]
 	who := policy.Caller{
 		Client: ex.View.Client, Session: !ex.Principal.Anonymous(), User: ex.Principal.User, Roles: ex.Principal.Roles,
@@ -44,7 +42,7 @@ func newPlan(ex *exchange.Exchange) *plan {
 		case policy.Denied:
 			if !l.Shadow {
 				p.denied, p.reason = l, "address denied by limit"
-				return p
+				return
 			}
 			ex.Facts.Note("address denied by shadow limit " + l.Name)
 			continue
@@ -54,10 +52,9 @@ func newPlan(ex *exchange.Exchange) *plan {
 			continue
 		}
 		if !p.add(l, ex, who) {
-			return p
+			return
 		}
 	}
-	return p
 }
 
 // add plans one limit; false: the request is denied.

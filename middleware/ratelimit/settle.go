@@ -46,17 +46,19 @@ func (l *Limiter) Run(ctx context.Context) {
 			return
 		case <-ticks.C:
 		}
-		if !l.owing.Load() || !l.cfg.Switch.Up() {
-			continue
-		}
+		call, cancel := context.WithTimeout(ctx, time.Second)
 		// The Switch hears of an error from the requests and its own probe.
-		_ = l.settleSoon(ctx)
+		_ = l.Settle(call)
+		cancel()
 	}
 }
 
-func (l *Limiter) settleSoon(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
+// Settle brings what was admitted alone, if anything was and the shared store is
+// there. A gateway that ends does it once more.
+func (l *Limiter) Settle(ctx context.Context) error {
+	if !l.owing.Load() || !l.cfg.Switch.Up() {
+		return nil
+	}
 	return l.settle(ctx, false)
 }
 

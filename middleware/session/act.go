@@ -16,7 +16,7 @@ const saveAttempts = 4
 // changes nothing.
 func (v *visit) hear(lines []string) {
 	if !v.ex.Route.SessionSignal {
-		v.note(errors.New(SignalHeader + " from a route without session_signal"))
+		v.note(errUnheard)
 		return
 	}
 	if p := v.ex.Plan; p != nil && (p.Lookup || p.Store) {
@@ -37,7 +37,7 @@ func (v *visit) hear(lines []string) {
 	case "set":
 		v.set(s.values)
 	case "logout":
-		v.logout(nil)
+		v.logout()
 	case "logout-all":
 		v.logoutAll()
 	}
@@ -52,7 +52,7 @@ func (v *visit) login(who loginArgument) {
 		if v.seal.User == "" || v.seal.User == who.User {
 			values = v.record.Values
 		}
-		v.revoke([]Revocation{v.seal.Ref().Revocation()})
+		v.revoke()
 	}
 	v.start(who, values)
 }
@@ -138,20 +138,20 @@ func merge(values map[string]string, changes map[string]*string) map[string]stri
 }
 
 // logout ends the session, and others as given. The cookie goes in any case.
-func (v *visit) logout(others []Revocation) {
+func (v *visit) logout(others ...Revocation) {
 	v.clearCookie()
 	if !v.live {
 		return
 	}
 	v.live = false
 	v.ex.Facts.Session = "ended"
-	v.revoke(append(others, v.seal.Ref().Revocation()))
+	v.revoke(others...)
 }
 
 // logoutAll ends all sessions of the user until now.
 func (v *visit) logoutAll() {
 	if !v.live || v.seal.User == "" {
-		v.logout(nil)
+		v.logout()
 		return
 	}
 	now := v.m.now()
@@ -159,11 +159,15 @@ func (v *visit) logoutAll() {
 	if v.seal.Absolute.After(until) { // begun under another policy
 		until = v.seal.Absolute
 	}
-	v.logout([]Revocation{RevokeUser(v.seal.User, now, until)})
+	v.logout(RevokeUser(v.seal.User, now, until))
 }
 
-func (v *visit) revoke(revocations []Revocation) {
-	if err := v.m.store.Revoke(v.ctx, revocations); err != nil {
+// revoke ends the session that the request came with; others are its user's.
+func (v *visit) revoke(others ...Revocation) {
+	if err := v.m.store.Revoke(v.ctx, append(others, v.seal.Ref().Revocation())); err != nil {
 		v.note(fmt.Errorf("revoke session: %w", err))
+	}
+	if err := v.m.ended(v.ctx, v.ex, len(others) > 0); err != nil {
+		v.note(fmt.Errorf("after the end of a session: %w", err))
 	}
 }

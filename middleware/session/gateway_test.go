@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -75,6 +76,7 @@ type gateway struct {
 	mu       sync.Mutex
 	upstream func(http.ResponseWriter, *http.Request) // guarded by mu
 	last     *exchange.Exchange                       // guarded by mu
+	ended    []string                                 // what Config.Ended heard; guarded by mu
 }
 
 func newGateway(t *testing.T, keys *session.Keyring, store session.Store) *gateway {
@@ -95,7 +97,13 @@ func newGateway(t *testing.T, keys *session.Keyring, store session.Store) *gatew
 	}
 	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }}
 	now := func() time.Time { return g.clock.now() } // tests may let gateways share a clock
-	manager := session.New(session.Config{Keys: keys, Store: g.store, Now: now})
+	ended := func(_ context.Context, ex *exchange.Exchange, everywhere bool) error {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.ended = append(g.ended, fmt.Sprintf("%s of %q, everywhere %v", ex.Principal.SessionID, ex.Principal.User, everywhere))
+		return nil
+	}
+	manager := session.New(session.Config{Keys: keys, Store: g.store, Now: now, Ended: ended})
 	chain := manager.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		exchange.From(r.Context()).Plan = g.plan
 		proxy.ServeHTTP(w, r)

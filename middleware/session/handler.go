@@ -21,6 +21,11 @@ type Config struct {
 	Keys  *Keyring // seals cookies; required
 	Store Store    // required
 	Now   func() time.Time
+
+	// Ended hears that the session of a request's Principal has ended, and with
+	// everywhere that all those of its user have, once their revocation stands.
+	// It bounds the time itself; an error is noted. nil: nobody wants to know.
+	Ended func(ctx context.Context, ex *exchange.Exchange, everywhere bool) error
 }
 
 // Manager opens sessions for requests and changes them as upstreams say.
@@ -29,6 +34,7 @@ type Manager struct {
 	sealer Sealer
 	store  Store
 	now    func() time.Time
+	ended  func(ctx context.Context, ex *exchange.Exchange, everywhere bool) error
 }
 
 // New returns a Manager.
@@ -36,7 +42,10 @@ func New(cfg Config) *Manager {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Manager{sealer: NewSealer(cfg.Keys), store: cfg.Store, now: cfg.Now}
+	if cfg.Ended == nil {
+		cfg.Ended = func(context.Context, *exchange.Exchange, bool) error { return nil }
+	}
+	return &Manager{sealer: NewSealer(cfg.Keys), store: cfg.Store, now: cfg.Now, ended: cfg.Ended}
 }
 
 // Handler tells next who is calling, through the Exchange's Principal; answers
@@ -45,10 +54,14 @@ func New(cfg Config) *Manager {
 func (m *Manager) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ex := exchange.From(r.Context())
-		v := &visit{m: m, ctx: r.Context(), ex: ex, policy: &ex.Snapshot.Policy.Session}
-		if ex.Route.Session != policy.SessionOff || ex.Route.SessionSignal {
-			v.open(r)
+		if ex.Route.Session == policy.SessionOff && !ex.Route.SessionSignal {
+			w = middleware.OnHeader(w, signalStripper{ex})
+			next.ServeHTTP(w, r)
+			stripTrailer(w.Header())
+			return
 		}
+		v := &visit{m: m, ctx: r.Context(), ex: ex, policy: &ex.Snapshot.Policy.Session}
+		v.open(r)
 		if ex.Route.Session == policy.SessionRequired && !v.live {
 			if ex.Facts.Reason == "" {
 				ex.Facts.Reason = "no session"
@@ -56,13 +69,12 @@ func (m *Manager) Handler(next http.Handler) http.Handler {
 			problem.Write(w, problem.Problem{Status: http.StatusUnauthorized, Detail: "a session is required"})
 			return
 		}
-		hooked := middleware.OnHeader(&signalStripper{ResponseWriter: w}, v.finish)
-		next.ServeHTTP(hooked, r)
+		w = middleware.OnHeader(w, v)
+		next.ServeHTTP(w, r)
 		if !v.finished { // nothing was written: an empty 200 is about to go out
-			v.finish(http.StatusOK, w.Header())
+			v.finish(w.Header())
 		}
-		w.Header().Del(SignalHeader) // what stands here now is a trailer
-		w.Header().Del(http.TrailerPrefix + SignalHeader)
+		stripTrailer(w.Header())
 	})
 }
 
@@ -185,7 +197,7 @@ func (v *visit) clearCookie() { v.cookie = newCookie(v.policy.Cookie, "", 0) }
 
 // finish acts on the upstream's signal and adds the cookie, just before the
 // response's head goes out.
-func (v *visit) finish(_ int, h http.Header) {
+func (v *visit) finish(h http.Header) {
 	v.finished = true
 	if lines := h[SignalHeader]; len(lines) > 0 {
 		h.Del(SignalHeader)

@@ -1,37 +1,41 @@
 package session
 
 import (
-	"bufio"
-	"net"
+	"errors"
 	"net/http"
+
+	"github.com/jewgo/gateway/internal/exchange"
+	"github.com/jewgo/gateway/middleware"
 )
 
-// signalStripper keeps the signal out of the two heads that OnHeader does not
-// see complete: interim responses, and that of an upgrade, whose header
-// ReverseProxy fills in only after it has taken the connection over.
-type signalStripper struct {
-	http.ResponseWriter
-	hijacked bool
-}
+var errUnheard = errors.New(SignalHeader + " from a route without session_signal")
 
-func (w *signalStripper) Header() http.Header {
-	h := w.ResponseWriter.Header()
-	if w.hijacked {
-		h.Del(SignalHeader)
+// signalStripper keeps the signal of routes without sessions from every client.
+type signalStripper struct{ ex *exchange.Exchange }
+
+// OnHeader implements middleware.HeaderHook.
+func (s signalStripper) OnHeader(status int, h http.Header) {
+	if len(h[SignalHeader]) == 0 {
+		return
 	}
-	return h
+	delete(h, SignalHeader)
+	if status >= 200 {
+		s.ex.Facts.Note(errUnheard.Error())
+	}
 }
 
-func (w *signalStripper) WriteHeader(status int) {
-	w.Header().Del(SignalHeader)
-	w.ResponseWriter.WriteHeader(status)
+// OnHeader implements middleware.HeaderHook. Interim heads, and what ReverseProxy
+// fills in after it has taken a connection over, are only stripped of the signal.
+func (v *visit) OnHeader(status int, h http.Header) {
+	if v.finished || middleware.Interim(status) {
+		delete(h, SignalHeader)
+		return
+	}
+	v.finish(h)
 }
 
-// Hijack hands the connection over.
-func (w *signalStripper) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	w.hijacked = true
-	return http.NewResponseController(w.ResponseWriter).Hijack()
+// stripTrailer keeps the signal out of trailers.
+func stripTrailer(h http.Header) {
+	h.Del(SignalHeader) // its head is out: what stands here now is a trailer
+	h.Del(http.TrailerPrefix + SignalHeader)
 }
-
-// Unwrap serves http.ResponseController.
-func (w *signalStripper) Unwrap() http.ResponseWriter { return w.ResponseWriter }
