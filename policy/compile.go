@@ -137,7 +137,7 @@ func (c *compiler) session() {
 func (c *compiler) cache() {
 	p := &c.policy.Cache
 	c.redisURL("cache.redis_url", p.RedisURL)
-	if p.MaxObject > p.Memory && c.sound("cache.memory") {
+	if p.Memory > 0 && p.MaxObject > p.Memory && c.sound("cache.memory") {
 		size, _ := p.MaxObject.MarshalText() // never fails
 		c.invalid("cache.max_object", "max_object (%s) is larger than cache.memory", size)
 	}

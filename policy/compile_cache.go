@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"maps"
+	"net/http"
 	"net/textproto"
 	"slices"
 	"time"
@@ -14,8 +16,10 @@ func (c *compiler) cacheRule(path string, d *CacheDef, r *Route) *CacheRule {
 	rule := &CacheRule{
 		Strict:               d.Mode == "strict",
 		TTL:                  d.TTL.Std(),
+		Statuses:             c.lifetimes(path+".statuses", d),
 		StaleWhileRevalidate: d.StaleWhileRevalidate.Std(),
 		StaleIfError:         d.StaleIfError.Std(),
+		Encode:               d.Encode,
 		Query:                c.queryRule(path+".query", d),
 		Key:                  c.sources(path+".key", d.Key, cacheSources),
 		Bypass:               c.sources(path+".bypass", d.Bypass, cacheSources),
@@ -28,12 +32,68 @@ func (c *compiler) cacheRule(path string, d *CacheDef, r *Route) *CacheRule {
 		if !isToken(name) || name == "*" {
 			c.invalid(c.item(path+".vary", i), "bad header name %q", clip(name))
 		}
-		rule.Vary = append(rule.Vary, textproto.CanonicalMIMEHeaderKey(name))
+		name = textproto.CanonicalMIMEHeaderKey(name)
+		if name == "Accept-Encoding" && !rule.Strict {
+			continue // one response is stored for all codings
+		}
+		rule.Vary = append(rule.Vary, name)
 	}
+	if rule.Strict && rule.Encode && c.has(path+".encode") {
+		c.invalid(path+".encode", "mode: strict leaves the content codings to the origin")
+	}
+	rule.Encode = rule.Encode && !rule.Strict
 	if len(r.Methods) > 0 && !slices.Contains(r.Methods, "GET") && !slices.Contains(r.Methods, "HEAD") {
 		c.invalid(path, "the route takes neither GET nor HEAD, and nothing else is cached")
 	}
 	return rule
+}
+
+// lifetimes compiles those by status. A class stands for its statuses that may
+// be stored and have no lifetime of their own.
+func (c *compiler) lifetimes(path string, d *CacheDef) map[int]time.Duration {
+	if d.Mode == "strict" && len(d.Statuses) > 0 {
+		c.invalid(path, "mode: strict leaves the lifetime to the origin")
+	}
+	single, all := map[int]time.Duration{}, map[int]time.Duration{}
+	for _, text := range keys(d.Statuses) {
+		at, ttl := join(path, text), d.Statuses[text].Std()
+		var s Status
+		switch err := s.UnmarshalText([]byte(text)); {
+		case !c.has(at): // the environment leaves it empty
+		case err != nil:
+			c.invalid(at, "%v", err)
+		case s < 10:
+			for status := int(s) * 100; status < int(s)*100+100; status++ {
+				if !NeverStored(status) {
+					all[status] = ttl
+				}
+			}
+		case s == http.StatusPartialContent || NeverStored(int(s)):
+			c.invalid(at, "%d is never stored by a policy: it answers one request, not others", int(s))
+		default:
+			single[int(s)] = ttl
+		}
+	}
+	maps.Copy(all, single)
+	return all
+}
+
+// NeverStored lists the statuses that are not stored in managed mode, whatever a
+// policy says: those that answer what is not in the key, such as a condition, a
+// range, or a head that is malformed or too large (stored, one such request
+// would answer all others), those that are about one client, and those that no
+// cache may store (RFC 6585). A part (206) goes as what it is a part of.
+func NeverStored(status int) bool {
+	switch status {
+	case http.StatusNotModified,
+		http.StatusBadRequest, http.StatusNotAcceptable, http.StatusProxyAuthRequired, http.StatusRequestTimeout, http.StatusLengthRequired,
+		http.StatusPreconditionFailed, http.StatusRequestEntityTooLarge, http.StatusRequestURITooLong, http.StatusUnsupportedMediaType,
+		http.StatusRequestedRangeNotSatisfiable, http.StatusExpectationFailed, http.StatusMisdirectedRequest, http.StatusTooEarly,
+		http.StatusUpgradeRequired, http.StatusPreconditionRequired, http.StatusTooManyRequests, http.StatusRequestHeaderFieldsTooLarge,
+		http.StatusNetworkAuthenticationRequired:
+		return true
+	}
+	return false
 }
 
 // cacheSession checks a cache section against the route's session mode.
@@ -51,7 +111,7 @@ func (c *compiler) cacheSession(path string, r *Route) {
 // queryRule compiles which parameters count.
 func (c *compiler) queryRule(path string, d *CacheDef) QueryRule {
 	q := &d.Query
-	rule := QueryRule{Allow: set(q.Allow), Deny: set(q.Deny), Round: q.Round, TTL: map[string]time.Duration{}}
+	rule := QueryRule{InOrder: !q.Sort, Allow: set(q.Allow), Deny: set(q.Deny), Round: q.Round, TTL: map[string]time.Duration{}}
 	if len(q.Allow) > 0 && len(q.Deny) > 0 {
 		c.invalid(path+".deny", "a query has allow or deny, not both")
 	}

@@ -67,4 +67,6 @@ func (c *CORS) setDefaults() {
 
 func (r *RouteDef) setDefaults() { r.Session = "off" }
 
-func (c *CacheDef) setDefaults() { c.Mode = "managed" }
+func (c *CacheDef) setDefaults() { c.Mode, c.Encode = "managed", true }
+
+func (q *QueryDef) setDefaults() { q.Sort = true }

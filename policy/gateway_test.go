@@ -133,7 +133,8 @@ func TestGatewayPolicyInDetail(t *testing.T) {
 		t.Errorf("query %q, want %q", got, want)
 	}
 	for _, query := range []string{"openNow=true", "hoursFilter=openNow&page=2"} {
-		if age := list.Cache.Lifetime(query) + list.Cache.StaleWhileRevalidate; age > time.Minute {
+		ttl, _ := list.Cache.Lifetime(http.StatusOK, query)
+		if age := ttl + list.Cache.StaleWhileRevalidate; age > time.Minute {
 			t.Errorf("a list with %s may be %v old", query, age)
 		}
 	}

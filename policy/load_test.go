@@ -196,7 +196,7 @@ routes: [{name: a, match: {path: /a}, upstream: app, cache: {}}]
 			MaxAge:  Duration(10 * time.Minute),
 		},
 		Routes: []RouteDef{{
-			Name: "a", Match: MatchDef{Path: "/a"}, Upstream: "app", Session: "off", Cache: &CacheDef{Mode: "managed"},
+			Name: "a", Match: MatchDef{Path: "/a"}, Upstream: "app", Session: "off", Cache: &CacheDef{Mode: "managed", Encode: true, Query: QueryDef{Sort: true}},
 		}},
 	}
 	if diff := cmp.Diff(want, p); diff != "" {

@@ -157,11 +157,12 @@ type Identity struct {
 
 // Cache configures the response cache as a whole.
 type Cache struct {
-	Memory         Size     `yaml:"memory" jsonschema_description:"Bound of the local store, in bytes."`
+	Memory         Size     `yaml:"memory" jsonschema_description:"Bound of the local store, in bytes; 0: none, Redis alone holds responses."`
 	RedisURL       string   `yaml:"redis_url" jsonschema_description:"A Redis for the cache alone; memory:// for none; default: redis.url."`
 	MaxObject      Size     `yaml:"max_object" jsonschema_description:"Largest body that is stored."`
-	DefaultTTL     Duration `yaml:"default_ttl" jsonschema_description:"Lifetime of responses with no freshness of their own, on cached routes."`
+	DefaultTTL     Duration `yaml:"default_ttl" jsonschema_description:"Lifetime of responses with no freshness of their own, on cached routes in managed mode that have no ttl."`
 	StoreSetCookie bool     `yaml:"store_set_cookie" jsonschema_description:"Store responses that carry Set-Cookie, as the standard allows and an edge should not."`
+	Debug          bool     `yaml:"debug" jsonschema_description:"Tell every client the key of a response in Cache-Status (RFC 9211, 2.7): what it is stored under, as in gw:{c:KEY} in Redis."`
 }
 
 // CORS configures cross-origin requests. No origins: the gateway leaves the
@@ -200,21 +201,24 @@ type MatchDef struct {
 
 // CacheDef says how a route's responses are cached.
 type CacheDef struct {
-	Mode                 string     `yaml:"mode" jsonschema:"enum=managed,enum=strict" jsonschema_description:"managed: by this policy within the standard; strict: by the origin's headers alone."`
-	TTL                  Duration   `yaml:"ttl" jsonschema_description:"Lifetime at this edge alone; never beats private, no-store, Set-Cookie or Authorization."`
-	StaleWhileRevalidate Duration   `yaml:"stale_while_revalidate" jsonschema_description:"Served stale for so long while it is refreshed."`
-	StaleIfError         Duration   `yaml:"stale_if_error" jsonschema_description:"Served stale for so long when the upstream fails."`
-	Query                QueryDef   `yaml:"query" jsonschema_description:"Which parameters count; the others are not sent either."`
-	Vary                 StringList `yaml:"vary" jsonschema_description:"Request headers that select a variant, beside the response's own Vary."`
-	Key                  StringList `yaml:"key" jsonschema_description:"What else is in the key: header:NAME, cookie:NAME, session (private entries)."`
-	Bypass               StringList `yaml:"bypass" jsonschema_description:"Requests with one of these go past the cache: header:NAME, cookie:NAME, session."`
-	Tags                 StringList `yaml:"tags" jsonschema_description:"Tags of stored responses; {name} stands for a path value."`
+	Mode                 string              `yaml:"mode" jsonschema:"enum=managed,enum=strict" jsonschema_description:"managed: by this policy within the standard; strict: by the origin's headers alone."`
+	TTL                  Duration            `yaml:"ttl" jsonschema_description:"Lifetime, at this edge alone, of what may be cached by default (RFC 9110, 15.1: 200, 301, 404 and others, no 5xx); never beats private, no-store, Set-Cookie or Authorization."`
+	Statuses             map[string]Duration `yaml:"statuses" jsonschema_description:"Lifetimes by status, in place of ttl and under the same limits, as {404: 10s, 301: 1h, 5xx: 5s}. A status beats its class; 0s: not stored. A class leaves out what is never stored: statuses that blame the request or one client, such as 400, 412 and 429. A 5xx never takes the place of a response that may still be served."`
+	StaleWhileRevalidate Duration            `yaml:"stale_while_revalidate" jsonschema_description:"Served stale for so long while it is refreshed."`
+	StaleIfError         Duration            `yaml:"stale_if_error" jsonschema_description:"Served stale for so long when the upstream fails."`
+	Query                QueryDef            `yaml:"query" jsonschema_description:"Which parameters count; the others are not sent either."`
+	Vary                 StringList          `yaml:"vary" jsonschema_description:"Request headers that select a variant, beside the response's own Vary; Accept-Encoding selects none where mode is managed."`
+	Encode               bool                `yaml:"encode" jsonschema_description:"Compress for each client with what it accepts, zstd, br or gzip; false: sent as stored. Where mode is managed alone."`
+	Key                  StringList          `yaml:"key" jsonschema_description:"What else is in the key: header:NAME, cookie:NAME, session (private entries, dropped at logout). The response needs no Vary for it."`
+	Bypass               StringList          `yaml:"bypass" jsonschema_description:"Requests with one of these, be it empty, go past the cache: header:NAME, cookie:NAME, session."`
+	Tags                 StringList          `yaml:"tags" jsonschema_description:"Tags of stored responses; {name} stands for a path value."`
 }
 
 // QueryDef selects the query parameters that reach the key and the upstream.
 type QueryDef struct {
+	Sort  bool                `yaml:"sort" jsonschema_description:"Parameters in another order are the same, and are sent sorted by name; repetitions keep their order."`
 	Allow StringList          `yaml:"allow" jsonschema_description:"Only these; omitted: all."`
 	Deny  StringList          `yaml:"deny" jsonschema_description:"All but these."`
 	Round map[string]int      `yaml:"round" jsonschema_description:"Decimals to which a number is rounded, in the key and upstream."`
-	TTL   map[string]Duration `yaml:"ttl" jsonschema_description:"Lifetimes of responses to requests with these parameters, shorter than the cache's ttl."`
+	TTL   map[string]Duration `yaml:"ttl" jsonschema_description:"Lifetimes of responses to requests with these parameters, shorter than the cache's ttl; they shorten statuses too."`
 }

@@ -3,6 +3,7 @@ package policy
 import (
 	"cmp"
 	"math"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -18,8 +19,8 @@ type param struct {
 
 // Apply gives the query that is both keyed and sent upstream, so that what is
 // stored under a key is the answer to exactly that query: only the parameters
-// that the rule lets through, sorted by name (repetitions keep their order),
-// numbers rounded, every character escaped in one way. raw has no '?'. Apply is
+// that the rule lets through, sorted by name unless the rule keeps their order
+// (repetitions keep theirs), numbers rounded, every character escaped in one way. raw has no '?'. Apply is
 // pure, and applied twice changes nothing more.
 func (q QueryRule) Apply(raw string) string {
 	if raw == "" {
@@ -40,7 +41,9 @@ func (q QueryRule) Apply(raw string) string {
 		}
 		params = append(params, p)
 	}
-	slices.SortStableFunc(params, func(a, b param) int { return cmp.Compare(a.name, b.name) })
+	if !q.InOrder {
+		slices.SortStableFunc(params, func(a, b param) int { return cmp.Compare(a.name, b.name) })
+	}
 	b := make([]byte, 0, len(raw))
 	for i, p := range params {
 		if i > 0 {
@@ -99,12 +102,20 @@ func round(s string, decimals int) string {
 	return text
 }
 
-// Lifetime is the rule's TTL for a query that Apply gave: the shortest that one
-// of its parameters asks for. 0 leaves it to the origin.
-func (c *CacheRule) Lifetime(query string) time.Duration {
-	ttl := c.TTL
+// Lifetime is what the rule gives a response with this status to a query that
+// Apply gave: the status's own, else the TTL, and no more than one of the query's
+// parameters asks for. named says that the status has its own; 0 then means that
+// the response is not stored, else that the origin decides. A part (206) lives as
+// long as its whole.
+func (c *CacheRule) Lifetime(status int, query string) (ttl time.Duration, named bool) {
+	if status == http.StatusPartialContent {
+		status = http.StatusOK
+	}
+	if ttl, named = c.Statuses[status]; !named {
+		ttl = c.TTL
+	}
 	if len(c.Query.TTL) == 0 {
-		return ttl
+		return ttl, named
 	}
 	for piece := range strings.SplitSeq(query, "&") {
 		name, _, _ := strings.Cut(piece, "=")
@@ -112,5 +123,5 @@ func (c *CacheRule) Lifetime(query string) time.Duration {
 			ttl = min(ttl, t)
 		}
 	}
-	return ttl
+	return ttl, named
 }

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
@@ -19,6 +20,7 @@ func TestQueryRuleApply(t *testing.T) {
 		{"nothing", QueryRule{}, "", ""},
 		{"sorted by name", QueryRule{}, "b=1&a=2", "a=2&b=1"},
 		{"repetitions keep their order", QueryRule{}, "t=z&a=1&t=b&t=c", "a=1&t=z&t=b&t=c"},
+		{"in the order of the request", QueryRule{InOrder: true}, "b=1&a=2&b=%30", "b=1&a=2&b=0"},
 		{"only what is allowed", QueryRule{Allow: map[string]bool{"a": true}}, "utm=1&a=2&A=3", "a=2"},
 		{"nothing is allowed", QueryRule{Allow: map[string]bool{}}, "a=1&b", ""},
 		{"all but what is denied", QueryRule{Deny: map[string]bool{"utm": true}}, "utm=1&a=2&u%74m=3", "a=2"},
@@ -78,17 +80,68 @@ func FuzzApply(f *testing.F) {
 }
 
 func TestLifetime(t *testing.T) {
-	c := &CacheRule{TTL: 5 * time.Minute, Query: QueryRule{TTL: map[string]time.Duration{"open": 30 * time.Second, "a b": time.Second}}}
-	for query, want := range map[string]time.Duration{
-		"":                 5 * time.Minute,
-		"page=1":           5 * time.Minute,
-		"page=open":        5 * time.Minute,
-		"open=true&page=1": 30 * time.Second,
-		"open":             30 * time.Second,
-		"a+b=1&open=1":     time.Second,
+	c := &CacheRule{
+		TTL:      5 * time.Minute,
+		Statuses: map[int]time.Duration{200: 4 * time.Minute, 404: 10 * time.Second, 410: 0},
+		Query:    QueryRule{TTL: map[string]time.Duration{"open": 30 * time.Second, "a b": time.Second}},
+	}
+	for _, tt := range []struct {
+		says   string
+		status int
+		query  string
+		want   time.Duration
+		named  bool
+	}{
+		{"the rule's", 301, "", 5 * time.Minute, false},
+		{"a parameter without one of its own", 301, "page=1", 5 * time.Minute, false},
+		{"a value is no name", 301, "page=open", 5 * time.Minute, false},
+		{"a parameter's", 301, "open=true&page=1", 30 * time.Second, false},
+		{"a bare parameter's", 301, "open", 30 * time.Second, false},
+		{"the shortest of two", 301, "a+b=1&open=1", time.Second, false},
+		{"a status's", 200, "", 4 * time.Minute, true},
+		{"a part is as its whole", 206, "", 4 * time.Minute, true},
+		{"a parameter shortens a status's", 200, "open=1", 30 * time.Second, true},
+		{"and does not lengthen it", 404, "open=1", 10 * time.Second, true},
+		{"a status that is not to be stored", 410, "open=1", 0, true},
 	} {
-		if got := c.Lifetime(query); got != want {
-			t.Errorf("Lifetime(%q) = %v, want %v", query, got, want)
+		if got, named := c.Lifetime(tt.status, tt.query); got != tt.want || named != tt.named {
+			t.Errorf("%s: Lifetime(%d, %q) = %v, %v; want %v, %v", tt.says, tt.status, tt.query, got, named, tt.want, tt.named)
+		}
+	}
+}
+
+func TestStatusesOfACache(t *testing.T) {
+	s, err := Parse("test.yaml", []byte(`
+version: 1
+upstreams: {app: {targets: ["http://a"]}}
+routes: [{name: a, match: {path: /a}, upstream: app, cache: {ttl: 1m, statuses: {4xx: 5s, 404: 10s, "410": 0s, 5xx: 2s, 2xx: 7s, 301: "${NONE:-}"}}}]
+`), func(string) string { return "" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	rule := s.Routes[0].Cache
+	for status := 100; status < 600; status++ {
+		want, named := time.Minute, false
+		switch {
+		case status == 404:
+			want, named = 10*time.Second, true
+		case status == 410:
+			want, named = 0, true
+		case status != http.StatusPartialContent && NeverStored(status): // a class leaves it out
+		case status/100 == 4:
+			want, named = 5*time.Second, true
+		case status/100 == 5:
+			want, named = 2*time.Second, true
+		case status/100 == 2:
+			want, named = 7*time.Second, true
+		}
+		if got, ok := rule.Lifetime(status, ""); got != want || ok != named {
+			t.Errorf("%d: %v, %v; want %v, %v", status, got, ok, want, named)
+		}
+	}
+	for _, status := range []int{304, 400, 412, 413, 414, 416, 428, 429, 431, 511} {
+		if !NeverStored(status) {
+			t.Errorf("%d may be stored", status)
 		}
 	}
 }

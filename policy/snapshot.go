@@ -88,11 +88,13 @@ type Source struct {
 // CacheRule is a route's compiled cache section.
 type CacheRule struct {
 	Strict               bool
-	TTL                  time.Duration // 0: the origin decides; see Lifetime
+	TTL                  time.Duration         // 0: the origin decides; see Lifetime
+	Statuses             map[int]time.Duration // in place of TTL; 0: not stored
 	StaleWhileRevalidate time.Duration
 	StaleIfError         time.Duration
 	Query                QueryRule
-	Vary                 []string // canonical header names
+	Encode               bool     // managed: encoded for each client as it accepts
+	Vary                 []string // canonical header names; managed: without Accept-Encoding
 	Key                  []Source
 	Bypass               []Source
 	Tags                 []Template
@@ -111,10 +113,11 @@ func (c *CacheRule) Private() bool {
 // QueryRule selects and normalises query parameters; Apply gives the query that
 // is both keyed and sent upstream.
 type QueryRule struct {
-	Allow map[string]bool // nil: all
-	Deny  map[string]bool
-	Round map[string]int           // decimals
-	TTL   map[string]time.Duration // lifetimes, each shorter than the rule's own
+	InOrder bool            // of the request, not sorted
+	Allow   map[string]bool // nil: all
+	Deny    map[string]bool
+	Round   map[string]int           // decimals
+	TTL     map[string]time.Duration // lifetimes, each shorter than the rule's own
 }
 
 // Template is a text with {name} parts, such as restaurant:{id}.

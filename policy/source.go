@@ -39,6 +39,12 @@ func parseSource(text string, allowed []string) (Source, error) {
 		return Source{}, fmt.Errorf("bad path value name %q", clip(name))
 	case (kind == SourceHeader || kind == SourceCookie) && !isToken(name):
 		return Source{}, fmt.Errorf("bad name %q in %q", clip(name), clip(text))
+	case kind == SourceHeader && strings.EqualFold(name, "Host"):
+		hint := ""
+		if slices.Contains(allowed, "host") {
+			hint = ` (did you mean "host"?)`
+		}
+		return Source{}, fmt.Errorf("%q is never present: the host is kept apart from the header fields%s", text, hint)
 	case kind == SourceHeader:
 		name = textproto.CanonicalMIMEHeaderKey(name)
 	}

@@ -33,7 +33,7 @@ type resource struct {
 	variants []*cache.Entry // newest first
 }
 
-var _ cache.Store = (*Cache)(nil)
+var _ cache.LocalStore = (*Cache)(nil)
 
 // NewCache returns a store of at most size bytes.
 func NewCache(size int64, now func() time.Time) *Cache {
@@ -46,7 +46,7 @@ func NewCache(size int64, now func() time.Time) *Cache {
 func weigh(key string, r *resource) uint32 {
 	n := cacheOverhead + len(key)
 	for _, e := range r.variants {
-		n += e.Size()
+		n += e.Weight()
 	}
 	return uint32(min(n, math.MaxUint32))
 }
@@ -87,6 +87,12 @@ func (c *Cache) Put(_ context.Context, key string, e *cache.Entry) error {
 	})
 	c.resources.CleanUp() // evict now: left to otter, hundreds of large entries may wait above the bound
 	return nil
+}
+
+// Reweigh counts the entries of a key again.
+func (c *Cache) Reweigh(key string) {
+	c.resources.ComputeIfPresent(key, func(r *resource) (*resource, otter.ComputeOp) { return r, otter.WriteOp })
+	c.resources.CleanUp()
 }
 
 func sameVariant(a, b *cache.Entry) bool {

@@ -19,6 +19,8 @@ var errCacheFormat = errors.New("not an entry of this format")
 const (
 	flagNoCache = 1 << iota
 	flagNeverStale
+	flagOwnTag
+	flagPartial
 )
 
 // encodeEntry writes an entry: numbers as varints, texts and lists with their
@@ -38,7 +40,17 @@ func encodeEntry(e *cache.Entry) []byte {
 	if e.NeverStale {
 		flags |= flagNeverStale
 	}
+	if e.OwnTag {
+		flags |= flagOwnTag
+	}
+	if e.Complete > 0 {
+		flags |= flagPartial
+	}
 	b = append(b, flags)
+	if e.Complete > 0 {
+		b = binary.AppendVarint(b, e.First)
+		b = binary.AppendVarint(b, e.Complete)
+	}
 	b = appendTexts(b, e.Vary)
 	b = appendTexts(b, e.Selecting)
 	b = binary.AppendUvarint(b, uint64(len(e.Marks)))
@@ -78,6 +90,10 @@ func decodeEntry(b []byte) (*cache.Entry, error) {
 		*p = time.Duration(d.varint())
 	}
 	flags := d.bytes(1)
+	if !d.bad && flags[0]&flagPartial != 0 {
+		e.First, e.Complete = d.varint(), d.varint()
+		d.bad = d.bad || e.First < 0 || e.Complete <= e.First
+	}
 	e.Vary, e.Selecting = d.texts(), d.texts()
 	e.Marks = make([]cache.Mark, d.count())
 	for i := range e.Marks {
@@ -90,10 +106,11 @@ func decodeEntry(b []byte) (*cache.Entry, error) {
 		e.Header[name] = d.texts()
 	}
 	e.Body = d.bytes(d.uvarint())
+	d.bad = d.bad || e.Complete > 0 && int64(len(e.Body)) > e.Complete-e.First
 	if d.bad || len(d.rest) > 0 || len(e.Vary) != len(e.Selecting) || e.Status < 200 || e.Status > 999 {
 		return nil, errCacheFormat
 	}
-	e.NoCache, e.NeverStale = flags[0]&flagNoCache != 0, flags[0]&flagNeverStale != 0
+	e.NoCache, e.NeverStale, e.OwnTag = flags[0]&flagNoCache != 0, flags[0]&flagNeverStale != 0, flags[0]&flagOwnTag != 0
 	return e, nil
 }
 

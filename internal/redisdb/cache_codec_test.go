@@ -16,7 +16,7 @@ func codecEntry() *cache.Entry {
 		Status: 200, Header: http.Header{"A": {"1", "2"}, "B": {""}}, Body: []byte("body"),
 		Vary: []string{"X"}, Selecting: []string{"1"},
 		Received: time.Unix(1, 2).UTC(), InitialAge: 3, Fresh: -4, StaleWhileRevalidate: 5, StaleIfError: 6, Keep: 7,
-		NoCache: true, Marks: []cache.Mark{{Slot: 8, Gen: 9}},
+		NoCache: true, OwnTag: true, Marks: []cache.Mark{{Slot: 8, Gen: 9}},
 	}
 }
 
@@ -40,11 +40,27 @@ func TestTruncatedEntriesAreRefused(t *testing.T) {
 	}
 }
 
+func TestPartsKeepTheirPlace(t *testing.T) {
+	part := codecEntry()
+	part.First, part.Complete = 3, 10
+	got, err := decodeEntry(encodeEntry(part))
+	if err != nil || got.First != 3 || got.Complete != 10 || string(got.Body) != "body" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	part.Complete = 6 // of which the body is no part
+	if _, err := decodeEntry(encodeEntry(part)); err == nil {
+		t.Error("a part that ends after the whole is taken")
+	}
+}
+
 // FuzzDecodeEntry checks that whatever Redis gives is refused or an entry that
 // can be written and read again, and that a length in it allocates nothing that
 // is not there.
 func FuzzDecodeEntry(f *testing.F) {
 	f.Add(encodeEntry(codecEntry()))
+	part := codecEntry()
+	part.First, part.Complete = 3, 10
+	f.Add(encodeEntry(part))
 	f.Add([]byte{cacheFormat, 0xff, 0xff, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		e, err := decodeEntry(b)

@@ -164,6 +164,7 @@ func TestWarningsOfServers(t *testing.T) {
 		{"sessions that a restart forgets", nil, nil, true, []string{"no persistence"}},
 		{"responses may be forgotten", nil, nil, false, nil},
 		{"sessions that are evicted", []string{"--appendonly", "yes", "--maxmemory-policy", "allkeys-lru"}, nil, true, []string{"maxmemory-policy allkeys-lru evicts sessions"}},
+		{"and since all have a lifetime", []string{"--appendonly", "yes", "--maxmemory-policy", "volatile-lru"}, nil, true, []string{"maxmemory-policy volatile-lru evicts sessions"}},
 		{"responses may be evicted", []string{"--maxmemory-policy", "allkeys-lfu"}, nil, false, nil},
 		{"memory that is nearly used up", nil, func(t *testing.T, s *testenv.RedisServer) {
 			admin(t, s, "SET big "+strings.Repeat("x", 8<<20))

@@ -20,6 +20,7 @@ type CacheControl struct {
 	NoStore, NoCache, OnlyIfCached   bool
 	Public, Private, MustUnderstand  bool
 	MustRevalidate, ProxyRevalidate  bool
+	NoTransform                      bool
 	NoCacheFields, PrivateFields     []string // canonical; the directive then speaks of these alone
 	MaxAge, SMaxAge                  Delta
 	MinFresh, MaxStale               Delta // max-stale without a number: maxDelta
@@ -74,6 +75,8 @@ func (cc *CacheControl) flag(name string) *bool {
 		return &cc.Private
 	case "public":
 		return &cc.Public
+	case "no-transform":
+		return &cc.NoTransform
 	case "must-revalidate":
 		return &cc.MustRevalidate
 	case "proxy-revalidate":

@@ -25,17 +25,27 @@ func Unsafe(method string) bool {
 
 // InvalidatedToo returns the URIs in Location and Content-Location that are
 // invalidated beside the target, which is absolute (RFC 9111, 4.4): those of
-// the same host alone, lest one server purge another's responses. Scheme and
-// port are not compared, since the origin need not know those its clients use.
+// the same origin alone, lest one server purge another's responses.
 func InvalidatedToo(target *url.URL, h http.Header) (more []*url.URL) {
 	for _, name := range []string{"Location", "Content-Location"} {
 		value := h.Get(name)
 		if value == "" {
 			continue
 		}
-		if u, err := target.Parse(value); err == nil && strings.EqualFold(u.Hostname(), target.Hostname()) {
+		if u, err := target.Parse(value); err == nil && Origin(u) == Origin(target) {
 			more = append(more, u)
 		}
 	}
 	return more
+}
+
+// Origin returns the origin of an absolute http or https URI: its scheme, host
+// and port (RFC 9110, 4.3.1), lower case and without the port that the scheme
+// implies.
+func Origin(u *url.URL) string {
+	scheme, host, port := strings.ToLower(u.Scheme), strings.ToLower(u.Hostname()), u.Port()
+	if scheme == "http" && port == "80" || scheme == "https" && port == "443" || port == "" {
+		return scheme + "://" + host
+	}
+	return scheme + "://" + host + ":" + port
 }

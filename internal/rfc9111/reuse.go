@@ -52,9 +52,10 @@ func ForbidsStale(cc *CacheControl, shared bool) bool {
 }
 
 // MayServeStale implements RFC 9111, 4.2.4, and RFC 5861: a response may be
-// served for window after it became stale, unless it forbids that.
+// served for window after it became stale, unless it forbids that; with none, not
+// even at the moment at which it does.
 func MayServeStale(s Stored, window time.Duration) bool {
-	return !s.NeverStale && !s.NoCache && -s.Remaining <= window
+	return !s.NeverStale && !s.NoCache && -s.Remaining < window
 }
 
 // FailedStatus reports whether a status is a failure for which stale-if-error

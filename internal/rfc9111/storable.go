@@ -64,13 +64,14 @@ func Storable(c Candidate) Refusal {
 }
 
 // ofItsRequest lists statuses that answer what is not part of any key, such as a
-// condition, a range or the size of the request: stored, they would answer
-// others, who did not ask for that.
+// condition, a range, or the size or number of requests: stored, they would
+// answer others, who did not ask for that. RFC 6585 forbids it for those it has.
 func ofItsRequest(status int) bool {
 	switch status {
 	case http.StatusNotModified, http.StatusPreconditionFailed, http.StatusRequestEntityTooLarge,
 		http.StatusRequestedRangeNotSatisfiable, http.StatusExpectationFailed, http.StatusMisdirectedRequest,
-		http.StatusRequestHeaderFieldsTooLarge:
+		http.StatusPreconditionRequired, http.StatusTooManyRequests, http.StatusRequestHeaderFieldsTooLarge,
+		http.StatusNetworkAuthenticationRequired:
 		return true
 	}
 	return false
@@ -85,7 +86,7 @@ func StorablePost(target *url.URL, status int, h http.Header, lifetime Source) b
 		return false
 	}
 	u, err := target.Parse(location)
-	return err == nil && u.Host == target.Host && u.EscapedPath() == target.EscapedPath() && u.RawQuery == target.RawQuery
+	return err == nil && Origin(u) == Origin(target) && u.EscapedPath() == target.EscapedPath() && u.RawQuery == target.RawQuery
 }
 
 // understood reports whether this cache knows what a status means for caching

@@ -18,9 +18,15 @@ func RemoveConditions(request http.Header) {
 func HasValidator(h http.Header) bool { return h.Get("ETag") != "" || h.Get("Last-Modified") != "" }
 
 // AddConditions makes a request validate a stored response, in place of
-// whatever conditions the request had (RFC 9111, 4.3.1).
+// whatever conditions the request had (RFC 9111, 4.3.1). Range and If-Range stay:
+// they count only where the stored response is no longer the present one (RFC
+// 9110, 13.2.2), and then part of the new one is all that is asked for.
 func AddConditions(request, stored http.Header) {
+	ifRange := request["If-Range"]
 	RemoveConditions(request)
+	if len(ifRange) > 0 {
+		request["If-Range"] = ifRange
+	}
 	if tag := stored.Get("ETag"); tag != "" {
 		request.Set("If-None-Match", tag)
 	}
@@ -31,7 +37,8 @@ func AddConditions(request, stored http.Header) {
 
 // NotModified reports whether a conditional GET or HEAD is answered with 304
 // when a stored response with the status and header would be sent (RFC 9111,
-// 4.3.2; RFC 9110, 13.2.2). If-Modified-Since counts only without If-None-Match.
+// 4.3.2; RFC 9110, 13.2.2). If-Modified-Since counts only without If-None-Match;
+// without Last-Modified, Date stands for that.
 func NotModified(request Fields, status int, stored http.Header, now time.Time) bool {
 	if status != http.StatusOK && status != http.StatusPartialContent {
 		return false
@@ -47,7 +54,11 @@ func NotModified(request Fields, status int, stored http.Header, now time.Time) 
 	if !ok {
 		return false
 	}
-	changed, ok := ParseDate(stored.Get("Last-Modified"), now)
+	last := stored.Get("Last-Modified")
+	if last == "" {
+		last = stored.Get("Date")
+	}
+	changed, ok := ParseDate(last, now)
 	return ok && !changed.After(since)
 }
 

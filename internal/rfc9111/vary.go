@@ -127,21 +127,3 @@ func weight(params string) int {
 	}
 	return min(n, 1000)
 }
-
-// Acceptable reports whether Accept-Encoding lets a response have the coding,
-// by name or by * (RFC 9110, 12.5.3).
-func Acceptable(values []string, coding string) bool {
-	star := false
-	for _, line := range values {
-		for item := range strings.SplitSeq(line, ",") {
-			name, params, _ := strings.Cut(item, ";")
-			switch name = trim(name); {
-			case strings.EqualFold(name, coding):
-				return weight(params) > 0
-			case name == "*":
-				star = weight(params) > 0
-			}
-		}
-	}
-	return star
-}
