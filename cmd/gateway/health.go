@@ -106,7 +106,10 @@ func (r *remote) condition() admin.Condition {
 		c.Serves = append(c.Serves, serves(s.State, "limits", "counted here, what that admits decided by Redis", "counted here"),
 			serves(s.State, "sessions", "the cookie, records in Redis and in memory", "the cookie, records in memory"))
 	}
-	if r.cache {
+	switch {
+	case r.cacheAlone:
+		c.Serves = append(c.Serves, serves(s.State, "cache", "Redis", "nothing"))
+	case r.cache:
 		c.Serves = append(c.Serves, serves(s.State, "cache", "memory, then Redis", "memory"))
 	}
 	return c

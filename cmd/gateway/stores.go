@@ -30,8 +30,9 @@ type remote struct {
 	client redisdb.Client
 	health *failover.Switch
 
-	sessions bool // limits and sessions live there
-	cache    bool // responses do
+	sessions   bool // limits and sessions live there
+	cache      bool // responses do
+	cacheAlone bool // and nowhere else
 
 	warnings warnings
 	cameUp   chan struct{} // wakes watch; capacity 1
@@ -112,7 +113,7 @@ func openStores(p *policy.Policy, d *durable, numbers *metrics.Metrics, log *slo
 		s.redis.sessions = true
 	}
 	if s.cacheRedis != nil {
-		s.cacheRedis.cache = true
+		s.cacheRedis.cache, s.cacheRedis.cacheAlone = true, p.Cache.Memory == 0
 	}
 	s.openSessions(d)
 	s.openCache(int64(p.Cache.Memory), d, numbers)
@@ -136,9 +137,13 @@ func (s *stores) openSessions(d *durable) {
 }
 
 func (s *stores) openCache(size int64, d *durable, numbers *metrics.Metrics) {
-	local := memory.NewCache(size, time.Now)
-	numbers.Gauge("gateway_cache_memory_bytes", "Estimate of what stored responses take in local memory.", func() float64 { return float64(local.Bytes()) })
-	s.cache = &cache.Tiers{Local: local, Now: time.Now}
+	s.cache = &cache.Tiers{Now: time.Now}
+	bytes := func() float64 { return 0 }
+	if size > 0 {
+		local := memory.NewCache(size, time.Now)
+		s.cache.Local, bytes = local, func() float64 { return float64(local.Bytes()) }
+	}
+	numbers.Gauge("gateway_cache_memory_bytes", "Estimate of what stored responses take in local memory.", bytes)
 	if r := s.cacheRedis; r == nil {
 		s.tags = cache.NewTags(cache.TagsConfig{})
 	} else {

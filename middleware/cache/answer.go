@@ -19,6 +19,8 @@ type rendering struct {
 	content      []byte
 	contentRange string // ""; else of a 206 or 416
 	contentType  string // "": the entry's
+	form         *coded // of which the content is, or would be of a 304; nil: identity
+	coding       int    // of form
 }
 
 // render decides what of an entry a request gets: a 304 where its conditions
@@ -83,6 +85,12 @@ func (e *Entry) fill(h http.Header, now time.Time, status string, r rendering) {
 			h["Content-Type"] = []string{r.contentType}
 		}
 	}
+	if r.form != nil {
+		recode(h, r.status, r.coding, e.Codings.tag)
+		if r.form.length != nil {
+			h["Content-Length"] = r.form.length
+		}
+	}
 	made := [2]string{strconv.FormatInt(int64(e.age(now)/time.Second), 10), status}
 	values := made[:]
 	h["Age"] = values[0:1:1]
@@ -106,7 +114,7 @@ func keptIn416(name string) bool {
 // answer makes a response from an entry.
 func (c *call) answer(e *Entry, status string) *http.Response {
 	v, now := &c.ex.View, c.cache.now()
-	r := e.render(v, now)
+	r := c.cache.render(c.ex, e, c.keyOf(e), now)
 	resp := &http.Response{
 		StatusCode: r.status,
 		Proto:      "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,

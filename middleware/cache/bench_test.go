@@ -23,20 +23,43 @@ func (d *discard) WriteHeader(int)             {}
 func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
 
 // BenchmarkFreshHit is a hit without the connection: plan, look-up, response.
-func BenchmarkFreshHit(b *testing.B) {
+func BenchmarkFreshHit(b *testing.B) { benchmarkHit(b, "identity") }
+
+// BenchmarkEncodedHit is a hit of which the encoded form is kept.
+func BenchmarkEncodedHit(b *testing.B) { benchmarkHit(b, "gzip, deflate, br, zstd") }
+
+func TestAnEncodedHitAllocatesNoMoreThanIdentity(t *testing.T) {
+	identity := testing.AllocsPerRun(200, hits(t, "identity"))
+	for _, accept := range []string{"zstd", "br", "gzip, deflate"} {
+		if n := testing.AllocsPerRun(200, hits(t, accept)); n > identity {
+			t.Errorf("%s: %v allocations a hit, of identity %v", accept, n, identity)
+		}
+	}
+}
+
+func benchmarkHit(b *testing.B, accept string) {
+	hit := hits(b, accept)
+	b.ReportAllocs()
+	for b.Loop() {
+		hit()
+	}
+}
+
+// hits returns a function that makes one hit, the same each time.
+func hits(t testing.TB, accept string) func() {
 	snapshot, err := policy.Parse("test.yaml", []byte(testPolicy), func(string) string { return "" })
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
 	tags := cache.NewTags(cache.TagsConfig{})
 	tiers := &cache.Tiers{Local: memory.NewCache(64<<20, time.Now), Tags: tags, Now: time.Now}
 	c := cache.New(cache.Config{Store: tiers, Tags: tags})
-	defer c.Close()
+	t.Cleanup(c.Close)
 	upstream := c.Transport(answering("Content-Type", "application/json", "ETag", `"abc"`, "Vary", "Accept-Encoding, Cookie",
 		"Cache-Control", "max-age=60", "X-Frame-Options", "deny", "Server", "gunicorn", "X-Request", "1"))
 	handler := c.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { forward(w, r, upstream) }))
 	r := httptest.NewRequest(http.MethodGet, "/list?page=1&limit=50&latitude=40.7128", nil)
-	r.Header.Set("Accept-Encoding", "gzip, deflate, br, zstd")
+	r.Header.Set("Accept-Encoding", accept)
 	r.Header.Set("User-Agent", "Mozilla/5.0")
 	r.Header.Set("Cookie", "theme=dark; lang=en")
 	ex := &exchange.Exchange{Snapshot: snapshot, View: policy.View{
@@ -47,15 +70,16 @@ func BenchmarkFreshHit(b *testing.B) {
 	r = r.WithContext(exchange.With(r.Context(), ex))
 	w := &discard{http.Header{}}
 	handler.ServeHTTP(w, r)
-	b.ReportAllocs()
-	for b.Loop() {
+	hit := func() {
 		clear(w.header)
 		ex.Facts = exchange.Facts{}
 		handler.ServeHTTP(w, r)
-		if ex.Facts.Cache != "hit" {
-			b.Fatalf("%q, %v", ex.Facts.Cache, w.header)
+		if encoded := w.header["Content-Encoding"] != nil; ex.Facts.Cache != "hit" || encoded == (accept == "identity") {
+			t.Fatalf("%q, %v", ex.Facts.Cache, w.header)
 		}
 	}
+	hit() // which makes the form that is kept
+	return hit
 }
 
 // answering is an upstream that always says the same.

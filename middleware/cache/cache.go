@@ -13,14 +13,11 @@ package cache
 
 import (
 	"context"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 )
-
-// maxRefreshes bounds the refreshes in the background at a time; above it, stale
-// responses are served without one.
-const maxRefreshes = 64
 
 // Config configures a Cache. Store and Tags are required. What a policy says is
 // read from each request's snapshot.
@@ -28,24 +25,35 @@ type Config struct {
 	Store *Tiers
 	Tags  *Tags
 	Now   func() time.Time // nil: time.Now
+	// Random returns numbers in [0, 1), by which hits refresh early; for many
+	// goroutines. nil: rand.Float64.
+	Random func() float64
 }
 
 // Cache is the response cache. Close it after its last request.
 type Cache struct {
-	store *Tiers
-	tags  *Tags
-	now   func() time.Time
+	store  *Tiers
+	tags   *Tags
+	now    func() time.Time
+	random func() float64
 
 	recording atomic.Int64 // bytes of bodies on their way into the store
 	search    searchRules
+	making    chan struct{} // places for encodings that are kept
+	streaming chan struct{} // places for encodings of responses on their way
 
-	life   context.Context // of refreshes in the background
+	alone   notes[struct{}] // flight keys of which an answer was not for all
+	failing notes[failure]  // flight keys that the upstream failed to validate
+	varies  notes[[]string] // keys whose responses vary, with the names
+
+	life   context.Context // of flights
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
 
-	mu         sync.Mutex
-	closed     bool                // guarded by mu
-	refreshing map[string]struct{} // keys, guarded by mu
+	mu        sync.Mutex         // guards what follows
+	closed    bool               // no flight departs any more
+	flights   map[string]*flight // by flight key
+	refreshes int                // flights in the background
 }
 
 // New returns a cache.
@@ -53,13 +61,18 @@ func New(cfg Config) *Cache {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	c := &Cache{store: cfg.Store, tags: cfg.Tags, now: cfg.Now, refreshing: map[string]struct{}{}}
+	if cfg.Random == nil {
+		cfg.Random = rand.Float64
+	}
+	c := &Cache{store: cfg.Store, tags: cfg.Tags, now: cfg.Now, random: cfg.Random, flights: map[string]*flight{}}
+	c.making, c.streaming = make(chan struct{}, maxMaking), make(chan struct{}, maxStreaming)
 	c.life, c.cancel = context.WithCancel(context.Background())
 	return c
 }
 
-// Close ends refreshes in the background and waits for them. Requests may still
-// come; they refresh nothing.
+// Close ends the requests upstream that the cache owns, those that clients wait
+// for too, and waits for them. Requests may still come; each goes upstream alone
+// and refreshes nothing.
 func (c *Cache) Close() {
 	c.mu.Lock()
 	c.closed = true

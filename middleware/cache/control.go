@@ -16,14 +16,16 @@ func (c *call) control(h http.Header) rfc9111.CacheControl {
 	return rfc9111.ResponseControl(h, targets)
 }
 
-// groupTags are the tags of groups (RFC 9875), which are of one origin.
+// groupTags are the tags of the groups that a field names. Groups are of one
+// origin (RFC 9875, 2.1).
 func groupTags(ex *exchange.Exchange, lines []string) (tags []string) {
-	for _, name := range rfc9111.Groups(lines) {
-		origin := "http://"
-		if ex.View.TLS {
-			origin = "https://"
-		}
-		tags = append(tags, "group:"+origin+ex.View.Authority+" "+name)
+	groups := rfc9111.Groups(lines)
+	if len(groups) == 0 {
+		return nil
+	}
+	prefix := "group:" + rfc9111.Origin(requestURL(ex)) + " "
+	for _, name := range groups {
+		tags = append(tags, prefix+name)
 	}
 	return tags
 }

@@ -7,7 +7,8 @@ import (
 	"github.com/jewgo/gateway/internal/rfc9111"
 )
 
-// Entry is one stored response, ready to be served. It is immutable.
+// Entry is one stored response, ready to be served. It is immutable, its Codings
+// aside.
 type Entry struct {
 	Status int
 	// Header is what a response carries beside Age and Cache-Status. Its slices
@@ -29,11 +30,19 @@ type Entry struct {
 	NeverStale           bool          // not to be served stale
 
 	// First and Complete are set where Body is a part: the position of its first
-	// byte and the length of the whole (RFC 9111, 3.3). Parts stay in memory; see
-	// parts.go.
+	// byte and the length of the whole (RFC 9111, 3.3); see parts.go.
 	First, Complete int64
 
+	// OwnTag says that the ETag was made here: the upstream does not know it.
+	OwnTag bool
+
+	// Codings are the encoded forms of Body; nil: it is sent as it is. They belong
+	// to what is in memory, and are set by Tiers.
+	Codings *Codings
+
 	Marks []Mark // generations of its tags when its fill began
+
+	Cost time.Duration // what the upstream took where this gateway asked, else 0; not given to the shared store. See Cache.early
 }
 
 // Matches reports whether a request selects the entry (RFC 9111, 4.1).
@@ -49,7 +58,11 @@ func (e *Entry) Matches(fields rfc9111.Fields) bool {
 // Expired reports whether the entry is past its Keep.
 func (e *Entry) Expired(now time.Time) bool { return now.Sub(e.Received) > e.Keep }
 
-// Size estimates the bytes that the entry takes in memory.
+// Weight estimates the bytes that the entry takes in memory with its Codings,
+// which grow.
+func (e *Entry) Weight() int { return e.Size() + e.Codings.size() }
+
+// Size estimates the bytes that the entry takes in memory, its Codings aside.
 func (e *Entry) Size() int {
 	const entry, field = 384, 96 // struct with its allocations; a map slot with its slice header
 	n := entry + cap(e.Body) + 16*len(e.Marks)

@@ -2,12 +2,14 @@ package cache
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
 	"time"
 
 	"github.com/jewgo/gateway/internal/rfc9111"
+	"github.com/jewgo/gateway/policy"
 )
 
 const (
@@ -43,13 +45,14 @@ func (c *call) admit(got head) *Entry {
 	initial := rfc9111.InitialAge(got.header, got.sent, got.received)
 	e := &Entry{
 		Status: got.status, Marks: got.marks, Received: got.received, InitialAge: initial, Fresh: lifetime - initial,
-		StaleWhileRevalidate: cc.StaleWhileRevalidate.Value, StaleIfError: cc.StaleIfErr.Value,
+		StaleWhileRevalidate: cc.StaleWhileRevalidate.Value, StaleIfError: cc.StaleIfErr.Value, Cost: got.received.Sub(got.sent),
 	}
 	if !rule.Strict {
-		if requestsFault(got.status) {
+		ttl, never := c.managedTTL(got.status, source)
+		if never {
 			return nil
 		}
-		if ttl := c.managedTTL(got.status, source); ttl > 0 && !cookie {
+		if ttl > 0 && !cookie {
 			lifetime, source, e.Fresh = ttl, rfc9111.Explicit, ttl
 			cc.NoCache = false // of what may be stored at all, the lifetime at this edge is the policy's
 		}
@@ -58,7 +61,7 @@ func (c *call) admit(got head) *Entry {
 	}
 	refusal := rfc9111.Storable(rfc9111.Candidate{
 		Status: got.status, Header: got.header, Response: &cc, Request: &request, Shared: shared, Lifetime: source,
-		Authorized: c.ex.View.Header.Get("Authorization") != "",
+		Authorized: len(c.ex.View.Header.Values("Authorization")) > 0,
 		Window:     lifetime + e.StaleWhileRevalidate,
 	})
 	if refusal != rfc9111.Accepted {
@@ -94,29 +97,21 @@ func orElse(d, other time.Duration) time.Duration {
 	return other
 }
 
-// requestsFault lists statuses that blame the request, for reasons that need not
-// be in the key: stored, one malformed request would answer all others.
-func requestsFault(status int) bool {
-	switch status {
-	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusRequestURITooLong, http.StatusRequestHeaderFieldsTooLarge:
-		return true
-	}
-	return false
-}
-
 // managedTTL is the lifetime that the policy gives a response at this edge; 0:
-// none.
-func (c *call) managedTTL(status int, source rfc9111.Source) time.Duration {
-	if status >= 500 || !rfc9111.HeuristicallyCacheable(status) {
-		return 0
+// none. never says that it forbids to store it.
+func (c *call) managedTTL(status int, source rfc9111.Source) (ttl time.Duration, never bool) {
+	ttl, named := c.ex.Route.Cache.Lifetime(status, c.ex.Plan.Query)
+	switch {
+	case policy.NeverStored(status) || named && ttl == 0:
+		return 0, true
+	case named:
+		return ttl, false
+	case status >= 500 || !rfc9111.HeuristicallyCacheable(status):
+		return 0, false
+	case ttl == 0 && source != rfc9111.Explicit:
+		return c.ex.Snapshot.Policy.Cache.DefaultTTL.Std(), false
 	}
-	if ttl := c.ex.Route.Cache.Lifetime(c.ex.Plan.Query); ttl > 0 {
-		return ttl
-	}
-	if source != rfc9111.Explicit {
-		return c.ex.Snapshot.Policy.Cache.DefaultTTL.Std()
-	}
-	return 0
+	return ttl, false
 }
 
 // prepare gives an entry the header that it is served with and what selects it.
@@ -130,20 +125,22 @@ func (c *call) prepare(e *Entry, got head, cc *rfc9111.CacheControl) {
 		e.Header[name] = slices.Clip(values)
 	}
 	names := rfc9111.VaryNames(got.header)
-	if !rule.Strict {
-		// What an origin forgets to say in Vary must not reach those who cannot
-		// read it, or scripts of another site.
-		if got.header.Get("Content-Encoding") != "" {
-			names = append(names, "Accept-Encoding")
-		}
-		if origin := got.header.Get("Access-Control-Allow-Origin"); origin != "" && origin != "*" {
-			names = append(names, "Origin")
-		}
+	// What an origin forgets to say in Vary must not reach scripts of another
+	// site; no standard wants that an entry is used.
+	if origin := got.header.Get("Access-Control-Allow-Origin"); origin != "" && origin != "*" {
+		names = append(names, "Origin")
 		slices.Sort(names)
 		names = slices.Compact(names)
 	}
+	if !rule.Strict {
+		// One response answers all codings: it was asked for without any.
+		names = slices.DeleteFunc(names, func(name string) bool { return name == "Accept-Encoding" })
+		if encodable(e.Status, e.Header) {
+			addVary(e.Header)
+		}
+	}
 	e.Vary = slices.DeleteFunc(names, func(name string) bool { return slices.Contains(rule.Vary, name) }) // those are in the key
-	fields := selecting(c.ex)
+	fields := c.ex.View.Header
 	for _, name := range e.Vary {
 		e.Selecting = append(e.Selecting, rfc9111.Selecting(name, fields.Values(name)))
 	}
@@ -153,7 +150,7 @@ func (c *call) prepare(e *Entry, got head, cc *rfc9111.CacheControl) {
 func (c *call) fill(resp *http.Response, got head) *http.Response {
 	stored := c.ex.Plan.Store && c.ex.View.Method != http.MethodHead && c.record(resp, got)
 	c.ex.Facts.Cache = factMiss
-	addStatus(resp.Header, forwarded{why: c.ex.Plan.Forward, status: got.status, stored: stored}.String())
+	addStatus(resp.Header, forwarded{why: c.ex.Plan.Forward, status: got.status, stored: stored, key: shownKey(c.ex, c.ex.Plan.Key)}.String())
 	return resp
 }
 
@@ -165,15 +162,17 @@ func (c *call) record(resp *http.Response, got head) bool {
 		return false
 	}
 	e := c.admit(got)
-	if e == nil {
+	if e == nil || c.outranked(c.req.Context(), c.ex.Plan.Key, e) {
 		return false
 	}
+	c.filled = e
 	commit := func(ctx context.Context, body []byte) {
-		e.Body = body
+		whole := *e // others are being answered with e meanwhile
+		whole.Body, whole.Header = body, maps.Clone(e.Header)
 		if got.status != http.StatusNoContent {
-			e.Header["Content-Length"] = []string{strconv.Itoa(len(body))}
+			whole.Header["Content-Length"] = []string{strconv.Itoa(len(body))}
 		}
-		c.put(ctx, e)
+		c.put(ctx, &whole)
 	}
 	if got.status == http.StatusPartialContent {
 		if commit = c.storePart(e, got); commit == nil {
@@ -203,11 +202,32 @@ func (c *call) put(ctx context.Context, e *Entry) {
 		return
 	}
 	at := c.keyOf(e)
-	if e.partial() {
-		_ = t.store.Local.Put(ctx, partKey(at), e) // memory never refuses
+	if c.outranked(ctx, at, e) {
 		return
 	}
+	if !c.ex.Route.Cache.Strict {
+		e.identify()
+	}
+	if e.partial() {
+		at = partKey(at)
+	}
 	_ = t.store.Put(ctx, at, e) // Tiers never fails
+}
+
+// outranked reports whether an entry is a failure and would take the place of a
+// response that may still be served, as it is or instead of failures.
+func (c *call) outranked(ctx context.Context, at string, e *Entry) bool {
+	if e.Status < 500 {
+		return false
+	}
+	old := c.cache.store.inMemory(ctx, at, c.ex.View.Header).Entry // where what the shared store had is too
+	if old == nil {
+		old = c.stored // without memory
+	}
+	if old == nil || old.Status >= 500 || !c.cache.tags.Valid(old.Marks) {
+		return false
+	}
+	return old.remaining(e.Received) > 0 || rfc9111.MayServeStale(old.state(e.Received), max(old.StaleWhileRevalidate, old.StaleIfError))
 }
 
 // keyOf is the key that an entry is stored under: the plan's, unless the entry
@@ -218,5 +238,5 @@ func (c *call) keyOf(e *Entry) string {
 		return p.Key
 	}
 	rule := c.cache.search.learn(c.ex, e.Header)
-	return key(c.ex, keyed{query: p.Query, rule: rule}, selecting(c.ex))
+	return key(c.ex, keyed{query: p.Query, rule: rule}, c.ex.View.Header)
 }

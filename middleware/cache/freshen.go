@@ -13,7 +13,8 @@ func (c *call) freshen(got head) *http.Response {
 	cookies := got.header["Set-Cookie"]
 	e, stored := c.freshened(got)
 	c.ex.Facts.Cache = factRevalidated
-	resp := c.answer(e, forwarded{why: c.ex.Plan.Forward, status: http.StatusNotModified, stored: stored}.String())
+	status := forwarded{why: c.ex.Plan.Forward, status: http.StatusNotModified, stored: stored, key: shownKey(c.ex, c.ex.Plan.Key)}
+	resp := c.answer(e, status.String())
 	if len(cookies) > 0 {
 		resp.Header["Set-Cookie"] = cookies
 	}
@@ -32,11 +33,12 @@ func (c *call) freshened(got head) (e *Entry, stored bool) {
 	if update.Get("Date") == "" {
 		update.Set("Date", got.received.UTC().Format(http.TimeFormat))
 	}
-	got.status, got.header = c.stored.Status, withAge(rfc9111.Freshen(c.stored.Header, update), got.header)
+	got.status, got.header = c.stored.Status, withAge(rfc9111.Freshen(c.stored.origin(), update), got.header)
 	if c.ex.Plan.Store {
 		if e = c.admit(got); e != nil {
-			e.Body = c.stored.Body
+			e.Body, e.Codings = c.stored.Body, c.stored.Codings
 			c.put(c.req.Context(), e)
+			c.filled = e
 			return e, true
 		}
 		c.outdate(got.received) // the update forbids to store it, and so to go on using it

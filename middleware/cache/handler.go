@@ -17,10 +17,12 @@ func (c *Cache) Handler(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
+		if mayMix(ex) {
+			r = withoutRange(ex, r)
+		}
 		cc := requestControl(ex)
-		fields := selecting(ex)
-		p := c.plan(ex, r, &cc, fields)
-		if p.Lookup && c.serveStored(w, r, &cc, fields, &p) {
+		p := c.plan(ex, r, &cc, ex.View.Header)
+		if p.Lookup && c.serveStored(w, r, &cc, ex.View.Header, &p) {
 			return
 		}
 		onward := p // so that p stays off the heap where a hit is served
@@ -39,7 +41,11 @@ func (c *Cache) serveStored(w http.ResponseWriter, r *http.Request, cc *rfc9111.
 	if e := found.Entry; e != nil {
 		switch rfc9111.Reuse(cc, e.state(p.Now)) {
 		case rfc9111.Serve:
-			serve(w, ex, found)
+			if !cc.OnlyIfCached && c.early(e, p.Now) {
+				p.Forward, p.Stored, p.Tags = "", e, tagsOf(ex) // Transport refreshes it, and answers with it
+				return false
+			}
+			c.serve(w, ex, found, p.Key)
 			return true
 		case rfc9111.ValidateStale:
 			p.Forward = forwardStale
@@ -47,15 +53,15 @@ func (c *Cache) serveStored(w http.ResponseWriter, r *http.Request, cc *rfc9111.
 			p.Forward = forwardRequest
 		}
 		p.Stored = e
-	} else {
-		if found.Others {
-			p.Forward = forwardVary
+	} else if found.Others {
+		p.Forward = forwardVary
+	}
+	if part := c.part(r.Context(), ex, p, fields); part.Entry != nil && rfc9111.Reuse(cc, part.Entry.state(p.Now)) == rfc9111.Serve {
+		if part.Entry.covers(&ex.View) {
+			c.serve(w, ex, part, p.Key)
+			return true
 		}
-		if part := c.part(r.Context(), p.Key, fields); part.Entry != nil && rfc9111.Reuse(cc, part.Entry.state(p.Now)) == rfc9111.Serve {
-			if part.Entry.covers(&ex.View) {
-				serve(w, ex, part)
-				return true
-			}
+		if p.Stored == nil {
 			p.Forward, p.Stored = forwardPartial, part.Entry
 		}
 	}
@@ -79,15 +85,15 @@ func requestControl(ex *exchange.Exchange) rfc9111.CacheControl {
 }
 
 // serve answers from the store. What it costs is what a hit costs.
-func serve(w http.ResponseWriter, ex *exchange.Exchange, found Found) {
+func (c *Cache) serve(w http.ResponseWriter, ex *exchange.Exchange, found Found, key string) {
 	e, now := found.Entry, ex.View.Now
 	left := e.remaining(now)
 	ex.Facts.Cache = factHit
 	if left <= 0 {
 		ex.Facts.Cache = factStale // the request allowed it
 	}
-	r := e.render(&ex.View, now)
-	e.fill(w.Header(), now, hitStatus(left, found.Tier), r)
+	r := c.render(ex, e, key, now)
+	e.fill(w.Header(), now, hitStatus(left, found.Tier, shownKey(ex, key)), r)
 	w.WriteHeader(r.status)
 	if ex.View.Method != http.MethodHead && len(r.content) > 0 {
 		_, _ = w.Write(r.content) // a client that is gone cannot be told

@@ -1,7 +1,6 @@
 package cache_test
 
 import (
-	"compress/gzip"
 	"fmt"
 	"net/http"
 	"strings"
@@ -135,40 +134,25 @@ func TestVariants(t *testing.T) {
 	e := newEdge(t, options{})
 	e.upstreamSays(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Vary", "Accept-Encoding, X-Lang")
-		if r.Header.Get("Accept-Encoding") == "gzip" {
-			w.Header().Set("Content-Encoding", "gzip")
-			z := gzip.NewWriter(w)
-			_, _ = z.Write([]byte("zipped"))
-			_ = z.Close()
-			return
-		}
-		_, _ = fmt.Fprintf(w, "plain %s for %q", r.Header.Get("X-Lang"), r.Header.Get("Accept-Encoding"))
+		_, _ = fmt.Fprintf(w, "%s for %q", r.Header.Get("X-Lang"), r.Header.Get("Accept-Encoding"))
 	})
-	plain := e.get("/list", "X-Lang", "de")
-	e.expect("plain", plain, `plain de for "identity"`, "edge; fwd=uri-miss")
-	zipped := e.get("/list", "X-Lang", "de", "Accept-Encoding", "gzip, deflate, br")
-	if zipped.header.Get("Content-Encoding") != "gzip" {
-		t.Fatalf("a client that takes gzip got %v", zipped.header)
-	}
-	e.expect("another browser's list of codings", e.get("/list", "X-Lang", "de", "Accept-Encoding", "br;q=1.0, gzip;q=0.8, *;q=0.1"), zipped.body, "edge; hit")
-	e.expect("a client that refuses gzip", e.get("/list", "X-Lang", "de", "Accept-Encoding", "gzip;q=0, br"), plain.body, "edge; hit")
-	e.expect("another value of a field that only the response names", e.get("/list", "X-Lang", "en"), `plain en for "identity"`, "edge; fwd=vary-miss")
-	e.expect("the first is still there", e.get("/list", "X-Lang", "de"), plain.body, "edge; hit")
+	german := e.get("/list", "X-Lang", "de")
+	e.expect("first", german, `de for "identity"`, "edge; fwd=uri-miss")
+	e.expect("a client that takes codings", e.get("/list", "X-Lang", "de", "Accept-Encoding", "gzip, deflate, br"), german.body, "edge; hit")
+	e.expect("a client that refuses some", e.get("/list", "X-Lang", "de", "Accept-Encoding", "gzip;q=0, br"), german.body, "edge; hit")
+	e.expect("another value of a field that only the response names", e.get("/list", "X-Lang", "en"), `en for "identity"`, "edge; fwd=vary-miss")
+	e.expect("the first is still there", e.get("/list", "X-Lang", "de"), german.body, "edge; hit")
 }
 
 func TestManagedModeMendsAForgottenVary(t *testing.T) {
 	e := newEdge(t, options{})
 	e.upstreamSays(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Access-Control-Allow-Origin", r.Header.Get("Origin"))
-		if r.Header.Get("Accept-Encoding") == "gzip" {
-			w.Header().Set("Content-Encoding", "gzip")
-		}
-		_, _ = fmt.Fprint(w, r.Header.Get("Accept-Encoding"), r.Header.Get("Origin"))
+		_, _ = fmt.Fprint(w, "for ", r.Header.Get("Origin"))
 	})
-	e.expect("first", e.get("/item/1", "Accept-Encoding", "gzip", "Origin", "https://a.test"), "gziphttps://a.test", "edge; fwd=uri-miss")
-	e.expect("another origin", e.get("/item/1", "Accept-Encoding", "gzip", "Origin", "https://b.test"), "gziphttps://b.test", "edge; fwd=vary-miss")
-	e.expect("the first again", e.get("/item/1", "Accept-Encoding", "gzip", "Origin", "https://a.test"), "gziphttps://a.test", "edge; hit")
-	e.expect("a client without gzip", e.get("/item/1", "Origin", "https://a.test"), "identityhttps://a.test", "edge; fwd=vary-miss")
+	e.expect("first", e.get("/item/1", "Origin", "https://a.test"), "for https://a.test", "edge; fwd=uri-miss")
+	e.expect("another origin", e.get("/item/1", "Origin", "https://b.test"), "for https://b.test", "edge; fwd=vary-miss")
+	e.expect("the first again", e.get("/item/1", "Origin", "https://a.test"), "for https://a.test", "edge; hit")
 }
 
 func TestConditionalRequestsAreAnsweredFromTheStore(t *testing.T) {

@@ -82,6 +82,7 @@ type options struct {
 	policy string
 	tiers  func(*cache.Tiers)
 	tags   cache.TagsConfig
+	random func() float64
 }
 
 func newEdge(t *testing.T, o options) *edge {
@@ -102,7 +103,7 @@ func newEdge(t *testing.T, o options) *edge {
 	if o.tiers != nil {
 		o.tiers(e.tiers)
 	}
-	e.cache = cache.New(cache.Config{Store: e.tiers, Tags: e.tags, Now: e.clock.Now})
+	e.cache = cache.New(cache.Config{Store: e.tiers, Tags: e.tags, Now: e.clock.Now, Random: o.random})
 	t.Cleanup(e.cache.Close)
 	e.upstream = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		e.asked.Add(1)
@@ -145,7 +146,7 @@ func (e *edge) chain(snapshot *policy.Snapshot) http.Handler {
 				Now: e.clock.Now(), Header: r.Header,
 			},
 			Snapshot:  snapshot,
-			Principal: exchange.Principal{SessionID: r.Header.Get("X-Test-Session")},
+			Principal: exchange.Principal{SessionID: r.Header.Get("X-Test-Session"), User: r.Header.Get("X-Test-User")},
 		}
 		ex.Route, ex.Params = snapshot.Match(&ex.View)
 		e.last.Store(ex)

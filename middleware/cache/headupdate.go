@@ -14,7 +14,7 @@ func (c *call) headUpdates(got head) {
 	if old.Status != http.StatusOK {
 		return
 	}
-	if !rfc9111.HeadConfirms(old.Header, got.header, strconv.Itoa(len(old.Body))) {
+	if !rfc9111.HeadConfirms(old.origin(), got.header, strconv.Itoa(len(old.Body))) {
 		c.outdate(got.received)
 		return
 	}

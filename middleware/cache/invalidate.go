@@ -55,7 +55,7 @@ func urisOf(ex *exchange.Exchange, h http.Header) (tags []string) {
 
 // requestURL is the URI of the request as the client sees it.
 func requestURL(ex *exchange.Exchange) *url.URL {
-	u := &url.URL{Scheme: "http", Host: ex.View.Host}
+	u := &url.URL{Scheme: "http", Host: ex.View.Authority}
 	if ex.View.TLS {
 		u.Scheme = "https"
 	}

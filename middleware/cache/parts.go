@@ -7,22 +7,33 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/jewgo/gateway/internal/exchange"
 	"github.com/jewgo/gateway/internal/rfc9111"
 	"github.com/jewgo/gateway/policy"
 )
 
 // partKey is the key of the part of a resource that is stored. It is not the
-// resource's own, so that no part ever replaces what is whole. Parts are kept in
-// memory alone: a miss must not ask the shared store twice.
+// resource's own, so that no part ever replaces what is whole.
 func partKey(key string) string { return key + "/part" }
 
-// part finds the stored part of a resource.
-func (c *Cache) part(ctx context.Context, key string, fields rfc9111.Fields) Found {
-	found, err := c.store.Local.Get(ctx, partKey(key), fields)
-	if err != nil || found.Entry == nil || !c.tags.Valid(found.Entry.Marks) {
+// part finds the stored part of a resource that a plan may use: one that is newer
+// than what is stored whole (RFC 9111, 4). The shared store is asked a second
+// time for ranges alone, and else where there is no memory: a part that only
+// another gateway has is not worth a round trip of every miss.
+func (c *Cache) part(ctx context.Context, ex *exchange.Exchange, p *exchange.Plan, fields rfc9111.Fields) Found {
+	whole, _ := p.Stored.(*Entry)
+	ranged := ex.View.Header.Get("Range") != ""
+	if whole != nil && !ranged {
 		return Found{}
 	}
-	found.Tier = tierLocal
+	tiers := *c.store
+	if !ranged && tiers.Local != nil {
+		tiers.Shared = nil
+	}
+	found, _ := tiers.Get(ctx, partKey(p.Key), fields) // Tiers never fails
+	if whole != nil && found.Entry != nil && !found.Entry.Received.After(whole.Received) {
+		return Found{}
+	}
 	return found
 }
 
@@ -124,7 +135,8 @@ func (c *call) storePart(e *Entry, got head) func(ctx context.Context, body []by
 	}
 }
 
-// join adds the stored part of the same representation to a new one.
+// join adds the stored part of the same representation to a new one. What is
+// purged from now on the marks of the new one tell.
 func (c *call) join(e *Entry, got head) {
 	p := c.part
 	if p == nil || p.Complete != e.Complete || !rfc9111.MayCombine(p.Header, got.header, got.received) ||
@@ -133,7 +145,6 @@ func (c *call) join(e *Entry, got head) {
 	}
 	if first, body, ok := rfc9111.Join(p.First, p.Body, e.First, e.Body); ok {
 		e.First, e.Body = first, body
-		e.Marks = p.Marks // the older: what was purged since is not served
 	}
 }
 

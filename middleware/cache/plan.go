@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
@@ -25,8 +26,8 @@ func (c *Cache) plan(ex *exchange.Exchange, r *http.Request, cc *rfc9111.CacheCo
 	if v.Method == methodQuery {
 		content = queryContent(r)
 	}
-	if bypasses(ex, r) || v.Method == methodQuery && content == "" {
-		p.Forward = forwardBypass
+	if why := bypass(ex, r); why != "" || v.Method == methodQuery && content == "" {
+		p.Forward, p.Detail = forwardBypass, cmp.Or(why, "content")
 		return p
 	}
 	p.Lookup = true
@@ -40,28 +41,47 @@ func (c *Cache) plan(ex *exchange.Exchange, r *http.Request, cc *rfc9111.CacheCo
 	return p
 }
 
-// bypasses reports whether a GET or HEAD goes past the cache: the policy says
-// so, or it asks for what the cache does not give: a precondition that is the
-// origin's to check (RFC 9110, 13.1.1 and 13.1.4), another protocol, an answer
-// to content. In managed mode so does Authorization; in strict mode RFC 9111,
-// 3.5 decides.
-func bypasses(ex *exchange.Exchange, r *http.Request) bool {
+// bypass says why a GET, HEAD or QUERY goes past the cache, as a token (RFC 9651,
+// 3.3.4), or "": the policy has it so, or it asks for what the cache does not
+// give: a precondition that is the origin's to check (RFC 9110, 13.1.1 and
+// 13.1.4), another protocol, an answer to content. In managed mode so does
+// Authorization; in strict mode RFC 9111, 3.5 decides. A field counts where it is
+// there at all, since of several lines an upstream may read any.
+func bypass(ex *exchange.Exchange, r *http.Request) string {
 	h, rule := ex.View.Header, ex.Route.Cache
 	for _, s := range rule.Bypass {
 		if present(ex, s) {
-			return true
+			return bypassToken(s)
 		}
 	}
 	for _, name := range [...]string{"If-Match", "If-Unmodified-Since", "Upgrade"} {
-		if h.Get(name) != "" {
-			return true
+		if len(h.Values(name)) > 0 {
+			return name
 		}
 	}
 	query := ex.View.Method == methodQuery
-	return query && h.Get("Range") != "" ||
-		!query && r.ContentLength != 0 || // which covers an unknown length
-		ex.Route.SessionSignal || // its answers may log somebody in
-		!rule.Strict && h.Get("Authorization") != ""
+	switch {
+	case query && len(h.Values("Range")) > 0:
+		return "Range"
+	case !query && r.ContentLength != 0: // which covers an unknown length
+		return "content"
+	case ex.Route.SessionSignal: // its answers may log somebody in
+		return "session_signal"
+	case !rule.Strict && len(h.Values("Authorization")) > 0:
+		return "Authorization"
+	}
+	return ""
+}
+
+// bypassToken names a condition as the policy does.
+func bypassToken(s policy.Source) string {
+	switch s.Kind {
+	case policy.SourceHeader:
+		return "header:" + s.Name
+	case policy.SourceCookie:
+		return "cookie:" + s.Name
+	}
+	return "session"
 }
 
 func present(ex *exchange.Exchange, s policy.Source) bool {
@@ -100,11 +120,11 @@ func key(ex *exchange.Exchange, k keyed, fields rfc9111.Fields) string {
 	b = part(b, k.rule.Text())
 	b = part(b, k.content)
 	b = part(b, strconv.FormatBool(v.TLS))
-	for _, name := range rule.Vary {
-		b = part(b, rfc9111.Selecting(name, fields.Values(name)))
+	for _, name := range rule.Vary { // named, since another policy may have others
+		b = part(part(b, name), rfc9111.Selecting(name, fields.Values(name)))
 	}
 	for _, s := range rule.Key {
-		b = append(b, byte(s.Kind))
+		b = part(append(b, 0, byte(s.Kind)), s.Name) // 0 is no name's length
 		b = partsOf(b, ex, s)
 	}
 	sum := sha256.Sum256(b)
@@ -143,41 +163,6 @@ func partsOf(b []byte, ex *exchange.Exchange, s policy.Source) []byte {
 	return b
 }
 
-// The values of Accept-Encoding to which managed mode reduces what browsers
-// send, and which the upstream gets too: what is keyed is what was asked.
-var (
-	acceptGzip     = []string{"gzip"}
-	acceptIdentity = []string{"identity"}
-)
-
-// managedFields are a request's fields with Accept-Encoding reduced.
-type managedFields struct {
-	policy.Fields
-	encoding []string
-}
-
-func (f managedFields) Values(name string) []string {
-	if name == "Accept-Encoding" {
-		return f.encoding
-	}
-	return f.Fields.Values(name)
-}
-
-// selecting returns the fields by which variants are selected.
-func selecting(ex *exchange.Exchange) rfc9111.Fields {
-	if ex.Route.Cache.Strict {
-		return ex.View.Header
-	}
-	return managedFields{ex.View.Header, managedEncoding(ex.View.Header)}
-}
-
-func managedEncoding(h policy.Fields) []string {
-	if rfc9111.Acceptable(h.Values("Accept-Encoding"), "gzip") {
-		return acceptGzip
-	}
-	return acceptIdentity
-}
-
 // uriTag is the tag that every entry carries for its URI. It has no query: which
 // parameters are keyed is known to the route of the GET alone, so that a write
 // purges all variants of a path.
@@ -188,6 +173,9 @@ func tagsOf(ex *exchange.Exchange) []string {
 	tags := make([]string, 0, len(ex.Route.Cache.Tags)+1)
 	for _, t := range ex.Route.Cache.Tags {
 		tags = append(tags, t.Expand(ex.Params))
+	}
+	if who := ex.Principal; ex.Route.Cache.Private() && !who.Anonymous() {
+		tags = append(tags, sessionTags(who)...)
 	}
 	return append(tags, uriTag(ex.View.Host, ex.View.Path))
 }

@@ -30,7 +30,7 @@ func (t *transport) beginPost(ex *exchange.Exchange) *post {
 	as := *ex
 	as.View = v
 	plan := exchange.Plan{Now: v.Now, Query: v.Query, Store: true, Shared: true, Forward: forwardMethod, Tags: tagsOf(ex)}
-	plan.Key = key(&as, keyed{query: v.Query}, selecting(ex))
+	plan.Key = key(&as, keyed{query: v.Query}, v.Header)
 	as.Plan = &plan
 	return &post{ex: &as, head: head{changes: t.cache.tags.changes(), sent: t.cache.now()}}
 }

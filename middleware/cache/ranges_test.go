@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jewgo/gateway/internal/rfc9111"
+	"github.com/jewgo/gateway/internal/testenv"
 )
 
 const digits = "0123456789"
@@ -245,5 +246,99 @@ func TestMalformedPartsAreNotStored(t *testing.T) {
 			e.get("/strict/a", "Range", "bytes=0-3")
 			e.expect("again", e.get("/strict/a", "Range", "bytes=0-0"), "0123", "edge; fwd=uri-miss; fwd-status=206")
 		})
+	}
+}
+
+func TestRFC9110_13_2_2_ARangeOfWhatChangedIsARangeOfTheNew(t *testing.T) {
+	for _, tt := range []struct {
+		says    string
+		ifRange []string
+		whole   bool
+	}{
+		{says: "no If-Range"},
+		{says: "13.1.5: If-Range has the new tag", ifRange: []string{"If-Range", `"b"`}},
+		{says: "13.1.5: If-Range has the stored tag", ifRange: []string{"If-Range", `"a"`}, whole: true},
+	} {
+		t.Run(tt.says, func(t *testing.T) {
+			e := newEdge(t, options{})
+			e.upstreamSays(says("before", "Cache-Control", "max-age=60", "Etag", `"a"`))
+			e.get("/strict/a")
+			e.clock.Advance(2 * time.Minute)
+			e.upstreamSays(ranged("Cache-Control", "max-age=60", "Etag", `"b"`))
+			got := e.get("/strict/a", append(tt.ifRange, "Range", "bytes=2-4")...)
+			if tt.whole {
+				e.expect("the whole", got, digits, "edge; fwd=stale; fwd-status=200; stored")
+				e.expect("is stored", e.get("/strict/a"), digits, "edge; hit")
+				return
+			}
+			e.expectPart("the part", got, "234", "bytes 2-4/10", "edge; fwd=stale; fwd-status=206; stored")
+			e.expectPart("is newer than the whole", e.get("/strict/a", "Range", "bytes=3-4"), "34", "bytes 3-4/10", "edge; hit")
+			e.expect("4.3: the whole is validated", e.get("/strict/a"), digits, "edge; fwd=stale; fwd-status=200; stored")
+			e.expectPart("and is newer than the part then", e.get("/strict/a", "Range", "bytes=0-4"), "01234", "bytes 0-4/10", "edge; hit")
+		})
+	}
+}
+
+func TestRFC9111_4_AWholeThatIsNewerThanAPartComesFirst(t *testing.T) {
+	e := newEdge(t, options{})
+	e.upstreamSays(ranged("Cache-Control", "max-age=600", "Etag", `"a"`))
+	e.get("/strict/a", "Range", "bytes=0-4")
+	e.clock.Advance(time.Minute)
+	e.upstreamSays(says("9876543210", "Cache-Control", "max-age=5", "Etag", `"b"`))
+	e.get("/strict/a", "Cache-Control", "no-cache")
+	e.clock.Advance(time.Minute)
+	e.upstreamSays(validating(`"b"`, "Cache-Control", "max-age=5"))
+	e.expect("a range", e.get("/strict/a", "Range", "bytes=0-1"), "98", "edge; fwd=stale; fwd-status=304")
+}
+
+func TestRFC9875_2_PartsAreOfTheGroupsThatTheirNewestSays(t *testing.T) {
+	e := newEdge(t, options{})
+	e.upstreamSays(ranged("Cache-Control", "max-age=60", "Etag", `"a"`))
+	e.get("/strict/a", "Range", "bytes=0-3")
+	e.upstreamSays(ranged("Cache-Control", "max-age=60", "Etag", `"a"`, "Cache-Groups", `"menu"`))
+	e.expectPart("joined", e.get("/strict/a", "Range", "bytes=0-5"), "012345", "bytes 0-5/10", "edge; fwd=partial")
+	e.upstreamSays(says("", "Cache-Group-Invalidation", `"menu"`))
+	e.do("POST", "/other", "x")
+	e.upstreamSays(ranged("Cache-Control", "max-age=60", "Etag", `"b"`))
+	e.expectPart("invalidated", e.get("/strict/a", "Range", "bytes=0-5"), "012345", "bytes 0-5/10", "edge; fwd=uri-miss")
+}
+
+func TestPartsAndAllElseWithoutMemory(t *testing.T) {
+	server := testenv.Redis(t)
+	a, _ := newGateway(t, server.URL)
+	b, _ := newGateway(t, server.URL)
+	for _, e := range []*edge{a, b} {
+		e.tiers.Local = nil
+		e.upstreamSays(ranged("Cache-Control", "max-age=60", "Etag", `"a"`))
+	}
+	a.expectPart("a part", a.get("/strict/a", "Range", "bytes=0-3"), "0123", "bytes 0-3/10", "edge; fwd=uri-miss; fwd-status=206; stored")
+	a.exchange()
+	part := b.get("/strict/a", "Range", "bytes=1-2")
+	b.expectPart("that another filled", part, "12", "bytes 1-2/10", "edge; hit")
+	if !strings.HasSuffix(part.cacheStatus(), "detail=l2") {
+		t.Errorf("Cache-Status %q", part.cacheStatus())
+	}
+	b.expect("completed", b.get("/strict/a"), digits, "edge; fwd=partial; fwd-status=200; stored")
+	b.exchange()
+	a.expect("for all", a.get("/strict/a"), digits, "edge; hit")
+	a.upstreamSays(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=60")
+		w.WriteHeader(503)
+	})
+	a.expect("a failure", a.get("/strict/b"), "", "edge; fwd=uri-miss; fwd-status=503; stored")
+	a.eventually("a hit", func() bool { return strings.HasPrefix(a.get("/strict/b").cacheStatus(), "edge; hit") })
+}
+
+func TestPartsReachTheOtherGateway(t *testing.T) {
+	server := testenv.Redis(t)
+	a, _ := newGateway(t, server.URL)
+	b, _ := newGateway(t, server.URL)
+	a.upstreamSays(ranged("Cache-Control", "max-age=60", "Etag", `"a"`))
+	b.upstreamSays(ranged("Cache-Control", "max-age=60", "Etag", `"a"`))
+	a.get("/strict/a", "Range", "bytes=0-3")
+	a.exchange()
+	b.expectPart("the first", b.get("/strict/a", "Range", "bytes=1-2"), "12", "bytes 1-2/10", "edge; hit")
+	if again := b.get("/strict/a", "Range", "bytes=1-2"); !strings.HasSuffix(again.cacheStatus(), "detail=l1") {
+		t.Errorf("then from memory: %q", again.cacheStatus())
 	}
 }

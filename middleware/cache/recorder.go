@@ -15,33 +15,56 @@ type recorder struct {
 	io.ReadCloser
 	want   int64 // length by Content-Length; -1: unknown
 	limit  int64
-	held   *atomic.Int64 // bytes in all recordings
-	bound  int64         // of held: beyond it a body passes unrecorded
-	body   []byte
+	held   *atomic.Int64     // bytes in all recordings
+	bound  int64             // of held: beyond it a body passes unrecorded
+	got    int64             // bytes read
+	body   []byte            // of a recording; what is in it never changes
 	commit func(body []byte) // nil once the recording has ended, either way
 }
 
 func (r *recorder) Read(p []byte) (int, error) {
 	n, err := r.ReadCloser.Read(p)
-	if r.commit == nil {
-		return n, err
+	r.add(p[:n])
+	if err != nil {
+		err = r.end(err)
 	}
-	total := int64(len(r.body)) + int64(n)
-	if total > r.limit || err != nil && !errors.Is(err, io.EOF) || !r.reserve(int64(n)) {
+	return n, err
+}
+
+// add records more of the body and reports whether all of it is recorded so far.
+func (r *recorder) add(p []byte) bool {
+	r.got += int64(len(p))
+	if r.commit == nil {
+		return false
+	}
+	if r.got > r.limit || !r.reserve(int64(len(p))) {
 		r.drop()
-		return n, err
+		return false
 	}
 	if r.body == nil && r.want > 0 && r.want <= reserveAtOnce {
 		r.body = make([]byte, 0, r.want)
 	}
-	r.body = append(r.body, p[:n]...)
-	if err != nil {
-		if r.want < 0 || r.want == total {
-			r.commit(fit(r.body))
-		}
-		r.drop()
+	r.body = append(r.body, p...)
+	return true
+}
+
+// end is called with the error that reading ended with. It commits what is
+// whole, and returns what the end of the body is to its readers: one that does
+// not come to the length that was announced is broken, whatever the transport
+// says.
+func (r *recorder) end(err error) error {
+	defer r.drop()
+	if !errors.Is(err, io.EOF) {
+		return err
 	}
-	return n, err
+	if r.want >= 0 && r.want != r.got {
+		return io.ErrUnexpectedEOF
+	}
+	if r.commit != nil {
+		r.body = fit(r.body)
+		r.commit(r.body)
+	}
+	return io.EOF
 }
 
 // reserve counts n more bytes if there is room for them.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 )
@@ -172,4 +173,30 @@ func TestRFC9110_9_3_3_APostThatAnotherWriteOvertakesIsNotStored(t *testing.T) {
 	e.exchange()
 	e.upstreamSays(says("new"))
 	e.expect("a GET", e.get("/strict/a"), "new", "edge; fwd=uri-miss")
+}
+
+func TestRFC9211_2_7_TheKeyIsShownToDebugAlone(t *testing.T) {
+	keyOf := func(r reply) string {
+		_, key, _ := strings.Cut(r.cacheStatus(), `; key="`)
+		key, _, _ = strings.Cut(key, `"`)
+		return key
+	}
+	e := newEdge(t, options{policy: strings.Replace(testPolicy, "cache: {max_object", "cache: {debug: true, max_object", 1)})
+	e.upstreamSays(validating(`"v1"`, "Cache-Control", "max-age=10"))
+	miss := keyOf(e.get("/strict/a"))
+	if miss == "" || keyOf(e.get("/strict/a")) != miss || keyOf(e.do("HEAD", "/strict/a", "")) != miss || keyOf(e.get("/strict/b")) == miss {
+		t.Errorf("key %q, of a hit %q", miss, keyOf(e.get("/strict/a")))
+	}
+	e.clock.Advance(20 * time.Second)
+	if got := e.get("/strict/a"); keyOf(got) != miss {
+		t.Errorf("validated: %q", got.cacheStatus())
+	}
+	silent := newEdge(t, options{})
+	silent.upstreamSays(says("a", "Cache-Control", "max-age=10"))
+	for range 2 {
+		got := silent.get("/strict/a", "Cache-Status", `edge; key="x"`, "Pragma", "debug", "X-Debug", "1")
+		if strings.Contains(got.cacheStatus(), "key=") {
+			t.Errorf("without debug: %q", got.cacheStatus())
+		}
+	}
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/dunglas/httpsfv"
+
+	"github.com/jewgo/gateway/internal/exchange"
 )
 
 const statusField = "Cache-Status"
@@ -29,11 +31,13 @@ const (
 	factStale       = "stale"
 	factRevalidated = "revalidated"
 	factBypass      = "bypass"
+	factCollapsed   = "collapsed"
 )
 
 // hitStatus is the member of Cache-Status for a response from the store (RFC
-// 9211, 2.1, 2.5, 2.8). A negative ttl says that it is stale.
-func hitStatus(ttl time.Duration, tier string) string {
+// 9211, 2.1, 2.4, 2.7, 2.8). A negative ttl says that it is stale; key is what
+// shownKey gives.
+func hitStatus(ttl time.Duration, detail, key string) string {
 	var buf [64]byte
 	b := append(buf[:0], "edge; hit; ttl="...)
 	seconds := int64(ttl / time.Second)
@@ -41,20 +45,34 @@ func hitStatus(ttl time.Duration, tier string) string {
 		seconds = -1 // stale by less than a second is stale
 	}
 	b = strconv.AppendInt(b, seconds, 10)
-	if tier != "" {
-		b = append(b, "; detail="...)
-		b = append(b, tier...)
+	if key != "" {
+		b = append(append(b, "; key="...), key...)
+	}
+	if detail != "" {
+		b = append(append(b, "; detail="...), detail...)
 	}
 	return string(b)
 }
 
+// shownKey is what Cache-Status says of a key (RFC 9211, 2.7): nothing, unless
+// the operator debugs. No request can ask for it.
+func shownKey(ex *exchange.Exchange, key string) string {
+	if !ex.Snapshot.Policy.Cache.Debug || key == "" {
+		return ""
+	}
+	text, _ := httpsfv.Marshal(httpsfv.NewItem(key)) // "" for what is no String, and then nothing is said
+	return text
+}
+
 // forwarded is the member of Cache-Status for a request that went upstream (RFC
-// 9211, 2.2, 2.3, 2.6).
+// 9211, 2.2, 2.3, 2.5 to 2.8), or would have without another that was on its way.
 type forwarded struct {
-	why    string
-	status int // the upstream's; 0: it gave none
-	stored bool
-	detail string // a token, or ""
+	why       string
+	status    int // the upstream's; 0: it gave none
+	stored    bool
+	collapsed bool   // it waited for the answer to another request
+	key       string // what shownKey gives
+	detail    string // a token, or ""
 }
 
 func (f forwarded) String() string {
@@ -64,6 +82,12 @@ func (f forwarded) String() string {
 	}
 	if f.stored {
 		s += "; stored"
+	}
+	if f.collapsed {
+		s += "; collapsed"
+	}
+	if f.key != "" {
+		s += "; key=" + f.key
 	}
 	if f.detail != "" {
 		s += "; detail=" + f.detail

@@ -23,7 +23,7 @@ const maxShared = 1 << 20
 // share, as long as its Switch lets it be asked. It gives no purged entries. A
 // failure of the shared store is a miss, never an error.
 type Tiers struct {
-	Local  Store
+	Local  LocalStore       // nil: no memory, the shared store alone
 	Shared Store            // nil: memory alone
 	Switch *failover.Switch // of Shared
 	Tags   *Tags
@@ -32,15 +32,18 @@ type Tiers struct {
 
 var _ Store = (*Tiers)(nil)
 
+// LocalStore is a store in memory, of which entries count by their Weight.
+type LocalStore interface {
+	Store
+	// Reweigh counts what is stored under a key again: it has grown.
+	Reweigh(key string)
+}
+
 // Get looks in memory and, unless it finds something fresh there, in the shared
 // store, where another gateway may have put something newer. What it finds
 // there it keeps in memory.
 func (t *Tiers) Get(ctx context.Context, key string, fields rfc9111.Fields) (Found, error) {
-	local, err := t.Local.Get(ctx, key, fields)
-	if err != nil || local.Entry != nil && !t.Tags.Valid(local.Entry.Marks) {
-		local.Entry = nil
-	}
-	local.Tier = tierLocal
+	local := t.inMemory(ctx, key, fields)
 	if t.Shared == nil || local.Entry != nil && local.Entry.remaining(t.Now()) > 0 {
 		return local, nil
 	}
@@ -53,15 +56,34 @@ func (t *Tiers) Get(ctx context.Context, key string, fields rfc9111.Fields) (Fou
 	if err != nil || e == nil || !t.Tags.Valid(e.Marks) || local.Entry != nil && !e.Received.After(local.Entry.Received) {
 		return local, nil
 	}
-	t.Tags.learn(e.Marks)        // who filled it may have heard of purges that this gateway has not
-	_ = t.Local.Put(ctx, key, e) // memory never refuses
+	t.Tags.learn(e.Marks) // who filled it may have heard of purges that this gateway has not
+	t.remember(ctx, key, e)
 	shared.Tier = tierShared
 	return shared, nil
 }
 
+func (t *Tiers) inMemory(ctx context.Context, key string, fields rfc9111.Fields) Found {
+	if t.Local == nil {
+		return Found{}
+	}
+	found, err := t.Local.Get(ctx, key, fields)
+	if err != nil || found.Entry != nil && !t.Tags.Valid(found.Entry.Marks) {
+		found.Entry = nil
+	}
+	found.Tier = tierLocal
+	return found
+}
+
+func (t *Tiers) remember(ctx context.Context, key string, e *Entry) {
+	if t.Local != nil {
+		e.Codings = newCodings(e, e.Codings)
+		_ = t.Local.Put(ctx, key, e) // memory never refuses
+	}
+}
+
 // Put stores in both tiers.
 func (t *Tiers) Put(ctx context.Context, key string, e *Entry) error {
-	_ = t.Local.Put(ctx, key, e) // memory never refuses
+	t.remember(ctx, key, e)
 	if t.Shared == nil || e.Size() > maxShared {
 		return nil
 	}

@@ -33,17 +33,26 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if call.stored, _ = p.Stored.(*Entry); call.stored != nil && call.stored.partial() {
 		call.stored, call.part = nil, call.stored
 	}
-	if e := call.stored; e != nil && p.Forward == forwardStale && rfc9111.MayServeStale(e.state(p.Now), e.StaleWhileRevalidate) {
-		t.cache.refresh(call)
-		ex.Facts.Cache = factStale
-		return call.answer(e, hitStatus(e.remaining(p.Now), "stale-while-revalidate")), nil
+	if resp := call.refreshed(); resp != nil {
+		return resp, nil
 	}
-	return call.do()
+	if resp := call.spared(); resp != nil {
+		return resp, nil
+	}
+	resp, err := call.collapse()
+	if err == nil {
+		t.cache.encode(ex, resp)
+	}
+	return resp, err
 }
 
 // pass sends on what the cache has no part in.
 func (t *transport) pass(ex *exchange.Exchange, req *http.Request) (*http.Response, error) {
 	store := t.beginPost(ex)
+	encode := ex.Plan != nil && ex.Route.Cache.Encode
+	if encode {
+		req = askIdentity(req)
+	}
 	resp, err := t.next.RoundTrip(req)
 	if err != nil {
 		return nil, err
@@ -53,7 +62,10 @@ func (t *transport) pass(ex *exchange.Exchange, req *http.Request) (*http.Respon
 	if ex.Plan != nil {
 		ex.Facts.Cache = factBypass
 		stored := store != nil && t.storePost(req.Context(), store, resp, purged)
-		addStatus(resp.Header, forwarded{why: ex.Plan.Forward, status: resp.StatusCode, stored: stored}.String())
+		if encode {
+			t.cache.encode(ex, resp)
+		}
+		addStatus(resp.Header, forwarded{why: ex.Plan.Forward, status: resp.StatusCode, stored: stored, key: shownKey(ex, ex.Plan.Key), detail: ex.Plan.Detail}.String())
 	}
 	return resp, nil
 }
@@ -69,10 +81,13 @@ type call struct {
 	part   *Entry // fresh, and not enough; nil: none
 	whole  bool   // asks without the client's conditions and ranges
 	again  bool   // the request was sent before
+
+	// What do finds out for those who wait with the call.
+	filled *Entry   // what the answer is stored as, its body still to come or not; nil: it is not
+	failed *failure // the upstream failed to validate stored
 }
 
-// do asks the upstream and gives what the client gets. Collapsing of misses
-// will stand here: everything that a fill needs is in the call.
+// do asks the upstream and gives what the client gets.
 func (c *call) do() (*http.Response, error) {
 	tags := c.cache.tags
 	got := head{changes: tags.changes(), marks: tags.Marks(c.ex.Plan.Tags)} // before the upstream is asked: a purge from now on outdates the answer
@@ -80,19 +95,16 @@ func (c *call) do() (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	validating := c.stored != nil && rfc9111.HasValidator(c.stored.Header)
+	validating := c.stored != nil && !c.stored.OwnTag && rfc9111.HasValidator(c.stored.Header)
 	if validating {
 		rfc9111.AddConditions(out.Header, c.stored.Header)
-		delete(out.Header, "Range") // of what is stored, once it is known to be valid
 	}
 	completing := c.completes(out)
 	got.sent = c.cache.now()
 	resp, err := c.next.RoundTrip(out)
 	got.received = c.cache.now()
-	if c.stored != nil {
-		if answer, ok := c.staleIfError(resp, err, got.received); ok {
-			return answer, nil
-		}
+	if answer, ok := c.staleIfError(resp, err, got.received); ok {
+		return answer, nil
 	}
 	if err != nil {
 		return nil, err
@@ -127,7 +139,7 @@ func (c *call) retry() (*http.Response, error) {
 }
 
 // outbound returns the request as it is sent: a copy, since a RoundTripper must
-// not change its request. A managed route asks for the coding that is keyed.
+// not change its request. A managed route asks for identity, and stores that.
 func (c *call) outbound() (*http.Request, error) {
 	out := c.req.Clone(c.req.Context())
 	if c.whole {
@@ -135,7 +147,7 @@ func (c *call) outbound() (*http.Request, error) {
 		delete(out.Header, "Range")
 	}
 	if !c.ex.Route.Cache.Strict {
-		out.Header["Accept-Encoding"] = managedEncoding(c.ex.View.Header)
+		out.Header["Accept-Encoding"] = acceptIdentity
 	}
 	if c.again && c.req.GetBody != nil { // the content of a QUERY
 		body, err := c.req.GetBody()
@@ -147,29 +159,23 @@ func (c *call) outbound() (*http.Request, error) {
 	return out, nil
 }
 
-// staleIfError gives the stale entry instead of a failure where that is allowed:
-// for a 5xx within stale-if-error (RFC 5861, 4), for an upstream that cannot be
-// reached also without it (RFC 9111, 4.2.4).
+// staleIfError gives the stale entry instead of a failure where that is allowed,
+// and remembers how the upstream did.
 func (c *call) staleIfError(resp *http.Response, err error, now time.Time) (*http.Response, bool) {
-	e, status := c.stored, 0
-	window := max(e.StaleIfError, requestControl(c.ex).StaleIfErr.Value)
-	switch {
-	case c.ex.Plan.Forward != forwardStale || c.req.Context().Err() != nil:
+	if c.req.Context().Err() != nil {
 		return nil, false
-	case err == nil && !rfc9111.FailedStatus(resp.StatusCode):
-		return nil, false
-	case err == nil:
-		status = resp.StatusCode
-	case window == 0:
-		window = disconnectedStale
 	}
-	if !rfc9111.MayServeStale(e.state(now), window) {
+	status := 0
+	if err == nil {
+		status = resp.StatusCode
+	}
+	failed := err != nil || rfc9111.FailedStatus(status)
+	c.noteOutcome(failed, status, now)
+	if !failed || c.stored == nil || !c.mayServeFailed(status, now) {
 		return nil, false
 	}
 	if err == nil {
 		_ = resp.Body.Close() // its answer is not wanted, and waiting for it neither
 	}
-	c.ex.Facts.Cache = factStale
-	c.ex.Facts.Reason = "the upstream failed: served stale"
-	return c.answer(e, forwarded{why: forwardStale, status: status, detail: "stale-if-error"}.String()), true
+	return c.servedStale(forwarded{why: forwardStale, status: status, key: shownKey(c.ex, c.ex.Plan.Key), detail: "stale-if-error"}.String()), true
 }

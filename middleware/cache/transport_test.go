@@ -314,8 +314,12 @@ func TestWritesInvalidate(t *testing.T) {
 		{says: "RFC 9111, 4.4: so does an unknown one", method: "M-SEARCH", path: "/item/6", status: 200, purged: map[string]bool{"/item/6": true}},
 		{says: "RFC 9111, 4.4: OPTIONS is safe", method: "OPTIONS", path: "/item/6", status: 200},
 		{
-			says: "RFC 9111, 4.4: Location and Content-Location of the same host", method: "POST", path: "/elsewhere", status: 201,
-			header: []string{"Location", "/item/5", "Content-Location", "http://api.test/item/6"}, purged: map[string]bool{"/item/5": true, "/item/6": true},
+			says: "RFC 9111, 4.4: another port's and another scheme's are another origin's", method: "POST", path: "/elsewhere", status: 201,
+			header: []string{"Location", "http://api.test:8080/item/5", "Content-Location", "https://api.test/item/6"},
+		},
+		{
+			says: "RFC 9111, 4.4: Location and Content-Location of the same origin", method: "POST", path: "/elsewhere", status: 201,
+			header: []string{"Location", "/item/5", "Content-Location", "http://API.test:80/item/6"}, purged: map[string]bool{"/item/5": true, "/item/6": true},
 		},
 		{
 			says: "RFC 9111, 4.4: another host's are left alone", method: "POST", path: "/elsewhere", status: 201,

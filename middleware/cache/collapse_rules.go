@@ -1,0 +1,182 @@
+package cache
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/jewgo/gateway/internal/exchange"
+	"github.com/jewgo/gateway/internal/rfc9111"
+)
+
+const (
+	// hitForMiss is for how long requests go upstream without waiting for one
+	// another after a response that was not for all.
+	hitForMiss = 10 * time.Second
+	// varyKnown is for how long it is remembered by what responses vary.
+	varyKnown = time.Hour
+	// maxNotes bounds the keys of each kind of note.
+	maxNotes = 4096
+)
+
+// mayLead reports whether others may wait for the call's answer: it asks for the
+// whole response, as anybody would.
+func (c *call) mayLead() bool {
+	h := c.ex.View.Header
+	return c.plain() && h.Get("If-None-Match") == "" && h.Get("If-Modified-Since") == ""
+}
+
+// mayJoin reports whether the call may get the answer to another. Whether that
+// answer is fresh enough for it is judged when it is there.
+func (c *call) mayJoin() bool { return c.plain() && !requestControl(c.ex).NoCache }
+
+// plain reports whether the call is a GET without what makes an answer its own:
+// a range, content, credentials, no-store.
+func (c *call) plain() bool {
+	v, p := &c.ex.View, c.ex.Plan
+	return v.Method == http.MethodGet && p.Store && c.part == nil &&
+		v.Header.Get("Range") == "" && v.Header.Get("Authorization") == ""
+}
+
+// shareable returns the entry that a response is stored as, if others may have
+// it too: it is fresh, whole, and holds nothing of one client. A response that
+// announces trailers is its client's, since they are not stored.
+func (c *call) shareable(resp *http.Response) *Entry {
+	e := c.filled
+	if e == nil || e.partial() || e.Status == http.StatusPartialContent || len(e.Header["Set-Cookie"]) > 0 || len(resp.Trailer) > 0 ||
+		rfc9111.Reuse(&rfc9111.CacheControl{}, e.state(c.cache.now())) != rfc9111.Serve {
+		return nil
+	}
+	return e
+}
+
+// flightKey identifies what is worth waiting for: the resource, and the variant
+// as far as it is known by what responses vary.
+func (c *call) flightKey() string {
+	p := c.ex.Plan
+	names, _ := c.cache.varies.get(p.Key, p.Now)
+	if c.stored != nil {
+		names = c.stored.Vary
+	}
+	if len(names) == 0 && p.Shared {
+		return p.Key
+	}
+	b := part(nil, p.Key)
+	if !p.Shared {
+		b = part(b, c.ex.Principal.SessionID) // the upstream is told who asks
+	}
+	for _, name := range names {
+		b = part(part(b, name), rfc9111.Selecting(name, c.ex.View.Header.Values(name)))
+	}
+	sum := sha256.Sum256(b)
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+// teach remembers what an answer says of those to come.
+func (c *call) teach(resp *http.Response) {
+	t, now := c.cache, c.cache.now()
+	if e := c.filled; e != nil && len(e.Vary) > 0 {
+		t.varies.put(c.ex.Plan.Key, e.Vary, now.Add(varyKnown))
+	}
+	if c.shareable(resp) != nil {
+		t.alone.drop(c.flightKey())
+	}
+}
+
+// landed returns what was stored between the request's look-up and its flight,
+// if that answers it.
+func (c *call) landed() *Entry {
+	p := c.ex.Plan
+	found := c.cache.store.inMemory(c.req.Context(), p.Key, c.ex.View.Header)
+	if found.Entry == nil || found.Entry == c.stored {
+		return nil
+	}
+	cc := requestControl(c.ex)
+	if rfc9111.Reuse(&cc, found.Entry.state(p.Now)) != rfc9111.Serve {
+		return nil
+	}
+	return found.Entry
+}
+
+// detached returns the call for a request that does not end with the client's:
+// with ctx, and an Exchange of its own, since the client's belongs to its
+// goroutine. It asks for the whole response.
+func (c *call) detached(ctx context.Context) *call {
+	p := *c.ex.Plan
+	p.Store = true // from a HEAD, too: it is a GET that goes out
+	p.Now = c.cache.now()
+	ex := &exchange.Exchange{
+		View: c.ex.View, Snapshot: c.ex.Snapshot, Route: c.ex.Route, Params: c.ex.Params,
+		Principal: c.ex.Principal, Plan: &p, RequestID: c.ex.RequestID,
+	}
+	if ex.View.Method == http.MethodHead {
+		ex.View.Method = http.MethodGet
+	}
+	ex.View.Now = p.Now
+	if h, ok := ex.View.Header.(http.Header); ok {
+		ex.View.Header = h.Clone() // the client's request goes on meanwhile
+	}
+	req := c.req.Clone(exchange.With(ctx, ex))
+	req.Method = ex.View.Method
+	if req.Method != methodQuery {
+		req.Body, req.GetBody, req.ContentLength = nil, nil, 0
+	}
+	return &call{cache: c.cache, next: c.next, ex: ex, req: req, stored: c.stored, whole: true, again: true}
+}
+
+// takeFacts takes over what a request on the call's behalf found out.
+func (c *call) takeFacts(from *exchange.Facts) {
+	f := &c.ex.Facts
+	f.Cache, f.Target, f.Retries = from.Cache, from.Target, from.Retries
+	f.UpstreamTime, f.UpstreamCode = from.UpstreamTime, from.UpstreamCode
+	f.Local = f.Local || from.Local
+	if from.Reason != "" {
+		f.Note(from.Reason)
+	}
+}
+
+// notes remember one thing of each of a bounded number of keys, until its time.
+// What is forgotten early costs requests, never answers.
+type notes[V any] struct {
+	mu sync.RWMutex
+	of map[string]note[V] // guarded by mu
+}
+
+type note[V any] struct {
+	value V
+	until time.Time
+}
+
+func (n *notes[V]) get(key string, now time.Time) (value V, ok bool) {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	got, ok := n.of[key]
+	if !ok || !now.Before(got.until) {
+		return value, false
+	}
+	return got.value, true
+}
+
+func (n *notes[V]) put(key string, value V, until time.Time) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.of == nil {
+		n.of = map[string]note[V]{}
+	}
+	if _, there := n.of[key]; !there && len(n.of) >= maxNotes {
+		for other := range n.of { // any: the order of a map is random
+			delete(n.of, other)
+			break
+		}
+	}
+	n.of[key] = note[V]{value, until}
+}
+
+func (n *notes[V]) drop(key string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.of, key)
+}

@@ -1,0 +1,128 @@
+package cache
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/jewgo/gateway/internal/exchange"
+	"github.com/jewgo/gateway/internal/rfc9111"
+)
+
+// Managed routes ask the upstream for identity alone, store that, and encode
+// outward: so there is one entry for all clients, and ranges, which are always of
+// identity, never mix. What hits give is encoded once and kept (see Codings);
+// what comes from the upstream is encoded while it streams (see encodedBody).
+// Validators of encoded content are weak, since it is not byte for byte what the
+// strong one names (RFC 9110, 8.8.3.3): a weak one still matches in
+// If-None-Match, here and upstream, and never in If-Range.
+
+// minEncoded is the shortest content that is encoded, in bytes: what fits into a
+// packet gains nothing.
+const minEncoded = 1024
+
+// acceptIdentity is the Accept-Encoding of managed routes.
+var acceptIdentity = []string{"identity"}
+
+// want is what one request gets of the codings.
+type want struct {
+	coding int  // index of codings; -1: none, identity
+	must   bool // identity is not acceptable
+}
+
+// wanted reads what a request accepts (RFC 9110, 12.5.3), and that it wants no
+// transformation (RFC 9111, 5.2.1.6).
+func wanted(ex *exchange.Exchange) want {
+	if !ex.Route.Cache.Encode || requestControl(ex).NoTransform {
+		return want{coding: -1}
+	}
+	coding, identity := rfc9111.PreferredCoding(ex.View.Header.Values("Accept-Encoding"), codings[:])
+	return want{coding, !identity}
+}
+
+// encodable reports whether a response may be encoded, its length aside. Those
+// that may are of what an upstream does not encode itself and does not forbid to
+// (RFC 9110, 7.7), and say Vary whether they are encoded or not.
+func encodable(status int, h http.Header) bool {
+	switch status {
+	case http.StatusNoContent, http.StatusResetContent, http.StatusPartialContent, http.StatusNotModified:
+		return false
+	}
+	return status >= 200 && h.Get("Content-Encoding") == "" &&
+		compressible(h.Get("Content-Type")) && !rfc9111.NoTransform(h)
+}
+
+// compressible lists the media types that are worth it. A stream of events is
+// not: each is sent at once, and short.
+func compressible(contentType string) bool {
+	media, _, _ := strings.Cut(contentType, ";")
+	media = strings.ToLower(strings.TrimSpace(media))
+	switch media {
+	case "text/event-stream":
+		return false
+	case "application/json", "application/javascript", "application/x-javascript", "application/xml", "application/x-ndjson",
+		"application/wasm", "font/ttf", "font/otf":
+		return true
+	}
+	return strings.HasPrefix(media, "text/") || strings.HasSuffix(media, "+json") || strings.HasSuffix(media, "+xml")
+}
+
+// varies reports whether a response says that Accept-Encoding selects it.
+func varies(h http.Header) bool {
+	return rfc9111.VariesOnAll(h) || slices.Contains(rfc9111.VaryNames(h), "Accept-Encoding")
+}
+
+// addVary makes a response say that Accept-Encoding selects it.
+func addVary(h http.Header) {
+	if !varies(h) {
+		h["Vary"] = append(slices.Clip(h["Vary"]), "Accept-Encoding")
+	}
+}
+
+// untrue are the fields of the identity representation that are not true of an
+// encoded one: its length, its digests (RFC 9530), that ranges are given of it.
+var untrue = [...]string{"Content-Length", "Accept-Ranges", "Content-Digest", "Repr-Digest", "Digest", "Content-Md5"}
+
+// recode makes the header of identity that of a coding, or of a 304 for it. tag
+// is the ETag of encoded content, nil for none.
+func recode(h http.Header, status, coding int, tag []string) {
+	for _, name := range untrue {
+		delete(h, name)
+	}
+	if status != http.StatusNotModified {
+		h["Content-Encoding"] = codingFields[coding]
+	}
+	if tag != nil {
+		h["Etag"] = tag
+	}
+}
+
+// weakTag is the ETag of what is encoded; nil where identity has none.
+func weakTag(h http.Header) []string {
+	switch tag := h.Get("ETag"); {
+	case tag == "":
+		return nil
+	case strings.HasPrefix(tag, "W/"):
+		return []string{tag}
+	default:
+		return []string{"W/" + tag}
+	}
+}
+
+// mayMix reports whether a request wants ranges of what it may have a part of in
+// another coding: its If-Range is no strong entity tag, and a date is the same in
+// every coding. Ranges are of identity; it gets all instead (RFC 9110, 14.2).
+func mayMix(ex *exchange.Exchange) bool {
+	h := ex.View.Header
+	condition := h.Get("If-Range")
+	return condition != "" && !strings.HasPrefix(condition, `"`) && h.Get("Range") != "" && wanted(ex).coding >= 0
+}
+
+// withoutRange makes a request one for all of the representation.
+func withoutRange(ex *exchange.Exchange, r *http.Request) *http.Request {
+	r = r.Clone(r.Context())
+	delete(r.Header, "Range")
+	delete(r.Header, "If-Range")
+	ex.View.Header = r.Header
+	return r
+}

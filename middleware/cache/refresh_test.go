@@ -1,0 +1,199 @@
+package cache_test
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func TestAStaleEntryIsValidatedOnceForAll(t *testing.T) {
+	for says, tt := range map[string]struct {
+		upstream http.HandlerFunc
+		body     string
+		leader   string
+	}{
+		"confirmed": {validating(`"v1"`, "Cache-Control", "max-age=10"), `body of "v1"`, "edge; fwd=stale; fwd-status=304; stored"},
+		"replaced":  {validating(`"v2"`, "Cache-Control", "max-age=10"), `body of "v2"`, "edge; fwd=stale; fwd-status=200; stored"},
+	} {
+		t.Run(says, func(t *testing.T) {
+			e := newEdge(t, options{})
+			e.upstreamSays(validating(`"v1"`, "Cache-Control", "max-age=10"))
+			e.get("/strict/a")
+			e.clock.Advance(20 * time.Second)
+			gate := newGate(t)
+			e.upstreamSays(func(w http.ResponseWriter, r *http.Request) { gate.wait(); tt.upstream(w, r) })
+			replies := e.herd(20, "/strict/a", nothing)
+			gate.release()
+			leaders := 0
+			for _, got := range replies() {
+				if got.cacheStatus() == tt.leader {
+					leaders++
+				} else {
+					e.expect("who waited", got, tt.body, "edge; fwd=stale; collapsed")
+				}
+			}
+			if n := e.asked.Load(); n != 2 || leaders != 1 {
+				t.Errorf("the upstream was asked %d times, %d clients say so", n, leaders)
+			}
+		})
+	}
+}
+
+func TestWhoWaitsForAFailedValidationGetsWhatItMay(t *testing.T) {
+	e := newEdge(t, options{})
+	e.upstreamSays(says("good"))
+	e.get("/list")
+	e.clock.Advance(10 * time.Minute) // past stale_while_revalidate
+	gate := newGate(t)
+	e.upstreamSays(func(w http.ResponseWriter, _ *http.Request) {
+		gate.wait()
+		w.WriteHeader(http.StatusServiceUnavailable)
+	})
+	replies := e.herd(10, "/list", nothing)
+	gate.release()
+	for _, got := range replies() {
+		if got.body != "good" || !strings.HasPrefix(got.cacheStatus(), "edge; fwd=stale") || !strings.HasSuffix(got.cacheStatus(), "detail=stale-if-error") {
+			t.Errorf("%d %q, Cache-Status %q", got.status, got.body, got.cacheStatus())
+		}
+	}
+	if n := e.asked.Load(); n != 2 {
+		t.Errorf("the upstream was asked %d times", n)
+	}
+}
+
+// A failing upstream is asked after 1, 2, 4 s and so on, not by every request.
+func TestAFailingUpstreamIsSpared(t *testing.T) {
+	for detail, after := range map[string]time.Duration{
+		"stale-if-error":         10 * time.Minute, // past stale_while_revalidate
+		"stale-while-revalidate": 301 * time.Second,
+	} {
+		t.Run(detail, func(t *testing.T) {
+			e := newEdge(t, options{})
+			e.upstreamSays(says("good"))
+			e.get("/list")
+			e.clock.Advance(after)
+			e.upstreamSays(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
+			e.asked.Store(0)
+			var asked []int64
+			for range 16 {
+				if got := e.get("/list"); got.body != "good" || !strings.HasSuffix(got.cacheStatus(), "detail="+detail) {
+					t.Fatalf("%d %q, Cache-Status %q", got.status, got.body, got.cacheStatus())
+				}
+				e.cache.Settle()
+				asked = append(asked, e.asked.Load())
+				e.clock.Advance(time.Second)
+			}
+			want := []int64{1, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 4, 4, 4, 4, 5}
+			for i := range want {
+				if asked[i] != want[i] {
+					t.Fatalf("asked, second by second: %d, want %d", asked, want)
+				}
+			}
+			e.clock.Advance(time.Minute)
+			e.upstreamSays(says("new"))
+			e.get("/list")
+			e.cache.Settle()
+			e.expect("when it is back", e.get("/list"), "new", "edge; hit; ttl=300")
+		})
+	}
+}
+
+func TestASparedUpstreamIsAskedByWhoWantsValidation(t *testing.T) {
+	e := newEdge(t, options{})
+	e.upstreamSays(says("good"))
+	e.get("/list")
+	e.clock.Advance(10 * time.Minute)
+	e.upstreamSays(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
+	e.get("/list")
+	e.upstreamSays(says("new"))
+	e.expect("no-cache", e.get("/list", "Cache-Control", "no-cache"), "new", "edge; fwd=request; fwd-status=200; stored")
+	e.expect("and so it is known to be back", e.get("/list"), "new", "edge; hit")
+}
+
+// XFetch: with beta 1, a fill of 2 s and 1-e^-3 for a random number, a hit
+// refreshes if less than 6 s are left.
+func TestHotEntriesAreRefreshedEarly(t *testing.T) {
+	var random atomic.Uint64 // in ten thousandths
+	random.Store(9502)       // 1 - e^-2.9997
+	e := newEdge(t, options{random: func() float64 { return float64(random.Load()) / 10000 }})
+	slow := func(body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			e.clock.Advance(2 * time.Second)
+			_, _ = io.WriteString(w, body)
+		}
+	}
+	for path, early := range map[string]bool{"/list": true, "/item/1": false} { // the second has no stale_while_revalidate
+		e.asked.Store(0)
+		e.upstreamSays(slow("old"))
+		e.get(path)
+		ttl := 300 * time.Second
+		if !early {
+			ttl = 60 * time.Second
+		}
+		e.clock.Advance(ttl - 7*time.Second)
+		e.upstreamSays(slow("new"))
+		e.expect("7 s are left", e.get(path), "old", "edge; hit; ttl=7; detail=l1")
+		e.cache.Settle()
+		if n := e.asked.Load(); n != 1 {
+			t.Errorf("%s: asked %d times with 7 s left", path, n)
+		}
+		e.clock.Advance(2 * time.Second)
+		random.Store(0)
+		e.expect("5 s are left, and chance says no", e.get(path), "old", "edge; hit; ttl=5; detail=l1")
+		random.Store(9502)
+		e.expect("5 s are left", e.get(path), "old", "edge; hit; ttl=5; detail=l1")
+		e.cache.Settle()
+		body, asked := "old", int64(1)
+		if early {
+			body, asked = "new", 2
+		}
+		if got := e.get(path); got.body != body || e.asked.Load() != asked {
+			t.Errorf("%s: then %q, asked %d times", path, got.body, e.asked.Load())
+		}
+	}
+}
+
+// A request that must wait for the upstream waits for the refresh under way.
+func TestARefreshInTheBackgroundIsJoined(t *testing.T) {
+	e := newEdge(t, options{})
+	e.upstreamSays(says("old"))
+	e.get("/list")
+	e.clock.Advance(310 * time.Second)
+	gate := newGate(t)
+	e.upstreamSays(func(w http.ResponseWriter, _ *http.Request) { gate.wait(); _, _ = io.WriteString(w, "new") })
+	e.get("/list")
+	<-gate.arrived
+	e.clock.Advance(time.Minute) // past stale_while_revalidate
+	replies := e.herd(5, "/list", nothing)
+	gate.release()
+	for _, got := range replies() {
+		e.expect("who waited", got, "new", "edge; fwd=stale; collapsed")
+	}
+	if n := e.asked.Load(); n != 2 {
+		t.Errorf("the upstream was asked %d times", n)
+	}
+}
+
+func TestCloseEndsFillsAndWaitsForThem(t *testing.T) {
+	e := newEdge(t, options{})
+	var ended atomic.Bool
+	e.upstreamSays(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, "half")
+		flush(w)
+		<-r.Context().Done()
+		ended.Store(true)
+	})
+	replies := e.herd(3, "/list", nothing)
+	e.cache.Close()
+	for _, got := range replies() {
+		if got.err == nil && got.status == http.StatusOK { // a 502 where the head had not come
+			t.Errorf("%q looks whole", got.body)
+		}
+	}
+	e.eventually("the upstream's end", ended.Load)
+	e.upstreamSays(says("whole"))
+	e.expect("after Close each goes alone", e.get("/list"), "whole", "edge; fwd=uri-miss; fwd-status=200; stored")
+}
