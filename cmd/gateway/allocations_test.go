@@ -21,7 +21,7 @@ func (d *discarding) SetWriteDeadline(time.Time) error { return nil }
 
 // hotPath is a request that the gateway answers by itself, again and again.
 func hotPath(tb testing.TB, path string) func() *discarding {
-	g, _ := benchGateway(tb, "memory://", benchSmall(tb))
+	g, _ := benchGateway(tb, map[string]string{"REDIS_URL": "memory://", "UPSTREAM_URL": benchSmall(tb)})
 	r := httptest.NewRequest(http.MethodGet, path, nil)
 	r.RemoteAddr = "192.0.2.1:1234"
 	r.Header = http.Header{"User-Agent": {"bench"}, "Accept": {"*/*"}, "Accept-Encoding": {"gzip"}}

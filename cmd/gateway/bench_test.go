@@ -48,6 +48,7 @@ version: 1
 server: {listen: "127.0.0.1:0", admin: ""}
 log: {access: off}
 redis: {url: "${REDIS_URL}"}
+ratelimit: {headers: {ietf: "${IETF:-draft-10}", legacy: "${LEGACY:-true}"}}
 upstreams: {api: {targets: ["${UPSTREAM_URL}"]}}
 limits:
   closed: {key: client_ip, rate: 1/day}
@@ -88,7 +89,8 @@ func TestBench(t *testing.T) {
 	}
 	upstream := strings.TrimSuffix(benchChild(t, "upstream").line(t), "/")
 	store := testenv.Redis(t)
-	g := benchListen(t, store.URL, upstream)
+	g := benchListen(t, map[string]string{"REDIS_URL": store.URL, "UPSTREAM_URL": upstream})
+	silent := benchListen(t, map[string]string{"REDIS_URL": store.URL, "UPSTREAM_URL": upstream, "IETF": "off", "LEGACY": "false"})
 	client := benchChild(t, "client")
 	cases := []*benchCase{
 		{what: "a refusal, through the whole chain", url: g + "/refused", status: http.StatusTooManyRequests, target: 1.35},
@@ -96,7 +98,11 @@ func TestBench(t *testing.T) {
 		{what: "a fresh hit of 10 KiB", url: g + "/cached/10240", status: http.StatusOK, target: 1.20},
 		{what: "a fresh hit of 232 KiB", url: g + "/cached/237568", status: http.StatusOK, target: 1.10},
 		{
-			what: "a forwarded request with a leased limit", url: g + "/leased", status: http.StatusOK,
+			what: "a forwarded request with a leased limit, not told of", url: silent + "/leased", status: http.StatusOK,
+			baseline: "the same without a limit", baselineURL: silent + "/plain", target: 1.05,
+		},
+		{
+			what: "a forwarded request with a leased limit and five fields that tell", url: g + "/leased", status: http.StatusOK,
 			baseline: "the same without a limit", baselineURL: g + "/plain", target: 1.05,
 		},
 		{
@@ -223,9 +229,8 @@ func cpuTime(t *testing.T) time.Duration {
 	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
 
-// benchGateway makes a gateway by benchPolicy, in this process.
-func benchGateway(tb testing.TB, redisURL, upstream string) (*gateway, *policy.Snapshot) {
-	vars := map[string]string{"REDIS_URL": redisURL, "UPSTREAM_URL": upstream}
+// benchGateway makes a gateway by benchPolicy and its variables, in this process.
+func benchGateway(tb testing.TB, vars map[string]string) (*gateway, *policy.Snapshot) {
 	snapshot, err := policy.Parse(filepath.Join(tb.TempDir(), "bench.yaml"), []byte(benchPolicy), func(key string) string { return vars[key] })
 	if err != nil {
 		tb.Fatal(err)
@@ -240,8 +245,8 @@ func benchGateway(tb testing.TB, redisURL, upstream string) (*gateway, *policy.S
 }
 
 // benchListen serves a gateway.
-func benchListen(t *testing.T, redisURL, upstream string) string {
-	g, snapshot := benchGateway(t, redisURL, upstream)
+func benchListen(t *testing.T, vars map[string]string) string {
+	g, snapshot := benchGateway(t, vars)
 	servers, err := g.open(snapshot.Policy)
 	if err != nil {
 		t.Fatal(err)
