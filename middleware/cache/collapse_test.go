@@ -557,6 +557,7 @@ func TestWhoAsksAfterAPurgeDoesNotWaitForWhatWasAskedBefore(t *testing.T) {
 	gate := newGate(t)
 	e.upstreamSays(func(w http.ResponseWriter, _ *http.Request) { gate.wait(); _, _ = io.WriteString(w, "old") })
 	replies := e.herd(3, "/list", nothing)
+	<-gate.arrived
 	if err := e.tags.Purge(t.Context(), "restaurants"); err != nil {
 		t.Fatal(err)
 	}

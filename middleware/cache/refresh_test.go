@@ -180,13 +180,16 @@ func TestARefreshInTheBackgroundIsJoined(t *testing.T) {
 func TestCloseEndsFillsAndWaitsForThem(t *testing.T) {
 	e := newEdge(t, options{})
 	var ended atomic.Bool
+	arrived := make(chan struct{})
 	e.upstreamSays(func(w http.ResponseWriter, r *http.Request) {
+		close(arrived)
 		_, _ = io.WriteString(w, "half")
 		flush(w)
 		<-r.Context().Done()
 		ended.Store(true)
 	})
 	replies := e.herd(3, "/list", nothing)
+	<-arrived
 	e.cache.Close()
 	for _, got := range replies() {
 		if got.err == nil && got.status == http.StatusOK { // a 502 where the head had not come
