@@ -48,7 +48,6 @@ type outcome struct {
 var (
 	errAlone = errors.New("cache: what the others wait for is not for this request")
 	errAgain = errors.New("cache: what the others wait for is of another variant, or purged")
-	errPanic = errors.New("cache: a fill panicked")
 )
 
 // collapse answers a miss or a validation together with others of its kind, or
@@ -177,7 +176,7 @@ func (f *flight) ask(c *call) (out outcome) {
 	defer func() {
 		out.facts = c.ex.Facts
 		if v := recover(); v != nil {
-			out = outcome{err: fmt.Errorf("%w: %v\n%s", errPanic, v, debug.Stack())}
+			out = outcome{err: panicked(v)}
 		}
 	}()
 	if e := c.landed(); e != nil {
@@ -204,12 +203,17 @@ func (f *flight) ask(c *call) (out outcome) {
 	return out
 }
 
+// panicked tells those who wait, and so the log, of a panic in a fill's goroutine.
+func panicked(v any) error { return fmt.Errorf("cache: a fill panicked: %v\n%s", v, debug.Stack()) }
+
 // carry passes a body on as it comes, records it, and stores it at its clean end:
 // before its readers see that end, so that who asks next finds it.
 func (f *flight) carry(ctx context.Context) {
-	s, err := f.out.body, errPanic
+	s, err := f.out.body, error(nil)
 	defer func() {
-		_ = recover() // the readers are told, and their connections break off
+		if v := recover(); v != nil {
+			err = panicked(v) // the readers are told, and their connections break off
+		}
 		_ = f.out.from.Close()
 		f.cache.mu.Lock()
 		f.landLocked()

@@ -78,11 +78,12 @@ type edge struct {
 // options are what tests change in an edge; the zero value is memory alone and
 // testPolicy.
 type options struct {
-	clock  *storetest.Clock
-	policy string
-	tiers  func(*cache.Tiers)
-	tags   cache.TagsConfig
-	random func() float64
+	patience time.Duration // for the head of an upstream response; 0: for ever
+	clock    *storetest.Clock
+	policy   string
+	tiers    func(*cache.Tiers)
+	tags     cache.TagsConfig
+	random   func() float64
 }
 
 func newEdge(t *testing.T, o options) *edge {
@@ -111,7 +112,7 @@ func newEdge(t *testing.T, o options) *edge {
 		(*e.answer.Load())(w, r)
 	}))
 	t.Cleanup(e.upstream.Close)
-	e.server = httptest.NewServer(e.chain(snapshot))
+	e.server = httptest.NewServer(e.chain(snapshot, o.patience))
 	t.Cleanup(e.server.Close)
 	transport := &http.Transport{DisableCompression: true}
 	t.Cleanup(transport.CloseIdleConnections)
@@ -120,12 +121,12 @@ func newEdge(t *testing.T, o options) *edge {
 }
 
 // chain is what stands around the cache in the gateway, as far as it matters.
-func (e *edge) chain(snapshot *policy.Snapshot) http.Handler {
+func (e *edge) chain(snapshot *policy.Snapshot, patience time.Duration) http.Handler {
 	target, err := url.Parse(e.upstream.URL)
 	if err != nil {
 		e.Fatal(err)
 	}
-	transport := &http.Transport{DisableCompression: true}
+	transport := &http.Transport{DisableCompression: true, ResponseHeaderTimeout: patience}
 	e.Cleanup(transport.CloseIdleConnections)
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(pr *httputil.ProxyRequest) {

@@ -175,9 +175,10 @@ func TestRFC5861_4_StaleIfErrorOnEachFailure(t *testing.T) {
 	for says, fails := range map[string]http.HandlerFunc{
 		"500": status(500), "502": status(502), "503": status(503), "504": status(504), "a closed connection": hijack(""),
 		"half a header": hijack("HTTP/1.1 200 OK\r\nCache-"),
+		"a timeout":     func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
 	} {
 		for _, window := range []bool{true, false} {
-			e := newEdge(t, options{})
+			e := newEdge(t, options{patience: 300 * time.Millisecond})
 			e.upstreamSays(func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Cache-Control", "max-age=5, stale-if-error=60")
 				_, _ = io.WriteString(w, "stored")
