@@ -29,7 +29,7 @@ func openLimits(p *policy.Policy, r *remote, roll *roll, numbers *metrics.Metric
 	l := &limits{local: memory.NewLimits(p.RateLimit.Keys), health: r.state(), defs: p.Limits}
 	cfg := ratelimit.Config{
 		Local: l.local, Replicas: roll.replicas, Now: time.Now, ID: roll.id,
-		Count: func(c ratelimit.Charge, by ratelimit.Source, allowed bool) {
+		Count: func(c ratelimit.Charge, by ratelimit.Decider, allowed bool) {
 			numbers.Limit(c.Limit, by.String(), allowed, c.Shadow)
 			l.top.Add(c.Limit, c.Key, allowed, time.Now())
 		},

@@ -99,9 +99,9 @@ func (a *limitsAdmin) Bucket(ctx context.Context, name string, parts []string) (
 func (a *limitsAdmin) look(ctx context.Context, name string, b ratelimit.BucketOf) bucketView {
 	v := bucketView{Limit: name, Tier: b.Tier, Key: b.Key}
 	quota := b.Quota
-	if k, ok := a.Known(b.Key); ok {
-		quota = cmp.Or(quota, k.Quota)
-		v.Here = &hereView{k.Own.Seconds(), k.Seen.Seconds(), k.Alone.Seconds(), k.Refused.Seconds(), k.Leased, k.LeaseEnds.Seconds()}
+	if s, ok := a.State(b.Key); ok {
+		quota = cmp.Or(quota, s.Quota)
+		v.Here = &hereView{s.Own.Seconds(), s.Seen.Seconds(), s.Alone.Seconds(), s.Refused.Seconds(), s.Leased, s.LeaseEnds.Seconds()}
 	}
 	if a.usable() && quota != (gcra.Quota{}) {
 		if r, _, err := a.shared.Peek(ctx, b.Key, quota); err == nil {

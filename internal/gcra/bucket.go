@@ -77,9 +77,9 @@ func (b *Bucket) Undo(s Step, now int64) {
 	b.undone += s.took
 }
 
-// Release takes back a charge that was made before. It reports whether that is
+// Refund takes back a charge that was made before. It reports whether that is
 // all: it was this gateway's share that was charged, not the shared store.
-func (b *Bucket) Release(now int64, cost int) bool {
+func (b *Bucket) Refund(now int64, cost int) bool {
 	b.own -= b.intervals(cost)
 	if b.owed(now) > 0 {
 		b.UndoAlone(cost)
@@ -101,25 +101,8 @@ func (b *Bucket) Granted(r Result, cost int, sent, now int64) {
 	b.prepay(b.intervals(cost), b.intervals(r.Extra), sent+int64(r.ResetAfter), now)
 }
 
-// prepay adds to the lease, where a charge of cost and extra made the store's TAT
-// until. A token needs an Interval of the time line that lies after its request,
-// in one piece or not. So what was left of the lease, which may be half a slot,
-// and the new slots count as one piece, of which the cost was the beginning, that
-// ends no later than either would: unless more is lost by that than by keeping
-// one of them.
-func (b *Bucket) prepay(cost, extra, until, now int64) {
-	left, joined := b.lease-max(b.from, now), b.lease+cost+extra
-	switch {
-	case left > 0 && until-joined <= left:
-		until = min(until, joined)
-		b.from, b.lease = until-left-extra, until
-	case extra > 0:
-		b.from, b.lease = until-extra, until
-	}
-}
-
-// Refused takes in that the shared store refused a charge of cost, because of
-// this bucket or, if r is Allowed, of another one in the same request.
+// Refused takes in that the shared store refused a charge, because of this
+// bucket or, if r is Allowed, of another one in the same request.
 func (b *Bucket) Refused(r Result, now int64) {
 	if b.unused() {
 		return
@@ -143,117 +126,6 @@ func (b *Bucket) told(r Result, now int64) {
 	b.exceed(owed, now)
 }
 
-// excess is what was admitted alone and has not come back, of this gateway's
-// share.
-func (b *Bucket) excess(now int64) int64 { return max(b.share-max(b.seen, now), 0) }
-
-// owed is what of the excess the store does not know.
-func (b *Bucket) owed(now int64) int64 {
-	return min(b.excess(now), times(max(b.alone-b.brought, 0), int(b.n)))
-}
-
-// exceed makes the excess another one.
-func (b *Bucket) exceed(excess, now int64) { b.share = max(b.seen, now) + excess }
-
-// Alone decides without the shared store, for a charge that Admit let pass: of n
-// gateways that are thought to share the quota each gives out its part, by
-// counting every token n times, from where the store was last seen. A cost
-// above the part, which is whole at least once, waits for a whole one.
-func (b *Bucket) Alone(q Quota, now int64, cost, n int) Result {
-	b.adopt(q, now, cost)
-	step := times(b.intervals(cost), n)
-	whole := max(int64(q.Whole()), step)
-	if excess := b.excess(now); excess > 0 && int32(n) != b.n {
-		// What was admitted stays, what it stands for changes, as far as it could
-		// have been admitted by this n.
-		b.exceed(min(times(excess/int64(b.n), n), whole), now)
-	}
-	b.n = int32(n)
-	r := Result{ResetAfter: time.Duration(b.share - now)} // not before now: see adopt
-	if early := b.share + step - whole - now; early > 0 {
-		r.RetryAfter = time.Duration(early)
-		return r
-	}
-	b.share += step
-	b.alone += b.intervals(cost)
-	r.Allowed = true
-	r.Remaining = int((now + whole - b.share) / times(int64(q.Interval()), n))
-	r.ResetAfter = time.Duration(b.share - now)
-	return r
-}
-
-// UndoAlone takes back what Alone admitted.
-func (b *Bucket) UndoAlone(cost int) {
-	b.share -= times(b.intervals(cost), int(b.n))
-	b.alone -= b.intervals(cost)
-}
-
-// Debt is what a bucket must bring to the shared store when that is back.
-type Debt struct {
-	Quota   Quota
-	AtLeast time.Duration // how far ahead of the store's clock its TAT is, as far as is known here
-	Add     time.Duration // what was admitted alone beyond that, and has not come back yet
-	Unseen  bool          // the store has not been seen to be as far
-	alone   int64         // Bucket.alone when this was told: what Settled has brought then
-}
-
-// Debt tells what to bring now. No bucket that others use too is less far ahead
-// than what was admitted here makes it: so the store may be lifted to that, less
-// what is added.
-func (b *Bucket) Debt(now int64) Debt {
-	d := Debt{Quota: b.quota, alone: b.alone}
-	if owed := b.owed(now); owed > 0 {
-		d.Add = time.Duration(owed / int64(b.n))
-	}
-	seen, own := max(b.seen, now), b.own-int64(d.Add)
-	d.AtLeast = time.Duration(max(seen, own) - now)
-	d.Unseen = d.Add > 0 || own > seen
-	return d
-}
-
-// Settled takes in that the store has d, and that its quota is whole after that
-// time. What was admitted alone meanwhile remains to be brought. The share stays
-// where it is until the store is asked again: it stands for what the others may
-// not have brought yet.
-func (b *Bucket) Settled(d Debt, now int64, resetAfter time.Duration) {
-	if b.unused() {
-		return
-	}
-	b.brought = min(d.alone, b.alone)
-	owed := b.owed(now)
-	b.seen = max(b.seen, now+int64(resetAfter))
-	b.share = max(b.share, max(b.seen, now)+owed)
-}
-
-// Lease is what is leased and unspent.
-type Lease struct {
-	Quota  Quota
-	Tokens int
-	Ends   time.Duration // from now to the end of the last slot
-}
-
-// GiveUp ends the lease and returns what was left of it.
-func (b *Bucket) GiveUp(now int64) Lease {
-	l := Lease{Quota: b.quota, Tokens: b.usable(now), Ends: time.Duration(b.lease - now)}
-	b.from, b.lease = 0, 0
-	return l
-}
-
-// AskLease reports whether the bucket is worth a lease: it was used so recently
-// that the last token has not come back. LeaseAsked must follow the answer: until
-// then no other is asked for, since of leases side by side some would be spent by
-// nobody while their requests are refused.
-func (b *Bucket) AskLease(now int64) bool {
-	if b.leasing || b.seen <= now {
-		return false
-	}
-	b.leasing = true
-	return true
-}
-
-// LeaseAsked ends an AskLease, whatever came of it.
-func (b *Bucket) LeaseAsked() { b.leasing = false }
-
 // FullAt is when the bucket knows nothing any more that a new one does not.
 func (b *Bucket) FullAt() int64 { return max(b.own, b.seen, b.share, b.lease) }
 
@@ -265,8 +137,8 @@ func (b *Bucket) Level(q Quota, now int64) Result {
 	return r
 }
 
-// Known is what a bucket holds, for people. Times are from now.
-type Known struct {
+// State is what a bucket holds, for people. Times are from now.
+type State struct {
 	Quota     Quota
 	Own       time.Duration // until what was admitted here has come back
 	Seen      time.Duration // until what the shared store told of has
@@ -276,17 +148,17 @@ type Known struct {
 	LeaseEnds time.Duration
 }
 
-// Known tells what the bucket holds.
-func (b *Bucket) Known(now int64) Known {
+// State tells what the bucket holds.
+func (b *Bucket) State(now int64) State {
 	ahead := func(t int64) time.Duration { return time.Duration(max(t-now, 0)) }
-	k := Known{Quota: b.quota, Own: ahead(b.own), Seen: ahead(b.seen), Alone: b.Debt(now).Add, Leased: b.usable(now)}
-	if k.Leased > 0 {
-		k.LeaseEnds = ahead(b.lease)
+	s := State{Quota: b.quota, Own: ahead(b.own), Seen: ahead(b.seen), Alone: b.Debt(now).Add, Leased: b.usable(now)}
+	if s.Leased > 0 {
+		s.LeaseEnds = ahead(b.lease)
 	}
 	if b.refused != 0 {
-		k.Refused = max(b.quota.refusal(b.refused, now, 1).RetryAfter, 0)
+		s.Refused = max(b.quota.refusal(b.refused, now, 1).RetryAfter, 0)
 	}
-	return k
+	return s
 }
 
 // adopt makes q the quota, and draws in what lies further ahead than it allows
@@ -301,15 +173,6 @@ func (b *Bucket) adopt(q Quota, now int64, cost int) {
 	excess, ahead := b.excess(now), now+whole
 	b.own, b.seen, b.refused, b.lease = min(b.own, ahead), min(b.seen, ahead), min(b.refused, ahead), min(b.lease, ahead)
 	b.exceed(min(excess, most), now)
-}
-
-// usable counts the leased slots that have not begun.
-func (b *Bucket) usable(now int64) int {
-	left := b.lease - max(b.from, now)
-	if left <= 0 {
-		return 0
-	}
-	return int(left / int64(b.quota.Interval()))
 }
 
 // intervals is the time of n tokens, 0 in a bucket that was forgotten meanwhile.

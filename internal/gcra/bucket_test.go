@@ -84,7 +84,7 @@ func TestLeasesAreExact(t *testing.T) {
 			}
 			leased := 0
 			for i := range gateways {
-				leased += gateways[i].Known(now).Leased
+				leased += gateways[i].State(now).Leased
 			}
 			if left := max(s.tat, now) - int64(leased)*interval; max(exact, now) > left {
 				t.Fatalf("the shared bucket and %d leased tokens are %v more than one bucket has", leased, time.Duration(exact-left))
@@ -144,7 +144,7 @@ func TestLeaseThatIsNotSpentComesBack(t *testing.T) {
 	for range 2 { // the first leases nothing of a bucket never used
 		a.admit(s, &now, 1, 30, 0)
 	}
-	if got := a.Known(now).Leased; got < 29 {
+	if got := a.State(now).Leased; got < 29 {
 		t.Fatalf("leased %d", got)
 	}
 	now += int64(10 * time.Second)

@@ -74,7 +74,7 @@ func TestClusterLimits(t *testing.T) {
 	b.Cost, c.Cost, a.Extra = 5, 4, 0
 	take("true 2, false 4, true 0, ", a, b, c)
 	trips.since()
-	if err := limits.GiveBack(t.Context(), []ratelimit.Charge{a, c}); err != nil {
+	if err := limits.Refund(t.Context(), []ratelimit.Charge{a, c}); err != nil {
 		t.Fatal(err)
 	}
 	sent("pipeline")
@@ -83,7 +83,7 @@ func TestClusterLimits(t *testing.T) {
 	for range 2 { // only the server that does not know a script is sent it
 		admin(t, cluster.Primary(cluster.Slot("rate:"+keys[0])), "SCRIPT FLUSH")
 		trips.since()
-		if err := limits.GiveBack(t.Context(), []ratelimit.Charge{charge(keys[0], 1), charge(keys[1], 1)}); err != nil {
+		if err := limits.Refund(t.Context(), []ratelimit.Charge{charge(keys[0], 1), charge(keys[1], 1)}); err != nil {
 			t.Fatal(err)
 		}
 		sent("pipeline", "pipeline")

@@ -55,14 +55,14 @@ func (l *Limits) Settle(ctx context.Context, owed []ratelimit.Settlement) ([]tim
 	return whole, nil
 }
 
-// GiveBack implements ratelimit.Store in one round trip. What came back by itself
-// meanwhile is not given back a second time.
-func (l *Limits) GiveBack(ctx context.Context, charges []ratelimit.Charge) error {
+// Refund implements ratelimit.Store in one round trip. What came back by itself
+// meanwhile is not refunded a second time.
+func (l *Limits) Refund(ctx context.Context, charges []ratelimit.Charge) error {
 	items := make([]item, len(charges))
 	for i, c := range charges {
 		items[i] = refund(c.Key, c.Quota, c.Cost)
 	}
-	return l.refund(ctx, items)
+	return l.refundAll(ctx, items)
 }
 
 // Return implements ratelimit.Remote in one round trip.
@@ -75,10 +75,10 @@ func (l *Limits) Return(ctx context.Context, leases []ratelimit.LeaseOf) error {
 		// covers that, and is less than anyone's charge.
 		items[i].args[2] = max(le.Lease.Ends.Seconds()+interval(q)/2, 0)
 	}
-	return l.refund(ctx, items)
+	return l.refundAll(ctx, items)
 }
 
-func (l *Limits) refund(ctx context.Context, items []item) error {
+func (l *Limits) refundAll(ctx context.Context, items []item) error {
 	if len(items) == 0 {
 		return nil
 	}

@@ -78,7 +78,7 @@ func TestLimitKeysExpireWithTheirBucket(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.Cost = cost
-		if err := limits.GiveBack(t.Context(), []ratelimit.Charge{c}); err != nil {
+		if err := limits.Refund(t.Context(), []ratelimit.Charge{c}); err != nil {
 			t.Fatal(err)
 		}
 		ttl, err := client.PTTL(t.Context(), "rate:"+c.Key).Result()
@@ -177,7 +177,7 @@ func TestEveryCallIsOneRoundTrip(t *testing.T) {
 		call func() error
 	}
 	calls := []call{
-		{"give back", func() error { return limits.GiveBack(t.Context(), charges(6, plain)) }},
+		{"refund", func() error { return limits.Refund(t.Context(), charges(6, plain)) }},
 		{"settle", func() error { _, err := limits.Settle(t.Context(), owed); return err }},
 		{"return leases", func() error { return limits.Return(t.Context(), leases) }},
 		{"peek", func() error { _, _, err := limits.Peek(t.Context(), "k1", plain.Quota); return err }},
@@ -416,7 +416,7 @@ func TestErrorsDoNotTellKeys(t *testing.T) {
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
 	for i, err := range []error{
-		err1, err2, err3, limits.GiveBack(t.Context(), []ratelimit.Charge{c}),
+		err1, err2, err3, limits.Refund(t.Context(), []ratelimit.Charge{c}),
 		limits.Return(t.Context(), []ratelimit.LeaseOf{{Key: secret, Lease: gcra.Lease{Quota: c.Quota, Tokens: 1}}}),
 		limits.Reset(canceled, secret),
 	} {

@@ -30,7 +30,7 @@ func Limits(t *testing.T, newStore func(t *testing.T) ratelimit.Store) {
 		{"all or none", limitsAllOrNone},
 		{"shadow", limitsShadow},
 		{"peek", limitsPeek},
-		{"give back", limitsGiveBack},
+		{"refund", limitsRefund},
 		{"append", limitsAppend},
 		{"nothing to charge", limitsNothing},
 		{"keys", limitsKeys},
@@ -62,12 +62,12 @@ func take1(t *testing.T, s ratelimit.Store, key string, q gcra.Quota, cost int) 
 	return take(t, s, ratelimit.Charge{Key: key, Quota: q, Cost: cost})[0]
 }
 
-func giveBack(t *testing.T, s ratelimit.Store, charges ...ratelimit.Charge) {
+func refund(t *testing.T, s ratelimit.Store, charges ...ratelimit.Charge) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	if err := s.GiveBack(ctx, charges); err != nil {
-		t.Fatalf("give back %v: %v", charges, err)
+	if err := s.Refund(ctx, charges); err != nil {
+		t.Fatalf("refund %v: %v", charges, err)
 	}
 }
 
@@ -238,27 +238,27 @@ func limitsPeek(t *testing.T, s ratelimit.Store) {
 	}
 }
 
-// What is given back can be taken again, and a full bucket does not overflow.
-func limitsGiveBack(t *testing.T, s ratelimit.Store) {
+// What is refunded can be taken again, and a full bucket does not overflow.
+func limitsRefund(t *testing.T, s ratelimit.Store) {
 	a := ratelimit.Charge{Key: "a", Quota: slow(5), Cost: 2}
 	b := ratelimit.Charge{Key: "b", Quota: slow(1), Cost: 1}
 	never := ratelimit.Charge{Key: "never charged", Quota: slow(3), Cost: 2}
-	giveBack(t, s)
+	refund(t, s)
 	take(t, s, a, b)
 	if got := verdicts(take(t, s, a, b)); got != "3 0!" {
 		t.Fatalf("before: %q", got)
 	}
-	giveBack(t, s, a, b, never)
+	refund(t, s, a, b, never)
 	if got := verdicts(take(t, s, a, b, never)); got != "3 0 1" {
 		t.Fatalf("after all was given back: %q", got)
 	}
 	take(t, s, a)
-	giveBack(t, s, a) // one of two
+	refund(t, s, a) // one of two
 	if r := take1(t, s, "a", a.Quota, 0); r.Remaining != 3 || r.ResetAfter > 2*time.Hour || r.ResetAfter < 119*time.Minute {
 		t.Fatalf("after one of two was given back: %+v", r)
 	}
 	for range 3 {
-		giveBack(t, s, a)
+		refund(t, s, a)
 	}
 	if got := verdicts(take(t, s, a, ratelimit.Charge{Key: "a", Quota: a.Quota, Cost: 3})); got != "3 0" {
 		t.Fatalf("after more was given back than was taken: %q", got)
@@ -317,7 +317,7 @@ func limitsKeys(t *testing.T, s ratelimit.Store) {
 		if r := take(t, s, other, c); !r[0].Allowed || r[1].Allowed {
 			t.Errorf("the key %.20q is another bucket in company", key)
 		}
-		giveBack(t, s, c)
+		refund(t, s, c)
 		if r := take(t, s, other, c); !r[1].Allowed {
 			t.Errorf("the key %.20q was not given back", key)
 		}

@@ -29,7 +29,7 @@ func (f *forgetful) Take(_ context.Context, charges []ratelimit.Charge, results 
 	return results, nil
 }
 
-func (f *forgetful) GiveBack(context.Context, []ratelimit.Charge) error { return nil }
+func (f *forgetful) Refund(context.Context, []ratelimit.Charge) error { return nil }
 
 func (f *forgetful) Return(context.Context, []ratelimit.LeaseOf) error { return nil }
 
@@ -81,7 +81,7 @@ func TestAnAnswerOfABucketThatIsGone(t *testing.T) {
 				if err != nil || results[0].Allowed != answer.Allowed {
 					t.Fatalf("%+v, %v", results, err)
 				}
-				if k, _ := l.Known("k"); k != (gcra.Known{}) {
+				if k, _ := l.State("k"); k != (gcra.State{}) {
 					t.Errorf("the bucket that was forgotten is back: %+v", k)
 				}
 				if err := l.Rejoin(ctx); err != nil || len(store.settled) > 0 {

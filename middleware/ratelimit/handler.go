@@ -41,7 +41,7 @@ func Handler(cfg HandlerConfig) middleware.Middleware {
 				return
 			}
 			q := &limited{ex: ex, next: next}
-			q.fill(ex)
+			q.resolve(ex)
 			h.serve(w, r, q)
 		})
 	}
@@ -99,7 +99,7 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, q *limited) {
 		q.next.ServeHTTP(w, r)
 		return
 	}
-	defer h.uncount(context.WithoutCancel(r.Context()), q)
+	defer h.refund(context.WithoutCancel(r.Context()), q)
 	q.next.ServeHTTP(w, r)
 }
 
@@ -210,10 +210,10 @@ func (q *limited) byStatus() bool {
 	return false
 }
 
-// uncount gives back what does not count by the response's status. Until then it
+// refund gives back what does not count by the response's status. Until then it
 // did, so that attempts made side by side pass no limit. A request that ended
 // without a response counts: nobody knows what it did.
-func (h *handler) uncount(ctx context.Context, q *limited) {
+func (h *handler) refund(ctx context.Context, q *limited) {
 	var back []Charge
 	for i, l := range q.limits {
 		if q.results[i].Allowed && q.status != 0 && !l.CountsStatus(q.status) {
@@ -221,7 +221,7 @@ func (h *handler) uncount(ctx context.Context, q *limited) {
 		}
 	}
 	if len(back) > 0 {
-		_ = h.Store.GiveBack(ctx, back) // the client waits longer for tokens, no more
+		_ = h.Store.Refund(ctx, back) // the client waits longer for tokens, no more
 	}
 }
 

@@ -356,7 +356,7 @@ func (broken) Take(context.Context, []ratelimit.Charge, []gcra.Result) ([]gcra.R
 	return nil, errors.New("broken")
 }
 
-func (broken) GiveBack(context.Context, []ratelimit.Charge) error { return errors.New("broken") }
+func (broken) Refund(context.Context, []ratelimit.Charge) error { return errors.New("broken") }
 
 func TestAStoreThatFailsAdmits(t *testing.T) {
 	l := newLimiter(t)

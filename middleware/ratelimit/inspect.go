@@ -179,11 +179,11 @@ func addressOf(text string) (netip.Addr, error) {
 	return a.Unmap(), nil
 }
 
-// Known tells what is known here of a bucket; false: nothing.
-func (l *Limiter) Known(key string) (k gcra.Known, ok bool) {
+// State tells what is known here of a bucket; false: nothing.
+func (l *Limiter) State(key string) (s gcra.State, ok bool) {
 	now := l.at(l.cfg.Now())
-	ok = l.cfg.Local.Peek(key, func(b *gcra.Bucket) { k = b.Known(now) })
-	return k, ok
+	ok = l.cfg.Local.Peek(key, func(b *gcra.Bucket) { s = b.State(now) })
+	return s, ok
 }
 
 // Forget makes a bucket full here, and ends its lease and what the shared store

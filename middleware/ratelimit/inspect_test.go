@@ -118,7 +118,7 @@ func (s recorded) Take(_ context.Context, charges []ratelimit.Charge, results []
 	return results, nil
 }
 
-func (recorded) GiveBack(context.Context, []ratelimit.Charge) error { return nil }
+func (recorded) Refund(context.Context, []ratelimit.Charge) error { return nil }
 
 // Neither Redis nor a list of the hottest keys tells API keys and tokens.
 func TestSecretsAreNoKeys(t *testing.T) {
@@ -126,7 +126,7 @@ func TestSecretsAreNoKeys(t *testing.T) {
 	var keys []string
 	l.store = ratelimit.New(ratelimit.Config{
 		Local: memory.NewLimits(1000), Replicas: func() int { return 1 }, Now: func() time.Time { return l.now },
-		Count: func(c ratelimit.Charge, _ ratelimit.Source, _ bool) { keys = append(keys, c.Key) },
+		Count: func(c ratelimit.Charge, _ ratelimit.Decider, _ bool) { keys = append(keys, c.Key) },
 	})
 	l.get("/keyed", header("X-Key", "hunter2"))
 	l.get("/both")

@@ -21,22 +21,22 @@ type Config struct {
 	// ID tells this gateway's settlements from those of others; unique in time too.
 	ID string
 	// Count is told of every charge that was made or refused; nil: nobody is.
-	Count func(c Charge, by Source, allowed bool)
+	Count func(c Charge, by Decider, allowed bool)
 }
 
-// Source is who decided a charge.
-type Source int
+// Decider is who decided a charge.
+type Decider int
 
-// The sources.
+// The deciders.
 const (
-	Shared Source = iota // the shared store, or the one bucket where none is configured
-	Leased               // tokens that were leased
-	Known                // what was known here refused it
-	Share                // this gateway's share, the shared store being away
+	Shared Decider = iota // the shared store, or the one bucket where none is configured
+	Leased                // tokens that were leased
+	Known                 // what was known here refused it
+	Share                 // this gateway's share, the shared store being away
 )
 
-// String gives the source's name in metrics.
-func (s Source) String() string { return [...]string{"shared", "lease", "known", "share"}[s] }
+// String gives the name in metrics.
+func (d Decider) String() string { return [...]string{"shared", "lease", "known", "share"}[d] }
 
 // Limiter is the Store of a gateway. The shared one decides for all gateways
 // together while Switch lets it; beside it, Local knows what makes asking
@@ -56,7 +56,7 @@ var _ Store = (*Limiter)(nil)
 // registered with the Switch, and its Run to be run.
 func New(cfg Config) *Limiter {
 	if cfg.Count == nil {
-		cfg.Count = func(Charge, Source, bool) {}
+		cfg.Count = func(Charge, Decider, bool) {}
 	}
 	return &Limiter{cfg: cfg, origin: cfg.Now().Add(-time.Hour), ledger: ledger{turn: make(chan struct{}, 1)}}
 }
@@ -110,7 +110,7 @@ func (l *Limiter) admit(c Charge, now int64) (gcra.Step, gcra.Result) {
 
 // count tells who decided what was not left to the one who was asked. What would
 // have been admitted, but for another limit, is neither admitted nor refused.
-func (l *Limiter) count(t taking, asked Source, refused bool) {
+func (l *Limiter) count(t taking, asked Decider, refused bool) {
 	for i, c := range t.charges {
 		allowed := t.results[i].Allowed
 		if allowed && refused {

@@ -189,8 +189,8 @@ func (l *link) Settle(ctx context.Context, owed []ratelimit.Settlement) ([]time.
 	return call(ctx, l, false, func() []time.Duration { return l.store.settle(owed) })
 }
 
-func (l *link) GiveBack(context.Context, []ratelimit.Charge) error { return nil }
-func (l *link) Return(context.Context, []ratelimit.LeaseOf) error  { return nil }
+func (l *link) Refund(context.Context, []ratelimit.Charge) error  { return nil }
+func (l *link) Return(context.Context, []ratelimit.LeaseOf) error { return nil }
 
 // gateway is a real Limiter with a real Switch over a link.
 type gateway struct {
@@ -312,7 +312,7 @@ func (w *world) start(i int) {
 			}
 			return int(w.n.Load())
 		},
-		Count: func(c ratelimit.Charge, by ratelimit.Source, allowed bool) {
+		Count: func(c ratelimit.Charge, by ratelimit.Decider, allowed bool) {
 			if by == ratelimit.Share && allowed {
 				g.alone[c.Key] += c.Cost
 				w.admittedAlone[c.Key] += c.Cost
@@ -392,7 +392,7 @@ func (w *world) judgeRefusal(i, cost int, key string) {
 	for j, g := range w.gateways {
 		g.local.Peek(key, func(b *gcra.Bucket) {
 			if j != i {
-				left -= float64(b.Known(g.now()).Leased)
+				left -= float64(b.State(g.now()).Leased)
 			}
 		})
 	}

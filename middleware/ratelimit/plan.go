@@ -29,8 +29,8 @@ type flight struct {
 	key   string
 }
 
-// fill finds the limits that count a request, and the buckets that it falls into.
-func (p *plan) fill(ex *exchange.Exchange) {
+// resolve finds the limits that count a request, and the buckets that it falls into.
+func (p *plan) resolve(ex *exchange.Exchange) {
 	p.limits, p.charges = p.room.limits[:0], p.room.charges[:0]
 	who := policy.Caller{
 		Client: ex.View.Client, Session: !ex.Principal.Anonymous(), User: ex.Principal.User, Roles: ex.Principal.Roles,

@@ -168,13 +168,13 @@ func (l *Limiter) ReturnLeases(ctx context.Context, of func(key string) bool) er
 	return nil
 }
 
-// GiveBack takes charges back that Take made and that turn out not to count.
-func (l *Limiter) GiveBack(ctx context.Context, charges []Charge) error {
+// Refund takes charges back that Take made and that turn out not to count.
+func (l *Limiter) Refund(ctx context.Context, charges []Charge) error {
 	now := l.at(l.cfg.Now())
 	shared := make([]Charge, 0, len(charges))
 	for _, c := range charges {
 		b, mu := l.cfg.Local.Lock(c.Key, now)
-		if !b.Release(now, c.Cost) {
+		if !b.Refund(now, c.Cost) {
 			shared = append(shared, c)
 		}
 		mu.Unlock()
@@ -184,7 +184,7 @@ func (l *Limiter) GiveBack(ctx context.Context, charges []Charge) error {
 	}
 	// Where the store is away the client waits longer for tokens, no more.
 	_, err := failover.Do(ctx, l.cfg.Switch,
-		func(ctx context.Context) (struct{}, error) { return struct{}{}, l.cfg.Remote.GiveBack(ctx, shared) },
+		func(ctx context.Context) (struct{}, error) { return struct{}{}, l.cfg.Remote.Refund(ctx, shared) },
 		func() (struct{}, error) { return struct{}{}, nil })
 	return err
 }

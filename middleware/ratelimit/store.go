@@ -29,8 +29,8 @@ type Store interface {
 	// request. The caller bounds the time through ctx. An error means that
 	// nothing is known.
 	Take(ctx context.Context, charges []Charge, results []gcra.Result) ([]gcra.Result, error)
-	// GiveBack takes back charges that were made, in all their Cost.
-	GiveBack(ctx context.Context, charges []Charge) error
+	// Refund takes back charges that were made, in all their Cost.
+	Refund(ctx context.Context, charges []Charge) error
 }
 
 // Remote is the Store that all gateways share.

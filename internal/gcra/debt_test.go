@@ -121,7 +121,7 @@ func TestDebt(t *testing.T) {
 		}, 2 * token, token},
 		{"what is given back is not owed", func(t *testing.T, b *gcra.Bucket) int64 {
 			alone(t, b, start, 3)
-			if !b.Release(start, 1) {
+			if !b.Refund(start, 1) {
 				t.Error("it was left to the store")
 			}
 			return start
@@ -133,7 +133,7 @@ func TestDebt(t *testing.T) {
 			if d.AtLeast != tc.atLeast || d.Add != tc.add {
 				t.Errorf("lift to %v and add %v, want %v and %v", d.AtLeast, d.Add, tc.atLeast, tc.add)
 			}
-			if k := b.Known(start); d.Unseen != (d.Add > 0 || d.AtLeast > k.Seen) {
+			if k := b.State(start); d.Unseen != (d.Add > 0 || d.AtLeast > k.Seen) {
 				t.Errorf("unseen: %v, where the store was seen %v ahead", d.Unseen, k.Seen)
 			}
 		})
@@ -174,13 +174,13 @@ func TestUndo(t *testing.T) {
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			now += rapid.SampledFrom([]int64{0, 0, interval / 2, interval}).Draw(t, "gap")
 			cost := rapid.IntRange(1, 3).Draw(t, "cost")
-			before := g.Known(now)
+			before := g.State(now)
 			step, _ := g.Admit(q, now, cost)
 			if step.Kind == gcra.Refuse {
 				continue
 			}
 			g.Undo(step, now)
-			if after := g.Known(now); before.Quota.Rate != 0 && after != before {
+			if after := g.State(now); before.Quota.Rate != 0 && after != before {
 				t.Fatalf("undone at once: %+v, before %+v", after, before)
 			}
 			if step, _ = g.Admit(q, now, cost); step.Kind == gcra.Ask {
