@@ -40,8 +40,8 @@ type writer struct {
 	body     *countingBody // nil: a request without one
 	deadline deadline
 	hijacked bool
-	status   int // 0: no final head yet
-	n        int64
+	status   int   // 0: no final head yet
+	n        int64 // bytes of content sent
 }
 
 // writeAtOnce is how much of a body is written under one deadline: a client that
@@ -57,6 +57,7 @@ func (w *writer) Header() http.Header {
 	return w.ResponseWriter.Header()
 }
 
+// tell calls the hooks, the innermost layer's first: outer ones have the last word.
 func (w *writer) tell(status int) {
 	for _, hook := range slices.Backward(w.hooks) {
 		hook.OnHeader(status, w.ResponseWriter.Header())

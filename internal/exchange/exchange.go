@@ -15,7 +15,7 @@ import (
 // Exchange is one request on its way. It belongs to the goroutine that serves
 // the request; a background refresh gets one of its own.
 type Exchange struct {
-	View      policy.View      // completed by Observe and Hygiene, then fixed
+	View      policy.View      // completed by Observe and Hygiene; the cache may then drop a Range from its Header
 	Snapshot  *policy.Snapshot // the policy in force when the request came
 	Route     *policy.Route    // nil until routed
 	Params    policy.Params    // the route's path values
@@ -39,7 +39,7 @@ func (p Principal) Anonymous() bool { return p.SessionID == "" }
 // Plan is the cache's decision about a request, made once by its Handler and
 // carried to its Transport, which derives nothing again.
 type Plan struct {
-	Key    string    // identifies the resource: method class, host, path, keyed query, extras
+	Key    string    // identifies the resource, and of its variants what the policy selects by
 	Query  string    // the query that is keyed, and so the one that is sent upstream
 	Now    time.Time // of the request
 	Lookup bool      // a stored response may be used
@@ -64,7 +64,7 @@ type Facts struct {
 	Status       int           // sent to the client; StatusClientGone if it left first
 	BytesIn      int64         // request body read
 	BytesOut     int64         // response body written
-	Cache        string        // hit, miss, stale, revalidated, bypass, ...
+	Cache        string        // hit, miss, stale, revalidated, collapsed, bypass
 	Limit        string        // name of the limit that refused, or came closest to it
 	Limited      bool          // a limit refused the request
 	Session      string        // none, valid, expired, revoked, invalid, created, ...

@@ -486,3 +486,18 @@ func TestStorablePost(t *testing.T) {
 		}
 	}
 }
+
+// time.Duration ends after 292 years; a Date that was never set is older.
+func TestLifetimeAndAgeStayFarFromOverflow(t *testing.T) {
+	received := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	never := header("Date", time.Time{}.Format(http.TimeFormat))
+	if got := InitialAge(never, received, received); got != maxDelta {
+		t.Errorf("RFC 9111, 1.2.2: a Date of the year 1 gives the age %v", got)
+	}
+	for _, date := range []string{never.Get("Date"), received.Format(http.TimeFormat)} {
+		h := header("Date", date, "Expires", "Fri, 31 Dec 9999 23:59:59 GMT")
+		if got, _ := Lifetime(200, h, &CacheControl{}, received, true); got != maxDelta {
+			t.Errorf("RFC 9111, 1.2.2: the year 9999 after Date %q is a lifetime of %v", date, got)
+		}
+	}
+}

@@ -26,7 +26,7 @@ const (
 
 // Lifetime returns the freshness lifetime of a response that came at time
 // received, for a shared cache or a private one (RFC 9111, 4.2.1). An explicit
-// lifetime may be zero.
+// lifetime may be zero, and is at most 2^31 seconds, like any delta.
 func Lifetime(status int, h http.Header, cc *CacheControl, received time.Time, shared bool) (time.Duration, Source) {
 	switch {
 	case shared && cc.SMaxAge.Set:
@@ -39,7 +39,7 @@ func Lifetime(status int, h http.Header, cc *CacheControl, received time.Time, s
 		if !ok || slices.ContainsFunc(lines[1:], func(s string) bool { return s != lines[0] }) {
 			return 0, Explicit // not a date, or several: already expired (5.3)
 		}
-		return max(0, expires.Sub(date(h, received))), Explicit
+		return min(max(0, expires.Sub(date(h, received))), maxDelta), Explicit
 	}
 	return heuristic(status, h, cc, received)
 }
@@ -68,11 +68,12 @@ func HeuristicallyCacheable(status int) bool {
 }
 
 // InitialAge returns how old a response already was when it was received
-// (RFC 9111, 4.2.3: corrected_initial_age); sent is when it was asked for.
+// (RFC 9111, 4.2.3: corrected_initial_age); sent is when it was asked for. A Date
+// of centuries ago counts as 2^31 seconds (1.2.2), so that no sum overflows.
 func InitialAge(h http.Header, sent, received time.Time) time.Duration {
 	apparent := max(0, received.Sub(date(h, received)))
 	corrected := age(h) + max(0, received.Sub(sent))
-	return max(apparent, corrected)
+	return min(max(apparent, corrected), maxDelta)
 }
 
 // date returns the Date field, or received if there is none (RFC 9110, 6.6.1).

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/jewgo/gateway/internal/exchange"
 	"github.com/jewgo/gateway/internal/rfc9111"
 	"github.com/jewgo/gateway/policy"
 )
@@ -21,6 +22,26 @@ type rendering struct {
 	contentType  string // "": the entry's
 	form         *coded // of which the content is, or would be of a 304; nil: identity
 	coding       int    // of form
+}
+
+// render decides what of an entry a request gets, and in which coding. Ranges
+// are of identity; a 304 has the ETag that the 200 would have.
+func (c *Cache) render(ex *exchange.Exchange, e *Entry, key string, now time.Time) rendering {
+	r := e.render(&ex.View, now)
+	if e.Codings == nil || r.status != e.Status && r.status != http.StatusNotModified {
+		return r
+	}
+	w := wanted(ex)
+	if w.coding < 0 {
+		return r
+	}
+	if r.status == http.StatusNotModified {
+		r.form = &coded{}
+	} else if f := c.form(e, key, w); f != nil {
+		r.content, r.form = f.body, f
+	}
+	r.coding = w.coding
+	return r
 }
 
 // render decides what of an entry a request gets: a 304 where its conditions
@@ -66,9 +87,8 @@ func (e *Entry) multipart(spans []rfc9111.Span, size int64) rendering {
 	return rendering{status: http.StatusPartialContent, content: b, contentType: "multipart/byteranges; boundary=" + boundary}
 }
 
-// fill makes h, which may hold headers already, that of a rendered response.
-func (e *Entry) fill(h http.Header, now time.Time, status string, r rendering) {
-	own := r.contentRange != "" || r.contentType != ""
+// setHeader makes h, which may hold headers already, that of a rendered response.
+func (e *Entry) setHeader(h http.Header, now time.Time, status string, r rendering) {
 	for name, values := range e.Header {
 		if r.status == http.StatusNotModified && rfc9111.OmitFrom304(name) ||
 			r.status == http.StatusRequestedRangeNotSatisfiable && !keptIn416(name) {
@@ -76,7 +96,7 @@ func (e *Entry) fill(h http.Header, now time.Time, status string, r rendering) {
 		}
 		h[name] = values
 	}
-	if own {
+	if r.contentRange != "" || r.contentType != "" {
 		h["Content-Length"] = []string{strconv.Itoa(len(r.content))}
 		if r.contentRange != "" {
 			h["Content-Range"] = []string{r.contentRange}
@@ -123,7 +143,7 @@ func (c *call) answer(e *Entry, status string) *http.Response {
 		ContentLength: int64(len(r.content)),
 		Request:       c.req,
 	}
-	e.fill(resp.Header, now, status, r)
+	e.setHeader(resp.Header, now, status, r)
 	if v.Method != http.MethodHead {
 		resp.Body = io.NopCloser(bytes.NewReader(r.content))
 	}

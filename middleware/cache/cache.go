@@ -9,6 +9,12 @@
 // the policy says and the plumbing. Purges go by tags (Tags), storage by two
 // tiers (Tiers); where those keep their data is the business of
 // internal/memory and internal/redisdb.
+//
+// What is decided for a request is in plan.go and key.go, for a response in
+// fill.go; what clients get of an entry in answer.go, encode*.go and parts.go.
+// When and how the upstream is asked, and when it is spared: transport.go,
+// freshen.go, refresh.go, stale_if_error.go, collapse*.go. What ends an entry
+// before its time: tags*.go, invalidate.go, groups.go, private.go.
 package cache
 
 import (
@@ -37,7 +43,7 @@ type Cache struct {
 	now    func() time.Time
 	random func() float64
 
-	recording atomic.Int64 // bytes of bodies on their way into the store
+	recording atomic.Int64 // bytes held of bodies on their way, most of them into the store
 	search    searchRules
 	making    chan struct{} // places for encodings that are kept
 	streaming chan struct{} // places for encodings of responses on their way

@@ -40,6 +40,7 @@ type outcome struct {
 	facts  exchange.Facts
 
 	entry *Entry    // for all; nil: the response is the leader's alone
+	key   string    // that entry is stored under
 	body  *stream   // of entry, as it comes; nil: entry has it
 	from  *recorder // what body comes from
 	leads *reader   // the leader's, of body
@@ -47,7 +48,7 @@ type outcome struct {
 
 var (
 	errAlone = errors.New("cache: what the others wait for is not for this request")
-	errAgain = errors.New("cache: what the others wait for is of another variant, or purged")
+	errAgain = errors.New("cache: what the others wait for is of another variant or query, or purged")
 )
 
 // collapse answers a miss or a validation together with others of its kind, or
@@ -182,7 +183,7 @@ func (f *flight) ask(c *call) (out outcome) {
 	if e := c.landed(); e != nil {
 		c.ex.Facts.Cache = factHit
 		status := hitStatus(e.remaining(c.ex.Plan.Now), tierLocal, shownKey(c.ex, c.ex.Plan.Key))
-		return outcome{entry: e, resp: c.answer(e, status)} //nolint:bodyclose // the leader closes it, or discard
+		return outcome{entry: e, key: c.keyOf(e), resp: c.answer(e, status)} //nolint:bodyclose // the leader closes it, or discard
 	}
 	out.resp, out.err = c.solo() //nolint:bodyclose // as above, or carry
 	out.failed = c.failed
@@ -190,6 +191,7 @@ func (f *flight) ask(c *call) (out outcome) {
 		return out
 	}
 	if out.entry = c.shareable(out.resp); out.entry != nil {
+		out.key = c.keyOf(out.entry)
 		if rec, ok := out.resp.Body.(*recorder); ok {
 			out.from, out.body = rec, newStream(rec)
 			resp := *out.resp // a trailer, were one to come, would be written to the other

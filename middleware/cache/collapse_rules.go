@@ -106,7 +106,6 @@ func (c *call) landed() *Entry {
 // goroutine. It asks for the whole response.
 func (c *call) detached(ctx context.Context) *call {
 	p := *c.ex.Plan
-	p.Store = true // from a HEAD, too: it is a GET that goes out
 	p.Now = c.cache.now()
 	ex := &exchange.Exchange{
 		View: c.ex.View, Snapshot: c.ex.Snapshot, Route: c.ex.Route, Params: c.ex.Params,

@@ -14,6 +14,8 @@ const (
 	// maxWindow bounds what is kept of a body that is too large to be stored. It
 	// is no less than what a busy machine lets one client be ahead of another.
 	maxWindow = 8 << 20
+	// minWindow is what is kept where all bodies on their way take what they may.
+	minWindow = 4 * copyAtOnce
 )
 
 // errBehind ends the response of a client that takes a body so slowly that what
@@ -28,6 +30,7 @@ var errBehind = errors.New("cache: the body went by faster than this client take
 type stream struct {
 	window int64
 	held   *atomic.Int64 // counts the bytes of a window with those of recordings
+	bound  int64         // of held: beyond it the window shrinks to minWindow
 	moved  chan struct{} // a reader of a window has moved, or left; capacity 1
 
 	mu      sync.Mutex // guards what follows
@@ -42,7 +45,7 @@ type stream struct {
 // newStream returns a stream for what a recorder reads.
 func newStream(rec *recorder) *stream {
 	return &stream{
-		window: min(rec.limit, maxWindow), held: rec.held, moved: make(chan struct{}, 1),
+		window: min(rec.limit, maxWindow), held: rec.held, bound: rec.bound, moved: make(chan struct{}, 1),
 		grown: make(chan struct{}), readers: map[*reader]struct{}{},
 	}
 }
@@ -58,7 +61,9 @@ func (s *stream) grow(body []byte) {
 // slide adds to a body that is not recorded any more, as soon as a reader has
 // come near to its end. It returns the error of ctx if that is done first.
 func (s *stream) slide(ctx context.Context, p []byte) error {
-	for !s.pressing() {
+	s.leaveRecording()
+	window := s.room()
+	for ; !s.pressing(window); window = s.room() {
 		select {
 		case <-s.moved:
 		case <-ctx.Done():
@@ -68,11 +73,8 @@ func (s *stream) slide(ctx context.Context, p []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before := int64(len(s.data))
-	if !s.sliding {
-		s.sliding, before = true, 0
-	}
 	s.data = append(s.data, p...)
-	if past := int64(len(s.data)) - s.window; past > 0 {
+	if past := int64(len(s.data)) - window; past > 0 {
 		s.data, s.base = s.data[past:], s.base+past // the next append lets go of what is before
 	}
 	s.held.Add(int64(len(s.data)) - before)
@@ -80,12 +82,32 @@ func (s *stream) slide(ctx context.Context, p []byte) error {
 	return nil
 }
 
-// pressing reports whether the fastest reader has not much left to read.
-func (s *stream) pressing() bool {
+// leaveRecording counts what the recorder counts no more.
+func (s *stream) leaveRecording() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.sliding {
+		s.sliding = true
+		s.held.Add(int64(len(s.data)))
+	}
+}
+
+// room is how much of the body is kept at present: clients that take bodies slowly
+// cannot take more memory than recordings may.
+func (s *stream) room() int64 {
+	if s.held.Load() > s.bound {
+		return min(s.window, minWindow)
+	}
+	return s.window
+}
+
+// pressing reports whether the fastest reader has not much of a window left to
+// read.
+func (s *stream) pressing(window int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for r := range s.readers {
-		if s.base+int64(len(s.data))-r.at <= s.window/2 {
+		if s.base+int64(len(s.data))-r.at <= window/2 {
 			return true
 		}
 	}

@@ -136,3 +136,41 @@ func TestReadersRaceWithASlidingStream(t *testing.T) {
 	s.end(io.EOF)
 	readers.Wait()
 }
+
+func TestWhatSlowReadersHoldIsCountedAndBounded(t *testing.T) {
+	s, rec := aStream(1 << 20)
+	rec.bound, s.bound = 1<<20, 1<<20
+	body := make([]byte, 1<<20)
+	r, _ := s.reader(aSeat(t.Context()))
+	rec.add(body)
+	s.grow(rec.body)
+	rec.add([]byte("more"))
+	ctx, cancel := context.WithCancel(t.Context())
+	slid := make(chan error)
+	go func() { slid <- s.slide(ctx, []byte("more")) }()
+	for deadline := time.Now().Add(20 * time.Second); s.held.Load() != 1<<20; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d bytes are counted before the client reads", s.held.Load())
+		}
+	}
+	s.held.Add(1) // others have the rest
+	mustRead(t, r, string(body[:len(body)-minWindow]))
+	select {
+	case <-slid:
+		t.Fatal("it reads ahead of a slow client although there is no room")
+	case <-time.After(20 * time.Millisecond):
+	}
+	mustRead(t, r, string(body[:minWindow/2]))
+	if err := <-slid; err != nil {
+		t.Fatal(err)
+	}
+	if n := s.held.Load() - 1; n != minWindow {
+		t.Errorf("%d bytes are kept, want %d", n, minWindow)
+	}
+	mustRead(t, r, string(body[:minWindow/2])+"more")
+	cancel()
+	s.end(io.EOF)
+	if n := s.held.Load() - 1; n != 0 {
+		t.Errorf("%d bytes are still counted", n)
+	}
+}

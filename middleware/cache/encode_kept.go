@@ -1,13 +1,9 @@
 package cache
 
 import (
-	"net/http"
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"time"
-
-	"github.com/jewgo/gateway/internal/exchange"
 )
 
 // maxMaking bounds the encodings of stored content at a time, which are work for
@@ -126,24 +122,4 @@ func encoded(body []byte, coding int) *coded {
 		return &coded{}
 	}
 	return &coded{body: append(make([]byte, 0, n), enc.out.Bytes()...), length: []string{strconv.Itoa(n)}}
-}
-
-// render decides what of an entry a request gets, and in which coding. Ranges
-// are of identity; a 304 has the ETag that the 200 would have.
-func (c *Cache) render(ex *exchange.Exchange, e *Entry, key string, now time.Time) rendering {
-	r := e.render(&ex.View, now)
-	if e.Codings == nil || r.status != e.Status && r.status != http.StatusNotModified {
-		return r
-	}
-	w := wanted(ex)
-	if w.coding < 0 {
-		return r
-	}
-	if r.status == http.StatusNotModified {
-		r.form = &coded{}
-	} else if f := c.form(e, key, w); f != nil {
-		r.content, r.form = f.body, f
-	}
-	r.coding = w.coding
-	return r
 }

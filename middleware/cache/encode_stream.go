@@ -96,14 +96,14 @@ func (b *encodedBody) Read(p []byte) (int, error) {
 		if b.err != nil {
 			return 0, b.err
 		}
-		b.fill()
+		b.encodeMore()
 	}
 	return b.enc.out.Read(p)
 }
 
-// fill reads once and encodes what came. The writers write to memory and never
+// encodeMore reads once and encodes what came. The writers write to memory and never
 // fail.
-func (b *encodedBody) fill() {
+func (b *encodedBody) encodeMore() {
 	if b.chunk == nil {
 		b.chunk = make([]byte, readAtOnce)
 	}

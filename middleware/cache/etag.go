@@ -21,7 +21,7 @@ func (e *Entry) identify() {
 		return
 	}
 	hash := sha256.New()
-	for _, name := range [...]string{"Content-Type", "Content-Encoding", "Content-Language"} {
+	for _, name := range contentFields {
 		_, _ = hash.Write(part(nil, e.Header.Get(name)))
 	}
 	_, _ = hash.Write(e.Body)

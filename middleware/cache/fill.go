@@ -31,12 +31,24 @@ type head struct {
 	changes        uint64    // Tags.changes then
 }
 
+// date gives what is stored of the response a Date where it has none (RFC 9110,
+// 6.6.1).
+func (got head) date(h http.Header) {
+	if h.Get("Date") == "" {
+		h.Set("Date", got.received.UTC().Format(http.TimeFormat))
+	}
+}
+
+// gatewayFields are set anew in each request that goes upstream, where no look-up
+// sees them: a response that they select answers nobody else.
+var gatewayFields = []string{"X-Forwarded-For", "X-Request-Id"}
+
 // admit decides whether a response is stored and returns its entry, without the
 // body, or nil.
 func (c *call) admit(got head) *Entry {
 	rule, shared := c.ex.Route.Cache, c.ex.Plan.Shared
 	request := requestControl(c.ex)
-	cc := c.control(got.header)
+	cc := responseControl(got.header)
 	cookie := len(got.header["Set-Cookie"]) > 0
 	if cookie && !c.ex.Snapshot.Policy.Cache.StoreSetCookie {
 		return nil
@@ -64,7 +76,8 @@ func (c *call) admit(got head) *Entry {
 		Authorized: len(c.ex.View.Header.Values("Authorization")) > 0,
 		Window:     lifetime + e.StaleWhileRevalidate,
 	})
-	if refusal != rfc9111.Accepted {
+	ours := func(name string) bool { return slices.Contains(gatewayFields, name) }
+	if refusal != rfc9111.Accepted || slices.ContainsFunc(rfc9111.VaryNames(got.header), ours) {
 		return nil
 	}
 	e.NoCache = cc.NoCache
@@ -76,18 +89,6 @@ func (c *call) admit(got head) *Entry {
 		return nil
 	}
 	return e
-}
-
-// group gives an entry the tags of its groups (RFC 9875, 2), which are known only
-// now. If anything was purged since the upstream was asked, it may have been
-// these; the entry is then not to be stored.
-func (c *call) group(e *Entry, got head) bool {
-	tags := groupTags(c.ex, got.header["Cache-Groups"])
-	if len(tags) == 0 {
-		return true
-	}
-	e.Marks = slices.Concat(got.marks, c.cache.tags.Marks(tags))
-	return c.cache.tags.changes() == got.changes
 }
 
 func orElse(d, other time.Duration) time.Duration {
@@ -118,9 +119,7 @@ func (c *call) managedTTL(status int, source rfc9111.Source) (ttl time.Duration,
 func (c *call) prepare(e *Entry, got head, cc *rfc9111.CacheControl) {
 	rule := c.ex.Route.Cache
 	e.Header = rfc9111.StoredHeader(got.header, cc, c.ex.Plan.Shared)
-	if e.Header.Get("Date") == "" {
-		e.Header.Set("Date", got.received.UTC().Format(http.TimeFormat)) // RFC 9110, 6.6.1
-	}
+	got.date(e.Header)
 	for name, values := range e.Header {
 		e.Header[name] = slices.Clip(values)
 	}
@@ -179,11 +178,11 @@ func (c *call) record(resp *http.Response, got head) bool {
 			return false
 		}
 	}
-	store := context.WithoutCancel(c.req.Context()) // a client that leaves at the last byte has paid for the fill
+	lasting := context.WithoutCancel(c.req.Context()) // a client that leaves at the last byte has paid for the fill
 	resp.Body = &recorder{
 		ReadCloser: resp.Body, want: resp.ContentLength, limit: limit,
 		held: &c.cache.recording, bound: max(limit, int64(c.ex.Snapshot.Policy.Cache.Memory)/4),
-		commit: func(body []byte) { commit(store, body) },
+		commit: func(body []byte) { commit(lasting, body) },
 	}
 	return true
 }
@@ -238,5 +237,5 @@ func (c *call) keyOf(e *Entry) string {
 		return p.Key
 	}
 	rule := c.cache.search.learn(c.ex, e.Header)
-	return key(c.ex, keyed{query: p.Query, rule: rule}, c.ex.View.Header)
+	return key(c.ex, keyed{query: p.Query, rule: rule})
 }

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/jewgo/gateway/internal/rfc9111"
@@ -11,7 +12,7 @@ import (
 // and answers with it. Cookies in a 304 are for its client alone.
 func (c *call) freshen(got head) *http.Response {
 	cookies := got.header["Set-Cookie"]
-	e, stored := c.freshened(got)
+	e, stored := c.updateStored(got)
 	c.ex.Facts.Cache = factRevalidated
 	status := forwarded{why: c.ex.Plan.Forward, status: http.StatusNotModified, stored: stored, key: shownKey(c.ex, c.ex.Plan.Key)}
 	resp := c.answer(e, status.String())
@@ -21,18 +22,34 @@ func (c *call) freshen(got head) *http.Response {
 	return resp
 }
 
-// freshened returns the stored response updated by the head of a 304 or of the
+// headUpdates lets the 200 to a HEAD update the stored response to a GET, or
+// make it stale (RFC 9111, 4.3.5). Where the upstream gives no validator a managed
+// route learns nothing from that: a length that is the same would renew a lifetime
+// that the upstream never promised.
+func (c *call) headUpdates(got head) {
+	old := c.stored
+	if old.Status != http.StatusOK {
+		return
+	}
+	origin := old.origin()
+	switch {
+	case !rfc9111.HeadConfirms(origin, got.header, strconv.Itoa(len(old.Body))):
+		c.outdate(got.received)
+	case c.ex.Route.Cache.Strict || rfc9111.HasValidator(origin):
+		_, _ = c.updateStored(got)
+	}
+}
+
+// updateStored returns the stored response updated by the head of a 304 or of the
 // 200 to a HEAD (RFC 9111, 3.2), and whether it was stored.
-func (c *call) freshened(got head) (e *Entry, stored bool) {
-	cc := c.control(got.header)
+func (c *call) updateStored(got head) (e *Entry, stored bool) {
+	cc := responseControl(got.header)
 	update := rfc9111.StoredHeader(got.header, &cc, c.ex.Plan.Shared)
 	if !c.ex.Snapshot.Policy.Cache.StoreSetCookie {
 		delete(update, "Set-Cookie")
 	}
 	delete(update, statusField) // tells how the update came about, not the response
-	if update.Get("Date") == "" {
-		update.Set("Date", got.received.UTC().Format(http.TimeFormat))
-	}
+	got.date(update)
 	got.status, got.header = c.stored.Status, withAge(rfc9111.Freshen(c.stored.origin(), update), got.header)
 	if c.ex.Plan.Store {
 		if e = c.admit(got); e != nil {
@@ -41,10 +58,20 @@ func (c *call) freshened(got head) (e *Entry, stored bool) {
 			c.filled = e
 			return e, true
 		}
-		c.outdate(got.received) // the update forbids to store it, and so to go on using it
+		if c.refusedItself(got) {
+			c.outdate(got.received)
+		}
 	}
 	delete(got.header, "Age")
 	return &Entry{Status: got.status, Header: got.header, Body: c.stored.Body, Received: got.received}, false
+}
+
+// refusedItself reports whether it was the update that forbids to store it, and so
+// to go on using what it updates: not the request, which others did not send (RFC
+// 9111, 3.5), and no purge meanwhile (see group).
+func (c *call) refusedItself(got head) bool {
+	purged := len(got.header["Cache-Groups"]) > 0 && c.cache.tags.changes() != got.changes
+	return !purged && len(c.ex.View.Header.Values("Authorization")) == 0
 }
 
 // withAge gives h the Age of the response that updated it.

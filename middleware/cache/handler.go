@@ -21,8 +21,8 @@ func (c *Cache) Handler(next http.Handler) http.Handler {
 			r = withoutRange(ex, r)
 		}
 		cc := requestControl(ex)
-		p := c.plan(ex, r, &cc, ex.View.Header)
-		if p.Lookup && c.serveStored(w, r, &cc, ex.View.Header, &p) {
+		p := c.plan(ex, r, &cc)
+		if p.Lookup && c.serveStored(w, r, &cc, &p) {
 			return
 		}
 		onward := p // so that p stays off the heap where a hit is served
@@ -33,9 +33,9 @@ func (c *Cache) Handler(next http.Handler) http.Handler {
 
 // serveStored looks the request up and reports whether it answered it; else it
 // completes the plan for the way upstream.
-func (c *Cache) serveStored(w http.ResponseWriter, r *http.Request, cc *rfc9111.CacheControl, fields rfc9111.Fields, p *exchange.Plan) bool {
+func (c *Cache) serveStored(w http.ResponseWriter, r *http.Request, cc *rfc9111.CacheControl, p *exchange.Plan) bool {
 	ex := exchange.From(r.Context())
-	found, _ := c.store.Get(r.Context(), p.Key, fields) // Tiers never fails
+	found, _ := c.store.Get(r.Context(), p.Key, ex.View.Header) // Tiers never fails
 	ex.Facts.Local = ex.Facts.Local || found.Local
 	p.Forward = forwardMiss
 	if e := found.Entry; e != nil {
@@ -56,7 +56,7 @@ func (c *Cache) serveStored(w http.ResponseWriter, r *http.Request, cc *rfc9111.
 	} else if found.Others {
 		p.Forward = forwardVary
 	}
-	if part := c.part(r.Context(), ex, p, fields); part.Entry != nil && rfc9111.Reuse(cc, part.Entry.state(p.Now)) == rfc9111.Serve {
+	if part := c.storedPart(r.Context(), ex, p); part.Entry != nil && rfc9111.Reuse(cc, part.Entry.state(p.Now)) == rfc9111.Serve {
 		if part.Entry.covers(&ex.View) {
 			c.serve(w, ex, part, p.Key)
 			return true
@@ -73,17 +73,6 @@ func (c *Cache) serveStored(w http.ResponseWriter, r *http.Request, cc *rfc9111.
 	return false
 }
 
-// requestControl reads a request's directives. Pragma: no-cache counts where
-// there is no Cache-Control (RFC 9111, 5.4).
-func requestControl(ex *exchange.Exchange) rfc9111.CacheControl {
-	lines := ex.View.Header.Values("Cache-Control")
-	if len(lines) == 0 {
-		lines = ex.View.Header.Values("Pragma")
-		return rfc9111.CacheControl{NoCache: len(lines) > 0 && rfc9111.ParseCacheControl(lines).NoCache}
-	}
-	return rfc9111.ParseCacheControl(lines)
-}
-
 // serve answers from the store. What it costs is what a hit costs.
 func (c *Cache) serve(w http.ResponseWriter, ex *exchange.Exchange, found Found, key string) {
 	e, now := found.Entry, ex.View.Now
@@ -93,7 +82,7 @@ func (c *Cache) serve(w http.ResponseWriter, ex *exchange.Exchange, found Found,
 		ex.Facts.Cache = factStale // the request allowed it
 	}
 	r := c.render(ex, e, key, now)
-	e.fill(w.Header(), now, hitStatus(left, found.Tier, shownKey(ex, key)), r)
+	e.setHeader(w.Header(), now, hitStatus(left, found.Tier, shownKey(ex, key)), r)
 	w.WriteHeader(r.status)
 	if ex.View.Method != http.MethodHead && len(r.content) > 0 {
 		_, _ = w.Write(r.content) // a client that is gone cannot be told

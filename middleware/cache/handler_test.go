@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jewgo/gateway/middleware/cache"
 )
 
 func TestHitIsTheMissByteForByte(t *testing.T) {
@@ -106,6 +108,17 @@ func TestWhatIsReused(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestNothingIsKeptForLongerThanMaxKeep(t *testing.T) {
+	e := newEdge(t, options{})
+	e.upstreamSays(says("old", "Cache-Control", "max-age=31536000"))
+	e.get("/strict/a")
+	e.upstreamSays(says("new"))
+	e.clock.Advance(cache.MaxKeep)
+	e.expect("just before", e.get("/strict/a"), "old", "edge; hit")
+	e.clock.Advance(time.Second)
+	e.expect("after it", e.get("/strict/a"), "new", "edge; fwd=uri-miss")
 }
 
 func TestQueryIsKeyedAsItIsSent(t *testing.T) {

@@ -53,6 +53,16 @@ func TestRFC9111_4_3_5_HeadUpdatesWhatIsStored(t *testing.T) {
 	}
 }
 
+func TestRFC9111_4_3_5_WhatAHeadMadeStaleIsNotServedStale(t *testing.T) {
+	e := newEdge(t, options{})
+	e.upstreamSays(says("old", "Cache-Control", "max-age=60, stale-if-error=600", "Etag", `"a"`))
+	e.get("/strict/a")
+	e.upstreamSays(says("new", "Etag", `"b"`))
+	e.do("HEAD", "/strict/a", "", "Cache-Control", "no-cache")
+	e.upstreamSays(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
+	e.expect("a GET that fails", e.get("/strict/a"), "", "edge; fwd=stale; fwd-status=503")
+}
+
 func TestRFC9111_4_3_5_A304ToAHeadUpdatesToo(t *testing.T) {
 	e := newEdge(t, options{})
 	e.upstreamSays(validating(`"v1"`, "Cache-Control", "max-age=10"))

@@ -191,6 +191,7 @@ func TestAFailedRefreshKeepsWhatMayBeServed(t *testing.T) {
 		e.clock.Advance(31 * time.Second) // past the pause after a failure
 		e.expect("stale", e.get("/a"), "good", "edge; hit; ttl=-")
 		e.eventually("the refresh", func() bool { e.get("/a"); return e.asked.Load() >= round })
+		e.cache.Settle() // or the next pause would begin after the clock has moved
 	}
 }
 
@@ -250,6 +251,15 @@ func TestBypass(t *testing.T) {
 			e.expect("it stored nothing", e.get("/a"), "1", "edge; hit")
 		})
 	}
+}
+
+func TestWhereTheUpstreamMayLogInNothingIsStored(t *testing.T) {
+	o := onePolicy(`{ttl: 60s}`)
+	o.policy = strings.Replace(o.policy, "session: optional", "session: optional, session_signal: true", 1)
+	e := newEdge(t, o)
+	e.answers(http.StatusOK)
+	e.get("/a")
+	e.expect("a second GET", e.get("/a"), "2", "edge; fwd=bypass; fwd-status=200; detail=session_signal")
 }
 
 func TestQueryRules(t *testing.T) {

@@ -16,11 +16,11 @@ import (
 // resource's own, so that no part ever replaces what is whole.
 func partKey(key string) string { return key + "/part" }
 
-// part finds the stored part of a resource that a plan may use: one that is newer
+// storedPart finds the stored part of a resource that a plan may use: one that is newer
 // than what is stored whole (RFC 9111, 4). The shared store is asked a second
 // time for ranges alone, and else where there is no memory: a part that only
 // another gateway has is not worth a round trip of every miss.
-func (c *Cache) part(ctx context.Context, ex *exchange.Exchange, p *exchange.Plan, fields rfc9111.Fields) Found {
+func (c *Cache) storedPart(ctx context.Context, ex *exchange.Exchange, p *exchange.Plan) Found {
 	whole, _ := p.Stored.(*Entry)
 	ranged := ex.View.Header.Get("Range") != ""
 	if whole != nil && !ranged {
@@ -30,7 +30,7 @@ func (c *Cache) part(ctx context.Context, ex *exchange.Exchange, p *exchange.Pla
 	if !ranged && tiers.Local != nil {
 		tiers.Shared = nil
 	}
-	found, _ := tiers.Get(ctx, partKey(p.Key), fields) // Tiers never fails
+	found, _ := tiers.Get(ctx, partKey(p.Key), ex.View.Header) // Tiers never fails
 	if whole != nil && found.Entry != nil && !found.Entry.Received.After(whole.Received) {
 		return Found{}
 	}
@@ -103,7 +103,7 @@ func (c *call) completed(resp *http.Response, got head) (*http.Response, bool) {
 		!rfc9111.MayCombine(p.Header, got.header, got.received) {
 		return nil, false
 	}
-	cc := c.control(got.header)
+	cc := responseControl(got.header)
 	got.header = withAge(rfc9111.Freshen(p.Header, rfc9111.StoredHeader(got.header, &cc, c.ex.Plan.Shared)), got.header)
 	got.header.Set("Content-Length", strconv.FormatInt(p.Complete, 10))
 	got.status = http.StatusOK

@@ -2,12 +2,7 @@ package cache
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/binary"
 	"net/http"
-	"slices"
-	"strconv"
 
 	"github.com/jewgo/gateway/internal/exchange"
 	"github.com/jewgo/gateway/internal/rfc9111"
@@ -16,7 +11,7 @@ import (
 
 // plan decides what the cache does with a request of a cached route, all but
 // the look-up itself. Its tags are filled in on a miss.
-func (c *Cache) plan(ex *exchange.Exchange, r *http.Request, cc *rfc9111.CacheControl, fields rfc9111.Fields) exchange.Plan {
+func (c *Cache) plan(ex *exchange.Exchange, r *http.Request, cc *rfc9111.CacheControl) exchange.Plan {
 	v, rule := &ex.View, ex.Route.Cache
 	if v.Method != http.MethodGet && v.Method != http.MethodHead && v.Method != methodQuery {
 		return exchange.Plan{Now: v.Now, Query: v.Query, Forward: forwardMethod}
@@ -37,7 +32,7 @@ func (c *Cache) plan(ex *exchange.Exchange, r *http.Request, cc *rfc9111.CacheCo
 	if p.Query != "" && content == "" {
 		k.rule = c.search.get(ex)
 	}
-	p.Key = key(ex, k, fields)
+	p.Key = key(ex, k)
 	return p
 }
 
@@ -96,71 +91,6 @@ func present(ex *exchange.Exchange, s policy.Source) bool {
 		}
 	}
 	return false
-}
-
-// keyed is what the key of a request holds beyond its Exchange.
-type keyed struct {
-	query   string             // as it is sent
-	rule    rfc9111.SearchRule // by which queries are compared
-	content string             // of a QUERY; see queryContent
-}
-
-// key identifies the resource of a request: a hash of length-prefixed parts, so
-// that no crafted request makes two of them look alike. The fields that the
-// policy names as selecting are part of it, so that in the ordinary case one
-// look-up finds the variant. So is the rule by which queries are compared: what
-// is found under it was stored under the same. HEAD shares the key of GET.
-func key(ex *exchange.Exchange, k keyed, fields rfc9111.Fields) string {
-	v, rule := &ex.View, ex.Route.Cache
-	var buf [512]byte
-	b := part(buf[:0], ex.Route.Name)
-	b = part(b, v.Authority) // the upstream sees the port too, and may make links of it
-	b = part(b, v.Path)
-	b = part(b, k.rule.Apply(k.query))
-	b = part(b, k.rule.Text())
-	b = part(b, k.content)
-	b = part(b, strconv.FormatBool(v.TLS))
-	for _, name := range rule.Vary { // named, since another policy may have others
-		b = part(part(b, name), rfc9111.Selecting(name, fields.Values(name)))
-	}
-	for _, s := range rule.Key {
-		b = part(append(b, 0, byte(s.Kind)), s.Name) // 0 is no name's length
-		b = partsOf(b, ex, s)
-	}
-	sum := sha256.Sum256(b)
-	return string(base64.RawURLEncoding.AppendEncode(buf[:0], sum[:]))
-}
-
-// part appends s with its length before it.
-func part(b []byte, s string) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
-}
-
-// partsOf appends the values of one source with their number before them. Of a
-// cookie that comes twice all count, since the upstream may read either.
-func partsOf(b []byte, ex *exchange.Exchange, s policy.Source) []byte {
-	var values []string
-	switch s.Kind {
-	case policy.SourceClientIP:
-		values = []string{ex.View.Client.String()}
-	case policy.SourceSession:
-		values = []string{ex.Principal.SessionID}
-	case policy.SourceSessionUser:
-		values = []string{ex.Principal.User}
-	case policy.SourceHeader:
-		values = ex.View.Header.Values(s.Name)
-	case policy.SourcePath:
-		values = []string{ex.Params.Get(s.Name)}
-	case policy.SourceHost:
-		values = []string{ex.View.Host}
-	case policy.SourceCookie:
-		values = slices.Collect(policy.CookieValues(ex.View.Header, s.Name))
-	}
-	b = binary.AppendUvarint(b, uint64(len(values)))
-	for _, value := range values {
-		b = part(b, value)
-	}
-	return b
 }
 
 // uriTag is the tag that every entry carries for its URI. It has no query: which

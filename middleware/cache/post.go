@@ -30,7 +30,7 @@ func (t *transport) beginPost(ex *exchange.Exchange) *post {
 	as := *ex
 	as.View = v
 	plan := exchange.Plan{Now: v.Now, Query: v.Query, Store: true, Shared: true, Forward: forwardMethod, Tags: tagsOf(ex)}
-	plan.Key = key(&as, keyed{query: v.Query}, v.Header)
+	plan.Key = key(&as, keyed{query: v.Query})
 	as.Plan = &plan
 	return &post{ex: &as, head: head{changes: t.cache.tags.changes(), sent: t.cache.now()}}
 }
@@ -40,7 +40,7 @@ func (t *transport) beginPost(ex *exchange.Exchange) *post {
 func (t *transport) storePost(ctx context.Context, p *post, resp *http.Response, purged []string) bool {
 	c := &call{cache: t.cache, ex: p.ex, req: resp.Request.WithContext(ctx)}
 	p.status, p.header, p.received = resp.StatusCode, resp.Header, t.cache.now()
-	cc := c.control(resp.Header)
+	cc := responseControl(resp.Header)
 	_, source := rfc9111.Lifetime(resp.StatusCode, resp.Header, &cc, p.received, true)
 	if !rfc9111.StorablePost(requestURL(p.ex), resp.StatusCode, resp.Header, source) {
 		return false

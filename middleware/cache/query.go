@@ -16,6 +16,9 @@ const methodQuery = "QUERY"
 // ones go past the cache.
 const maxQueryContent = 64 << 10
 
+// contentFields say how content is to be read (RFC 9110, 8).
+var contentFields = [...]string{"Content-Type", "Content-Encoding", "Content-Language"}
+
 // queryContent reads the content of a QUERY and returns what stands for it in
 // the key: a hash of it and of the fields that say how it is to be read (RFC
 // 10008, 2.7). The request keeps its content. "" says that it cannot be keyed:
@@ -27,14 +30,14 @@ func queryContent(r *http.Request) string {
 	}
 	content, err := io.ReadAll(io.LimitReader(r.Body, maxQueryContent+1))
 	if err != nil || len(content) > maxQueryContent {
-		r.Body = &replayed{io.MultiReader(bytes.NewReader(content), failing{err}, r.Body), r.Body}
+		r.Body = &replayed{io.MultiReader(bytes.NewReader(content), errorReader{err}, r.Body), r.Body}
 		return ""
 	}
 	body := r.Body
 	r.Body = &replayed{bytes.NewReader(content), body}
 	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil }
 	b := make([]byte, 0, 256+len(content))
-	for _, name := range [...]string{"Content-Type", "Content-Encoding", "Content-Language"} {
+	for _, name := range contentFields {
 		values := r.Header[name]
 		b = append(b, byte(min(len(values), 255)))
 		for _, value := range values {
@@ -51,12 +54,12 @@ type replayed struct {
 	io.Closer
 }
 
-// failing reads as err, or as nothing where there is none.
-type failing struct{ err error }
+// errorReader reads as err, or as nothing where there is none.
+type errorReader struct{ err error }
 
-func (f failing) Read([]byte) (int, error) {
-	if f.err == nil || errors.Is(f.err, io.EOF) {
+func (r errorReader) Read([]byte) (int, error) {
+	if r.err == nil || errors.Is(r.err, io.EOF) {
 		return 0, io.EOF
 	}
-	return 0, f.err
+	return 0, r.err
 }

@@ -21,6 +21,10 @@ func TestRFC10008_2_7_QueryIsKeyedByItsContent(t *testing.T) {
 	e.expect("the same", query("a=1", "x/y"), "QUERY x/y a=1", "edge; hit")
 	e.expect("other content", query("a=2", "x/y"), "QUERY x/y a=2", "edge; fwd=uri-miss")
 	e.expect("another type", query("a=1", "x/z"), "QUERY x/z a=1", "edge; fwd=uri-miss")
+	for _, field := range []string{"Content-Encoding", "Content-Language"} {
+		got := e.do("QUERY", "/strict/a", "a=1", "Content-Type", "x/y", field, "x")
+		e.expect("read in another way by its "+field, got, "QUERY x/y a=1", "edge; fwd=uri-miss")
+	}
 	e.expect("a GET is another thing", e.get("/strict/a"), "GET  ", "edge; fwd=uri-miss")
 	e.expect("and a QUERY invalidates nothing", e.get("/strict/a"), "GET  ", "edge; hit")
 	long := strings.Repeat("x", 70_000)

@@ -118,6 +118,18 @@ func TestRFC9111_3_3_RangesOfAStoredPart(t *testing.T) {
 	e.expectPart("4.3: what is stale is validated, then served", e.get("/strict/a", "Range", "bytes=1-6"), "123456", "bytes 1-6/10", "edge; fwd=stale; fwd-status=304; stored")
 }
 
+func TestPartsAreNotJoinedBeyondMaxObject(t *testing.T) {
+	for size, want := range map[string]int{"10": http.StatusOK, "9": http.StatusGatewayTimeout} {
+		e := newEdge(t, options{policy: strings.Replace(testPolicy, "max_object: 100KiB", "max_object: "+size, 1)})
+		e.upstreamSays(ranged("Cache-Control", "max-age=60", "Etag", `"a"`))
+		e.get("/strict/a", "Range", "bytes=0-4")
+		e.get("/strict/a", "Range", "bytes=5-9")
+		if got := e.get("/strict/a", "Cache-Control", "only-if-cached"); got.status != want {
+			t.Errorf("two halves of 10 bytes, max_object %s: %d, want %d", size, got.status, want)
+		}
+	}
+}
+
 func TestRFC9111_3_4_PartsOfTwoRepresentationsAreNotJoined(t *testing.T) {
 	for says, tags := range map[string][2]string{
 		"another tag": {`"a"`, `"b"`},

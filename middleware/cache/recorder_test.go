@@ -46,3 +46,21 @@ func TestRecordingsShareABound(t *testing.T) {
 		t.Errorf("%d bytes are still counted", held.Load())
 	}
 }
+
+// What is kept has little unused memory behind it, which is kept too.
+func TestRecordingsAreKeptTight(t *testing.T) {
+	var held atomic.Int64
+	for _, n := range []int{1, 600, 5000, 70_000} {
+		kept := 0
+		r := &recorder{
+			ReadCloser: io.NopCloser(strings.NewReader(strings.Repeat("x", n))), want: -1, limit: 1 << 20, held: &held, bound: 1 << 20,
+			commit: func(b []byte) { kept = cap(b) },
+		}
+		if _, err := io.ReadAll(r); err != nil {
+			t.Fatal(err)
+		}
+		if kept < n || kept-n > n/8 {
+			t.Errorf("a body of %d bytes keeps %d", n, kept)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package cache_test
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -199,4 +200,28 @@ func TestCloseEndsFillsAndWaitsForThem(t *testing.T) {
 	e.eventually("the upstream's end", ended.Load)
 	e.upstreamSays(says("whole"))
 	e.expect("after Close each goes alone", e.get("/list"), "whole", "edge; fwd=uri-miss; fwd-status=200; stored")
+}
+
+func TestRefreshesAreBounded(t *testing.T) {
+	const most, paths = 64, 80
+	e := newEdge(t, options{})
+	e.upstreamSays(says("old", "Cache-Control", "max-age=10, stale-while-revalidate=60"))
+	get := func(i int) reply { return e.get(fmt.Sprintf("/strict/%d", i)) }
+	for i := range paths {
+		get(i)
+	}
+	e.clock.Advance(20 * time.Second)
+	gate := newGate(t)
+	e.upstreamSays(func(w http.ResponseWriter, r *http.Request) {
+		gate.wait()
+		says("new", "Cache-Control", "max-age=10")(w, r)
+	})
+	for i := range paths {
+		e.expect("stale", get(i), "old", "edge; hit; ttl=-10")
+	}
+	gate.release()
+	e.cache.Settle()
+	if n := e.asked.Load() - paths; n != most {
+		t.Errorf("%d refreshes at a time, want %d", n, most)
+	}
 }

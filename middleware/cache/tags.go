@@ -1,74 +1,184 @@
 package cache
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
-	"sync/atomic"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jewgo/gateway/internal/failover"
 )
 
-// slots is the size of the table of generations. It is fixed, so that tags cost
-// no memory and a purge no search; two tags that share a slot are purged
-// together, which costs a refill and nothing else.
-const slots = 1 << 16
+// CountersTTL is for how long shared generations are kept after their last
+// change: longer than any entry lives, so that no entry outlives the purge of
+// it.
+const CountersTTL = 2*MaxKeep + 2*24*time.Hour
 
-// Mark is the generation of one tag's slot at a moment.
-type Mark struct {
-	Slot uint16
-	Gen  uint64
+// Change asks for a slot's shared generation to become the larger of what it is
+// and Floor, plus Add.
+type Change struct {
+	Slot  uint16
+	Floor uint64
+	Add   uint64
 }
 
-// slotOf is the slot of a tag, the same on every gateway.
-func slotOf(tag string) uint16 {
-	sum := sha256.Sum256([]byte(tag))
-	return binary.BigEndian.Uint16(sum[:])
+// Counters are the generations that all gateways share. The caller bounds the
+// time through ctx.
+type Counters interface {
+	// Change makes the changes, tells all who watch, and returns the new
+	// generations in the order of the changes.
+	Change(ctx context.Context, changes []Change) ([]Mark, error)
+	// Load returns all generations that are not zero.
+	Load(ctx context.Context) ([]Mark, error)
+	// Watch calls connected each time it has begun to listen, and changed for
+	// each change after that, until ctx is done or the connection is lost.
+	Watch(ctx context.Context, connected func(), changed func(Mark)) error
 }
 
-// generations counts the purges of each slot. A counter never goes back.
-type generations struct {
-	changes atomic.Uint64 // grows before any slot does
-	slots   [slots]atomic.Uint64
+// TagsConfig configures Tags. The zero value is for one gateway on its own.
+type TagsConfig struct {
+	Counters Counters         // nil: no shared store
+	Switch   *failover.Switch // of the store behind Counters; required with them
+	// Journal keeps, over a restart, the purges that Counters do not know of;
+	// nil: they are lost. What it holds is given back by Restore.
+	Journal Journal
 }
 
-func (g *generations) get(slot uint16) uint64 { return g.slots[slot].Load() }
-
-// bump purges a slot and returns its new generation.
-func (g *generations) bump(slot uint16) uint64 {
-	g.changes.Add(1)
-	return g.slots[slot].Add(1)
+// Journal keeps purges over a restart. It bounds the time itself.
+type Journal interface {
+	// Keep returns when the marks are durable, or may become so later where it
+	// fails. known says that the shared store has them; marks kept before as
+	// not known are done with then, and nobody waits for that to be durable.
+	Keep(ctx context.Context, marks []Mark, known bool) error
 }
 
-// raise lifts a slot to what someone else knows, and reports whether that was
-// news.
-func (g *generations) raise(slot uint16, gen uint64) bool {
-	for {
-		known := g.slots[slot].Load()
-		if gen <= known {
-			return false
-		}
-		g.changes.Add(1)
-		if g.slots[slot].CompareAndSwap(known, gen) {
-			return true
-		}
+// Tags decides what a purge has made invalid. Every entry carries the
+// generations that its tags had when its fill began; a purge lifts a tag's
+// generation, and what carries a lower one is invalid. So a purge is O(1), and a
+// fill that began before it cannot undo it.
+//
+// While the shared store is away purges work here, are remembered, and are
+// repeated there before the store is used again (Rejoin). A store that comes
+// back empty or old lowers nothing.
+type Tags struct {
+	local  generations
+	unsent slotSet // purged here, and the shared store does not know
+	cfg    TagsConfig
+	wake   chan struct{} // unsent has grown; capacity 1
+}
+
+// NewTags returns tags of which none was ever purged. It registers Rejoin with
+// the Switch; Run must be running for purges of others to arrive.
+func NewTags(cfg TagsConfig) *Tags {
+	t := &Tags{cfg: cfg, wake: make(chan struct{}, 1)}
+	if cfg.Counters != nil {
+		cfg.Switch.OnRejoin("cache tags", t.Rejoin)
 	}
+	return t
 }
 
-// slotSet is a set of slots for many goroutines.
-type slotSet [slots / 64]atomic.Uint64
-
-func (s *slotSet) add(slot uint16) { s[slot/64].Or(1 << (slot % 64)) }
-
-// take removes a slot and reports whether it was there.
-func (s *slotSet) take(slot uint16) bool {
-	bit := uint64(1) << (slot % 64)
-	return s[slot/64].And(^bit)&bit != 0
+// Marks returns the present generations of tags.
+func (t *Tags) Marks(tags []string) []Mark {
+	marks := make([]Mark, len(tags))
+	for i, tag := range tags {
+		slot := slotOf(tag)
+		marks[i] = Mark{slot, t.local.get(slot)}
+	}
+	return marks
 }
 
-// empty reports whether nothing is in the set.
-func (s *slotSet) empty() bool {
-	for i := range s {
-		if s[i].Load() != 0 {
+// changes counts purges. Marks that are taken later, but before it has changed,
+// are those of the moment at which it was read.
+func (t *Tags) changes() uint64 { return t.local.changes.Load() }
+
+// Valid reports whether nothing with these marks was purged since.
+func (t *Tags) Valid(marks []Mark) bool {
+	for _, m := range marks {
+		if m.Gen < t.local.get(m.Slot) {
 			return false
 		}
 	}
 	return true
+}
+
+// learn takes over generations that someone else knows.
+func (t *Tags) learn(marks []Mark) {
+	for _, m := range marks {
+		t.local.raise(m.Slot, m.Gen)
+	}
+}
+
+// Restore takes over purges of which a journal or another gateway tells, once or
+// often. What the shared store does not know of is repeated there if it is news
+// here: by the next Rejoin, or by Run where the store is there.
+func (t *Tags) Restore(marks []Mark, known bool) {
+	for _, m := range marks {
+		if t.local.raise(m.Slot, m.Gen) && !known {
+			t.unsent.add(m.Slot)
+		}
+	}
+	t.wakeUp()
+}
+
+// Purge makes everything invalid that carries one of the tags: here at once, on
+// the other gateways when they hear of it. While the shared store is away that
+// is later, and no error. An error says that the store is there and refused, and
+// the purge will be repeated there, or that it did not get into the journal; the
+// purge holds here.
+func (t *Tags) Purge(ctx context.Context, tags ...string) error {
+	changes := make([]Change, len(tags))
+	for i, tag := range tags {
+		slot := slotOf(tag)
+		// The fills of other gateways that began before this moment carry the
+		// old generation at most, or one that the store adds one to.
+		changes[i] = Change{Slot: slot, Floor: t.local.bump(slot) - 1, Add: 1}
+	}
+	if t.cfg.Counters == nil {
+		return nil
+	}
+	missed := false
+	later := func() ([]Mark, error) {
+		missed = true
+		return nil, nil
+	}
+	marks, err := failover.Do(ctx, t.cfg.Switch,
+		func(ctx context.Context) ([]Mark, error) { return t.cfg.Counters.Change(ctx, changes) }, later)
+	if missed || err != nil {
+		t.remember(changes)
+		return errors.Join(err, t.keep(ctx, changes))
+	}
+	t.learn(marks)
+	return nil
+}
+
+// keep puts purges that the shared store does not know of into the journal.
+func (t *Tags) keep(ctx context.Context, changes []Change) error {
+	if t.cfg.Journal == nil {
+		return nil
+	}
+	marks := make([]Mark, len(changes))
+	for i, c := range changes {
+		marks[i] = Mark{c.Slot, c.Floor + c.Add}
+	}
+	if err := t.cfg.Journal.Keep(ctx, marks, false); err != nil {
+		return fmt.Errorf("a restart may forget the purge: %w", err)
+	}
+	return nil
+}
+
+// remember keeps purges that the store does not know of.
+func (t *Tags) remember(changes []Change) {
+	for _, c := range changes {
+		if c.Add > 0 {
+			t.unsent.add(c.Slot)
+		}
+	}
+	t.wakeUp()
+}
+
+func (t *Tags) wakeUp() {
+	select {
+	case t.wake <- struct{}{}:
+	default:
+	}
 }

@@ -141,3 +141,26 @@ func TestRFC9110_9_3_3_APostIsNeverAnsweredFromTheStore(t *testing.T) {
 	e.upstreamSays(says("two"))
 	e.expect("the second", e.do("POST", "/strict/a", "x"), "two", "edge; fwd=method")
 }
+
+func TestRFC9110_9_3_3_APostFillsTheGetsOfItsRouteAlone(t *testing.T) {
+	for says, tt := range map[string]struct {
+		routes string
+		stored bool
+	}{
+		"the route of its GETs": {`[{name: a, match: {path: /a}, upstream: up, cache: {mode: strict}}]`, true},
+		"another takes the GETs": {`
+  - {name: gets, match: {methods: [GET], path: /a}, upstream: up, cache: {mode: strict, vary: [X-A]}}
+  - {name: rest, match: {path: /a}, upstream: up, cache: {mode: strict}}`, false},
+		"GETs are asked for with less of the query": {`[{name: a, match: {path: /a}, upstream: up, cache: {mode: strict, query: {allow: [b]}}}]`, false},
+	} {
+		e := newEdge(t, options{policy: "version: 1\nupstreams: {up: {targets: [\"http://127.0.0.1:1\"]}}\nroutes: " + tt.routes})
+		e.upstreamSays(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Cache-Control", "max-age=60")
+			w.Header().Set("Content-Location", r.URL.RequestURI())
+		})
+		post := e.do("POST", "/a?b=1&c=2", "x")
+		if stored := strings.Contains(post.cacheStatus(), "stored"); stored != tt.stored {
+			t.Errorf("%s: Cache-Status %q", says, post.cacheStatus())
+		}
+	}
+}

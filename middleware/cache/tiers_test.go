@@ -416,3 +416,37 @@ func TestWhatIsTooLargeToWaitForStaysHere(t *testing.T) {
 		}
 	}
 }
+
+// holder is a shared store with one entry for every key.
+type holder struct{ entry cache.Entry }
+
+func (h holder) Get(context.Context, string, rfc9111.Fields) (cache.Found, error) {
+	return cache.Found{Entry: &h.entry}, nil
+}
+
+func (holder) Put(context.Context, string, *cache.Entry) error { return nil }
+
+// Who filled an entry after a purge tells of the purge by its marks.
+func TestMarksOfOthersTellOfTheirPurges(t *testing.T) {
+	now := time.Now()
+	sw := failover.New(failover.Config{
+		Probe: func(context.Context) (failover.Epoch, error) { return failover.Epoch{}, nil }, Classify: func(error) failover.Kind { return failover.Answer },
+	})
+	b := newBackground(t)
+	b.tasks.Go(func() { sw.Run(b.ctx) })
+	<-sw.Probed()
+	tags := cache.NewTags(cache.TagsConfig{})
+	before := tags.Marks([]string{"t"})
+	newer := cache.Mark{Slot: before[0].Slot, Gen: before[0].Gen + 1}
+	tiers := &cache.Tiers{
+		Shared: holder{cache.Entry{Received: now, Fresh: time.Minute, Marks: []cache.Mark{newer}}},
+		Switch: sw, Tags: tags, Now: func() time.Time { return now },
+	}
+	found, err := tiers.Get(t.Context(), "key", http.Header{})
+	if err != nil || found.Entry == nil {
+		t.Fatalf("found %+v, %v", found, err)
+	}
+	if tags.Valid(before) {
+		t.Error("what was filled before the purge is still valid here")
+	}
+}

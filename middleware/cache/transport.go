@@ -2,16 +2,10 @@ package cache
 
 import (
 	"net/http"
-	"time"
 
 	"github.com/jewgo/gateway/internal/exchange"
 	"github.com/jewgo/gateway/internal/rfc9111"
 )
-
-// disconnectedStale is for how long a stale response is served while the
-// upstream cannot be reached, where neither policy nor origin set a time and
-// the origin does not forbid it (RFC 9111, 4.2.4).
-const disconnectedStale = time.Hour
 
 // Transport wraps the proxy's transport: it carries out the Plan that Handler
 // made, and invalidates what requests with unsafe methods change.
@@ -33,10 +27,10 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if call.stored, _ = p.Stored.(*Entry); call.stored != nil && call.stored.partial() {
 		call.stored, call.part = nil, call.stored
 	}
-	if resp := call.refreshed(); resp != nil {
+	if resp := call.answerAndRefresh(); resp != nil {
 		return resp, nil
 	}
-	if resp := call.spared(); resp != nil {
+	if resp := call.answerInBackoff(); resp != nil {
 		return resp, nil
 	}
 	resp, err := call.collapse()
@@ -48,7 +42,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // pass sends on what the cache has no part in.
 func (t *transport) pass(ex *exchange.Exchange, req *http.Request) (*http.Response, error) {
-	store := t.beginPost(ex)
+	post := t.beginPost(ex)
 	encode := ex.Plan != nil && ex.Route.Cache.Encode
 	if encode {
 		req = askIdentity(req)
@@ -61,7 +55,7 @@ func (t *transport) pass(ex *exchange.Exchange, req *http.Request) (*http.Respon
 	purged := t.cache.invalidate(req.Context(), ex, resp)
 	if ex.Plan != nil {
 		ex.Facts.Cache = factBypass
-		stored := store != nil && t.storePost(req.Context(), store, resp, purged)
+		stored := post != nil && t.storePost(req.Context(), post, resp, purged)
 		if encode {
 			t.cache.encode(ex, resp)
 		}
@@ -157,25 +151,4 @@ func (c *call) outbound() (*http.Request, error) {
 		out.Body = body
 	}
 	return out, nil
-}
-
-// staleIfError gives the stale entry instead of a failure where that is allowed,
-// and remembers how the upstream did.
-func (c *call) staleIfError(resp *http.Response, err error, now time.Time) (*http.Response, bool) {
-	if c.req.Context().Err() != nil {
-		return nil, false
-	}
-	status := 0
-	if err == nil {
-		status = resp.StatusCode
-	}
-	failed := err != nil || rfc9111.FailedStatus(status)
-	c.noteOutcome(failed, status, now)
-	if !failed || c.stored == nil || !c.mayServeFailed(status, now) {
-		return nil, false
-	}
-	if err == nil {
-		_ = resp.Body.Close() // its answer is not wanted, and waiting for it neither
-	}
-	return c.servedStale(forwarded{why: forwardStale, status: status, key: shownKey(c.ex, c.ex.Plan.Key), detail: "stale-if-error"}.String()), true
 }

@@ -403,6 +403,35 @@ func (u undated) WriteHeader(status int) {
 	u.ResponseWriter.WriteHeader(status)
 }
 
+func TestRFC9110_6_6_1_AResponseWithoutDateGetsThatOfItsArrival(t *testing.T) {
+	e := newEdge(t, options{})
+	e.clock.Advance(time.Hour) // away from the clock of net/http, which dates what has no Date
+	arrival := e.clock.Now().UTC().Format(http.TimeFormat)
+	e.upstreamSays(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=60")
+		undated{w}.WriteHeader(http.StatusOK)
+	})
+	e.get("/strict/a")
+	e.clock.Advance(20 * time.Second)
+	hit := e.get("/strict/a")
+	e.expect("a hit", hit, "", "edge; hit")
+	if got := hit.header.Get("Date"); got != arrival {
+		t.Errorf("Date %q, want %q", got, arrival)
+	}
+}
+
+func TestTheCacheStatusOfA304IsNotTheResponses(t *testing.T) {
+	e := newEdge(t, options{})
+	e.upstreamSays(validating(`"v1"`, "Cache-Control", "max-age=10"))
+	e.get("/strict/a")
+	e.clock.Advance(20 * time.Second)
+	e.upstreamSays(validating(`"v1"`, "Cache-Control", "max-age=10", "Cache-Status", "inner; fwd=stale"))
+	e.get("/strict/a")
+	if got := e.get("/strict/a").header.Values("Cache-Status"); len(got) != 1 {
+		t.Errorf("Cache-Status of a hit after validation: %q", got)
+	}
+}
+
 func TestMethodsAndContentGoPast(t *testing.T) {
 	e := newEdge(t, options{})
 	e.upstreamSays(says("body", "Cache-Control", "max-age=60"))

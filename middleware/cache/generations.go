@@ -1,0 +1,74 @@
+package cache
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"sync/atomic"
+)
+
+// slots is the size of the table of generations. It is fixed, so that tags cost
+// no memory and a purge no search; two tags that share a slot are purged
+// together, which costs a refill and nothing else.
+const slots = 1 << 16
+
+// Mark is the generation of one tag's slot at a moment.
+type Mark struct {
+	Slot uint16
+	Gen  uint64
+}
+
+// slotOf is the slot of a tag, the same on every gateway.
+func slotOf(tag string) uint16 {
+	sum := sha256.Sum256([]byte(tag))
+	return binary.BigEndian.Uint16(sum[:])
+}
+
+// generations counts the purges of each slot. A counter never goes back.
+type generations struct {
+	changes atomic.Uint64 // grows before any slot does
+	slots   [slots]atomic.Uint64
+}
+
+func (g *generations) get(slot uint16) uint64 { return g.slots[slot].Load() }
+
+// bump purges a slot and returns its new generation.
+func (g *generations) bump(slot uint16) uint64 {
+	g.changes.Add(1)
+	return g.slots[slot].Add(1)
+}
+
+// raise lifts a slot to what someone else knows, and reports whether that was
+// news.
+func (g *generations) raise(slot uint16, gen uint64) bool {
+	for {
+		known := g.slots[slot].Load()
+		if gen <= known {
+			return false
+		}
+		g.changes.Add(1)
+		if g.slots[slot].CompareAndSwap(known, gen) {
+			return true
+		}
+	}
+}
+
+// slotSet is a set of slots for many goroutines.
+type slotSet [slots / 64]atomic.Uint64
+
+func (s *slotSet) add(slot uint16) { s[slot/64].Or(1 << (slot % 64)) }
+
+// take removes a slot and reports whether it was there.
+func (s *slotSet) take(slot uint16) bool {
+	bit := uint64(1) << (slot % 64)
+	return s[slot/64].And(^bit)&bit != 0
+}
+
+// empty reports whether nothing is in the set.
+func (s *slotSet) empty() bool {
+	for i := range s {
+		if s[i].Load() != 0 {
+			return false
+		}
+	}
+	return true
+}
