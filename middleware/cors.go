@@ -31,7 +31,7 @@ func CORS(next http.Handler) http.Handler {
 			return
 		}
 		origin := r.Header.Get("Origin")
-		allowed := origin != "" && originAllowed(cors.Origins, origin)
+		allowed := origin != "" && OriginAllowed(cors.Origins, origin)
 		if r.Method == http.MethodOptions && origin != "" && r.Header.Get("Access-Control-Request-Method") != "" {
 			ex.Facts.Reason = "preflight"
 			preflight(w.Header(), cors, origin, allowed)
@@ -94,9 +94,9 @@ func allowOrigin(h http.Header, cors *policy.CORS, origin string) {
 	}
 }
 
-// originAllowed compares with the policy's origins. The * of a pattern stands
+// OriginAllowed compares an Origin with the policy's origins. The * of a pattern stands
 // for one or more characters of a host label, never for a dot or a slash.
-func originAllowed(patterns []string, origin string) bool {
+func OriginAllowed(patterns []string, origin string) bool {
 	return slices.ContainsFunc(patterns, func(p string) bool {
 		before, after, wild := strings.Cut(p, "*")
 		if !wild {

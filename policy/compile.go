@@ -129,8 +129,32 @@ func (c *compiler) session() {
 	if !isToken(s.Identity.Header) {
 		c.invalid("session.identity.header", "bad header name %q", clip(s.Identity.Header))
 	}
-	if len(s.Offload) > 0 {
-		c.invalid("session.offload", "offload is not available in this version")
+	c.origins("session.trusted_origins", s.TrustedOrigins)
+	c.offload()
+}
+
+// offload checks the cookies that stay in the session.
+func (c *compiler) offload() {
+	s := &c.policy.Session
+	for i, name := range s.Offload {
+		at := c.item("session.offload", i)
+		switch {
+		case !isToken(name):
+			c.invalid(at, "bad cookie name %q", clip(name))
+		case name == s.Cookie.Name:
+			c.invalid(at, "%q is the gateway's own cookie", clip(name))
+		case slices.Contains(s.Offload[:i], name):
+			c.invalid(at, "duplicate cookie %q", clip(name))
+		}
+	}
+	switch {
+	case len(s.Offload) == 0 && s.OffloadMigrate:
+		c.invalid("session.offload_migrate", "there is nothing to migrate without session.offload")
+	case len(s.Offload) == 0:
+	case s.Cookie.Secure && !strings.HasPrefix(s.Cookie.Name, "__Host-") && c.sound("session.cookie"):
+		c.invalid("session.offload", "the session cookie's name must begin with __Host-: another host of the domain could plant its own, and share what is signed in with it")
+	case c.policy.Cache.StoreSetCookie:
+		c.invalid("session.offload", "cache.store_set_cookie would replay one user's cookies into other sessions")
 	}
 }
 
@@ -145,11 +169,7 @@ func (c *compiler) cache() {
 
 func (c *compiler) cors() {
 	p := &c.policy.CORS
-	for i, origin := range p.Origins {
-		if wrong := originProblem(origin); wrong != "" {
-			c.invalid(c.item("cors.origins", i), "bad origin %q: %s", clip(origin), wrong)
-		}
-	}
+	c.origins("cors.origins", p.Origins)
 	for i, method := range p.Methods {
 		c.method(c.item("cors.methods", i), method)
 	}
@@ -158,6 +178,14 @@ func (c *compiler) cors() {
 			if !isToken(name) || name == "*" {
 				c.invalid(c.item(key, i), "bad header name %q", clip(name))
 			}
+		}
+	}
+}
+
+func (c *compiler) origins(path string, origins StringList) {
+	for i, origin := range origins {
+		if wrong := originProblem(origin); wrong != "" {
+			c.invalid(c.item(path, i), "bad origin %q: %s", clip(origin), wrong)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/textproto"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -105,6 +106,21 @@ func (c *compiler) cacheSession(path string, r *Route) {
 		c.invalid(path+".key", "session here needs session: optional or required on the route")
 	case r.Session == SessionOff && usesSession(r.Cache.Bypass):
 		c.invalid(path+".bypass", "session here needs session: optional or required on the route")
+	}
+}
+
+// cacheOffload refuses keys of offloaded cookies: requests that fill what is
+// shared are sent without them, so the user's key would hold nobody's response.
+func (c *compiler) cacheOffload(path string, d *CacheDef) {
+	offload := c.policy.Session.Offload
+	for _, name := range offload {
+		if i := slices.Index(d.Key, "cookie:"+name); i >= 0 {
+			c.invalid(c.item(path+".key", i), "cookie %q stays in the session (session.offload): write session", clip(name))
+		}
+	}
+	vary := func(name string) bool { return strings.EqualFold(name, "Cookie") }
+	if i := slices.IndexFunc(d.Vary, vary); i >= 0 && len(offload) > 0 {
+		c.invalid(c.item(path+".vary", i), "cookies stay in the session (session.offload): write key: [session]")
 	}
 }
 

@@ -48,6 +48,7 @@ func (c *compiler) route(path string, def *RouteDef, limits map[string]*Limit) *
 	}
 	if def.Cache != nil {
 		r.Cache = c.cacheRule(path+".cache", def.Cache, r)
+		c.cacheOffload(path+".cache", def.Cache)
 		if c.sound(path + ".session") {
 			c.cacheSession(path+".cache", r)
 		}

@@ -133,12 +133,14 @@ type OverrideDef struct {
 
 // Session configures the sealed session cookie and what the upstream learns.
 type Session struct {
-	Cookie   Cookie     `yaml:"cookie" jsonschema_description:"The cookie in the browser."`
-	KeysFile string     `yaml:"keys_file" jsonschema_description:"Keyring that seals cookies, newest first; made on first start. Default: session.keys in data_dir."`
-	Idle     Duration   `yaml:"idle" jsonschema_description:"A session ends after so long without a request."`
-	Absolute Duration   `yaml:"absolute" jsonschema_description:"A session ends so long after login, whatever happens."`
-	Identity Identity   `yaml:"identity" jsonschema_description:"The signed header that tells the upstream who is calling."`
-	Offload  StringList `yaml:"offload" jsonschema_description:"Upstream cookies kept in the gateway; not available in this version."`
+	Cookie         Cookie     `yaml:"cookie" jsonschema_description:"The cookie in the browser."`
+	KeysFile       string     `yaml:"keys_file" jsonschema_description:"Keyring that seals cookies, newest first; made on first start. Default: session.keys in data_dir."`
+	Idle           Duration   `yaml:"idle" jsonschema_description:"A session ends after so long without a request."`
+	Absolute       Duration   `yaml:"absolute" jsonschema_description:"A session ends so long after login, whatever happens."`
+	Identity       Identity   `yaml:"identity" jsonschema_description:"The signed header that tells the upstream who is calling."`
+	TrustedOrigins StringList `yaml:"trusted_origins" jsonschema_description:"Origins, beside cors.origins, whose pages may change things in the user's name; one * may stand in the host. Requests with the session cookie that a page of any other origin makes get 403, unless they only read."`
+	Offload        StringList `yaml:"offload" jsonschema_description:"Names of upstream cookies that stay in the session: the upstream gets them on routes with a session, the browser never. What a browser sends under these names is dropped on every route. The first one begins a session. Cookies without HttpOnly, with another Domain or above 4 KiB go to the browser as before."`
+	OffloadMigrate bool       `yaml:"offload_migrate" jsonschema_description:"Requests without a session may bring cookies of these names, so that whoever signed in before they were listed stays so. Their next Set-Cookie moves into a session. Turn it off once the cookies from before have expired: until then a copy of one is as good as it was."`
 }
 
 // Cookie holds the attributes of the session cookie. HttpOnly and Path=/ are fixed.

@@ -52,7 +52,7 @@ func newEdge(t *testing.T, s setup) *edge {
 	e := &edge{pools: NewPools(PoolsConfig{Now: s.now}), facts: make(chan exchange.Facts, 64)}
 	snap := snapshotOf(s.app)
 	snap.Policy.Server.Timeouts.Progress = policy.Duration(s.progress)
-	snap.Policy.Session.Cookie.Name = s.cookie
+	snap.Policy.Session.Cookie.Name, snap.Policy.Session.Offload = s.cookie, policy.StringList{"kept"}
 	apply(t, e.pools, snap)
 	if s.route.Upstream == "" {
 		s.route.Upstream = "app"

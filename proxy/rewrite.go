@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/jewgo/gateway/internal/exchange"
+	"github.com/jewgo/gateway/policy"
 )
 
 // untrusted are headers by which a client could speak in a proxy's name:
@@ -113,14 +114,14 @@ func (c *call) credentials(h http.Header) {
 	if own := ex.Snapshot.Policy.Session.Cookie.Name; own != "" { // not the policy's in force now, which may have been reloaded
 		for _, line := range h["Cookie"] {
 			if strings.Contains(line, own) {
-				filterCookies(h, func(name string) bool { return name != own })
+				policy.FilterCookies(h, func(name string) bool { return name != own })
 				break
 			}
 		}
 	}
 	h.Del(ex.Snapshot.Policy.Session.Identity.Header)
 	if ex.Plan != nil && ex.Plan.Shared {
-		sharedCookies(h, ex.Route.Cache)
+		sharedCookies(h, ex)
 		return
 	}
 	if header, value := c.h.cfg.Identity(ex); header != "" {

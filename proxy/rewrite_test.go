@@ -105,6 +105,24 @@ func TestRequestHeaders(t *testing.T) {
 			want: map[string][]string{"Cookie": {"a=1"}, "X-Gw-Identity": nil},
 		},
 		{
+			name:     "a cookie that stays in the session fills nothing that is shared, be it in strict mode",
+			send:     http.Header{"Cookie": {"a=1; kept=2"}},
+			exchange: shared, cache: &policy.CacheRule{Strict: true},
+			want: map[string][]string{"Cookie": {"a=1"}},
+		},
+		{
+			name:     "nor where it is part of the key",
+			send:     http.Header{"Cookie": {"a=1; kept=2"}},
+			exchange: shared, cache: &policy.CacheRule{Key: []policy.Source{{Kind: policy.SourceCookie, Name: "kept"}}},
+			want: map[string][]string{"Cookie": nil},
+		},
+		{
+			name:     "it fills what is one session's",
+			send:     http.Header{"Cookie": {"a=1; kept=2"}},
+			exchange: private, cache: &policy.CacheRule{},
+			want: map[string][]string{"Cookie": {"a=1; kept=2"}},
+		},
+		{
 			name: "no protocol but a route's own is switched to",
 			send: http.Header{"Connection": {"Upgrade, HTTP2-Settings"}, "Upgrade": {"h2c"}, "Http2-Settings": {"AAMAAABk"}},
 			want: map[string][]string{"Upgrade": nil, "Http2-Settings": nil, "Connection": nil},
@@ -252,33 +270,6 @@ func TestResponseIsMarkedBeforeAnythingStoresIt(t *testing.T) {
 type roundTripFunc func(*http.Request) (*http.Response, error)
 
 func (f roundTripFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
-
-func TestCookiesKeepOrderAndBytes(t *testing.T) {
-	tests := []struct{ name, line, want string }{
-		{"alone", "gw=x", ""},
-		{"first", "gw=x; a=1; b=2", "a=1; b=2"},
-		{"last", "a=1; gw=x", "a=1"},
-		{"twice, in every spacing", "gw=x;a=1;gw=y ; b=2", "a=1; b=2"},
-		{"odd bytes of others", `a="1, 2"; gw=x;b=%20=;;c`, `a="1, 2";b=%20=;;c`},
-		{"a name that merely ends alike", "xgw=1; gwx=2", "xgw=1; gwx=2"},
-		{"another case is another cookie", "GW=1", "GW=1"},
-		{"a value that looks like it", "a=gw; b=gw=1", "a=gw; b=gw=1"},
-		{"blanks around the name", " gw =x; a=1", "a=1"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			h := http.Header{"Cookie": {tt.line, "other=line"}}
-			filterCookies(h, func(name string) bool { return name != "gw" })
-			want := []string{tt.want, "other=line"}
-			if tt.want == "" {
-				want = want[1:]
-			}
-			if diff := cmp.Diff(want, h["Cookie"]); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
-			}
-		})
-	}
-}
 
 // The bytes on the wire decide: net/http's parser would forgive.
 func TestRequestLineOnTheWire(t *testing.T) {

@@ -25,11 +25,22 @@ const installFlask = "apt-get install python3-flask gunicorn"
 // gunicorn is missing.
 func Flask(t testing.TB, env ...string) string {
 	t.Helper()
+	example, err := exampleDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return FlaskIn(t, example, env...)
+}
+
+// FlaskIn is Flask with another application: app in app.py of a folder, which
+// answers GET /__stats with 200.
+func FlaskIn(t testing.TB, dir string, env ...string) string {
+	t.Helper()
 	gunicorn, err := exec.LookPath("gunicorn")
 	if err != nil {
 		t.Fatal(installFlask)
 	}
-	app, err := exampleDir()
+	example, err := exampleDir()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,8 +53,8 @@ func Flask(t testing.TB, env ...string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(gunicorn, "--config", "gunicorn.conf.py", "app:app")
-	cmd.Dir = app
+	cmd := exec.Command(gunicorn, "--config", filepath.Join(example, "gunicorn.conf.py"), "app:app")
+	cmd.Dir = dir
 	cmd.ExtraFiles = []*os.File{socket}
 	cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1", "BIND=fd://3", "OPEN_AT="+OpenAt.Format(time.RFC3339))
 	cmd.Env = append(cmd.Env, env...)

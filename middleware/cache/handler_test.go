@@ -248,6 +248,21 @@ func TestPrivateEntries(t *testing.T) {
 	e.expect("what is private is not stored for nobody", e.get("/mine"), "for ", "edge; fwd=uri-miss; fwd-status=200")
 }
 
+// An answer to cookies may bring newer ones, for which a client has to be there.
+func TestWhatCookiesSelectIsNotRefreshedInTheBackground(t *testing.T) {
+	for cookie, want := range map[string]string{"": "edge; hit; ttl=-10", "a=1": "edge; fwd=stale; fwd-status=200; stored"} {
+		e := newEdge(t, options{})
+		e.upstreamSays(says("body", "Cache-Control", "private, max-age=10, stale-while-revalidate=60"))
+		header := []string{"X-Test-Session", "a"}
+		if cookie != "" {
+			header = append(header, "Cookie", cookie)
+		}
+		e.get("/mine", header...)
+		e.clock.Advance(20 * time.Second)
+		e.expect("stale, with the cookies "+cookie, e.get("/mine", header...), "body", want)
+	}
+}
+
 func TestUpstreamCacheStatusComesFirst(t *testing.T) {
 	e := newEdge(t, options{})
 	e.upstreamSays(says("body", "Cache-Status", "origin; hit"))

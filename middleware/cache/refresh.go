@@ -25,7 +25,10 @@ func (c *call) answerAndRefresh() *http.Response {
 	if e == nil || !early && (p.Forward != forwardStale || !rfc9111.MayServeStale(e.state(p.Now), e.StaleWhileRevalidate)) {
 		return nil
 	}
-	if p.Store { // a request with no-store lets nothing be stored that it brings about
+	switch shared := p.Shared || c.req.Header["Cookie"] == nil; {
+	case !shared && !early:
+		return nil // an answer to cookies may bring new ones, which a refresh would lose
+	case shared && p.Store: // a request with no-store lets nothing be stored that it brings about
 		c.cache.refresh(c)
 	}
 	detail := "stale-while-revalidate"

@@ -1,7 +1,6 @@
 package session
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -28,9 +27,6 @@ func (v *visit) hear(lines []string) {
 		v.note(fmt.Errorf("malformed %s: %w", SignalHeader, err))
 		return
 	}
-	// A client that leaves must not stop a logout half-way; the Store's own
-	// bounds hold.
-	v.ctx = context.WithoutCancel(v.ctx)
 	switch s.verb {
 	case "login":
 		v.login(s.login)
@@ -44,80 +40,89 @@ func (v *visit) hear(lines []string) {
 }
 
 // login ends the session that the request came with and starts another one, so
-// that nobody who knew the old one has the new. Values move along if they are
-// the same person's, or a guest's.
+// that nobody who knew the old one has the new. Values and cookies move along if
+// they are the same person's, or a guest's.
 func (v *visit) login(who loginArgument) {
-	var values map[string]string
+	var kept Record
 	if v.live {
 		if v.seal.User == "" || v.seal.User == who.User {
-			values = v.record.Values
+			kept = v.record
 		}
 		v.revoke()
 	}
-	v.start(who, values)
+	if err := v.start(who, kept); err != nil {
+		v.note(err)
+	}
 }
 
-// start makes a session. One that does not fit leaves the client without any,
-// since what the upstream now believes is not what the old one said.
-func (v *visit) start(who loginArgument, values map[string]string) {
+// start makes a session with the values and cookies that are kept. One that does
+// not fit leaves the client without any, since what the upstream now believes is
+// not what the old one said.
+func (v *visit) start(who loginArgument, kept Record) error {
 	now := v.m.now().Truncate(time.Millisecond)
 	absolute := now.Add(v.policy.Absolute.Std()).Truncate(time.Millisecond)
 	claims := Claims{
 		Generation: 1, User: who.User, Roles: who.Roles,
 		Issued: now, Idle: v.idle(now, absolute), Absolute: absolute,
 	}
-	seal := Seal{ID: NewID(), Claims: claims}
 	v.live = false
-	if err := v.setCookie(seal); err != nil {
-		v.note(err)
+	v.seal = Seal{ID: NewID(), Claims: claims}
+	v.record = Record{Claims: claims, Values: kept.Values, Jar: kept.Jar}
+	apart, err := v.setCookie()
+	if err == nil {
+		if err = v.m.store.Save(v.ctx, v.seal.ID.Key(), v.record); err != nil && !apart {
+			v.note(err) // the seal is enough
+			err = nil
+		}
+	}
+	if err != nil {
 		v.clearCookie()
-		return
+		return err
 	}
-	record := Record{Claims: claims, Values: values}
-	if err := v.m.store.Save(v.ctx, seal.ID.Key(), record); err != nil {
-		v.note(err) // the seal is enough
-	}
-	v.live, v.known, v.seal, v.record = true, true, seal, record
+	v.live, v.known = true, true
 	v.ex.Facts.Session = "created"
+	return nil
 }
 
 // set merges values into the session's record; a guest gets a session with the
 // first of them.
 func (v *visit) set(changes map[string]*string) {
-	if !v.live {
-		v.start(loginArgument{}, merge(nil, changes))
-		return
-	}
-	err := v.save(changes)
-	if err == nil {
-		err = v.setCookie(v.seal)
+	var err error
+	if v.live {
+		err = v.save(func(r *Record) { r.Values = merge(r.Values, changes) })
+		if err == nil {
+			_, err = v.setCookie()
+		}
+	} else {
+		err = v.start(loginArgument{}, Record{Values: merge(nil, changes)})
 	}
 	if err != nil {
 		v.note(fmt.Errorf("set session values: %w", err))
 	}
 }
 
-// save writes the record with changes made, on top of what others wrote
+// save writes the record with a change made, on top of what others wrote
 // meanwhile. A record that could not be read is not written: what stands in it
 // would be lost.
-func (v *visit) save(changes map[string]*string) error {
+func (v *visit) save(change func(*Record)) error {
 	if !v.known {
 		return ErrUnreachable
 	}
 	for attempt := 1; ; attempt++ {
 		record := v.record
-		record.Values = merge(record.Values, changes)
-		record.Generation = v.nextGeneration()
+		change(&record)
+		record.Generation++
 		err := v.m.store.Save(v.ctx, v.seal.ID.Key(), record)
 		if err == nil {
-			v.record, v.seal.Generation = record, record.Generation
+			v.record = record
 		}
 		if !errors.Is(err, ErrStale) || attempt == saveAttempts {
 			return err
 		}
-		if v.record, err = v.m.store.Load(v.ctx, v.seal.Ref()); err != nil {
+		if record, err = v.m.store.Load(v.ctx, v.seal.Ref()); err != nil {
 			return err
 		}
+		v.adopt(record)
 	}
 }
 

@@ -62,6 +62,10 @@ var routes = map[string]*policy.Route{
 	"/required": {Name: "required", Session: policy.SessionRequired},
 	"/signal":   {Name: "signal", Session: policy.SessionOptional, SessionSignal: true},
 	"/unseen":   {Name: "unseen", SessionSignal: true},
+
+	"/optional/deep":  {Name: "deep", Session: policy.SessionOptional},
+	"/optionally":     {Name: "beside", Session: policy.SessionOptional},
+	"/optional/deep/": {Name: "deeper", Session: policy.SessionOptional},
 }
 
 // gateway is a Manager between a client and an upstream, all over sockets.
@@ -70,6 +74,7 @@ type gateway struct {
 	clock    *clock
 	store    *countingStore
 	settings policy.Session
+	cors     policy.CORS
 	plan     *exchange.Plan // given to every exchange behind the Manager
 	server   *httptest.Server
 
@@ -111,7 +116,7 @@ func newGateway(t *testing.T, keys *session.Keyring, store session.Store) *gatew
 	g.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ex := &exchange.Exchange{
 			View:     policy.View{Method: r.Method, Host: host, Path: r.URL.Path, Now: g.clock.now(), Header: r.Header},
-			Snapshot: &policy.Snapshot{Policy: &policy.Policy{Session: g.settings}},
+			Snapshot: &policy.Snapshot{Policy: &policy.Policy{Session: g.settings, CORS: g.cors}},
 			Route:    routes[r.URL.Path],
 		}
 		defer func() {

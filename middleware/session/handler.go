@@ -49,19 +49,27 @@ func New(cfg Config) *Manager {
 }
 
 // Handler tells next who is calling, through the Exchange's Principal; answers
-// 401 where the route requires a session and there is none; and keeps the
-// upstream's signal from every client.
+// 401 where the route requires a session and there is none, and 403 where another
+// site's page uses the session; and keeps the upstream's signal and the cookies
+// that stay in the session from every client.
 func (m *Manager) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ex := exchange.From(r.Context())
-		if ex.Route.Session == policy.SessionOff && !ex.Route.SessionSignal {
+		if !used(ex.Route) && len(ex.Snapshot.Policy.Session.Offload) == 0 {
 			w = middleware.OnHeader(w, signalStripper{ex})
 			next.ServeHTTP(w, r)
 			stripTrailer(w.Header())
 			return
 		}
 		v := &visit{m: m, ctx: r.Context(), ex: ex, policy: &ex.Snapshot.Policy.Session}
-		v.open(r)
+		if used(ex.Route) {
+			if err := crossOrigin(r, ex.Snapshot.Policy); err != nil {
+				ex.Facts.Reason = err.Error()
+				problem.Write(w, problem.Problem{Status: http.StatusForbidden, Detail: "a page of another origin may not use the session"})
+				return
+			}
+			v.open(r)
+		}
 		if ex.Route.Session == policy.SessionRequired && !v.live {
 			if ex.Facts.Reason == "" {
 				ex.Facts.Reason = "no session"
@@ -69,6 +77,7 @@ func (m *Manager) Handler(next http.Handler) http.Handler {
 			problem.Write(w, problem.Problem{Status: http.StatusUnauthorized, Detail: "a session is required"})
 			return
 		}
+		v.bring(r.Header)
 		w = middleware.OnHeader(w, v)
 		next.ServeHTTP(w, r)
 		if !v.finished { // nothing was written: an empty 200 is about to go out
@@ -85,13 +94,17 @@ type visit struct {
 	ex     *exchange.Exchange
 	policy *policy.Session
 
-	live     bool // the request has a session: seal and record are its own
-	known    bool // record is what the Store has, and so may be written back
-	seal     Seal
-	record   Record
+	live     bool         // the request has a session: seal and record are its own
+	known    bool         // record is what the Store has, and so may be written back
+	seal     Seal         // as it was opened, or begun
+	record   Record       // of the latest generation that the request has seen
+	brought  []string     // offloaded names among the browser's cookies
 	cookie   *http.Cookie // to set; nil: none
 	finished bool
 }
+
+// used tells whether a route has to do with sessions.
+func used(r *policy.Route) bool { return r.Session != policy.SessionOff || r.SessionSignal }
 
 // open finds the request's session, if it has one.
 func (v *visit) open(r *http.Request) {
@@ -112,13 +125,15 @@ func (v *visit) open(r *http.Request) {
 		v.refuse(err)
 		return
 	default: // nobody revoked it: the seal is enough
-		record = Record{Claims: seal.Claims}
+		record = Record{}
 		if !errors.Is(err, ErrUnreachable) && !errors.Is(err, ErrUnknown) {
 			v.note(err)
 		}
 	}
 	v.known = err == nil || errors.Is(err, ErrUnknown)
-	v.live, v.seal, v.record = true, seal, record
+	v.live, v.seal = true, seal
+	v.seal.Apart = seal.Apart && !v.known
+	v.adopt(record)
 	v.touch()
 	if v.live {
 		v.ex.Facts.Session = "valid"
@@ -145,6 +160,23 @@ func (v *visit) refuse(err error) {
 	v.note(err)
 }
 
+// adopt takes what a Store had of the session, or nothing. Of record and seal the
+// later one tells the cookies: the response that made the seal may have met no
+// store, and a store may come back old. So does the seal where there is no record,
+// unless its cookies were deleted since.
+func (v *visit) adopt(record Record) {
+	if v.seal.Generation > record.Generation || record.Generation == 0 {
+		if !v.seal.Apart && !v.seal.Jar.Changed.IsZero() && !v.voided(v.seal.Jar) {
+			record.Jar = v.seal.Jar
+		}
+	}
+	if record.Generation == 0 {
+		record.Claims = v.seal.Claims
+	}
+	record.Generation = max(record.Generation, v.seal.Generation)
+	v.record = record
+}
+
 // touch moves the idle deadline on, in seal and record, once it is worth it.
 func (v *visit) touch() {
 	idle := v.idle(v.m.now(), v.seal.Absolute)
@@ -153,27 +185,19 @@ func (v *visit) touch() {
 	}
 	v.seal.Idle = idle
 	if v.known {
-		record := v.record
-		record.Idle, record.Generation = idle, v.nextGeneration()
-		err := v.m.store.Save(v.ctx, v.seal.ID.Key(), record)
+		err := v.save(func(r *Record) { r.Idle = idle })
 		switch {
 		case err == nil:
-			v.record, v.seal.Generation = record, record.Generation
 		case errors.Is(err, ErrRevoked):
 			v.refuse(err)
 			return
-		case !errors.Is(err, ErrStale): // stale: a parallel request was faster
+		case !errors.Is(err, ErrStale): // stale: parallel requests were faster
 			v.note(err)
 		}
 	}
-	if err := v.setCookie(v.seal); err != nil {
+	if _, err := v.setCookie(); err != nil {
 		v.note(err)
 	}
-}
-
-// nextGeneration is later than all that the request has seen of the session.
-func (v *visit) nextGeneration() uint64 {
-	return max(v.seal.Generation, v.record.Generation) + 1
 }
 
 func (v *visit) idle(now, absolute time.Time) time.Time {
@@ -184,13 +208,22 @@ func (v *visit) idle(now, absolute time.Time) time.Time {
 	return idle
 }
 
-// setCookie lets the response carry the seal.
-func (v *visit) setCookie(s Seal) error {
-	value, err := v.m.sealer.Seal(v.policy.Cookie.Name, v.ex.View.Host, s)
-	if err == nil {
-		v.cookie = newCookie(v.policy.Cookie, value, s.Idle.Sub(v.m.now()))
+// setCookie lets the response carry the seal, and the jar in it if it fits; else
+// the jar stays apart, in the record.
+func (v *visit) setCookie() (apart bool, err error) {
+	name, host := v.policy.Cookie.Name, v.ex.View.Host
+	seal := v.seal
+	seal.Generation, seal.Jar = v.record.Generation, v.record.Jar
+	value, err := v.m.sealer.Seal(name, host, seal)
+	if errors.Is(err, ErrTooLarge) && len(seal.Jar.Cookies) > 0 {
+		v.note(errors.New("the session's cookies do not fit into the seal: they are kept in the record alone"))
+		seal.Jar, seal.Apart = Jar{}, true
+		value, err = v.m.sealer.Seal(name, host, seal)
 	}
-	return err
+	if err == nil {
+		v.cookie = newCookie(v.policy.Cookie, value, seal.Idle.Sub(v.m.now()))
+	}
+	return seal.Apart, err
 }
 
 func (v *visit) clearCookie() { v.cookie = newCookie(v.policy.Cookie, "", 0) }
@@ -199,10 +232,14 @@ func (v *visit) clearCookie() { v.cookie = newCookie(v.policy.Cookie, "", 0) }
 // response's head goes out.
 func (v *visit) finish(h http.Header) {
 	v.finished = true
+	// A client that leaves must not stop a logout half-way; the Store's own bounds
+	// hold.
+	v.ctx = context.WithoutCancel(v.ctx)
 	if lines := h[SignalHeader]; len(lines) > 0 {
 		h.Del(SignalHeader)
 		v.hear(lines)
 	}
+	v.keepCookies(h)
 	if v.cookie != nil {
 		h.Add("Set-Cookie", v.cookie.String())
 		makePrivate(h)

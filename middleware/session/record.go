@@ -16,11 +16,12 @@ const maxRecord = 16 << 10
 // recordVersion is the format of encoded records.
 const recordVersion = 1
 
-// Record is what a Store keeps of a session. Its Values are not to be modified
+// Record is what a Store keeps of a session. Values and Jar are not to be modified
 // once it was saved.
 type Record struct {
 	Claims
 	Values map[string]string
+	Jar    Jar
 }
 
 // recordJSON is the encoded form; times are Unix milliseconds. Lua reads g.
@@ -33,15 +34,20 @@ type recordJSON struct {
 	Idle       int64             `json:"d"`
 	Absolute   int64             `json:"a"`
 	Values     map[string]string `json:"k,omitempty"`
+	Jar        []byte            `json:"j,omitempty"` // encoded as in seals; none: it never held a cookie
 }
 
 // Encode returns the form in which stores keep the record: JSON, at most
 // 16 KiB, with its generation as the number "g".
 func (r Record) Encode() ([]byte, error) {
+	var jar []byte
+	if !r.Jar.Changed.IsZero() {
+		jar = r.Jar.appendTo(nil)
+	}
 	b, err := json.Marshal(recordJSON{
 		Version: recordVersion, Generation: r.Generation, User: r.User, Roles: r.Roles,
 		Issued: r.Issued.UnixMilli(), Idle: r.Idle.UnixMilli(), Absolute: r.Absolute.UnixMilli(),
-		Values: r.Values,
+		Values: r.Values, Jar: jar,
 	})
 	if err != nil {
 		return nil, err
@@ -62,11 +68,18 @@ func DecodeRecord(b []byte) (Record, error) {
 	if j.Version != recordVersion {
 		return Record{}, fmt.Errorf("%w: record of version %d", ErrUnknown, j.Version)
 	}
-	return Record{
+	r := Record{
 		Claims: Claims{
 			Generation: j.Generation, User: j.User, Roles: j.Roles,
 			Issued: time.UnixMilli(j.Issued), Idle: time.UnixMilli(j.Idle), Absolute: time.UnixMilli(j.Absolute),
 		},
 		Values: j.Values,
-	}, nil
+	}
+	if j.Jar != nil {
+		c := cursor{b: j.Jar}
+		if r.Jar = c.jar(); c.bad || len(c.b) > 0 {
+			return Record{}, fmt.Errorf("%w: unreadable cookies", ErrUnknown)
+		}
+	}
+	return r, nil
 }

@@ -57,7 +57,7 @@ func (s Sealer) Seal(name, host string, seal Seal) (string, error) {
 	}
 	b = aead.Seal(b, nil, seal.appendTo(make([]byte, 0, 256)), associated(name, host))
 	if n := len(name) + sealText.EncodedLen(len(b)); n > maxCookie {
-		return "", fmt.Errorf("%w: a cookie of %d bytes, at most %d: the user's name and roles are too long", ErrTooLarge, n, maxCookie)
+		return "", fmt.Errorf("%w: a cookie of %d bytes, at most %d", ErrTooLarge, n, maxCookie)
 	}
 	return sealText.EncodeToString(b), nil
 }
@@ -121,7 +121,8 @@ func associated(name, host string) []byte {
 }
 
 // appendTo appends the seal's content: ID, generation, issued, idle and
-// absolute deadline in Unix milliseconds, user, number of roles, roles.
+// absolute deadline in Unix milliseconds, user, number of roles, roles, and if
+// there ever were cookies, whether they are Apart and, if not, the Jar.
 func (s Seal) appendTo(b []byte) []byte {
 	text := func(v string) {
 		b = binary.AppendUvarint(b, uint64(len(v)))
@@ -137,6 +138,12 @@ func (s Seal) appendTo(b []byte) []byte {
 	for _, role := range s.Roles {
 		text(role)
 	}
+	switch {
+	case s.Apart:
+		return append(b, 1)
+	case !s.Jar.Changed.IsZero():
+		return s.Jar.appendTo(append(b, 0))
+	}
 	return b
 }
 
@@ -151,6 +158,11 @@ func parseSeal(b []byte) (s Seal, ok bool) {
 	s.User = string(c.bytes(c.uvarint()))
 	for n := c.uvarint(); n > 0 && !c.bad; n-- {
 		s.Roles = append(s.Roles, string(c.bytes(c.uvarint())))
+	}
+	if len(c.b) > 0 {
+		if s.Apart = c.byte() == 1; !s.Apart {
+			s.Jar = c.jar()
+		}
 	}
 	return s, !c.bad && len(c.b) == 0
 }

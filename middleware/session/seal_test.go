@@ -69,6 +69,25 @@ func TestSealCarriesEverything(t *testing.T) {
 			Roles:  rapid.SliceOfN(text, 0, 5).Draw(rt, "roles"),
 			Issued: start, Idle: ms("idle"), Absolute: ms("absolute"),
 		}}
+		if want.Apart = rapid.Bool().Draw(rt, "apart"); !want.Apart && rapid.Bool().Draw(rt, "cookies") {
+			want.Jar.Changed = ms("changed")
+			for range rapid.IntRange(0, 3).Draw(rt, "number") {
+				c := session.Cookie{Name: text.Draw(rt, "name"), Value: text.Draw(rt, "value"), Path: "/", Through: rapid.Bool().Draw(rt, "through")}
+				if rapid.Bool().Draw(rt, "expires") {
+					c.Expires = ms("expiry")
+				}
+				want.Jar.Cookies = append(want.Jar.Cookies, c)
+			}
+			record := session.Record{Claims: want.Claims, Jar: want.Jar}
+			encoded, err := record.Encode()
+			if err != nil {
+				rt.Fatal(err)
+			}
+			got, err := session.DecodeRecord(encoded)
+			if diff := cmp.Diff(record, got, cmpopts.EquateEmpty()); err != nil || diff != "" {
+				rt.Fatalf("%v\n%s", err, diff)
+			}
+		}
 		value, err := sealer.Seal(cookieName, host, want)
 		if err != nil {
 			rt.Fatal(err)

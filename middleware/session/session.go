@@ -9,6 +9,10 @@
 // lived. And no session ID ever comes from outside: a cookie that does not open
 // is no session, and each login makes a new one.
 //
+// Cookies of the upstream that the policy names stay in the session, in its Jar,
+// and so end with it. Requests that another site's page makes with a session are
+// refused unless they only read.
+//
 // Where records and revocations live is left to internal/memory and
 // internal/redisdb; stripping forged identity headers from requests, and the
 // cookie from those that go upstream, to hygiene and proxy.
@@ -49,10 +53,13 @@ type Claims struct {
 	Absolute   time.Time // deadline, fixed
 }
 
-// Seal is what a session cookie carries.
+// Seal is what a session cookie carries. With its Jar a session outlives every
+// store; one that does not fit is Apart, in the record alone.
 type Seal struct {
 	ID ID
 	Claims
+	Jar   Jar
+	Apart bool
 }
 
 // Ref returns what a Store needs to look the session up.

@@ -25,10 +25,12 @@ func (s signalStripper) OnHeader(status int, h http.Header) {
 }
 
 // OnHeader implements middleware.HeaderHook. Interim heads, and what ReverseProxy
-// fills in after it has taken a connection over, are only stripped of the signal.
+// fills in after it has taken a connection over, are only stripped of the signal and
+// the cookies that stay here.
 func (v *visit) OnHeader(status int, h http.Header) {
 	if v.finished || middleware.Interim(status) {
 		delete(h, SignalHeader)
+		takeCookies(h, v.policy.Offload)
 		return
 	}
 	v.finish(h)

@@ -1,0 +1,240 @@
+package session
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jewgo/gateway/policy"
+)
+
+const (
+	// maxUpstreamCookie is the most bytes of one cookie's name, value and path: more
+	// than browsers keep.
+	maxUpstreamCookie = 4096
+	// maxJar is the most bytes of an encoded jar. A record has to hold it beside
+	// the session's values.
+	maxJar = 8 << 10
+	// maxAge is the most seconds that a cookie lives, as in browsers.
+	maxAge = 400 * 24 * 3600
+)
+
+// Jar holds upstream cookies that stay in a session instead of the browser
+// (RFC 6265, 5.3). It is never modified, only replaced.
+type Jar struct {
+	Changed time.Time // whole milliseconds; zero: it never held a cookie
+	Cookies []Cookie
+}
+
+// Cookie is one of a Jar, identified by name and path. The jar belongs to one
+// host, as the seal does.
+type Cookie struct {
+	Name, Value, Path string
+	Expires           time.Time // whole milliseconds; zero: with the session
+	// Through marks a cookie that the browser has to keep itself, and may
+	// therefore send under this name. It has no Value here.
+	Through bool
+}
+
+// offer is what a Set-Cookie field asks for.
+type offer struct {
+	Cookie
+	line    string
+	deletes bool
+	foreign bool   // for another domain, and so another cookie than the jar's
+	why     string // not "": why the cookie is the browser's to keep
+}
+
+// cookieName is the name of the cookie that a Set-Cookie field is about.
+func cookieName(line string) string {
+	pair, _, _ := strings.Cut(line, ";")
+	name, _, _ := strings.Cut(pair, "=")
+	return strings.Trim(name, " \t")
+}
+
+// parseOffer reads a Set-Cookie field of a response to the request v, as a
+// browser does (RFC 6265, 5.2 and 5.3), which leaves the value as it is.
+func parseOffer(line string, v *policy.View, now time.Time) offer {
+	pair, rest, _ := strings.Cut(line, ";")
+	_, value, _ := strings.Cut(pair, "=")
+	o := offer{line: line, Cookie: Cookie{Name: cookieName(line), Value: strings.Trim(value, " \t"), Path: defaultPath(v.Path)}}
+	a, err := http.ParseSetCookie("name=;" + rest) // the attributes alone
+	if err != nil {
+		a = &http.Cookie{}
+	}
+	if strings.HasPrefix(a.Path, "/") {
+		o.Path = a.Path
+	}
+	switch {
+	case a.MaxAge != 0: // it goes before Expires; below zero it stands for zero
+		o.Expires = now.Add(time.Duration(min(a.MaxAge, maxAge)) * time.Second).Truncate(time.Millisecond)
+		o.deletes = a.MaxAge < 0
+	case !a.Expires.IsZero():
+		o.Expires = a.Expires
+		o.deletes = !now.Before(a.Expires)
+	}
+	switch domain := strings.TrimPrefix(strings.ToLower(a.Domain), "."); {
+	case domain != "" && domain != v.Host:
+		o.foreign, o.why = true, "is for another domain"
+	case !a.HttpOnly && !o.deletes:
+		o.why = "lacks HttpOnly, so scripts may read it"
+	case len(o.Name)+len(o.Value)+len(o.Path) > maxUpstreamCookie:
+		o.why = "is too large"
+	}
+	return o
+}
+
+// defaultPath implements RFC 6265, 5.1.4.
+func defaultPath(path string) string {
+	if last := strings.LastIndexByte(path, '/'); last > 0 {
+		return path[:last]
+	}
+	return "/"
+}
+
+// matches implements RFC 6265, 5.1.4, and tells whether the cookie is alive.
+func (c Cookie) matches(path string, now time.Time) bool {
+	if !c.Expires.IsZero() && !now.Before(c.Expires) {
+		return false
+	}
+	rest, ok := strings.CutPrefix(path, c.Path)
+	return ok && (rest == "" || strings.HasSuffix(c.Path, "/") || rest[0] == '/')
+}
+
+// with returns the jar after offers, and how many of its cookies they deleted. A
+// jar that they leave as it was keeps its time. What does not fit any more is left
+// to the browser, which its offer then says.
+func (j Jar) with(offers []offer, now time.Time) (next Jar, deleted int) {
+	next.Cookies = slices.DeleteFunc(slices.Clone(j.Cookies), func(c Cookie) bool {
+		return !c.Expires.IsZero() && !now.Before(c.Expires)
+	})
+	changed := false
+	for i := range offers {
+		o := &offers[i]
+		at := slices.IndexFunc(next.Cookies, func(c Cookie) bool {
+			return c.Name == o.Name && c.Path == o.Path && (c.Through || !o.foreign)
+		})
+		if at >= 0 && !o.deletes && same(next.Cookies[at], o.kept()) || at < 0 && o.deletes {
+			continue
+		}
+		changed = true
+		if at >= 0 {
+			next.Cookies = slices.Delete(next.Cookies, at, at+1)
+		}
+		if o.deletes {
+			deleted++
+		} else {
+			next.add(o)
+		}
+	}
+	if !changed {
+		return j, 0
+	}
+	next.Changed = now.Truncate(time.Millisecond)
+	if soonest := j.Changed.Add(time.Millisecond); next.Changed.Before(soonest) {
+		next.Changed = soonest // later than what a deletion now ends
+	}
+	return next, deleted
+}
+
+// add puts in what an offer leaves here.
+func (j *Jar) add(o *offer) {
+	room := maxJar - len(j.appendTo(nil))
+	for range 2 {
+		c := o.kept()
+		if len(Jar{Cookies: []Cookie{c}}.appendTo(nil)) <= room {
+			j.Cookies = append(j.Cookies, c)
+			return
+		}
+		o.why = "does not fit beside the others"
+	}
+}
+
+// kept is what stays in the session of the offer.
+func (o *offer) kept() Cookie {
+	c := o.Cookie
+	if o.why != "" {
+		c.Value, c.Through = "", true
+	}
+	return c
+}
+
+// same tells whether b replaces a without a difference that is worth a write.
+func same(a, b Cookie) bool {
+	moved := b.Expires.Sub(a.Expires).Abs()
+	a.Expires = b.Expires
+	return a == b && moved < touchInterval
+}
+
+// header gives the cookies of these names for a request of path as a Cookie field,
+// longer paths first (RFC 6265, 5.4).
+func (j Jar) header(names []string, path string, now time.Time) string {
+	var matching []Cookie
+	for _, c := range j.Cookies {
+		if !c.Through && c.matches(path, now) && slices.Contains(names, c.Name) {
+			matching = append(matching, c)
+		}
+	}
+	slices.SortStableFunc(matching, func(a, b Cookie) int { return cmp.Compare(len(b.Path), len(a.Path)) })
+	pairs := make([]string, len(matching))
+	for i, c := range matching {
+		pairs[i] = c.Name + "=" + c.Value
+	}
+	return strings.Join(pairs, "; ")
+}
+
+// passes tells whether the browser may send a cookie of that name.
+func (j Jar) passes(name string) bool {
+	return slices.ContainsFunc(j.Cookies, func(c Cookie) bool { return c.Through && c.Name == name })
+}
+
+// ref names the jar towards a Store, whose revocations of it end the sealed copies
+// of what it held until then.
+func (j Jar) ref(s Ref) Ref {
+	sum := sha256.Sum256([]byte("cookies of " + s.Key))
+	return Ref{Key: hex.EncodeToString(sum[:]), Issued: j.Changed, Absolute: s.Absolute}
+}
+
+// appendTo appends the jar's encoded form: when it changed, in Unix milliseconds,
+// the number of cookies, and of each its name, value, path, expiry (0: none) and
+// whether it is Through.
+func (j Jar) appendTo(b []byte) []byte {
+	b = binary.AppendUvarint(b, uint64(j.Changed.UnixMilli()))
+	b = binary.AppendUvarint(b, uint64(len(j.Cookies)))
+	for _, c := range j.Cookies {
+		for _, text := range []string{c.Name, c.Value, c.Path} {
+			b = binary.AppendUvarint(b, uint64(len(text)))
+			b = append(b, text...)
+		}
+		var expires uint64
+		if !c.Expires.IsZero() {
+			expires = uint64(c.Expires.UnixMilli())
+		}
+		b = binary.AppendUvarint(b, expires)
+		var through byte
+		if c.Through {
+			through = 1
+		}
+		b = append(b, through)
+	}
+	return b
+}
+
+// jar reads what Jar.appendTo wrote.
+func (c *cursor) jar() (j Jar) {
+	j.Changed = time.UnixMilli(int64(c.uvarint()))
+	for n := c.uvarint(); n > 0 && !c.bad; n-- {
+		cookie := Cookie{Name: string(c.bytes(c.uvarint())), Value: string(c.bytes(c.uvarint())), Path: string(c.bytes(c.uvarint()))}
+		if expires := c.uvarint(); expires != 0 {
+			cookie.Expires = time.UnixMilli(int64(expires))
+		}
+		cookie.Through = c.byte() == 1
+		j.Cookies = append(j.Cookies, cookie)
+	}
+	return j
+}
