@@ -3,6 +3,7 @@ package redisdb
 import (
 	"encoding/binary"
 	"errors"
+	"math"
 	"net/http"
 	"slices"
 	"time"
@@ -21,6 +22,14 @@ const (
 	flagNeverStale
 	flagOwnTag
 	flagPartial
+	knownFlags = 1<<iota - 1
+)
+
+const (
+	// maxGeneration is what scripts, whose numbers are floats, count up exactly.
+	maxGeneration = 1 << 52
+	// maxSpan is more than any time that a response may state (RFC 9111, 1.2.2).
+	maxSpan = 1 << 32 * time.Second
 )
 
 // encodeEntry writes an entry: numbers as varints, texts and lists with their
@@ -88,8 +97,10 @@ func decodeEntry(b []byte) (*cache.Entry, error) {
 	e := &cache.Entry{Status: int(d.uvarint()), Received: time.Unix(0, d.varint()).UTC()}
 	for _, p := range []*time.Duration{&e.InitialAge, &e.Fresh, &e.StaleWhileRevalidate, &e.StaleIfError, &e.Keep} {
 		*p = time.Duration(d.varint())
+		d.bad = d.bad || p.Abs() > maxSpan
 	}
 	flags := d.bytes(1)
+	d.bad = d.bad || flags[0] > knownFlags
 	if !d.bad && flags[0]&flagPartial != 0 {
 		e.First, e.Complete = d.varint(), d.varint()
 		d.bad = d.bad || e.First < 0 || e.Complete <= e.First
@@ -97,7 +108,9 @@ func decodeEntry(b []byte) (*cache.Entry, error) {
 	e.Vary, e.Selecting = d.texts(), d.texts()
 	e.Marks = make([]cache.Mark, d.count())
 	for i := range e.Marks {
-		e.Marks[i] = cache.Mark{Slot: uint16(d.uvarint()), Gen: d.uvarint()}
+		slot, gen := d.uvarint(), d.uvarint()
+		d.bad = d.bad || slot > math.MaxUint16 || gen > maxGeneration
+		e.Marks[i] = cache.Mark{Slot: uint16(slot), Gen: gen}
 	}
 	n := d.count()
 	e.Header = make(http.Header, n)

@@ -2,6 +2,7 @@ package redisdb
 
 import (
 	"bytes"
+	"math"
 	"net/http"
 	"testing"
 	"time"
@@ -50,6 +51,26 @@ func TestPartsKeepTheirPlace(t *testing.T) {
 	part.Complete = 6 // of which the body is no part
 	if _, err := decodeEntry(encodeEntry(part)); err == nil {
 		t.Error("a part that ends after the whole is taken")
+	}
+}
+
+func TestEntriesBeyondAllBoundsAreRefused(t *testing.T) {
+	for says, spoil := range map[string]func(*cache.Entry){
+		"a lifetime of centuries":                func(e *cache.Entry) { e.Fresh = math.MaxInt64 },
+		"one that ended centuries ago":           func(e *cache.Entry) { e.Keep = math.MinInt64 },
+		"a generation that scripts cannot count": func(e *cache.Entry) { e.Marks[0].Gen = 1 << 53 },
+	} {
+		e := codecEntry()
+		spoil(e)
+		if got, err := decodeEntry(encodeEntry(e)); err == nil {
+			t.Errorf("%s: %+v", says, got)
+		}
+	}
+	whole := encodeEntry(codecEntry())
+	flags := bytes.IndexByte(whole, flagNoCache|flagOwnTag)
+	whole[flags] |= 1 << 7
+	if e, err := decodeEntry(whole); err == nil {
+		t.Errorf("an unknown flag: %+v", e)
 	}
 }
 
