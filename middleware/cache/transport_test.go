@@ -115,13 +115,14 @@ func TestIncompleteBodiesAreNotStored(t *testing.T) {
 
 func TestAbandonedFillIsNotStored(t *testing.T) {
 	e := newEdge(t, options{})
-	gate := newGate(t)
+	gate, abandoned := newGate(t), make(chan struct{})
 	e.upstreamSays(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", "10")
 		_, _ = io.WriteString(w, "half.")
 		_ = http.NewResponseController(w).Flush()
 		gate.arrived <- struct{}{}
 		<-r.Context().Done()
+		close(abandoned)
 	})
 	req, err := http.NewRequest(http.MethodGet, e.server.URL+"/list", nil)
 	if err != nil {
@@ -133,6 +134,8 @@ func TestAbandonedFillIsNotStored(t *testing.T) {
 	}
 	<-gate.arrived
 	_ = resp.Body.Close() // the client leaves
+	<-abandoned           // and who comes before the gateway has seen that waits with him
+	e.cache.Settle()
 	e.upstreamSays(says("whole"))
 	e.expect("the next request", e.get("/list"), "whole", "edge; fwd=uri-miss")
 }
