@@ -313,12 +313,7 @@ func TestAClientThatReadsNothingSlowsNobody(t *testing.T) {
 	body := pattern(900 << 10)
 	e := large(t)
 	gate := newGate(t)
-	e.upstreamSays(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = w.Write(body[:1000])
-		flush(w)
-		gate.wait()
-		_, _ = w.Write(body[1000:])
-	})
+	e.upstreamSays(afterwards(gate, body))
 	slow, err := e.open(t.Context(), "/list")
 	if err != nil {
 		t.Fatal(err)
@@ -360,18 +355,23 @@ func TestABodyThatIsTooLargeByItsLengthIsNotShared(t *testing.T) {
 	}
 }
 
+// afterwards sends the beginning of a body at once, and the rest after the gate.
+func afterwards(gate *gate, body []byte) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write(body[:1000])
+		flush(w)
+		gate.wait()
+		_, _ = w.Write(body[1000:])
+	}
+}
+
 // A body that outgrows max_object goes on in a window that moves with the
 // fastest client. The one that does not read is broken off.
 func TestABodyThatGrowsTooLargeGoesOnInAWindow(t *testing.T) {
 	body := pattern(8 << 20)
 	e := newEdge(t, options{})
 	gate := newGate(t)
-	e.upstreamSays(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = w.Write(body[:1000])
-		flush(w)
-		gate.wait()
-		_, _ = w.Write(body[1000:])
-	})
+	e.upstreamSays(afterwards(gate, body))
 	stands := newGate(t)
 	inner := e.server.Config.Handler
 	standing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -464,12 +464,7 @@ func TestAHandlerThatPanicsHoldsNothing(t *testing.T) {
 	body := pattern(64 << 10)
 	e := newEdge(t, options{})
 	gate := newGate(t)
-	e.upstreamSays(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = w.Write(body[:1000])
-		flush(w)
-		gate.wait()
-		_, _ = w.Write(body[1000:])
-	})
+	e.upstreamSays(afterwards(gate, body))
 	inner := e.server.Config.Handler
 	breaking := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		inner.ServeHTTP(&panicking{w}, r)
