@@ -49,17 +49,22 @@ func encodable(status int, h http.Header) bool {
 		return false
 	}
 	return status >= 200 && h.Get("Content-Encoding") == "" &&
-		compressible(h.Get("Content-Type")) && !rfc9111.NoTransform(h)
+		compressible(mediaType(h)) && !rfc9111.NoTransform(h)
 }
 
-// compressible lists the media types that are worth it. A stream of events is
-// not: each is sent at once, and short.
-func compressible(contentType string) bool {
-	media, _, _ := strings.Cut(contentType, ";")
-	media = strings.ToLower(strings.TrimSpace(media))
-	switch media {
-	case "text/event-stream":
+// mediaType is what Content-Type says without its parameters, in lower case.
+func mediaType(h http.Header) string {
+	media, _, _ := strings.Cut(h.Get("Content-Type"), ";")
+	return strings.ToLower(strings.TrimSpace(media))
+}
+
+// compressible lists the media types that are worth it. Live ones are not: each
+// part is sent at once, and short.
+func compressible(media string) bool {
+	if endless(media) {
 		return false
+	}
+	switch media {
 	case "application/json", "application/javascript", "application/x-javascript", "application/xml", "application/x-ndjson",
 		"application/wasm", "font/ttf", "font/otf":
 		return true

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jewgo/gateway/internal/rfc9111"
@@ -50,7 +51,7 @@ func (c *call) admit(got head) *Entry {
 	request := requestControl(c.ex)
 	cc := responseControl(got.header)
 	cookie := len(got.header["Set-Cookie"]) > 0
-	if cookie && !c.ex.Snapshot.Policy.Cache.StoreSetCookie {
+	if cookie && !c.ex.Snapshot.Policy.Cache.StoreSetCookie || endless(mediaType(got.header)) {
 		return nil
 	}
 	lifetime, source := rfc9111.Lifetime(got.status, got.header, &cc, got.received, shared)
@@ -89,6 +90,13 @@ func (c *call) admit(got head) *Entry {
 		return nil
 	}
 	return e
+}
+
+// endless lists the media types of responses that are live as long as their
+// connection: events, pictures that replace each other, calls. Stored, they would
+// tell the next client what is over.
+func endless(media string) bool {
+	return media == "text/event-stream" || media == "multipart/x-mixed-replace" || strings.HasPrefix(media, "application/grpc")
 }
 
 func orElse(d, other time.Duration) time.Duration {

@@ -355,3 +355,20 @@ func TestAKeyIsOfItsPolicy(t *testing.T) {
 		e.expect(section, e.get("/a", "X-A", "1", "X-B", "1", "Cookie", "X-A=1"), "body", "edge; fwd=uri-miss")
 	}
 }
+
+// A stream is live: stored at its end, it would answer the next client at once.
+func TestWhatNeverEndsIsNotStored(t *testing.T) {
+	for _, contentType := range []string{
+		"text/event-stream", "Text/Event-Stream ; charset=utf-8", "multipart/x-mixed-replace; boundary=x", "application/grpc+proto",
+	} {
+		for _, path := range []string{"/list", "/strict/events"} {
+			e := newEdge(t, options{})
+			e.upstreamSays(says("data: 1\n\n", "Content-Type", contentType, "Cache-Control", "max-age=300", "ETag", `"1"`))
+			e.get(path)
+			e.expect(contentType+" of "+path, e.get(path), "data: 1\n\n", "edge; fwd=uri-miss; fwd-status=200")
+			if e.asked.Load() != 2 {
+				t.Errorf("%s of %s was stored", contentType, path)
+			}
+		}
+	}
+}

@@ -28,12 +28,16 @@ func newCookie(c policy.Cookie, value string, lasts time.Duration) *http.Cookie 
 	return cookie
 }
 
-// makePrivate keeps shared caches from storing a response that carries a
-// session cookie (RFC 9111, 5.2.2.7): everyone would get that session. no-store
-// says enough already.
+// makePrivate keeps shared caches from storing a response of one session (RFC
+// 9111, 5.2.2.7): everyone would get it. no-store says enough already. Targeted
+// fields are removed, since they override Cache-Control; RFC 9213, 3.1 names them
+// by their ending.
 func makePrivate(h http.Header) {
-	h.Del("Cdn-Cache-Control") // RFC 9213: would be obeyed instead
-	h.Del("Surrogate-Control")
+	for name := range h {
+		if strings.HasSuffix(name, "-Cache-Control") || name == "Surrogate-Control" {
+			delete(h, name)
+		}
+	}
 	kept := []string{"private"}
 	for _, line := range h.Values("Cache-Control") {
 		for _, directive := range splitQuoted(line) {

@@ -242,6 +242,8 @@ func (v *visit) finish(h http.Header) {
 	v.keepCookies(h)
 	if v.cookie != nil {
 		h.Add("Set-Cookie", v.cookie.String())
+	}
+	if rule := v.ex.Route.Cache; v.cookie != nil || rule != nil && rule.Private() && v.live {
 		makePrivate(h)
 	}
 }
