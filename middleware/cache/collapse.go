@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"runtime/debug"
+	"time"
 
 	"github.com/jewgo/gateway/internal/exchange"
 	"github.com/jewgo/gateway/internal/rfc9111"
@@ -24,9 +25,10 @@ type flight struct {
 	marks  []Mark // of its tags before the upstream was asked
 	cancel context.CancelFunc
 
-	waiting    int   // seats taken, guarded by cache.mu
-	unattended bool  // goes on where nobody waits, guarded by cache.mu
-	leader     *seat // nil: none, or it has left; guarded by cache.mu
+	waiting    int     // seats taken, guarded by cache.mu
+	unattended bool    // goes on where nobody waits, guarded by cache.mu
+	leader     *seat   // nil: none, or it has left; guarded by cache.mu
+	next       *flight // of those who waited, after a failure; guarded by cache.mu
 
 	arrived chan struct{} // closed when out is set
 	out     outcome
@@ -49,13 +51,15 @@ type outcome struct {
 var (
 	errAlone = errors.New("cache: what the others wait for is not for this request")
 	errAgain = errors.New("cache: what the others wait for is of another variant or query, or purged")
+	errRetry = errors.New("cache: what the others wait for failed, perhaps by the leader's own fields")
 )
 
 // collapse answers a miss or a validation together with others of its kind, or
 // alone.
 func (c *call) collapse() (*http.Response, error) {
-	for range 2 { // once more where the first answer taught by what it varies
-		s := c.board()
+	var failed *flight
+	for range 3 { // once more where an answer taught by what it varies, and once after a failure
+		s := c.board(failed)
 		if s == nil {
 			break
 		}
@@ -63,6 +67,11 @@ func (c *call) collapse() (*http.Response, error) {
 		switch {
 		case errors.Is(err, errAgain):
 			continue
+		case errors.Is(err, errRetry) && failed == nil:
+			failed = s.flight
+			continue
+		case errors.Is(err, errRetry):
+			return nil, s.flight.out.err
 		case errors.Is(err, errAlone):
 			return c.solo()
 		}
@@ -82,8 +91,9 @@ func (c *call) solo() (*http.Response, error) {
 
 // board gives the call a seat in the flight of its key, in a new one if there is
 // none; nil: it goes alone. A purge ends boarding: who asks after it is to see
-// what was written before it.
-func (c *call) board() *seat {
+// what was written before it. All who waited for a flight that failed share the
+// next one, however late they come to it.
+func (c *call) board(failed *flight) *seat {
 	t, key := c.cache, c.flightKey()
 	joins, leads := c.mayJoin(), c.mayLead()
 	if !joins && !leads {
@@ -94,18 +104,25 @@ func (c *call) board() *seat {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	f := t.flights[key]
+	if failed != nil && failed.next != nil {
+		f = failed.next
+	}
 	if f != nil && !t.tags.Valid(f.marks) {
-		delete(t.flights, key)
+		if t.flights[key] == f {
+			delete(t.flights, key)
+		}
 		f = nil
 	}
 	switch {
 	case f != nil && joins:
+		failed.followLocked(f)
 		f.waiting++
 		return f.seat(c)
 	case f != nil || !leads || alone || t.closed:
 		return nil
 	}
 	f = t.departLocked(key, marks)
+	failed.followLocked(f)
 	s := f.seat(c)
 	f.waiting, f.leader = 1, s
 	fill := c.detached(f.bounded(context.WithoutCancel(c.req.Context())))
@@ -119,6 +136,13 @@ func (c *Cache) departLocked(key string, marks []Mark) *flight {
 	c.flights[key] = f
 	c.tasks.Add(1)
 	return f
+}
+
+// followLocked makes next the flight of those who waited for f, if there was one.
+func (f *flight) followLocked(next *flight) {
+	if f != nil {
+		f.next = next
+	}
 }
 
 // bounded returns the context of the flight's request, which ends with the cache.
@@ -251,7 +275,21 @@ func (f *flight) copy(ctx context.Context) error {
 	}
 }
 
-// attended makes a flight that nothing will be stored of end with those who wait.
+// persist makes a flight go on to its end although those who were answered by a 304
+// do not wait for it: they had no use for the body, and others will.
+func (f *flight) persist() {
+	t := f.cache
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.flights[f.key] == f && !f.unattended && t.refreshes < maxRefreshes {
+		f.unattended = true
+		t.refreshes++
+		time.AfterFunc(refreshTimeout, f.attended)
+	}
+}
+
+// attended makes a flight that nothing will be stored of, or that takes too long,
+// end with those who wait.
 func (f *flight) attended() {
 	f.cache.mu.Lock()
 	if f.unattended {

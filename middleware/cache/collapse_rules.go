@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -22,20 +23,14 @@ const (
 	maxNotes = 4096
 )
 
-// mayLead reports whether others may wait for the call's answer: it asks for the
-// whole response, as anybody would.
-func (c *call) mayLead() bool {
-	h := c.ex.View.Header
-	return c.plain() && h.Get("If-None-Match") == "" && h.Get("If-Modified-Since") == ""
-}
-
 // mayJoin reports whether the call may get the answer to another. Whether that
 // answer is fresh enough for it is judged when it is there.
-func (c *call) mayJoin() bool { return c.plain() && !requestControl(c.ex).NoCache }
+func (c *call) mayJoin() bool { return c.mayLead() && !requestControl(c.ex).NoCache }
 
-// plain reports whether the call is a GET without what makes an answer its own:
-// a range, content, credentials, no-store.
-func (c *call) plain() bool {
+// mayLead reports whether others may wait for the call's answer: it is a GET
+// without what makes an answer its own, a range, content, credentials, no-store.
+// Its conditions are not sent, but held against what comes.
+func (c *call) mayLead() bool {
 	v, p := &c.ex.View, c.ex.Plan
 	return v.Method == http.MethodGet && p.Store && c.part == nil &&
 		v.Header.Get("Range") == "" && v.Header.Get("Authorization") == ""
@@ -124,6 +119,19 @@ func (c *call) detached(ctx context.Context) *call {
 		req.Body, req.GetBody, req.ContentLength = nil, nil, 0
 	}
 	return &call{cache: c.cache, next: c.next, ex: ex, req: req, stored: c.stored, whole: true, again: true}
+}
+
+// notModified answers the call's own conditions, which were not sent, from what
+// came (RFC 9111, 4.3.2); nil: they do not hold.
+func (c *call) notModified(resp *http.Response) *http.Response {
+	if !rfc9111.NotModified(c.ex.View.Header, resp.StatusCode, resp.Header, c.cache.now()) {
+		return nil
+	}
+	short := *resp
+	short.StatusCode, short.Body, short.ContentLength, short.Trailer = http.StatusNotModified, http.NoBody, 0, nil
+	short.Header = maps.Clone(resp.Header)
+	maps.DeleteFunc(short.Header, func(name string, _ []string) bool { return rfc9111.OmitFrom304(name) })
+	return &short
 }
 
 // takeFacts takes over what a request on the call's behalf found out.

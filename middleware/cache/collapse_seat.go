@@ -45,8 +45,8 @@ func (s *seat) leave() {
 	}
 }
 
-// await gives the request its answer. errAlone and errAgain say that it gets
-// none here.
+// await gives the request its answer. errAlone, errAgain and errRetry say that it
+// gets none here.
 func (s *seat) await(c *call) (*http.Response, error) {
 	f := s.flight
 	f.cache.mu.Lock()
@@ -65,6 +65,9 @@ func (s *seat) await(c *call) (*http.Response, error) {
 		return s.lead(c)
 	}
 	resp, err := s.join(c)
+	if err == nil && resp.StatusCode == http.StatusNotModified {
+		f.persist()
+	}
 	if err != nil || resp.Body == nil || f.out.body == nil || resp.StatusCode != f.out.entry.Status {
 		s.leave()
 	}
@@ -107,6 +110,11 @@ func (s *seat) lead(c *call) (*http.Response, error) {
 	} else {
 		resp.Body = out.leads
 	}
+	if short := c.notModified(resp); short != nil {
+		s.flight.persist()
+		_ = resp.Body.Close()
+		return short, nil
+	}
 	return resp, nil
 }
 
@@ -118,7 +126,7 @@ func (s *seat) join(c *call) (*http.Response, error) {
 	case e == nil && out.failed != nil && c.stored != nil && c.mayServeFailed(out.failed.status, now):
 		return c.servedStale(forwarded{why: forwardStale, collapsed: true, key: shownKey(c.ex, c.ex.Plan.Key), detail: "stale-if-error"}.String()), nil
 	case e == nil && out.err != nil:
-		return nil, out.err
+		return nil, errRetry
 	case e == nil:
 		return nil, errAlone
 	case !e.Matches(c.ex.View.Header), c.keyOf(e) != out.key, !c.cache.tags.Valid(e.Marks):

@@ -293,19 +293,156 @@ func TestABrokenBodyIsBrokenForAllAndNotStored(t *testing.T) {
 	}
 }
 
-func TestAFailureBeforeTheHeadIsEverybodys(t *testing.T) {
-	e := newEdge(t, options{})
-	gate := newGate(t)
-	e.upstreamSays(func(w http.ResponseWriter, r *http.Request) { gate.wait(); hijack("")(w, r) })
-	replies := e.herd(10, "/list", nothing)
-	gate.release()
-	for _, got := range replies() {
-		if got.status != http.StatusBadGateway {
-			t.Errorf("%d %q", got.status, got.body)
+// The first to ask fails, by its own field or with all others. One of those who
+// waited asks again, for all of them.
+func TestAFailureBeforeTheHeadIsTriedOnceMore(t *testing.T) {
+	const clients = 10
+	for says, tt := range map[string]struct {
+		all  bool
+		want int // clients that get an answer
+	}{
+		"the leader's own failure": {want: clients - 1},
+		"everybody's failure":      {all: true},
+	} {
+		t.Run(says, func(t *testing.T) {
+			e := newEdge(t, options{})
+			gate := newGate(t)
+			var fell atomic.Int64
+			e.upstreamSays(func(w http.ResponseWriter, r *http.Request) {
+				gate.wait()
+				if tt.all || r.Header.Get("X-Poison") != "" {
+					fell.Add(1)
+					hijack("")(w, r)
+					return
+				}
+				_, _ = io.WriteString(w, "body")
+			})
+			first := e.herd(1, "/list", func(int) []string { return []string{"X-Poison", "1"} })
+			<-gate.arrived
+			var others sync.WaitGroup
+			var answered atomic.Int64
+			for range clients - 1 {
+				others.Go(func() {
+					if got := e.get("/list"); got.status == http.StatusOK && got.body == "body" {
+						answered.Add(1)
+					} else if got.status != http.StatusBadGateway {
+						t.Errorf("%d %q", got.status, got.body)
+					}
+				})
+			}
+			e.eventually("the others", func() bool { return e.cache.Waiting() == clients })
+			gate.release()
+			if got := first()[0]; got.status != http.StatusBadGateway {
+				t.Errorf("the leader: %d", got.status)
+			}
+			others.Wait()
+			if int(answered.Load()) != tt.want {
+				t.Errorf("%d of %d who waited got an answer, want %d", answered.Load(), clients-1, tt.want)
+			}
+			if n := e.asked.Load(); n > 4 { // a transport may try each a second time
+				t.Errorf("the upstream was asked %d times", n)
+			}
+		})
+	}
+}
+
+// Conditions are for the client's copy. They are answered from what came for all.
+func TestConditionalRequestsShareAFill(t *testing.T) {
+	const clients = 12
+	for says, stale := range map[string]bool{"cold": false, "stale": true} {
+		t.Run(says, func(t *testing.T) {
+			e := newEdge(t, options{})
+			gate := newGate(t)
+			e.upstreamSays(func(w http.ResponseWriter, r *http.Request) {
+				if e.asked.Load() == 1 && stale {
+					says200(w)
+					return
+				}
+				gate.wait()
+				if r.Header.Get("If-None-Match") == `"v1"` {
+					w.Header().Set("Cache-Control", "max-age=60")
+					w.WriteHeader(http.StatusNotModified)
+					return
+				}
+				says200(w)
+			})
+			before := int64(0)
+			if stale {
+				e.get("/strict/a")
+				e.clock.Advance(90 * time.Second)
+				before = 1
+			}
+			replies := e.herd(clients, "/strict/a", func(client int) []string {
+				if client%3 == 0 {
+					return nil
+				}
+				return []string{"If-None-Match", `"v1"`}
+			})
+			gate.release()
+			for client, got := range replies() {
+				if want := 304; client%3 != 0 && (got.status != want || got.body != "" || got.header.Get("ETag") != `"v1"`) {
+					t.Errorf("client %d: %d %q %v", client, got.status, got.body, got.header)
+				}
+				if client%3 == 0 && (got.status != 200 || got.body != "body") {
+					t.Errorf("client %d: %d %q", client, got.status, got.body)
+				}
+			}
+			if n := e.asked.Load() - before; n != 1 {
+				t.Errorf("the upstream was asked %d times", n)
+			}
+			e.expect("then", e.get("/strict/a"), "body", "edge; hit")
+		})
+	}
+}
+
+func says200(w http.ResponseWriter) {
+	w.Header().Set("ETag", `"v1"`)
+	w.Header().Set("Cache-Control", "max-age=60")
+	_, _ = io.WriteString(w, "body")
+}
+
+// Nobody reads the body of what a condition answers; it is stored all the same.
+func TestAConditionalMissFills(t *testing.T) {
+	body := string(pattern(90 << 10))
+	for _, condition := range [][]string{{"If-None-Match", `"v1"`}, {"If-Modified-Since", "Mon, 02 Nov 2026 00:00:00 GMT"}} {
+		e := newEdge(t, options{})
+		e.upstreamSays(func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get(condition[0]) != "" {
+				w.WriteHeader(http.StatusNotModified)
+				return
+			}
+			w.Header().Set("ETag", `"v1"`)
+			w.Header().Set("Last-Modified", "Sun, 01 Nov 2026 00:00:00 GMT")
+			w.Header().Set("Content-Type", "text/plain")
+			_, _ = io.WriteString(w, body)
+		})
+		got := e.get("/list", condition...)
+		if got.status != 304 || got.header.Get("Content-Type") != "" || got.header.Get("ETag") != `"v1"` {
+			t.Errorf("%s: %d %v", condition[0], got.status, got.header)
+		}
+		e.cache.Settle()
+		e.expect("then", e.get("/list"), body, "edge; hit")
+		if e.asked.Load() != 1 {
+			t.Errorf("%s: asked %d times", condition[0], e.asked.Load())
 		}
 	}
-	if n := e.asked.Load(); n > 2 { // a transport may try a second time
-		t.Errorf("the upstream was asked %d times", n)
+}
+
+// What could not be stored is asked for as the client asks: its 304 saves the body.
+func TestAConditionGoesUpWhereNothingCouldBeStored(t *testing.T) {
+	e := newEdge(t, options{})
+	e.upstreamSays(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "private")
+		w.Header().Set("ETag", `"mine"`)
+		if r.Header.Get("If-None-Match") == `"mine"` {
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+		_, _ = io.WriteString(w, "mine")
+	})
+	e.expect("first", e.get("/list"), "mine", "edge; fwd=uri-miss; fwd-status=200")
+	if got := e.get("/list", "If-None-Match", `"mine"`); got.status != 304 || !strings.Contains(got.cacheStatus(), "fwd-status=304") {
+		t.Errorf("then: %d, %q", got.status, got.cacheStatus())
 	}
 }
 

@@ -73,15 +73,6 @@ func TestA304OfAnotherResponseIsNotBelieved(t *testing.T) {
 	e.expect("RFC 9111, 4.3.4", e.get("/strict/a"), "second", "edge; fwd=stale; fwd-status=200")
 }
 
-func TestTheClientsConditionIsForwardedOnAMiss(t *testing.T) {
-	e := newEdge(t, options{})
-	e.upstreamSays(validating(`"v1"`))
-	if got := e.get("/list", "If-None-Match", `"v1"`); got.status != 304 {
-		t.Errorf("%d, want the upstream's 304", got.status)
-	}
-	e.expect("a 304 fills nothing", e.get("/list"), `body of "v1"`, "edge; fwd=uri-miss; fwd-status=200; stored")
-}
-
 // hijack lets the upstream say what it likes, and close.
 func hijack(raw string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
