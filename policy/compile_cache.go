@@ -29,15 +29,25 @@ func (c *compiler) cacheRule(path string, d *CacheDef, r *Route) *CacheRule {
 	if rule.Strict && d.TTL > 0 {
 		c.invalid(path+".ttl", "mode: strict leaves the lifetime to the origin")
 	}
-	for i, name := range d.Vary {
-		if !isToken(name) || name == "*" {
-			c.invalid(c.item(path+".vary", i), "bad header name %q", clip(name))
+	for _, name := range c.fieldNames(path+".vary", d.Vary) {
+		if name != "Accept-Encoding" || rule.Strict { // one response is stored for all codings
+			rule.Vary = append(rule.Vary, name)
 		}
-		name = textproto.CanonicalMIMEHeaderKey(name)
-		if name == "Accept-Encoding" && !rule.Strict {
-			continue // one response is stored for all codings
+	}
+	rule.Pass = c.fieldNames(path+".pass", d.Pass)
+	for i, name := range rule.Pass {
+		switch {
+		case name == "Cookie":
+			c.invalid(c.item(path+".pass", i), "cookies go upstream where they are in the key: write key: [\"cookie:NAME\"]")
+		case StaysBehind(name):
+			c.invalid(c.item(path+".pass", i), "%s never goes upstream from a client", clip(name))
 		}
-		rule.Vary = append(rule.Vary, name)
+	}
+	switch {
+	case rule.Strict && len(d.Pass) > 0:
+		c.invalid(path+".pass", "mode: strict sends all fields upstream")
+	case !rule.Strict && len(c.policy.CORS.Origins) == 0 && !slices.Contains(rule.Vary, "Origin"):
+		rule.Vary = append(rule.Vary, "Origin") // upstreams that answer it seldom say so in Vary
 	}
 	if rule.Strict && rule.Encode && c.has(path+".encode") {
 		c.invalid(path+".encode", "mode: strict leaves the content codings to the origin")
@@ -47,6 +57,17 @@ func (c *compiler) cacheRule(path string, d *CacheDef, r *Route) *CacheRule {
 		c.invalid(path, "the route takes neither GET nor HEAD, and nothing else is cached")
 	}
 	return rule
+}
+
+// fieldNames gives a list of names of request fields in canonical form.
+func (c *compiler) fieldNames(path string, list []string) (names []string) {
+	for i, name := range list {
+		if !isToken(name) || name == "*" {
+			c.invalid(c.item(path, i), "bad header name %q", clip(name))
+		}
+		names = append(names, textproto.CanonicalMIMEHeaderKey(name))
+	}
+	return names
 }
 
 // lifetimes compiles those by status. A class stands for its statuses that may

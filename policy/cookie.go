@@ -6,16 +6,50 @@ import (
 	"strings"
 )
 
-// CookieValues gives the values of all cookies of that name in a request, in
-// order and byte for byte. It reads the Cookie fields leniently, as upstreams
-// do: a cookie without = has an empty value.
-func CookieValues(h Fields, name string) iter.Seq[string] {
-	return func(yield func(string) bool) {
+// Cookies gives the cookies of a request in order, as all that decides by them
+// reads them, and as a request that fills a cache says them. Pairs are split at
+// semicolons and trimmed of spaces and tabs; one without = has an empty value. A
+// pair whose name is no token, or which holds a control byte, is left out: what an
+// upstream reads of that is anybody's guess (RFC 6265, 4.1.1 and 5.4). Values stay
+// as they are, quotes, commas and UTF-8 too.
+func Cookies(h Fields) iter.Seq2[string, string] {
+	return func(yield func(name, value string) bool) {
 		for _, line := range h.Values("Cookie") {
 			for pair := range strings.SplitSeq(line, ";") {
-				if n, value, _ := strings.Cut(pair, "="); strings.TrimSpace(n) == name && !yield(value) {
+				name, value, _ := strings.Cut(pair, "=")
+				name, value = strings.Trim(name, " \t"), strings.Trim(value, " \t")
+				if isToken(name) && !hasControl(value) && !yield(name, value) {
 					return
 				}
+			}
+		}
+	}
+}
+
+func hasControl(s string) bool {
+	return strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
+}
+
+// PlainCookies reports whether all readers of cookies read those of a request
+// alike: their values have nothing that some take for a quote or a separator (RFC
+// 6265, 4.1.1, cookie-octet).
+func PlainCookies(h Fields) bool {
+	for _, value := range Cookies(h) {
+		for i := range len(value) {
+			if c := value[i]; c <= ' ' || c >= 0x7f || c == '"' || c == ',' || c == '\\' {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// CookieValues gives the values of all cookies of that name in a request.
+func CookieValues(h Fields, name string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for n, value := range Cookies(h) {
+			if n == name && !yield(value) {
+				return
 			}
 		}
 	}

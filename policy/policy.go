@@ -213,6 +213,7 @@ type CacheDef struct {
 	Encode               bool                `yaml:"encode" jsonschema_description:"Compress for each client with what it accepts, zstd, br or gzip; false: sent as stored. Where mode is managed alone."`
 	Key                  StringList          `yaml:"key" jsonschema_description:"What else is in the key: header:NAME, cookie:NAME, session (private entries, dropped at logout). The response needs no Vary for it."`
 	Bypass               StringList          `yaml:"bypass" jsonschema_description:"Requests with one of these, be it empty, go past the cache: header:NAME, cookie:NAME, session."`
+	Pass                 StringList          `yaml:"pass" jsonschema_description:"Request headers that go upstream as they come although they are not in the key, as they change no response. Managed routes send no others but those that vary, key or a response's Vary name."`
 	Tags                 StringList          `yaml:"tags" jsonschema_description:"Tags of stored responses; {name} stands for a path value."`
 }
 

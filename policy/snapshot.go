@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -94,9 +95,10 @@ type CacheRule struct {
 	StaleIfError         time.Duration
 	Query                QueryRule
 	Encode               bool     // managed: encoded for each client as it accepts
-	Vary                 []string // canonical header names; managed: without Accept-Encoding
+	Vary                 []string // canonical header names; managed: without Accept-Encoding, and with Origin unless CORS answers it
 	Key                  []Source
 	Bypass               []Source
+	Pass                 []string // canonical header names
 	Tags                 []Template
 }
 
@@ -108,6 +110,19 @@ func (c *CacheRule) Private() bool {
 		}
 	}
 	return false
+}
+
+// Sends reports whether a field goes upstream as it came, and selects nothing but by
+// its key.
+func (c *CacheRule) Sends(name string) bool {
+	return slices.Contains(c.Pass, name) ||
+		slices.ContainsFunc(c.Key, func(s Source) bool { return s.Kind == SourceHeader && s.Name == name })
+}
+
+// ReadsCookies reports whether a cookie decides about the key or a bypass.
+func (c *CacheRule) ReadsCookies() bool {
+	isCookie := func(s Source) bool { return s.Kind == SourceCookie }
+	return slices.ContainsFunc(c.Key, isCookie) || slices.ContainsFunc(c.Bypass, isCookie)
 }
 
 // QueryRule selects and normalises query parameters; Apply gives the query that

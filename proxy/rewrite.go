@@ -11,43 +11,6 @@ import (
 	"github.com/jewgo/gateway/policy"
 )
 
-// untrusted are headers by which a client could speak in a proxy's name:
-// addresses, targets and methods that backends prefer to the request's own, and
-// Proxy, which CGI reads as a setting of its own.
-var untrusted = map[string]bool{
-	"Forwarded":                true,
-	"X-Forwarded":              true,
-	"X-Real-Ip":                true,
-	"X-Client-Ip":              true,
-	"X-Cluster-Client-Ip":      true,
-	"True-Client-Ip":           true,
-	"Client-Ip":                true,
-	"Cf-Connecting-Ip":         true,
-	"X-Original-Forwarded-For": true,
-	"X-Original-Host":          true,
-	"X-Original-Url":           true,
-	"X-Original-Uri":           true,
-	"X-Rewrite-Url":            true,
-	"X-Host":                   true,
-	"X-Http-Host-Override":     true,
-	"X-Script-Name":            true,
-	"X-Scheme":                 true,
-	"X-Url-Scheme":             true,
-	"Front-End-Https":          true,
-	"X-Http-Method-Override":   true,
-	"X-Http-Method":            true,
-	"X-Method-Override":        true,
-	"Proxy":                    true,
-	"Http2-Settings":           true,
-}
-
-// forbidden reports whether the client's field of that name stays behind, in the
-// head or as a trailer: the gateway's own names, and those with an underscore,
-// since WSGI servers cannot tell it from a hyphen.
-func forbidden(name string) bool {
-	return strings.HasPrefix(name, "X-Gw-") || strings.HasPrefix(name, "X-Forwarded-") || strings.Contains(name, "_") || untrusted[name]
-}
-
 // rewrite makes the request that goes upstream; scheme and host are chosen by
 // Pools, and the client's Host stays. ReverseProxy has removed hop-by-hop
 // fields, so that nothing that is set here can be named in Connection.
@@ -55,7 +18,7 @@ func (c *call) rewrite(pr *httputil.ProxyRequest) {
 	c.rewritten = true
 	ex, h := c.ex, pr.Out.Header
 	for name := range h {
-		if forbidden(name) {
+		if policy.StaysBehind(name) {
 			delete(h, name)
 		}
 	}
@@ -121,7 +84,6 @@ func (c *call) credentials(h http.Header) {
 	}
 	h.Del(ex.Snapshot.Policy.Session.Identity.Header)
 	if ex.Plan != nil && ex.Plan.Shared {
-		sharedCookies(h, ex)
 		return
 	}
 	if header, value := c.h.cfg.Identity(ex); header != "" {
@@ -140,7 +102,7 @@ func (c *call) body(pr *httputil.ProxyRequest) {
 		return
 	}
 	for name := range pr.Out.Trailer {
-		if forbidden(name) || strings.EqualFold(name, c.ex.Snapshot.Policy.Session.Identity.Header) {
+		if policy.StaysBehind(name) || strings.EqualFold(name, c.ex.Snapshot.Policy.Session.Identity.Header) {
 			delete(pr.Out.Trailer, name)
 		}
 	}

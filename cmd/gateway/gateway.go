@@ -150,7 +150,7 @@ func (g *gateway) layers(p *parts) []layer {
 
 // chain joins the layers and the proxy that they end in.
 func (g *gateway) chain(p *parts) {
-	g.cache = cache.New(cache.Config{Store: g.stores.cache, Tags: g.stores.tags, Now: time.Now})
+	g.cache = cache.New(cache.Config{Store: g.stores.cache, Tags: g.stores.tags, Now: time.Now, Log: g.log})
 	forward := proxy.New(proxy.Config{
 		Transport: g.cache.Transport(g.pools),
 		Identity:  session.NewIdentity(p.secrets.identity, time.Now).Header,

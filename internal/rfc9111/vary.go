@@ -44,11 +44,14 @@ const absent = "\x00"
 // Selecting returns the value by which the named request field selects a
 // variant (RFC 9111, 4.1). Requests with the same value match: lines are
 // combined and white space around commas is dropped; of Accept-Encoding and
-// Accept-Language, case and the order within one preference are dropped too. An
-// absent field differs from any present one.
+// Accept-Language, case and the order within one preference are dropped too. It
+// may be sent in place of the values. An absent field differs from any present one.
 func Selecting(name string, values []string) string {
 	if len(values) == 0 {
 		return absent
+	}
+	if name == "Cookie" { // no list, though some make one of it
+		return trim(strings.Join(values, "; "))
 	}
 	weighted := name == "Accept-Encoding" || name == "Accept-Language"
 	if len(values) == 1 && !strings.Contains(values[0], ",") && (!weighted || plain(values[0])) {
@@ -105,8 +108,8 @@ func preferences(values []string) string {
 		}
 		b = append(b, c.name...)
 		if c.weight < 1000 {
-			b = append(b, ';')
-			b = strconv.AppendInt(b, int64(c.weight), 10)
+			b = append(b, ";q="...)
+			b = strconv.AppendFloat(b, float64(c.weight)/1000, 'f', -1, 64)
 		}
 	}
 	return string(b)

@@ -10,7 +10,7 @@
 // tiers (Tiers); where those keep their data is the business of
 // internal/memory and internal/redisdb.
 //
-// What is decided for a request is in plan.go and key.go, for a response in
+// What is decided for a request is in plan.go, key.go and sent.go, for a response in
 // fill.go; what clients get of an entry in answer.go, encode*.go and parts.go.
 // When and how the upstream is asked, and when it is spared: transport.go,
 // freshen.go, refresh.go, stale_if_error.go, collapse*.go. What ends an entry
@@ -19,6 +19,7 @@ package cache
 
 import (
 	"context"
+	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -31,6 +32,7 @@ type Config struct {
 	Store *Tiers
 	Tags  *Tags
 	Now   func() time.Time // nil: time.Now
+	Log   *slog.Logger     // of what an operator may want to declare; nil: none
 	// Random returns numbers in [0, 1), by which hits refresh early; for many
 	// goroutines. nil: rand.Float64.
 	Random func() float64
@@ -41,10 +43,13 @@ type Cache struct {
 	store  *Tiers
 	tags   *Tags
 	now    func() time.Time
+	log    *slog.Logger
 	random func() float64
 
 	recording atomic.Int64 // bytes held of bodies on their way, most of them into the store
 	search    searchRules
+	declared  routeFields   // what responses vary by, and is sent for that
+	told      routeFields   // of which the log told that they are not sent
 	making    chan struct{} // places for encodings that are kept
 	streaming chan struct{} // places for encodings of responses on their way
 
@@ -70,7 +75,10 @@ func New(cfg Config) *Cache {
 	if cfg.Random == nil {
 		cfg.Random = rand.Float64
 	}
-	c := &Cache{store: cfg.Store, tags: cfg.Tags, now: cfg.Now, random: cfg.Random, flights: map[string]*flight{}}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	c := &Cache{store: cfg.Store, tags: cfg.Tags, now: cfg.Now, log: cfg.Log, random: cfg.Random, flights: map[string]*flight{}}
 	c.making, c.streaming = make(chan struct{}, maxMaking), make(chan struct{}, maxStreaming)
 	c.life, c.cancel = context.WithCancel(context.Background())
 	return c

@@ -64,7 +64,7 @@ func (c *call) flightKey() string {
 		b = part(b, c.ex.Principal.SessionID) // the upstream is told who asks
 	}
 	for _, name := range names {
-		b = part(part(b, name), rfc9111.Selecting(name, c.ex.View.Header.Values(name)))
+		b = part(part(b, name), rfc9111.Selecting(name, (*sent)(c.ex).Values(name)))
 	}
 	sum := sha256.Sum256(b)
 	return base64.RawURLEncoding.EncodeToString(sum[:])
@@ -85,7 +85,7 @@ func (c *call) teach(resp *http.Response) {
 // if that answers it.
 func (c *call) landed() *Entry {
 	p := c.ex.Plan
-	found := c.cache.store.inMemory(c.req.Context(), p.Key, c.ex.View.Header)
+	found := c.cache.store.inMemory(c.req.Context(), p.Key, (*sent)(c.ex))
 	if found.Entry == nil || found.Entry == c.stored {
 		return nil
 	}

@@ -129,7 +129,7 @@ func (s *seat) join(c *call) (*http.Response, error) {
 		return nil, errRetry
 	case e == nil:
 		return nil, errAlone
-	case !e.Matches(c.ex.View.Header), c.keyOf(e) != out.key, !c.cache.tags.Valid(e.Marks):
+	case !e.Matches((*sent)(c.ex)), c.keyOf(e) != out.key, !c.cache.tags.Valid(e.Marks):
 		return nil, errAgain
 	}
 	cc := requestControl(c.ex)

@@ -40,7 +40,7 @@ func (got head) date(h http.Header) {
 	}
 }
 
-// gatewayFields are set anew in each request that goes upstream, where no look-up
+// gatewayFields are different in each request that goes upstream, where no look-up
 // sees them: a response that they select answers nobody else.
 var gatewayFields = []string{"X-Forwarded-For", "X-Request-Id"}
 
@@ -77,7 +77,9 @@ func (c *call) admit(got head) *Entry {
 		Authorized: len(c.ex.View.Header.Values("Authorization")) > 0,
 		Window:     lifetime + e.StaleWhileRevalidate,
 	})
-	ours := func(name string) bool { return slices.Contains(gatewayFields, name) }
+	ours := func(name string) bool {
+		return slices.Contains(gatewayFields, name) || slices.Contains(c.unsent, name)
+	}
 	if refusal != rfc9111.Accepted || slices.ContainsFunc(rfc9111.VaryNames(got.header), ours) {
 		return nil
 	}
@@ -131,14 +133,14 @@ func (c *call) prepare(e *Entry, got head, cc *rfc9111.CacheControl) {
 	for name, values := range e.Header {
 		e.Header[name] = slices.Clip(values)
 	}
-	names := rfc9111.VaryNames(got.header)
+	names := slices.AppendSeq(rfc9111.VaryNames(got.header), maps.Keys(c.learned))
 	// What an origin forgets to say in Vary must not reach scripts of another
 	// site; no standard wants that an entry is used.
 	if origin := got.header.Get("Access-Control-Allow-Origin"); origin != "" && origin != "*" {
 		names = append(names, "Origin")
-		slices.Sort(names)
-		names = slices.Compact(names)
 	}
+	slices.Sort(names)
+	names = slices.Compact(names)
 	if !rule.Strict {
 		// One response answers all codings: it was asked for without any.
 		names = slices.DeleteFunc(names, func(name string) bool { return name == "Accept-Encoding" })
@@ -147,7 +149,7 @@ func (c *call) prepare(e *Entry, got head, cc *rfc9111.CacheControl) {
 		}
 	}
 	e.Vary = slices.DeleteFunc(names, func(name string) bool { return slices.Contains(rule.Vary, name) }) // those are in the key
-	fields := c.ex.View.Header
+	fields := (*sent)(c.ex)
 	for _, name := range e.Vary {
 		e.Selecting = append(e.Selecting, rfc9111.Selecting(name, fields.Values(name)))
 	}
@@ -227,7 +229,7 @@ func (c *call) outranked(ctx context.Context, at string, e *Entry) bool {
 	if e.Status < 500 {
 		return false
 	}
-	old := c.cache.store.inMemory(ctx, at, c.ex.View.Header).Entry // where what the shared store had is too
+	old := c.cache.store.inMemory(ctx, at, (*sent)(c.ex)).Entry // where what the shared store had is too
 	if old == nil {
 		old = c.stored // without memory
 	}

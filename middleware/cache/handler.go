@@ -35,7 +35,7 @@ func (c *Cache) Handler(next http.Handler) http.Handler {
 // completes the plan for the way upstream.
 func (c *Cache) serveStored(w http.ResponseWriter, r *http.Request, cc *rfc9111.CacheControl, p *exchange.Plan) bool {
 	ex := exchange.From(r.Context())
-	found, _ := c.store.Get(r.Context(), p.Key, ex.View.Header) // Tiers never fails
+	found, _ := c.store.Get(r.Context(), p.Key, (*sent)(ex)) // Tiers never fails
 	ex.Facts.Local = ex.Facts.Local || found.Local
 	p.Forward = forwardMiss
 	if e := found.Entry; e != nil {

@@ -164,7 +164,7 @@ func TestManagedModeMendsAForgottenVary(t *testing.T) {
 		_, _ = fmt.Fprint(w, "for ", r.Header.Get("Origin"))
 	})
 	e.expect("first", e.get("/item/1", "Origin", "https://a.test"), "for https://a.test", "edge; fwd=uri-miss")
-	e.expect("another origin", e.get("/item/1", "Origin", "https://b.test"), "for https://b.test", "edge; fwd=vary-miss")
+	e.expect("another origin", e.get("/item/1", "Origin", "https://b.test"), "for https://b.test", "edge; fwd=uri-miss")
 	e.expect("the first again", e.get("/item/1", "Origin", "https://a.test"), "for https://a.test", "edge; hit")
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -36,11 +37,12 @@ routes:
       query: {allow: [page, latitude], round: {latitude: 3}}
       vary: [Accept-Encoding]
       bypass: ["cookie:access_token"]
+      pass: [X-Client, X-Poison]
       tags: [restaurants]
   - name: detail
     match: {methods: [GET, HEAD], path: "/item/{id}"}
     upstream: up
-    cache: {ttl: 60s, tags: ["restaurant:{id}"]}
+    cache: {ttl: 60s, tags: ["restaurant:{id}"], pass: [X-Client]}
   - name: write
     match: {methods: [PUT, DELETE], path: "/item/{id}"}
     upstream: up
@@ -84,6 +86,8 @@ type options struct {
 	tiers    func(*cache.Tiers)
 	tags     cache.TagsConfig
 	random   func() float64
+	log      *slog.Logger
+	mutate   func(out, in http.Header) // changes the head of what goes upstream; in is the client's
 }
 
 func newEdge(t *testing.T, o options) *edge {
@@ -104,7 +108,7 @@ func newEdge(t *testing.T, o options) *edge {
 	if o.tiers != nil {
 		o.tiers(e.tiers)
 	}
-	e.cache = cache.New(cache.Config{Store: e.tiers, Tags: e.tags, Now: e.clock.Now, Random: o.random})
+	e.cache = cache.New(cache.Config{Store: e.tiers, Tags: e.tags, Now: e.clock.Now, Random: o.random, Log: o.log})
 	t.Cleanup(e.cache.Close)
 	e.upstream = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		e.asked.Add(1)
@@ -112,7 +116,7 @@ func newEdge(t *testing.T, o options) *edge {
 		(*e.answer.Load())(w, r)
 	}))
 	t.Cleanup(e.upstream.Close)
-	e.server = httptest.NewServer(e.chain(snapshot, o.patience))
+	e.server = httptest.NewServer(e.chain(snapshot, o))
 	t.Cleanup(e.server.Close)
 	transport := &http.Transport{DisableCompression: true}
 	t.Cleanup(transport.CloseIdleConnections)
@@ -121,12 +125,12 @@ func newEdge(t *testing.T, o options) *edge {
 }
 
 // chain is what stands around the cache in the gateway, as far as it matters.
-func (e *edge) chain(snapshot *policy.Snapshot, patience time.Duration) http.Handler {
+func (e *edge) chain(snapshot *policy.Snapshot, o options) http.Handler {
 	target, err := url.Parse(e.upstream.URL)
 	if err != nil {
 		e.Fatal(err)
 	}
-	transport := &http.Transport{DisableCompression: true, ResponseHeaderTimeout: patience}
+	transport := &http.Transport{DisableCompression: true, ResponseHeaderTimeout: o.patience}
 	e.Cleanup(transport.CloseIdleConnections)
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(pr *httputil.ProxyRequest) {
@@ -135,7 +139,7 @@ func (e *edge) chain(snapshot *policy.Snapshot, patience time.Duration) http.Han
 				pr.Out.URL.RawQuery = p.Query
 			}
 		},
-		Transport:     e.cache.Transport(transport),
+		Transport:     e.cache.Transport(mutated{transport, o.mutate}),
 		FlushInterval: -1,
 		ErrorHandler:  func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
 	}
@@ -155,6 +159,19 @@ func (e *edge) chain(snapshot *policy.Snapshot, patience time.Duration) http.Han
 		defer e.active.Add(-1)
 		cached.ServeHTTP(w, r.WithContext(exchange.With(r.Context(), ex)))
 	})
+}
+
+// mutated changes requests below the cache.
+type mutated struct {
+	http.RoundTripper
+	mutate func(out, in http.Header)
+}
+
+func (m mutated) RoundTrip(r *http.Request) (*http.Response, error) {
+	if in, ok := exchange.From(r.Context()).View.Header.(http.Header); ok && m.mutate != nil {
+		m.mutate(r.Header, in)
+	}
+	return m.RoundTripper.RoundTrip(r)
 }
 
 // upstreamSays sets what the upstream answers from now on.

@@ -35,11 +35,14 @@ func key(ex *exchange.Exchange, k keyed) string {
 	b = part(b, k.content)
 	b = part(b, strconv.FormatBool(v.TLS))
 	for _, name := range rule.Vary { // named, since another policy may have others
-		b = part(part(b, name), rfc9111.Selecting(name, v.Header.Values(name)))
+		b = part(part(b, name), rfc9111.Selecting(name, (*sent)(ex).Values(name)))
 	}
 	for _, s := range rule.Key {
 		b = part(append(b, 0, byte(s.Kind)), s.Name) // 0 is no name's length
 		b = partsOf(b, ex, s)
+	}
+	if rule.Strict && rule.ReadsCookies() && !policy.PlainCookies(v.Header) {
+		b = part(append(b, 0, 0xff), (*sent)(ex).cookies()) // the upstream may read other cookies in this
 	}
 	sum := sha256.Sum256(b)
 	return string(base64.RawURLEncoding.AppendEncode(buf[:0], sum[:]))

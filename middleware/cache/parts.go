@@ -30,7 +30,7 @@ func (c *Cache) storedPart(ctx context.Context, ex *exchange.Exchange, p *exchan
 	if !ranged && tiers.Local != nil {
 		tiers.Shared = nil
 	}
-	found, _ := tiers.Get(ctx, partKey(p.Key), ex.View.Header) // Tiers never fails
+	found, _ := tiers.Get(ctx, partKey(p.Key), (*sent)(ex)) // Tiers never fails
 	if whole != nil && found.Entry != nil && !found.Entry.Received.After(whole.Received) {
 		return Found{}
 	}

@@ -27,7 +27,7 @@ func (c *Cache) plan(ex *exchange.Exchange, r *http.Request, cc *rfc9111.CacheCo
 	}
 	p.Lookup = true
 	p.Store = !cc.NoStore
-	p.Shared = !rule.Private() || ex.Principal.Anonymous()
+	p.Shared = (*sent)(ex).shared()
 	k := keyed{query: p.Query, content: content}
 	if p.Query != "" && content == "" {
 		k.rule = c.search.get(ex)

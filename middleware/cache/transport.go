@@ -67,14 +67,17 @@ func (t *transport) pass(ex *exchange.Exchange, req *http.Request) (*http.Respon
 // call is one request that goes upstream for the cache, for a client or in the
 // background.
 type call struct {
-	cache  *Cache
-	next   http.RoundTripper
-	ex     *exchange.Exchange
-	req    *http.Request
-	stored *Entry // to be validated; nil: a miss
-	part   *Entry // fresh, and not enough; nil: none
-	whole  bool   // asks without the client's conditions and ranges
-	again  bool   // the request was sent before
+	cache   *Cache
+	next    http.RoundTripper
+	ex      *exchange.Exchange
+	req     *http.Request
+	stored  *Entry          // to be validated; nil: a miss
+	part    *Entry          // fresh, and not enough; nil: none
+	whole   bool            // asks without the client's conditions and ranges
+	again   bool            // the request was sent before
+	unsent  []string        // the client's fields that were not sent, since nothing declares them
+	taught  bool            // a response declared one of them, and the request was sent again
+	learned map[string]bool // fields that were sent since responses declared them
 
 	// What do finds out for those who wait with the call.
 	filled *Entry   // what the answer is stored as, its body still to come or not; nil: it is not
@@ -105,6 +108,11 @@ func (c *call) do() (*http.Response, error) {
 	}
 	dropInvalidStatus(resp.Header)
 	got.status, got.header = resp.StatusCode, resp.Header
+	if c.untold(resp.Header) && !c.taught {
+		c.taught = true
+		_ = resp.Body.Close()
+		return c.retry() // it may not be what this client is to get
+	}
 	switch {
 	case validating && got.status == http.StatusNotModified:
 		_ = resp.Body.Close() // a 304 has none
@@ -140,6 +148,7 @@ func (c *call) outbound() (*http.Request, error) {
 		rfc9111.RemoveConditions(out.Header)
 		delete(out.Header, "Range")
 	}
+	c.build(out.Header)
 	if !c.ex.Route.Cache.Strict {
 		out.Header["Accept-Encoding"] = acceptIdentity
 	}
