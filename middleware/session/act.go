@@ -79,7 +79,7 @@ func (v *visit) start(who loginArgument, kept Record) error {
 		v.clearCookie()
 		return err
 	}
-	v.live, v.known = true, true
+	v.live, v.known, v.begun = true, true, true
 	v.ex.Facts.Session = "created"
 	return nil
 }

@@ -13,7 +13,11 @@ import (
 // not merely read. SameSite alone leaves the pages of all hosts of the site.
 // Requests without Sec-Fetch-Site and Origin come from no browser of today.
 func crossOrigin(r *http.Request, p *policy.Policy) error {
-	if _, err := r.Cookie(p.Session.Cookie.Name); err != nil {
+	used := false
+	for range policy.CookieValues(r.Header, p.Session.Cookie.Name) {
+		used = true
+	}
+	if !used {
 		return nil
 	}
 	asked := r

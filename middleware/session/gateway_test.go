@@ -705,6 +705,59 @@ func TestAResponseOfAPrivateEntryIsPrivate(t *testing.T) {
 	}
 }
 
+// A browser that has signed in anew has another cookie, which the answer to a
+// request from before must not replace.
+func TestASlowResponseBringsNoEndedSessionBack(t *testing.T) {
+	for says, end := range map[string]func(g *gateway, cookie string){
+		"replaced by a login": func(g *gateway, cookie string) { g.get("/signal", cookie, `login {"user":"42"}`) },
+		"ended":               func(g *gateway, cookie string) { g.get("/signal", cookie, "logout") },
+		"ended with all":      func(g *gateway, cookie string) { g.get("/signal", g.login("42"), "logout-all") },
+	} {
+		for _, say := range []string{"", `set {"a":"1"}`} {
+			t.Run(says+", answered with "+say, func(t *testing.T) {
+				g := newGateway(t, ringOf(t, "a"), nil)
+				cookie := g.login("42")
+				g.clock.sleep(20 * time.Minute) // worth a new cookie
+				arrived, open := make(chan struct{}), make(chan struct{})
+				g.setUpstream(func(w http.ResponseWriter, r *http.Request) {
+					close(arrived)
+					<-open
+					w.Header().Set("X-Gw-Session", say)
+				})
+				slow := make(chan reply)
+				go func() { slow <- g.get("/signal", cookie) }()
+				<-arrived
+				g.setUpstream(nil)
+				end(g, cookie)
+				close(open)
+				if r := <-slow; r.set != nil {
+					t.Errorf("the response sets %v", r.set)
+				}
+			})
+		}
+	}
+}
+
+func TestTheValidCookieOfSeveralCounts(t *testing.T) {
+	g := newGateway(t, ringOf(t, "a"), nil)
+	valid, ended := g.login("42"), g.login("42")
+	g.get("/signal", ended, "logout")
+	for _, lines := range [][]string{
+		{"gw=stale; gw=VALID"}, {"gw=VALID; gw=stale"}, {"gw=ENDED; gw=VALID"}, {"a=1; gw=stale", "gw=ENDED; gw=VALID; b=2"}, {"gw=; gw=VALID", "gw=stale"},
+	} {
+		r, err := http.NewRequest(http.MethodGet, g.server.URL+"/required", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range lines {
+			r.Header.Add("Cookie", strings.NewReplacer("gw", cookieName, "VALID", valid, "ENDED", ended).Replace(line))
+		}
+		if got := g.do(r); got.StatusCode != http.StatusOK || got.ex.Facts.Session != "valid" || got.ex.Facts.Reason != "" {
+			t.Errorf("%q: %d, %s, %q", lines, got.StatusCode, got.ex.Facts.Session, got.ex.Facts.Reason)
+		}
+	}
+}
+
 func TestCookieAttributesFollowThePolicy(t *testing.T) {
 	g := newGateway(t, ringOf(t, "a"), nil)
 	for _, tt := range []struct {

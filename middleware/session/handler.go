@@ -100,30 +100,46 @@ type visit struct {
 	record   Record       // of the latest generation that the request has seen
 	brought  []string     // offloaded names among the browser's cookies
 	cookie   *http.Cookie // to set; nil: none
+	begun    bool         // the session began with this response
 	finished bool
 }
 
 // used tells whether a route has to do with sessions.
 func used(r *policy.Route) bool { return r.Session != policy.SessionOff || r.SessionSignal }
 
-// open finds the request's session, if it has one.
+// maxSeals bounds the sessions of one request that the Store is asked for.
+const maxSeals = 8
+
+// open finds the request's session, if it has one. Of several cookies, of which a
+// browser may have one for each domain and path, the first that is good counts.
 func (v *visit) open(r *http.Request) {
 	v.ex.Facts.Session = "none"
-	cookie, err := r.Cookie(v.policy.Cookie.Name)
-	if err != nil {
-		return
+	var refused error
+	name, asked := v.policy.Cookie.Name, 0
+	for value := range policy.CookieValues(r.Header, name) {
+		seal, err := v.m.sealer.Open(name, v.ex.View.Host, value, v.m.now())
+		if err == nil && asked < maxSeals {
+			asked++
+			if err = v.enter(seal); err == nil {
+				return
+			}
+		}
+		if refused == nil {
+			refused = err
+		}
 	}
-	seal, err := v.m.sealer.Open(cookie.Name, v.ex.View.Host, cookie.Value, v.m.now())
-	if err != nil {
-		v.refuse(err)
-		return
+	if refused != nil {
+		v.refuse(refused)
 	}
+}
+
+// enter makes a session the request's own, unless it was revoked.
+func (v *visit) enter(seal Seal) error {
 	record, err := v.m.store.Load(v.ctx, seal.Ref())
 	switch {
 	case err == nil:
 	case errors.Is(err, ErrRevoked):
-		v.refuse(err)
-		return
+		return err
 	default: // nobody revoked it: the seal is enough
 		record = Record{}
 		if !errors.Is(err, ErrUnreachable) && !errors.Is(err, ErrUnknown) {
@@ -134,11 +150,9 @@ func (v *visit) open(r *http.Request) {
 	v.live, v.seal = true, seal
 	v.seal.Apart = seal.Apart && !v.known
 	v.adopt(record)
-	v.touch()
-	if v.live {
-		v.ex.Facts.Session = "valid"
-		v.ex.Principal = exchange.Principal{SessionID: shortKey(seal.ID), User: seal.User, Roles: seal.Roles}
-	}
+	v.ex.Facts.Session = "valid"
+	v.ex.Principal = exchange.Principal{SessionID: shortKey(seal.ID), User: seal.User, Roles: seal.Roles}
+	return nil
 }
 
 // shortKey names a session in logs, keys of limits and of private cache
@@ -177,10 +191,20 @@ func (v *visit) adopt(record Record) {
 	v.record = record
 }
 
-// touch moves the idle deadline on, in seal and record, once it is worth it.
+// touch moves the idle deadline on, in seal and record, once it is worth it. It is
+// done when the response is there, and only while the session stands: the browser
+// may have another one by then, which a cookie of this one would replace.
 func (v *visit) touch() {
 	idle := v.idle(v.m.now(), v.seal.Absolute)
-	if idle.Sub(v.seal.Idle) < min(touchInterval, v.policy.Idle.Std()/4) {
+	worth := idle.Sub(v.seal.Idle) >= min(touchInterval, v.policy.Idle.Std()/4)
+	if v.cookie == nil && !worth {
+		return
+	}
+	if _, err := v.m.store.Load(v.ctx, v.seal.Ref()); errors.Is(err, ErrRevoked) {
+		v.disown(err)
+		return
+	}
+	if !worth {
 		return
 	}
 	v.seal.Idle = idle
@@ -189,7 +213,7 @@ func (v *visit) touch() {
 		switch {
 		case err == nil:
 		case errors.Is(err, ErrRevoked):
-			v.refuse(err)
+			v.disown(err)
 			return
 		case !errors.Is(err, ErrStale): // stale: parallel requests were faster
 			v.note(err)
@@ -198,6 +222,12 @@ func (v *visit) touch() {
 	if _, err := v.setCookie(); err != nil {
 		v.note(err)
 	}
+}
+
+// disown is refuse for a session that ended while its response was made.
+func (v *visit) disown(err error) {
+	v.refuse(err)
+	v.cookie = nil
 }
 
 func (v *visit) idle(now, absolute time.Time) time.Time {
@@ -240,6 +270,9 @@ func (v *visit) finish(h http.Header) {
 		v.hear(lines)
 	}
 	v.keepCookies(h)
+	if v.live && !v.begun {
+		v.touch()
+	}
 	if v.cookie != nil {
 		h.Add("Set-Cookie", v.cookie.String())
 	}

@@ -108,8 +108,7 @@ func (v *visit) accept(offers []offer) error {
 	switch {
 	case kept:
 	case errors.Is(err, ErrRevoked):
-		v.refuse(err)
-		v.cookie = nil // the browser may have that of another session by now
+		v.disown(err)
 		return err
 	case errors.Is(err, ErrTooLarge):
 		return err
