@@ -58,7 +58,7 @@ func (c *Cookie) setDefaults() { c.Name, c.SameSite, c.Secure = "__Host-gw", "la
 
 func (i *Identity) setDefaults() { i.Header, i.TTL = "X-Gw-Identity", Duration(60*time.Second) }
 
-func (c *Cache) setDefaults() { c.Memory, c.MaxObject = 256<<20, 8<<20 }
+func (c *Cache) setDefaults() { c.Memory, c.MaxObject, c.Keep = 256<<20, 8<<20, Duration(time.Hour) }
 
 func (c *CORS) setDefaults() {
 	c.Methods = StringList{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}

@@ -190,7 +190,7 @@ routes: [{name: a, match: {path: /a}, upstream: app, cache: {}}]
 			Idle:     Duration(30 * time.Minute), Absolute: Duration(720 * time.Hour),
 			Identity: Identity{Header: "X-Gw-Identity", KeysFile: filepath.Join(folder, "data", "identity.keys"), TTL: Duration(time.Minute)},
 		},
-		Cache: Cache{Memory: 256 * 1024 * 1024, MaxObject: 8 * 1024 * 1024},
+		Cache: Cache{Memory: 256 * 1024 * 1024, MaxObject: 8 * 1024 * 1024, Keep: Duration(time.Hour)},
 		CORS: CORS{
 			Methods: StringList{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"},
 			MaxAge:  Duration(10 * time.Minute),

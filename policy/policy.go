@@ -162,6 +162,8 @@ type Cache struct {
 	Memory         Size     `yaml:"memory" jsonschema_description:"Bound of the local store, in bytes; 0: none, Redis alone holds responses."`
 	RedisURL       string   `yaml:"redis_url" jsonschema_description:"A Redis for the cache alone; memory:// for none; default: redis.url."`
 	MaxObject      Size     `yaml:"max_object" jsonschema_description:"Largest body that is stored."`
+	Keep           Duration `yaml:"keep" jsonschema_description:"How long past its freshness a response is kept that can only be validated then. What may be served stale is kept for that time, and at most two weeks."`
+	RedisMemory    Size     `yaml:"redis_memory" jsonschema_description:"Memory of each Redis node, where Redis itself has no maxmemory: at 80 % of it responses are no longer written there, until it is at 70 %. 0: no bound. It does not concern a Redis for the cache alone that evicts."`
 	DefaultTTL     Duration `yaml:"default_ttl" jsonschema_description:"Lifetime of responses with no freshness of their own, on cached routes in managed mode that have no ttl."`
 	StoreSetCookie bool     `yaml:"store_set_cookie" jsonschema_description:"Store responses that carry Set-Cookie, as the standard allows and an edge should not."`
 	Debug          bool     `yaml:"debug" jsonschema_description:"Tell every client the key of a response in Cache-Status (RFC 9211, 2.7): what it is stored under, as in gw:{c:KEY} in Redis."`

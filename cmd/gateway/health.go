@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,8 +14,9 @@ import (
 )
 
 const (
-	// warnEvery is how often a Redis in use is looked at for warnings.
-	warnEvery = 30 * time.Second
+	// warnEvery is how often a Redis in use is looked at for warnings, fillEvery one
+	// that responses could fill.
+	warnEvery, fillEvery = 30 * time.Second, time.Second
 	// lookTime bounds what a look at a Redis takes.
 	lookTime = time.Second
 )
@@ -37,11 +39,15 @@ func (w *warnings) list() []string {
 	return w.last
 }
 
-// watch looks for warnings whenever the Redis has come up, and every warnEvery
-// while it is, until ctx is done. Those of a Redis that is away stay: that it was
+// watch looks for warnings whenever the Redis has come up, and every so often while
+// it is, until ctx is done. Those of a Redis that is away stay: that it was
 // nearly full may be why it is.
 func (r *remote) watch(ctx context.Context) {
-	ticker := time.NewTicker(warnEvery)
+	every := warnEvery
+	if r.cache {
+		every = fillEvery
+	}
+	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for {
 		if r.health.Up() {
@@ -63,7 +69,22 @@ func (r *remote) look(ctx context.Context) {
 	defer cancel()
 	if info, err := redisdb.InspectServers(ctx, r.client); err == nil {
 		r.warnings.set(redisdb.Warnings(info, r.sessions))
+		r.guard.Look(info)
 	}
+}
+
+// writes are warnings of responses that are not written.
+func (r *remote) writes() (list []string) {
+	if !r.cache {
+		return nil
+	}
+	if share, full := r.guard.Full(); full {
+		list = append(list, fmt.Sprintf("responses are not written: memory is at %.0f %%, and they go on at 70 %%", 100*share))
+	}
+	if w := r.responses.Writes(); time.Now().Before(w.Paused) {
+		list = append(list, "writing responses pauses after a failure: "+redisdb.ErrorText(w.Err))
+	}
+	return list
 }
 
 // numbers are what the metrics tell of a Redis.
@@ -93,7 +114,7 @@ func (r *remote) condition() admin.Condition {
 	s := r.health.Status()
 	c := admin.Condition{
 		Name: r.name, Detail: fmt.Sprintf("%s since %s", s.State, s.Since.UTC().Format(time.RFC3339)),
-		Warnings: r.warnings.list(),
+		Warnings: slices.Concat(r.warnings.list(), r.writes()),
 	}
 	if s.State != failover.Up {
 		c.Level = admin.Degraded

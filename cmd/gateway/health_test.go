@@ -28,15 +28,23 @@ func startOnRedis(t *testing.T, url, cacheURL string) *gatewayProcess {
 
 // shownRedis is what the tests read of /v1/redis.
 type shownRedis struct {
-	Name     string
-	Serves   []string
-	Status   struct{ State, Since, Reason string }
+	Name   string
+	Serves []string
+	Status struct {
+		State, Since, Reason string
+		Counts               struct{ Trips int }
+	}
 	Pool     *struct{ Connections int }
 	Warnings []string
 	Info     *struct {
 		Mode    string
-		Servers []struct{ Version string }
-		Probe   struct{ OK bool }
+		Servers []struct {
+			Version string
+			Memory  struct {
+				UsedBytes int64 `json:"used_bytes"`
+			}
+		}
+		Probe struct{ OK bool }
 	}
 	Error string
 }
@@ -141,4 +149,36 @@ func TestViewWithoutRedis(t *testing.T) {
 		t.Errorf("%s", a.body)
 	}
 	g.verbose(t, "ok\n", "[+] redis: not configured, local memory serves\n")
+}
+
+// Responses alone would fill Redis several times over. Limits and sessions, which
+// need it, notice nothing.
+func TestResponsesDoNotFillRedis(t *testing.T) {
+	const most = 24 << 20
+	server := testenv.Redis(t, "--maxmemory", fmt.Sprint(most), "--maxmemory-policy", "noeviction")
+	body := strings.Repeat("x", 232<<10)
+	large := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(body)) })
+	g, _ := startSmall(t, large, fmt.Sprintf(`
+version: 1
+redis: {url: %q}
+upstreams: {app: {targets: [%%q]}}
+limits: {all: {key: client_ip, rate: 100000/s}}
+routes: [{name: all, match: {path: "/{rest...}"}, upstream: app, limits: [all], cache: {ttl: 300s}}]
+`, server.URL))
+	g.stderr.await(t, "redis is in use")
+	for i := range 120 {
+		if a := g.get(fmt.Sprintf("/list?page=%d", i)); a.StatusCode != http.StatusOK {
+			t.Fatal(a.Status)
+		}
+	}
+	eventually(t, 5*time.Second, func() error {
+		if a := g.get(g.admin + "/readyz?verbose"); !strings.Contains(a.body, "responses are not written: memory is at ") {
+			return fmt.Errorf("nothing is said:\n%s", a.body)
+		}
+		return nil
+	})
+	v := g.redis(t)[0]
+	if used := v.Info.Servers[0].Memory.UsedBytes; v.Status.State != "up" || v.Status.Counts.Trips != 0 || used < most/2 || used > most*9/10 {
+		t.Errorf("state %+v, %d of %d bytes", v.Status, used, most)
+	}
 }

@@ -34,9 +34,11 @@ type remote struct {
 	cache      bool // responses do
 	cacheAlone bool // and nowhere else
 
-	warnings warnings
-	cameUp   chan struct{} // wakes watch; capacity 1
-	looking  chan struct{} // held by the one view that asks it; capacity 1
+	guard     redisdb.Guard // against responses that fill it
+	responses *cache.Tiers  // that write there; nil: none do
+	warnings  warnings
+	cameUp    chan struct{} // wakes watch; capacity 1
+	looking   chan struct{} // held by the one view that asks it; capacity 1
 }
 
 // openRemote connects nothing yet. A URL that stands for no Redis gives none;
@@ -114,6 +116,7 @@ func openStores(p *policy.Policy, d *durable, numbers *metrics.Metrics, log *slo
 	}
 	if s.cacheRedis != nil {
 		s.cacheRedis.cache, s.cacheRedis.cacheAlone = true, p.Cache.Memory == 0
+		s.cacheRedis.guard.Shared, s.cacheRedis.guard.Bound = s.cacheRedis.sessions, int64(p.Cache.RedisMemory)
 	}
 	s.openSessions(d)
 	s.openCache(int64(p.Cache.Memory), d, numbers)
@@ -148,7 +151,12 @@ func (s *stores) openCache(size int64, d *durable, numbers *metrics.Metrics) {
 		s.tags = cache.NewTags(cache.TagsConfig{})
 	} else {
 		s.tags = cache.NewTags(cache.TagsConfig{Counters: redisdb.NewCacheTags(r.client), Switch: r.health, Journal: durableTags{d}})
-		s.cache.Shared, s.cache.Switch = redisdb.NewCache(r.client, time.Now), r.health
+		s.cache.Shared, s.cache.Switch, s.cache.Room = redisdb.NewCache(r.client, time.Now), r.health, r.guard.Take
+		r.responses = s.cache
+		numbers.Counter("gateway_cache_write_failures_total", "Responses that could not be written into Redis.", func() float64 { return float64(s.cache.Writes().Failed) })
+		numbers.Gauge("gateway_cache_writes_stopped", "1 while responses are not written into Redis: it is nearly full, or a write has failed.", func() float64 {
+			return float64(min(len(r.writes()), 1))
+		})
 	}
 	s.cache.Tags = s.tags
 	d.restore(func(records []journal.Record) { restoreTags(s.tags, records) })

@@ -90,7 +90,8 @@ type contextKey struct{}
 type carrier struct {
 	context.Context
 	ex     *Exchange
-	budget failover.Budget
+	budget *failover.Budget
+	own    failover.Budget
 }
 
 func (c *carrier) Value(key any) any {
@@ -98,15 +99,21 @@ func (c *carrier) Value(key any) any {
 	case contextKey:
 		return c.ex
 	case failover.BudgetKey:
-		return &c.budget
+		return c.budget
 	}
 	return c.Context.Value(key)
 }
 
 // With returns a context that carries ex, and a budget for the stores that it
-// waits for.
+// waits for: that of ctx, where what is done is part of another request.
 func With(ctx context.Context, ex *Exchange) context.Context {
-	return &carrier{Context: ctx, ex: ex}
+	c := &carrier{Context: ctx, ex: ex}
+	if shared, ok := ctx.Value(failover.BudgetKey{}).(*failover.Budget); ok {
+		c.budget = shared
+	} else {
+		c.budget = &c.own
+	}
+	return c
 }
 
 // From returns the exchange that ctx carries. It panics without one, since

@@ -143,7 +143,7 @@ func (r *rig) mustBe(t *testing.T, want State) {
 
 func (r *rig) mustDo(t *testing.T, ctx context.Context, want string, wantErr error) {
 	t.Helper()
-	got, err := Do(ctx, r.Switch, r.store.Call, local)
+	got, err := do(ctx, r.Switch, r.store.Call, local)
 	if got != want || !errors.Is(err, wantErr) {
 		t.Fatalf("Do: %q, %v; want %q, %v", got, err, want, wantErr)
 	}
@@ -210,7 +210,7 @@ func TestOutcomes(t *testing.T) {
 				for i, c := range tt.calls {
 					r.store.now(c)
 					start := time.Now()
-					got, err := Do(t.Context(), r.Switch, r.store.Call, local)
+					got, err := do(t.Context(), r.Switch, r.store.Call, local)
 					if d := time.Since(start); d > 50*time.Millisecond {
 						t.Errorf("call %d took %v, beyond the budget", i, d)
 					}
@@ -246,7 +246,7 @@ func TestBudgetIsSharedByARequest(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		<-r.Probed()
 		r.store.now(behaviour{delay: 20 * time.Millisecond})
-		start, ctx := time.Now(), WithBudget(t.Context())
+		start, ctx := time.Now(), withBudget(t.Context())
 		r.mustDo(t, ctx, "remote", nil) // 30 ms left
 		r.mustDo(t, ctx, "remote", nil) // 10 ms left
 		r.mustDo(t, ctx, "local", nil)  // cut off
@@ -259,18 +259,18 @@ func TestBudgetIsSharedByARequest(t *testing.T) {
 			t.Error("a spent budget asked the store")
 		}
 		r.mustBe(t, Up)
-		r.mustDo(t, WithBudget(t.Context()), "remote", nil) // another request has its own
+		r.mustDo(t, withBudget(t.Context()), "remote", nil) // another request has its own
 	})
 }
 
 func TestCutOffCallsAreNoSignAgainstTheStore(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		<-r.Probed()
-		ctx := WithBudget(t.Context())
+		ctx := withBudget(t.Context())
 		r.store.now(behaviour{delay: 30 * time.Millisecond})
 		r.mustDo(t, ctx, "remote", nil)
 		for range 5 { // at once, each with the 20 ms that are left
-			go func() { _, _ = Do(ctx, r.Switch, r.store.Call, local) }()
+			go func() { _, _ = do(ctx, r.Switch, r.store.Call, local) }()
 		}
 		time.Sleep(20 * time.Millisecond)
 		r.mustBe(t, Up)
@@ -287,7 +287,7 @@ func TestLateAnswersAreDropped(t *testing.T) {
 			name string
 			err  error
 		}{{"a value", nil}, {"not found", errNotFound}} {
-			got, err := Do(t.Context(), r.Switch, func(context.Context) (string, error) {
+			got, err := do(t.Context(), r.Switch, func(context.Context) (string, error) {
 				// Meanwhile the store is given up, and comes back.
 				r.store.now(behaviour{err: errRefused})
 				r.mustDo(t, t.Context(), "local", nil)
@@ -424,7 +424,7 @@ func TestProbesWatchAStoreThatIsUp(t *testing.T) {
 				r.store.now(tt.now)
 				for range 30 { // requests read, and that works
 					time.Sleep(100 * time.Millisecond)
-					_, _ = Do(t.Context(), r.Switch, r.store.Call, local)
+					_, _ = do(t.Context(), r.Switch, r.store.Call, local)
 				}
 				r.mustBe(t, tt.state)
 			})
@@ -556,7 +556,7 @@ func TestNilSwitchIsLocal(t *testing.T) {
 	if s.Up() {
 		t.Error("up")
 	}
-	got, err := Do(t.Context(), s, func(context.Context) (string, error) {
+	got, err := do(t.Context(), s, func(context.Context) (string, error) {
 		t.Error("a store that is not configured was asked")
 		return "", nil
 	}, local)
@@ -598,9 +598,9 @@ func TestManyCallers(t *testing.T) {
 	var answered [2]atomic.Int64
 	for range 1000 {
 		callers.Go(func() {
-			request := WithBudget(ctx)
+			request := withBudget(ctx)
 			for range 100 {
-				got, err := Do(request, s, ask, local)
+				got, err := do(request, s, ask, local)
 				switch {
 				case err != nil:
 					t.Errorf("error %v", err)
@@ -633,7 +633,7 @@ func TestManyCallers(t *testing.T) {
 	}
 }
 
-func ExampleDo() {
+func ExampleAsk() {
 	s := New(Config{
 		Probe:    func(context.Context) (Epoch, error) { return Epoch{}, nil },
 		Classify: classify,
@@ -643,11 +643,24 @@ func ExampleDo() {
 	go func() { defer close(ended); s.Run(ctx) }()
 	<-s.Probed()
 
-	n, err := Do(ctx, s,
-		func(context.Context) (int, error) { return 0, errRefused }, // the store has just died
-		func() (int, error) { return 42, nil })
+	n, answered, err := Ask(ctx, s, func(context.Context) (int, error) { return 0, errRefused }) // the store has just died
+	if !answered {
+		n = 42 // decided locally
+	}
 	fmt.Println(n, err, s.Up())
 	stop()
 	<-ended
-	// Output: 42 <nil> false
+	// Output: 42 connection refused false
+}
+
+// do asks the store, and decides by local where it does not answer, as callers do.
+func do(ctx context.Context, s *Switch, remote func(context.Context) (string, error), local func() (string, error)) (string, error) {
+	if v, answered, err := Ask(ctx, s, remote); answered {
+		return v, err
+	}
+	return local()
+}
+
+func withBudget(ctx context.Context) context.Context {
+	return context.WithValue(ctx, BudgetKey{}, new(Budget))
 }

@@ -79,7 +79,7 @@ func (sh *shared) join(ctx context.Context, group *sync.WaitGroup, every time.Du
 	if every > 0 {
 		group.Go(func() {
 			for sleep(ctx, every) == nil {
-				_, _ = Do(ctx, s, sh.Call, local)
+				_, _ = do(ctx, s, sh.Call, local)
 			}
 		})
 	}

@@ -360,7 +360,7 @@ func (m *model) Call(t *rapid.T) {
 	id, seen, asked := m.calls, m.s.load(), false
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	ctx = WithBudget(ctx)
+	ctx = withBudget(ctx)
 	var answer error
 	switch kind {
 	case "not found":
@@ -381,7 +381,7 @@ func (m *model) Call(t *rapid.T) {
 		spentBudget(ctx).Add(int64(46 * time.Millisecond))
 	}
 	start := time.Now()
-	got, err := Do(ctx, m.s, func(ctx context.Context) (string, error) {
+	got, err := do(ctx, m.s, func(ctx context.Context) (string, error) {
 		asked = true
 		if m.s.load().state() != Up {
 			t.Errorf("the store is asked in %v", m.s.load().state())
@@ -416,7 +416,7 @@ func (m *model) Call(t *rapid.T) {
 	if got != want || !errors.Is(err, wantErr) {
 		t.Fatalf("a call that %q was answered %q, %v; want %q, %v", kind, got, err, want, wantErr)
 	}
-	if got, err := Do(t.Context(), nil, func(context.Context) (string, error) { return "remote", nil }, local); got != "local" || err != nil {
+	if got, err := do(t.Context(), nil, func(context.Context) (string, error) { return "remote", nil }, local); got != "local" || err != nil {
 		t.Fatalf("without a store: %q, %v", got, err)
 	}
 }
@@ -432,7 +432,7 @@ func (m *model) Begin(t *rapid.T) {
 	m.pending = append(m.pending, p)
 	go func() {
 		defer close(p.ended)
-		p.got, p.err = Do(context.Background(), m.s, func(context.Context) (string, error) { return "remote", <-p.release }, local)
+		p.got, p.err = do(context.Background(), m.s, func(context.Context) (string, error) { return "remote", <-p.release }, local)
 	}()
 	synctest.Wait()
 }

@@ -107,7 +107,7 @@ func TestFlapping(t *testing.T) {
 					callers.Go(func() {
 						for time.Now().Before(end) {
 							start := time.Now()
-							_, err := Do(WithBudget(t.Context()), r.Switch, r.store.Call, local)
+							_, err := do(withBudget(t.Context()), r.Switch, r.store.Call, local)
 							mu.Lock()
 							requests++
 							if err != nil {

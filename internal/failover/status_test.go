@@ -16,12 +16,12 @@ func TestStatusCounts(t *testing.T) {
 		time.Sleep(9 * time.Second)
 		for _, c := range []behaviour{{}, {err: errNotFound}, {err: errType}, {delay: time.Hour}, {delay: time.Hour}, {err: errRefused}} {
 			r.store.now(c)
-			_, _ = Do(t.Context(), r.Switch, r.store.Call, local)
+			_, _ = do(t.Context(), r.Switch, r.store.Call, local)
 		}
 		r.store.now(behaviour{})
 		time.Sleep(time.Second)
 		r.mustBe(t, Up)
-		_, _ = Do(t.Context(), r.Switch, func(context.Context) (string, error) {
+		_, _ = do(t.Context(), r.Switch, func(context.Context) (string, error) {
 			r.report(r.load(), Fault, errRefused)
 			return "late", nil
 		}, local)

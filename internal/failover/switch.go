@@ -73,7 +73,7 @@ type Config struct {
 	// call at a time, on Run's goroutine; nil: nobody is.
 	OnChange func(Change)
 
-	// InFlight is how many calls of Do ask the store at once; the others wait for
+	// InFlight is how many calls of Ask ask the store at once; the others wait for
 	// their turn within their budget. It bounds the goroutines and connections
 	// that a store which hangs costs. 0: 20 a processor, which is twice as many
 	// as a pool of internal/redisdb holds connections.
@@ -121,7 +121,7 @@ type hook struct {
 }
 
 // Switch is the state machine. A nil *Switch stands for a store that is not
-// configured: Up is false and Do is always local, and that is no degradation.
+// configured: Up is false and Ask never answers, and that is no degradation.
 type Switch struct {
 	cfg     Config
 	word    atomic.Uint64 // a word: the hot path's one load

@@ -20,7 +20,7 @@ func TestTurns(t *testing.T) {
 		var callers sync.WaitGroup
 		for range 4 {
 			callers.Go(func() {
-				v, err := Do(WithBudget(t.Context()), r.Switch, r.store.Call, local)
+				v, err := do(withBudget(t.Context()), r.Switch, r.store.Call, local)
 				if err != nil {
 					t.Error(err)
 				}
@@ -41,7 +41,7 @@ func TestTurns(t *testing.T) {
 		left, cancel := context.WithCancel(t.Context())
 		cancel()
 		r.turns <- struct{}{}
-		if v, _ := Do(left, r.Switch, r.store.Call, local); v != "local" {
+		if v, _ := do(left, r.Switch, r.store.Call, local); v != "local" {
 			t.Error("who has left got a turn")
 		}
 		r.mustDo(t, t.Context(), "local", nil)

@@ -76,18 +76,16 @@ func (g *gateway) take(t *testing.T) (remote bool) {
 	t.Helper()
 	start := time.Now()
 	charge := ratelimit.Charge{Key: "k", Quota: gcra.Quota{Rate: 1e6, Period: time.Second, Burst: 1e6}, Cost: 1}
-	results, err := failover.Do(t.Context(), g.Switch,
-		func(ctx context.Context) ([]gcra.Result, error) {
-			return g.limits.Take(ctx, []ratelimit.Charge{charge}, nil)
-		},
-		func() ([]gcra.Result, error) { return nil, nil })
-	if err != nil {
+	results, answered, err := failover.Ask(t.Context(), g.Switch, func(ctx context.Context) ([]gcra.Result, error) {
+		return g.limits.Take(ctx, []ratelimit.Charge{charge}, nil)
+	})
+	if answered && err != nil {
 		t.Errorf("take: %v", err)
 	}
 	if d := time.Since(start); d > soon {
 		t.Errorf("a request waited %v for Redis", d)
 	}
-	return len(results) == 1
+	return answered && len(results) == 1
 }
 
 func (g *gateway) mustTakeRemotely(t *testing.T) {
@@ -257,10 +255,8 @@ func TestPausedWritesTripThoughReadsGoOn(t *testing.T) {
 	deadline := time.Now().Add(2 * recovery)
 	for g.Up() {
 		// What the gateway asks meanwhile are reads alone, and they succeed.
-		if _, err := failover.Do(t.Context(), g.Switch,
-			func(ctx context.Context) (string, error) { return g.client.Get(ctx, "absent").Result() },
-			func() (string, error) { return "", redis.Nil },
-		); !errors.Is(err, redis.Nil) {
+		read := func(ctx context.Context) (string, error) { return g.client.Get(ctx, "absent").Result() }
+		if _, answered, err := failover.Ask(t.Context(), g.Switch, read); answered && !errors.Is(err, redis.Nil) {
 			t.Fatalf("read: %v", err)
 		}
 		if time.Now().After(deadline) {

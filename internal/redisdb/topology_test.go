@@ -110,11 +110,9 @@ func newLoad(t *testing.T, g *gateway) *load {
 func (l *load) call(key string) {
 	charge := ratelimit.Charge{Key: key, Quota: gcra.Quota{Rate: 1000, Period: time.Second, Burst: 1000}, Cost: 1}
 	start := time.Now()
-	results, err := failover.Do(context.Background(), l.g.Switch,
-		func(ctx context.Context) ([]gcra.Result, error) {
-			return l.g.limits.Take(ctx, []ratelimit.Charge{charge}, nil)
-		},
-		func() ([]gcra.Result, error) { return nil, nil })
+	results, answered, err := failover.Ask(context.Background(), l.g.Switch, func(ctx context.Context) ([]gcra.Result, error) {
+		return l.g.limits.Take(ctx, []ratelimit.Charge{charge}, nil)
+	})
 	took := time.Since(start)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -122,7 +120,7 @@ func (l *load) call(key string) {
 	if len(results) == 1 {
 		l.remote++
 	}
-	if err != nil {
+	if answered && err != nil {
 		l.errs = append(l.errs, err)
 	}
 }

@@ -14,9 +14,6 @@ import (
 )
 
 const (
-	// retention is how long an entry is kept past its freshness, to be validated
-	// or served when the upstream fails, unless a longer time is asked for.
-	retention = 24 * time.Hour
 	// MaxKeep bounds the life of every entry. The shared generations of tags
 	// (Counters) must outlive it, or a purge would be forgotten before what it
 	// purged.
@@ -85,13 +82,24 @@ func (c *call) admit(got head) *Entry {
 	}
 	e.NoCache = cc.NoCache
 	e.NeverStale = rfc9111.ForbidsStale(&cc, shared) || got.status >= 500 // one failure is no better than another
-	past := max(retention, e.StaleWhileRevalidate, e.StaleIfError)
-	e.Keep = min(max(0, e.Fresh)+past, MaxKeep)
 	c.prepare(e, got, &cc)
+	e.Keep = min(max(0, e.Fresh)+c.usable(e), MaxKeep)
 	if !c.group(e, got) {
 		return nil
 	}
 	return e
+}
+
+// usable is how long past its freshness an entry may be of use: served stale, for
+// whatever reason, or validated.
+func (c *call) usable(e *Entry) (past time.Duration) {
+	if rfc9111.HasValidator(e.Header) {
+		past = c.ex.Snapshot.Policy.Cache.Keep.Std()
+	}
+	if !e.NeverStale && !e.NoCache {
+		past = max(past, e.StaleWhileRevalidate, e.StaleIfError, disconnectedStale)
+	}
+	return past
 }
 
 // endless lists the media types of responses that are live as long as their

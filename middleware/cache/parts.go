@@ -26,11 +26,12 @@ func (c *Cache) storedPart(ctx context.Context, ex *exchange.Exchange, p *exchan
 	if whole != nil && !ranged {
 		return Found{}
 	}
-	tiers := *c.store
-	if !ranged && tiers.Local != nil {
-		tiers.Shared = nil
+	var found Found
+	if key, fields := partKey(p.Key), (*sent)(ex); ranged || c.store.Local == nil {
+		found, _ = c.store.Get(ctx, key, fields) // Tiers never fails
+	} else {
+		found = c.store.inMemory(ctx, key, fields)
 	}
-	found, _ := tiers.Get(ctx, partKey(p.Key), (*sent)(ex)) // Tiers never fails
 	if whole != nil && found.Entry != nil && !found.Entry.Received.After(whole.Received) {
 		return Found{}
 	}

@@ -136,14 +136,12 @@ func (t *Tags) Purge(ctx context.Context, tags ...string) error {
 	if t.cfg.Counters == nil {
 		return nil
 	}
-	missed := false
-	later := func() ([]Mark, error) {
-		missed = true
-		return nil, nil
+	marks, answered, err := failover.Ask(ctx, t.cfg.Switch,
+		func(ctx context.Context) ([]Mark, error) { return t.cfg.Counters.Change(ctx, changes) })
+	if !answered {
+		err = nil
 	}
-	marks, err := failover.Do(ctx, t.cfg.Switch,
-		func(ctx context.Context) ([]Mark, error) { return t.cfg.Counters.Change(ctx, changes) }, later)
-	if missed || err != nil {
+	if !answered || err != nil {
 		t.remember(changes)
 		return errors.Join(err, t.keep(ctx, changes))
 	}

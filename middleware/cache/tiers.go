@@ -21,13 +21,19 @@ const maxShared = 1 << 20
 
 // Tiers is a Store of two: memory, and behind it the store that all gateways
 // share, as long as its Switch lets it be asked. It gives no purged entries. A
-// failure of the shared store is a miss, never an error.
+// failure of the shared store is a miss, never an error; one to write pauses
+// writes and nothing else.
 type Tiers struct {
 	Local  LocalStore       // nil: no memory, the shared store alone
 	Shared Store            // nil: memory alone
 	Switch *failover.Switch // of Shared
 	Tags   *Tags
 	Now    func() time.Time
+	// Room reports whether the shared store has room for so many bytes more, and
+	// takes them; nil: always.
+	Room func(bytes int) bool
+
+	writes writes
 }
 
 var _ Store = (*Tiers)(nil)
@@ -47,11 +53,12 @@ func (t *Tiers) Get(ctx context.Context, key string, fields rfc9111.Fields) (Fou
 	if t.Shared == nil || local.Entry != nil && local.Entry.remaining(t.Now()) > 0 {
 		return local, nil
 	}
-	away := func() (Found, error) { return Found{Local: t.Switch != nil}, nil }
-	shared, err := failover.Do(ctx, t.Switch,
-		func(ctx context.Context) (Found, error) { return t.Shared.Get(ctx, key, fields) }, away)
+	shared, answered, err := failover.Ask(ctx, t.Switch, func(ctx context.Context) (Found, error) { return t.Shared.Get(ctx, key, fields) })
+	if !answered {
+		local.Local = t.Switch != nil
+		return local, nil
+	}
 	local.Others = local.Others || shared.Others
-	local.Local = shared.Local
 	e := shared.Entry
 	if err != nil || e == nil || !t.Tags.Valid(e.Marks) || local.Entry != nil && !e.Received.After(local.Entry.Received) {
 		return local, nil
@@ -84,11 +91,13 @@ func (t *Tiers) remember(ctx context.Context, key string, e *Entry) {
 // Put stores in both tiers.
 func (t *Tiers) Put(ctx context.Context, key string, e *Entry) error {
 	t.remember(ctx, key, e)
-	if t.Shared == nil || e.Size() > maxShared {
-		return nil
+	if t.Shared == nil || e.Size() > maxShared || !t.writes.may(t.Now()) || t.Room != nil && !t.Room(e.Size()) {
+		return nil // what is not stored is asked for again
 	}
-	lost := func() (struct{}, error) { return struct{}{}, nil }
-	_, _ = failover.Do(ctx, t.Switch,
-		func(ctx context.Context) (struct{}, error) { return struct{}{}, t.Shared.Put(ctx, key, e) }, lost) // what is not stored is asked for again
+	_, answered, err := failover.Offer(ctx, t.Switch, func(ctx context.Context) (struct{}, error) { return struct{}{}, t.Shared.Put(ctx, key, e) })
+	t.writes.outcome(answered, err, t.Now())
 	return nil
 }
+
+// Writes tells how writes into the shared store go.
+func (t *Tiers) Writes() WritesStatus { return t.writes.status() }

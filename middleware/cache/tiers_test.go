@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -448,5 +449,120 @@ func TestMarksOfOthersTellOfTheirPurges(t *testing.T) {
 	}
 	if tags.Valid(before) {
 		t.Error("what was filled before the purge is still valid here")
+	}
+}
+
+// kept notes for how long entries are kept.
+type kept struct {
+	cache.LocalStore
+	keep atomic.Int64
+}
+
+func (k *kept) Put(ctx context.Context, key string, e *cache.Entry) error {
+	k.keep.Store(int64(e.Keep))
+	return k.LocalStore.Put(ctx, key, e)
+}
+
+func TestAnEntryIsKeptForAsLongAsItIsOfUse(t *testing.T) {
+	for _, tt := range []struct {
+		says, cache, control string
+		tag                  bool
+		want                 time.Duration
+	}{
+		{"fresh, and an hour for an upstream that cannot be reached", "{ttl: 300s}", "", false, 300*time.Second + time.Hour},
+		{"the policy's stale rules", "{ttl: 300s, stale_if_error: 3h}", "", false, 300*time.Second + 3*time.Hour},
+		{"the origin's", "{mode: strict}", "max-age=60, stale-while-revalidate=7200", false, time.Minute + 2*time.Hour},
+		{"never stale, nothing to validate by", "{mode: strict}", "max-age=60, must-revalidate", false, time.Minute},
+		{"never stale, to be validated", "{mode: strict}", "max-age=60, must-revalidate", true, time.Minute + 2*time.Hour},
+		{"never used without validation", "{mode: strict}", "no-cache, max-age=60", true, time.Minute + 2*time.Hour},
+		{"two weeks at most", "{ttl: 1h, stale_if_error: 8760h}", "", false, 14 * 24 * time.Hour},
+	} {
+		t.Run(tt.says, func(t *testing.T) {
+			k := &kept{}
+			o := onePolicy(tt.cache)
+			o.policy = strings.Replace(o.policy, "default_ttl: 20s", "default_ttl: 20s, keep: 2h", 1)
+			o.tiers = func(tiers *cache.Tiers) { k.LocalStore = tiers.Local; tiers.Local = k }
+			e := newEdge(t, o)
+			header := []string{"Cache-Control", tt.control}
+			if tt.tag {
+				header = append(header, "ETag", `"1"`)
+			}
+			e.upstreamSays(says("body", header...))
+			e.get("/a")
+			if got := time.Duration(k.keep.Load()); got != tt.want {
+				t.Errorf("kept for %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
+
+// balky is a shared store of which some calls fail.
+type balky struct {
+	cache.Store
+	get, put   error // nil: it works
+	gets, puts atomic.Int64
+}
+
+func (b *balky) Get(ctx context.Context, key string, fields rfc9111.Fields) (cache.Found, error) {
+	b.gets.Add(1)
+	if b.get != nil {
+		<-ctx.Done() // it hangs
+		return cache.Found{}, b.get
+	}
+	return b.Store.Get(ctx, key, fields)
+}
+
+func (b *balky) Put(ctx context.Context, key string, e *cache.Entry) error {
+	b.puts.Add(1)
+	if b.put != nil {
+		return b.put
+	}
+	return b.Store.Put(ctx, key, e)
+}
+
+// A store that takes no responses still has limits and sessions.
+func TestFailedWritesPauseAndTakeNothingElseDown(t *testing.T) {
+	server := testenv.Redis(t)
+	b := &balky{put: errors.New("OOM command not allowed when used memory > 'maxmemory'")}
+	e, s := newGateway(t, server.URL)
+	b.Store, e.tiers.Shared = e.tiers.Shared, b
+	e.upstreamSays(says("body"))
+	for i := range 20 {
+		e.get(fmt.Sprintf("/item/%d", i))
+	}
+	if n := b.puts.Load(); n != 1 {
+		t.Errorf("%d writes were tried, want 1 and then a pause", n)
+	}
+	for i := range 8 { // each pause is longer than the one before, up to half a minute
+		e.clock.Advance(31 * time.Second)
+		e.get(fmt.Sprintf("/item/late%d", i))
+	}
+	if st := e.tiers.Writes(); b.puts.Load() != 9 || st.Failed != 9 || st.Err == nil || st.Paused.IsZero() {
+		t.Errorf("%d tries, %+v", b.puts.Load(), st)
+	}
+	if st := s.sw.Status(); st.State != failover.Up || st.Counts.Trips != 0 || st.Counts.Faults != 0 {
+		t.Errorf("the store was given up: %+v", st)
+	}
+	b.put = nil
+	e.clock.Advance(31 * time.Second)
+	for i := range 5 {
+		e.get(fmt.Sprintf("/item/well%d", i))
+	}
+	if st := e.tiers.Writes(); b.puts.Load() != 14 || !st.Paused.IsZero() || st.Err != nil {
+		t.Errorf("then %d tries, %+v", b.puts.Load(), st)
+	}
+}
+
+// What a fill waits for a store comes out of the budget of the request that asks.
+func TestAMissWaitsForAStoreOnce(t *testing.T) {
+	t.Parallel()
+	server := testenv.Redis(t)
+	b := &balky{get: context.DeadlineExceeded}
+	e, _ := newGateway(t, server.URL)
+	b.Store, e.tiers.Shared = e.tiers.Shared, b
+	e.upstreamSays(says("body"))
+	e.expect("a miss", e.get("/list"), "body", "edge; fwd=uri-miss")
+	if b.gets.Load() != 1 || b.puts.Load() != 0 {
+		t.Errorf("%d reads, and %d writes after the time was over", b.gets.Load(), b.puts.Load())
 	}
 }

@@ -261,7 +261,7 @@ func TestStaleIfError(t *testing.T) {
 	}{
 		{"policy, 503", "/list", "", status(503), time.Hour, "good", "edge; fwd=stale; fwd-status=503; detail=stale-if-error"},
 		{"policy, closed connection", "/list", "", hijack(""), time.Hour, "good", "edge; fwd=stale; detail=stale-if-error"},
-		{"policy, too old", "/list", "", status(503), 2 * time.Hour, "failed", "edge; fwd=stale; fwd-status=503"},
+		{"policy, too old", "/list", "", status(503), 2 * time.Hour, "failed", "edge; fwd=uri-miss; fwd-status=503"}, // nor kept,
 		{"policy, a 404 is no failure", "/list", "", status(404), time.Hour, "failed", "edge; fwd=stale; fwd-status=404"},
 		{"policy, but must-revalidate", "/list", "must-revalidate", status(503), time.Hour, "failed", "edge; fwd=stale; fwd-status=503"},
 		{"response directive, 500", "/strict/a", "max-age=1, stale-if-error=60", status(500), time.Minute, "good", "edge; fwd=stale; fwd-status=500; detail=stale-if-error"},

@@ -163,13 +163,11 @@ func (l *Limiter) decide(ctx context.Context, t taking) {
 	doubtful := false
 	// What is local never fails, and an error of the remote one is never an
 	// answer: a bucket that is not there is full.
-	results, _ := failover.Do(ctx, l.cfg.Switch,
-		func(ctx context.Context) ([]gcra.Result, error) {
-			doubtful = true
-			return l.cfg.Remote.Take(ctx, asked, make([]gcra.Result, 0, len(asked)))
-		},
-		func() ([]gcra.Result, error) { return nil, nil })
-	if len(results) == len(asked) {
+	results, answered, _ := failover.Ask(ctx, l.cfg.Switch, func(ctx context.Context) ([]gcra.Result, error) {
+		doubtful = true
+		return l.cfg.Remote.Take(ctx, asked, make([]gcra.Result, 0, len(asked)))
+	})
+	if answered && len(results) == len(asked) {
 		l.learn(t, results, sent)
 		return
 	}

@@ -348,7 +348,7 @@ func (w *world) ask(i, cost int, keys ...string) (wait time.Duration) {
 		charges[k] = ratelimit.Charge{Limit: key, Key: key, Quota: w.keys[key].q, Cost: cost, Extra: w.lease}
 	}
 	at := time.Now()
-	ctx := failover.WithBudget(exchange.With(context.Background(), &exchange.Exchange{}))
+	ctx := exchange.With(context.Background(), &exchange.Exchange{})
 	var results []gcra.Result
 	var err error
 	w.pass(func() { results, err = g.limiter.Take(ctx, charges, nil) })

@@ -183,8 +183,9 @@ func (l *Limiter) Refund(ctx context.Context, charges []Charge) error {
 		return nil
 	}
 	// Where the store is away the client waits longer for tokens, no more.
-	_, err := failover.Do(ctx, l.cfg.Switch,
-		func(ctx context.Context) (struct{}, error) { return struct{}{}, l.cfg.Remote.Refund(ctx, shared) },
-		func() (struct{}, error) { return struct{}{}, nil })
+	_, answered, err := failover.Ask(ctx, l.cfg.Switch, func(ctx context.Context) (struct{}, error) { return struct{}{}, l.cfg.Remote.Refund(ctx, shared) })
+	if !answered {
+		return nil
+	}
 	return err
 }

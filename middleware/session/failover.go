@@ -58,7 +58,7 @@ func NewFailover(cfg FailoverConfig) *Failover {
 	return &Failover{cfg: cfg, records: map[string]Ref{}, revocations: map[string]Revocation{}}
 }
 
-// answer is a store's word, passed through failover.Do without an error: none
+// answer is a store's word, passed through failover.Ask without an error: none
 // of ErrUnknown, ErrRevoked, ErrStale and ErrTooLarge is a fault of the store.
 type answer struct {
 	record Record
@@ -69,21 +69,21 @@ type answer struct {
 // do asks remote while the Switch lets it. An answer that is not remote's is
 // remote == false and nothing else.
 func (f *Failover) do(ctx context.Context, remote func(context.Context) (Record, error)) (answer, error) {
-	return failover.Do(ctx, f.cfg.Switch,
-		func(ctx context.Context) (answer, error) {
-			record, err := remote(ctx)
-			if !isAnswer(err) {
-				return answer{}, err
-			}
-			f.bringAlong(ctx)
-			return answer{record, err, true}, nil
-		},
-		func() (answer, error) {
-			if f.cfg.Switch != nil {
-				exchange.From(ctx).Facts.Local = true
-			}
-			return answer{}, nil
-		})
+	a, answered, err := failover.Ask(ctx, f.cfg.Switch, func(ctx context.Context) (answer, error) {
+		record, err := remote(ctx)
+		if !isAnswer(err) {
+			return answer{}, err
+		}
+		f.bringAlong(ctx)
+		return answer{record, err, true}, nil
+	})
+	if !answered {
+		if f.cfg.Switch != nil {
+			exchange.From(ctx).Facts.Local = true
+		}
+		return answer{}, nil
+	}
+	return a, err
 }
 
 // Load returns the later of the remote and the local record. A revocation known

@@ -7,14 +7,15 @@ import (
 	"time"
 )
 
-// Do asks the store through remote and, where the store is away, fails or is
-// late, gives the local answer within the same call. remote's time is bounded
-// by what is left of the request's budget (WithBudget), else by the Switch's
-// own; remote must heed its context. An error of remote that is an Answer,
-// such as "not found", is returned as it is. A nil Switch is always local.
+// Ask asks the store through remote and reports whether it answered; where it is
+// away, fails or is late, the caller decides locally in the same request. remote's
+// time is bounded by what is left of the request's budget (Budget), else by the
+// Switch's own; remote must heed its context. An error of remote that is an Answer,
+// such as "not found", is returned as it is; with answered false, err says why, if
+// the store was asked at all. A nil Switch never answers.
 //
 // No more than Config.InFlight calls ask the store at once. The others wait for
-// their turn, which is part of their budget; one that gets none is local.
+// their turn, which is part of their budget; one that gets none is not answered.
 //
 // An outcome is no word about the store if the caller left or its own time
 // ended, nor if the call timed out with less than half of the budget: that
@@ -22,19 +23,22 @@ import (
 // With less than a tenth left the store is not asked at all, since a call that
 // is cut off costs a connection.
 //
-// What the store did in a call that was answered locally is unknown: a charge
-// may have been made in both places.
-func Do[T any](ctx context.Context, s *Switch, remote func(context.Context) (T, error), local func() (T, error)) (T, error) {
-	if s.Up() {
-		if v, ok, err := ask(ctx, s, remote); ok {
-			return v, err
-		}
-	}
-	return local()
+// What the store did in a call that was not answered is unknown: a charge may have
+// been made in both places.
+func Ask[T any](ctx context.Context, s *Switch, remote func(context.Context) (T, error)) (v T, answered bool, err error) {
+	return ask(ctx, s, remote, s.report)
 }
 
-// ask reports whether the store gave an answer, and which.
-func ask[T any](ctx context.Context, s *Switch, remote func(context.Context) (T, error)) (v T, answered bool, err error) {
+// Offer is Ask for what the store may as well refuse, such as a response that it
+// has no room for: no outcome counts against it.
+func Offer[T any](ctx context.Context, s *Switch, remote func(context.Context) (T, error)) (v T, answered bool, err error) {
+	return ask(ctx, s, remote, func(word, Kind, error) {})
+}
+
+func ask[T any](ctx context.Context, s *Switch, remote func(context.Context) (T, error), report func(word, Kind, error)) (v T, answered bool, err error) {
+	if !s.Up() {
+		return v, false, nil
+	}
 	whole, spent := s.cfg.Budget, spentBudget(ctx)
 	if !s.enter(ctx, spent, whole-whole/10) {
 		return v, false, nil
@@ -58,11 +62,11 @@ func ask[T any](ctx context.Context, s *Switch, remote func(context.Context) (T,
 	}
 	switch {
 	case kind != Answer && ctx.Err() != nil, errors.Is(err, context.Canceled):
-		return v, false, nil
+		return v, false, err
 	case kind == Timeout && deadline.Sub(start) < whole/2:
-		return v, false, nil
+		return v, false, err
 	}
-	s.report(seen, kind, err)
+	report(seen, kind, err)
 	// The state is looked at after the call, not before it: an answer that was
 	// on its way while the store was given up is dropped, since others have
 	// already been answered from local state.
@@ -106,15 +110,10 @@ func (s *Switch) leave() { <-s.turns }
 // all. The zero value is whole.
 type Budget struct{ spent atomic.Int64 } // nanoseconds
 
-// BudgetKey is what a context is asked for its *Budget with: all calls of Do under
+// BudgetKey is what a context is asked for its *Budget with: all calls under
 // one share it. Work that outlives its request, such as a refresh, takes a budget
 // of its own.
 type BudgetKey struct{}
-
-// WithBudget returns a context with a budget of its own.
-func WithBudget(ctx context.Context) context.Context {
-	return context.WithValue(ctx, BudgetKey{}, new(Budget))
-}
 
 // spentBudget counts the nanoseconds of the budget that are gone.
 func spentBudget(ctx context.Context) *atomic.Int64 {

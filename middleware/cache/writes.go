@@ -1,0 +1,62 @@
+package cache
+
+import (
+	"sync"
+	"time"
+)
+
+// Writes into the shared store pause after a failure, each time for longer.
+const (
+	minWritePause = time.Second
+	maxWritePause = 30 * time.Second
+)
+
+// WritesStatus tells how writes into the shared store go.
+type WritesStatus struct {
+	Failed uint64    // in all
+	Paused time.Time // until then; zero: they go on
+	Err    error     // why, of the last failure
+}
+
+// writes decides whether to write into the shared store. That it takes no more is
+// the cache's own matter: it says nothing about a store that limits and sessions
+// use.
+type writes struct {
+	mu    sync.Mutex
+	now   WritesStatus  // guarded by mu
+	pause time.Duration // the last one; 0 after a success; guarded by mu
+}
+
+// may reports whether to try. After a pause one write is tried, and the others
+// wait for its outcome.
+func (w *writes) may(now time.Time) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if now.Before(w.now.Paused) {
+		return false
+	}
+	if w.pause > 0 {
+		w.now.Paused = now.Add(w.pause)
+	}
+	return true
+}
+
+// outcome takes note of a try. One that the store was not asked in says nothing.
+func (w *writes) outcome(answered bool, err error, now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case answered && err == nil:
+		w.pause, w.now.Paused, w.now.Err = 0, time.Time{}, nil
+	case err != nil:
+		w.pause = min(max(2*w.pause, minWritePause), maxWritePause)
+		w.now.Failed++
+		w.now.Paused, w.now.Err = now.Add(w.pause), err
+	}
+}
+
+func (w *writes) status() WritesStatus {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.now
+}
