@@ -30,18 +30,21 @@ func hasControl(s string) bool {
 	return strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
 }
 
-// PlainCookies reports whether all readers of cookies read those of a request
-// alike: their values have nothing that some take for a quote or a separator (RFC
-// 6265, 4.1.1, cookie-octet).
-func PlainCookies(h Fields) bool {
-	for _, value := range Cookies(h) {
-		for i := range len(value) {
-			if c := value[i]; c <= ' ' || c >= 0x7f || c == '"' || c == ',' || c == '\\' {
-				return false
-			}
+// PlainCookie reports whether all readers read a cookie's value alike: it has nothing
+// that some take for a quote or a separator (RFC 6265, 4.1.1, cookie-octet).
+func PlainCookie(value string) bool {
+	for i := range len(value) {
+		if c := value[i]; c <= ' ' || c >= 0x7f || c == '"' || c == ',' || c == '\\' {
+			return false
 		}
 	}
 	return true
+}
+
+// SameCookie reports whether some upstream takes one name of a cookie for another:
+// ASP.NET knows no case, and to PHP a dot is an underscore.
+func SameCookie(a, b string) bool {
+	return a == b || strings.EqualFold(strings.ReplaceAll(a, ".", "_"), strings.ReplaceAll(b, ".", "_"))
 }
 
 // CookieValues gives the values of all cookies of that name in a request.

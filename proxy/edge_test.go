@@ -65,7 +65,8 @@ func newEdge(t *testing.T, s setup) *edge {
 	e.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ex := &exchange.Exchange{
 			View: policy.View{
-				Method: r.Method, Host: r.Host, Path: r.URL.EscapedPath(), Query: r.URL.RawQuery,
+				Authority: strings.ToLower(r.Host),
+				Method:    r.Method, Host: r.Host, Path: r.URL.EscapedPath(), Query: r.URL.RawQuery,
 				Client: netip.MustParseAddr("192.0.2.7"), TLS: r.TLS != nil, Header: r.Header,
 			},
 			Snapshot: snap, Route: &s.route, RequestID: "request-1",

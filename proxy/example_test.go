@@ -32,7 +32,7 @@ func Example() {
 	forward := proxy.New(proxy.Config{Transport: pools})
 	edge := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ex := &exchange.Exchange{
-			View:     policy.View{Path: r.URL.EscapedPath(), Query: r.URL.RawQuery},
+			View:     policy.View{Authority: r.Host, Path: r.URL.EscapedPath(), Query: r.URL.RawQuery},
 			Snapshot: snapshot,
 			Route:    &policy.Route{Upstream: "app"},
 		}

@@ -12,7 +12,7 @@ import (
 )
 
 // rewrite makes the request that goes upstream; scheme and host are chosen by
-// Pools, and the client's Host stays. ReverseProxy has removed hop-by-hop
+// Pools, and the host is the client's. ReverseProxy has removed hop-by-hop
 // fields, so that nothing that is set here can be named in Connection.
 func (c *call) rewrite(pr *httputil.ProxyRequest) {
 	c.rewritten = true
@@ -30,7 +30,8 @@ func (c *call) rewrite(pr *httputil.ProxyRequest) {
 	if view.Client.IsValid() {
 		h["X-Forwarded-For"] = []string{view.Client.String()}
 	}
-	h["X-Forwarded-Host"] = []string{pr.In.Host}
+	pr.Out.Host = view.Authority // as it is keyed: upstreams make links of it
+	h["X-Forwarded-Host"] = []string{view.Authority}
 	if view.TLS {
 		h["X-Forwarded-Proto"] = []string{"https"}
 	} else {

@@ -25,10 +25,13 @@ type flight struct {
 	marks  []Mark // of its tags before the upstream was asked
 	cancel context.CancelFunc
 
-	waiting    int     // seats taken, guarded by cache.mu
-	unattended bool    // goes on where nobody waits, guarded by cache.mu
-	leader     *seat   // nil: none, or it has left; guarded by cache.mu
-	next       *flight // of those who waited, after a failure; guarded by cache.mu
+	waiting    int         // seats taken, guarded by cache.mu
+	unattended bool        // goes on where nobody waits, guarded by cache.mu
+	leader     *seat       // nil: none, or it has left; guarded by cache.mu
+	next       *flight     // of those who waited, after a failure; guarded by cache.mu
+	abandoned  bool        // cancelled before anything came, guarded by cache.mu
+	outgrown   bool        // nothing of it will be stored, guarded by cache.mu
+	limit      *time.Timer // of persist; guarded by cache.mu
 
 	arrived chan struct{} // closed when out is set
 	out     outcome
@@ -104,7 +107,7 @@ func (c *call) board(failed *flight) *seat {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	f := t.flights[key]
-	if failed != nil && failed.next != nil {
+	if failed != nil && failed.next != nil && !failed.next.abandoned {
 		f = failed.next
 	}
 	if f != nil && !t.tags.Valid(f.marks) {
@@ -189,9 +192,17 @@ func (f *flight) landLocked() {
 	if f.cache.flights[f.key] == f {
 		delete(f.cache.flights, f.key)
 	}
+	f.attendLocked()
+}
+
+// attendLocked makes the flight end with those who wait.
+func (f *flight) attendLocked() {
 	if f.unattended {
 		f.unattended = false
 		f.cache.refreshes--
+	}
+	if f.limit != nil {
+		f.limit.Stop() // else it would hold the flight, and its body
 	}
 }
 
@@ -281,10 +292,10 @@ func (f *flight) persist() {
 	t := f.cache
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.flights[f.key] == f && !f.unattended && t.refreshes < maxRefreshes {
+	if t.flights[f.key] == f && !f.unattended && !f.outgrown && t.refreshes < maxRefreshes {
 		f.unattended = true
 		t.refreshes++
-		time.AfterFunc(refreshTimeout, f.attended)
+		f.limit = time.AfterFunc(refreshTimeout, f.attended)
 	}
 }
 
@@ -292,10 +303,8 @@ func (f *flight) persist() {
 // end with those who wait.
 func (f *flight) attended() {
 	f.cache.mu.Lock()
-	if f.unattended {
-		f.unattended = false
-		f.cache.refreshes--
-	}
+	f.attendLocked()
+	f.outgrown = true
 	abandoned := f.waiting == 0
 	f.cache.mu.Unlock()
 	if abandoned {

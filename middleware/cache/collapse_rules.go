@@ -130,6 +130,9 @@ func (c *call) notModified(resp *http.Response) *http.Response {
 	short := *resp
 	short.StatusCode, short.Body, short.ContentLength, short.Trailer = http.StatusNotModified, http.NoBody, 0, nil
 	short.Header = maps.Clone(resp.Header)
+	if c.ex.Route.Cache.Encode && encodable(resp.StatusCode, resp.Header) {
+		addVary(short.Header)
+	}
 	maps.DeleteFunc(short.Header, func(name string, _ []string) bool { return rfc9111.OmitFrom304(name) })
 	return &short
 }

@@ -37,6 +37,11 @@ func (s *seat) leave() {
 	abandoned := f.waiting == 0 && !f.unattended
 	if abandoned {
 		f.landLocked()
+		select {
+		case <-f.arrived:
+		default:
+			f.abandoned = true
+		}
 	}
 	f.cache.mu.Unlock()
 	s.stop()

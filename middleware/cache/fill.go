@@ -48,7 +48,7 @@ func (c *call) admit(got head) *Entry {
 	request := requestControl(c.ex)
 	cc := responseControl(got.header)
 	cookie := len(got.header["Set-Cookie"]) > 0
-	if cookie && !c.ex.Snapshot.Policy.Cache.StoreSetCookie || endless(mediaType(got.header)) {
+	if cookie && !c.ex.Snapshot.Policy.Cache.StoreSetCookie || endless(mediaType(got.header)) || c.ofUnknownRange(got) {
 		return nil
 	}
 	lifetime, source := rfc9111.Lifetime(got.status, got.header, &cc, got.received, shared)
@@ -87,6 +87,7 @@ func (c *call) admit(got head) *Entry {
 	if !c.group(e, got) {
 		return nil
 	}
+	c.declare(e)
 	return e
 }
 
@@ -100,6 +101,16 @@ func (c *call) usable(e *Entry) (past time.Duration) {
 		past = max(past, e.StaleWhileRevalidate, e.StaleIfError, disconnectedStale)
 	}
 	return past
+}
+
+// ofUnknownRange reports whether a response answers a Range of which nobody knows
+// what it meant: in no unit of the standard's, or answered by a 200 that is a part.
+func (c *call) ofUnknownRange(got head) bool {
+	asked := c.ex.View.Header.Get("Range")
+	if asked == "" || c.whole || got.status == http.StatusPartialContent {
+		return false
+	}
+	return !strings.HasPrefix(asked, "bytes=") || len(got.header["Content-Range"]) > 0
 }
 
 // endless lists the media types of responses that are live as long as their
@@ -141,7 +152,7 @@ func (c *call) prepare(e *Entry, got head, cc *rfc9111.CacheControl) {
 	for name, values := range e.Header {
 		e.Header[name] = slices.Clip(values)
 	}
-	names := slices.AppendSeq(rfc9111.VaryNames(got.header), maps.Keys(c.learned))
+	names := slices.AppendSeq(slices.Concat(rfc9111.VaryNames(got.header), c.also), maps.Keys(c.learned))
 	// What an origin forgets to say in Vary must not reach scripts of another
 	// site; no standard wants that an entry is used.
 	if origin := got.header.Get("Access-Control-Allow-Origin"); origin != "" && origin != "*" {

@@ -41,7 +41,7 @@ func key(ex *exchange.Exchange, k keyed) string {
 		b = part(append(b, 0, byte(s.Kind)), s.Name) // 0 is no name's length
 		b = partsOf(b, ex, s)
 	}
-	if rule.Strict && rule.ReadsCookies() && !policy.PlainCookies(v.Header) {
+	if rule.Strict && (*sent)(ex).ambiguous() {
 		b = part(append(b, 0, 0xff), (*sent)(ex).cookies()) // the upstream may read other cookies in this
 	}
 	sum := sha256.Sum256(b)

@@ -43,11 +43,9 @@ func (c *Cache) plan(ex *exchange.Exchange, r *http.Request, cc *rfc9111.CacheCo
 // Authorization; in strict mode RFC 9111, 3.5 decides. A field counts where it is
 // there at all, since of several lines an upstream may read any.
 func bypass(ex *exchange.Exchange, r *http.Request) string {
-	h, rule := ex.View.Header, ex.Route.Cache
-	for _, s := range rule.Bypass {
-		if present(ex, s) {
-			return bypassToken(s)
-		}
+	h := ex.View.Header
+	if why := bypassed(ex); why != "" {
+		return why
 	}
 	for _, name := range [...]string{"If-Match", "If-Unmodified-Since", "Upgrade"} {
 		if len(h.Values(name)) > 0 {
@@ -62,8 +60,18 @@ func bypass(ex *exchange.Exchange, r *http.Request) string {
 		return "content"
 	case ex.Route.SessionSignal: // its answers may log somebody in
 		return "session_signal"
-	case !rule.Strict && len(h.Values("Authorization")) > 0:
+	case !ex.Route.Cache.Strict && len(h.Values("Authorization")) > 0:
 		return "Authorization"
+	}
+	return ""
+}
+
+// bypassed says which of the policy's conditions a request meets; "": none.
+func bypassed(ex *exchange.Exchange) string {
+	for _, s := range ex.Route.Cache.Bypass {
+		if present(ex, s) {
+			return bypassToken(s)
+		}
 	}
 	return ""
 }
@@ -86,8 +94,10 @@ func present(ex *exchange.Exchange, s policy.Source) bool {
 	case policy.SourceHeader:
 		return len(ex.View.Header.Values(s.Name)) > 0
 	case policy.SourceCookie:
-		for range policy.CookieValues(ex.View.Header, s.Name) {
-			return true // be its value empty
+		for name := range policy.Cookies(ex.View.Header) {
+			if policy.SameCookie(name, s.Name) {
+				return true // be its value empty
+			}
 		}
 	}
 	return false

@@ -20,7 +20,7 @@ type post struct {
 func (t *transport) beginPost(ex *exchange.Exchange) *post {
 	v := ex.View
 	if ex.Plan == nil || v.Method != http.MethodPost || !ex.Route.Cache.Strict || ex.Route.Cache.Private() || ex.Route.SessionSignal ||
-		!ex.Principal.Anonymous() || v.Header.Get("Cookie") != "" || requestControl(ex).NoStore || ex.Route.Cache.Query.Apply(v.Query) != v.Query {
+		!ex.Principal.Anonymous() || len(v.Header.Values("Cookie")) > 0 || bypassed(ex) != "" || requestControl(ex).NoStore || ex.Route.Cache.Query.Apply(v.Query) != v.Query {
 		return nil
 	}
 	v.Method = http.MethodGet

@@ -35,6 +35,7 @@ func queryContent(r *http.Request) string {
 	}
 	body := r.Body
 	r.Body = &replayed{bytes.NewReader(content), body}
+	r.ContentLength, r.TransferEncoding = int64(len(content)), nil // not in chunks, which some upstreams do not read
 	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil }
 	b := make([]byte, 0, 256+len(content))
 	for _, name := range contentFields {

@@ -34,6 +34,10 @@ var cacheFields = []string{"Range", "If-Range", "If-None-Match", "If-Modified-Si
 // those of which the log told.
 const maxRouteFields = 64
 
+// maxFieldName bounds the names of fields that are remembered, and maxAlso those that
+// one request is sent again for.
+const maxFieldName, maxAlso = 64, 8
+
 // sent gives the fields of a request as its upstream gets them: by these Vary
 // selects (RFC 9111, 4.1). What is stripped on the way is absent.
 type sent exchange.Exchange
@@ -116,6 +120,24 @@ func (s *sent) declared(name string, learned map[string]bool) bool {
 	return slices.Contains(s.Route.Cache.Vary, name) || learned[name]
 }
 
+// ambiguous reports whether an upstream may read other cookies than the ones that
+// key and bypass are about.
+func (s *sent) ambiguous() bool {
+	rule := s.Route.Cache
+	if !rule.ReadsCookies() {
+		return false
+	}
+	for name, value := range policy.Cookies(s.View.Header) {
+		alike := func(source policy.Source) bool {
+			return source.Kind == policy.SourceCookie && source.Name != name && policy.SameCookie(source.Name, name)
+		}
+		if !policy.PlainCookie(value) || slices.ContainsFunc(rule.Key, alike) {
+			return true
+		}
+	}
+	return false
+}
+
 // build makes the header of a request upstream that of what was keyed, and
 // remembers which of the client's fields are not sent.
 func (c *call) build(h http.Header) {
@@ -141,7 +163,7 @@ func (c *call) build(h http.Header) {
 			h[name] = values[len(values)-1:]
 		case s.constant(name):
 			delete(h, name)
-		case s.declared(name, c.learned):
+		case s.declared(name, c.learned), slices.Contains(c.also, name):
 			h[name] = []string{rfc9111.Selecting(name, values)}
 		default:
 			delete(h, name)
@@ -149,7 +171,7 @@ func (c *call) build(h http.Header) {
 		}
 	}
 	for name, values := range constants {
-		if !route.Cache.Sends(name) && !s.declared(name, c.learned) {
+		if !route.Cache.Sends(name) && !s.declared(name, c.learned) && !slices.Contains(c.also, name) {
 			h[name] = values
 		}
 	}
@@ -157,16 +179,27 @@ func (c *call) build(h http.Header) {
 }
 
 // untold reports whether a response varies by a field of the client's that was not
-// sent. From now on it is, on the whole route.
+// sent, and is to be asked for again with it.
 func (c *call) untold(h http.Header) bool {
-	found := false
+	before := len(c.also)
 	for _, name := range rfc9111.VaryNames(h) {
-		if slices.Contains(c.unsent, name) {
-			c.cache.declared.add(c.ex.Route.Name, name)
-			found = true
+		if slices.Contains(c.unsent, name) && len(c.also) < maxAlso {
+			c.also = append(c.also, name)
 		}
 	}
-	return found
+	return len(c.also) > before
+}
+
+// declare makes what a stored response varies by be sent on its whole route from now
+// on. What is not stored changes nothing for others.
+func (c *call) declare(e *Entry) {
+	if s := (*sent)(c.ex); s.built() {
+		for _, name := range e.Vary {
+			if !s.constant(name) {
+				c.cache.declared.add(c.ex.Route.Name, name)
+			}
+		}
+	}
 }
 
 // tell logs the fields that a route does not send, each once.
@@ -206,7 +239,7 @@ func (f *routeFields) add(route, name string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	known := f.names[route]
-	if known[name] || len(known) >= maxRouteFields || known == nil && len(f.names) >= maxNotes {
+	if known[name] || len(name) > maxFieldName || len(known) >= maxRouteFields || known == nil && len(f.names) >= maxNotes {
 		return false
 	}
 	more := maps.Clone(known)

@@ -76,7 +76,7 @@ type call struct {
 	whole   bool            // asks without the client's conditions and ranges
 	again   bool            // the request was sent before
 	unsent  []string        // the client's fields that were not sent, since nothing declares them
-	taught  bool            // a response declared one of them, and the request was sent again
+	also    []string        // those of them that its responses declared
 	learned map[string]bool // fields that were sent since responses declared them
 
 	// What do finds out for those who wait with the call.
@@ -108,10 +108,10 @@ func (c *call) do() (*http.Response, error) {
 	}
 	dropInvalidStatus(resp.Header)
 	got.status, got.header = resp.StatusCode, resp.Header
-	if c.untold(resp.Header) && !c.taught {
-		c.taught = true
+	if c.untold(resp.Header) { // then it may not be what this client is to get
 		_ = resp.Body.Close()
-		return c.retry() // it may not be what this client is to get
+		c.again = true
+		return c.do()
 	}
 	switch {
 	case validating && got.status == http.StatusNotModified:
