@@ -116,7 +116,6 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 func (g *gateway) begin(ctx context.Context) {
 	ctx, g.stop = context.WithCancel(ctx)
 	g.stores.run(ctx, &g.watching)
-	g.watching.Go(func() { g.limits.Run(ctx) })
 	g.watching.Go(func() { g.limits.hear(ctx) })
 	g.stores.await(g.log)
 	g.roll.call(ctx)

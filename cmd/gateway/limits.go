@@ -39,9 +39,6 @@ func openLimits(p *policy.Policy, r *remote, roll *roll, numbers *metrics.Metric
 		cfg.Switch, cfg.Remote = r.health, l.shared
 	}
 	l.Limiter = ratelimit.New(cfg)
-	if r != nil {
-		r.health.OnRejoin("limits", l.Rejoin)
-	}
 	numbers.Gauge("gateway_limit_buckets", "Rate-limit buckets in local memory.", func() float64 { return float64(l.local.Len()) })
 	numbers.Counter("gateway_limit_evictions_total", "Local buckets dropped before they were full again.", func() float64 { return float64(l.local.Evicted()) })
 	numbers.Counter("gateway_limit_replayed_tokens_total", "Tokens admitted while Redis was away that were brought to it.", func() float64 { return float64(l.Replayed()) })

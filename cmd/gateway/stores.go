@@ -130,9 +130,6 @@ func (s *stores) openSessions(d *durable) {
 		cfg.Switch, cfg.Remote = s.redis.health, redisdb.NewSessions(s.redis.client, time.Now)
 	}
 	both := session.NewFailover(cfg)
-	if s.redis != nil {
-		s.redis.health.OnRejoin("sessions", both.Rejoin)
-	}
 	s.sessions = both
 	d.restore(func(records []journal.Record) {
 		_ = both.Restore(context.Background(), revocationsOf(records)) // memory never fails

@@ -21,7 +21,7 @@ func TestTimesInDocs(t *testing.T) {
 		"Budget": c.Budget, "ProbeTimeout": c.ProbeTimeout, "RejoinTimeout": c.RejoinTimeout,
 		"UpInterval": c.UpInterval, "UpInterval × 5/4": c.UpInterval * 5 / 4, "DownInterval": c.DownInterval,
 		"StableAfter": c.StableAfter, "MaxHold": c.MaxHold,
-		"timeoutsToTrip": timeoutsToTrip, "lossesUnheld": lossesUnheld, "maxBarrier": maxBarrier, "historySize": historySize,
+		"timeoutsToTrip": timeoutsToTrip, "lossesUnheld": lossesUnheld, "maxBarrier": maxBarrier, "drainAfter": drainAfter, "historySize": historySize,
 	}
 	before, rest, _ := strings.Cut(string(text), "<!-- times: begin -->")
 	table, after, found := strings.Cut(rest, "<!-- times: end -->")

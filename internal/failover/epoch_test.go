@@ -91,7 +91,7 @@ func fleet(t *testing.T, store *epochs, n int) (gateways []*Switch, replays []at
 	t.Cleanup(func() { cancel(); running.Wait() })
 	for i := range n {
 		s := New(Config{Probe: store.Probe, Renew: store.Renew, Classify: classify})
-		s.OnRejoin("replay", func(context.Context) error {
+		onRejoin(s, "replay", func(context.Context) error {
 			time.Sleep(3 * time.Millisecond)
 			replays[i].Add(1)
 			return nil
@@ -261,7 +261,7 @@ func TestLossDuringARejoin(t *testing.T) {
 				store := &epochs{now: Epoch{"first", 1000, "s"}}
 				s := New(Config{Probe: store.Probe, Renew: store.Renew, Classify: classify})
 				runs := 0
-				s.OnRejoin("replay", func(context.Context) error {
+				onRejoin(s, "replay", func(context.Context) error {
 					if runs++; runs == 1 {
 						store.set(tt.lose)
 					}

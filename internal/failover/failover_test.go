@@ -322,7 +322,7 @@ func TestLateFailuresDoNotCount(t *testing.T) {
 func TestRejoinHooksRunInOrderBeforeUp(t *testing.T) {
 	var order []string
 	hook := func(r *rig, name string) {
-		r.OnRejoin(name, func(ctx context.Context) error {
+		onRejoin(r.Switch, name, func(ctx context.Context) error {
 			order = append(order, fmt.Sprint(name, " ", r.Status().State))
 			if _, bounded := ctx.Deadline(); !bounded {
 				t.Errorf("hook %s is not bounded", name)
@@ -363,13 +363,13 @@ func TestFailedRejoinStaysDown(t *testing.T) {
 			t.Errorf("the second hook ran %d times", n)
 		}
 	}, func(r *rig) {
-		r.OnRejoin("limits", func(context.Context) error {
+		onRejoin(r.Switch, "limits", func(context.Context) error {
 			if healed.Load() {
 				return nil
 			}
 			return errRefused
 		})
-		r.OnRejoin("sessions", func(context.Context) error { second.Add(1); return nil })
+		onRejoin(r.Switch, "sessions", func(context.Context) error { second.Add(1); return nil })
 	})
 }
 
@@ -528,7 +528,7 @@ func TestRunEndsInTheMiddleOfAnything(t *testing.T) {
 		after   time.Duration // from then to the end
 	}{
 		{"the first probe", func(r *rig) { r.store.lag = time.Hour }, behaviour{}, 0},
-		{"a rejoin", func(r *rig) { r.OnRejoin("x", hang) }, behaviour{}, 0},
+		{"a rejoin", func(r *rig) { onRejoin(r.Switch, "x", hang) }, behaviour{}, 0},
 		{"a wait", func(*rig) {}, behaviour{}, 0},
 		{"a probe of a store that is up", func(*rig) {}, behaviour{lag: time.Hour}, time.Second},
 	} {
@@ -663,4 +663,23 @@ func do(ctx context.Context, s *Switch, remote func(context.Context) (string, er
 
 func withBudget(ctx context.Context) context.Context {
 	return context.WithValue(ctx, BudgetKey{}, new(Budget))
+}
+
+// hook is a backlog of one thing, which a rejoin brings.
+type hook struct {
+	bring   func(context.Context) error
+	pending bool
+}
+
+func (h *hook) Replay()       { h.pending = true }
+func (h *hook) Pending() bool { return h.pending }
+
+func (h *hook) Drain(ctx context.Context) error {
+	err := h.bring(ctx)
+	h.pending = err != nil
+	return err
+}
+
+func onRejoin(s *Switch, name string, bring func(context.Context) error) {
+	s.Brings(name, &hook{bring: bring})
 }

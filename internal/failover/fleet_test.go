@@ -74,7 +74,7 @@ func (sh *shared) join(ctx context.Context, group *sync.WaitGroup, every time.Du
 	s := New(Config{
 		Probe: sh.probe, Renew: sh.renew, Barrier: sh.barrier, Rejoining: sh.rejoining, Classify: classify,
 	})
-	s.OnRejoin("replay", func(ctx context.Context) error { return sleep(ctx, rand.N(20*time.Millisecond)) })
+	onRejoin(s, "replay", func(ctx context.Context) error { return sleep(ctx, rand.N(20*time.Millisecond)) })
 	group.Go(func() { s.Run(ctx) })
 	if every > 0 {
 		group.Go(func() {

@@ -105,7 +105,7 @@ func newModel(t *rapid.T) *model {
 		},
 	})
 	for i := range m.hooks {
-		m.s.OnRejoin(fmt.Sprint("hook ", i), func(ctx context.Context) error { return m.hook(ctx, i) })
+		onRejoin(m.s, fmt.Sprint("hook ", i), func(ctx context.Context) error { return m.hook(ctx, i) })
 	}
 	return m
 }

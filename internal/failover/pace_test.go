@@ -49,7 +49,7 @@ func TestAHookThatKeepsFailingIsTriedLessAndLess(t *testing.T) {
 		}
 	}, func(r *rig) {
 		broken.Store(true)
-		r.OnRejoin("x", func(context.Context) error {
+		onRejoin(r.Switch, "x", func(context.Context) error {
 			if broken.Load() {
 				return errRefused
 			}
@@ -140,7 +140,7 @@ func TestFlapping(t *testing.T) {
 				r.mustBe(t, Up)
 				t.Logf("%d requests, %d waited, %d replays, %+v", requests, slow, replays.Load(), r.Status().Counts)
 			}, func(r *rig) {
-				r.OnRejoin("x", func(context.Context) error { replays.Add(1); return nil })
+				onRejoin(r.Switch, "x", func(context.Context) error { replays.Add(1); return nil })
 			})
 		})
 	}

@@ -19,17 +19,34 @@ func (s *Switch) Run(ctx context.Context) {
 	}
 }
 
-// wait lets the time to the next probe pass and reports whether there is one. A
-// store that trips in the meantime is left alone for the time of a Down store.
+// wait lets the time to the next probe pass, in which it drains the backlogs, and
+// reports whether there is one. A store that trips in the meantime is left alone for
+// the time of a Down store.
 func (s *Switch) wait(ctx context.Context) bool {
+	s.tell()
+	s.drain(ctx)
+	next := time.Now().Add(s.pause())
+	drain := next
 	for {
 		s.tell()
-		timer := time.NewTimer(s.pause())
+		timer := time.NewTimer(time.Until(drain))
 		select {
 		case <-timer.C:
-			return ctx.Err() == nil
+			if !time.Now().Before(next) {
+				return ctx.Err() == nil
+			}
+			s.drain(ctx)
+			drain = next
+		case <-s.woken:
+			timer.Stop()
+			if soon := time.Now().Add(drainAfter); soon.Before(drain) {
+				drain = soon
+			}
 		case <-s.tripped:
 			timer.Stop()
+			s.tell()
+			next = time.Now().Add(s.pause())
+			drain = next
 		case <-ctx.Done():
 			timer.Stop()
 			return false
@@ -153,10 +170,11 @@ func (s *Switch) rejoin(ctx context.Context, seen word, found Epoch) {
 //  1. A lost store gets an epoch that tells every gateway so. From here on this
 //     epoch counts as seen, also if what follows fails: all ways to Up lead
 //     through the hooks again.
-//  2. The hooks bring everything that lives.
-//  3. Those who are ready at about the same time wait for each other.
-//  4. A last probe finds out whether the store went away, or lost what the hooks
-//     brought, since the first one.
+//  2. The backlogs bring everything that lives.
+//  3. Those who are ready at about the same time wait for each other, and bring what
+//     came meanwhile.
+//  4. A last probe finds out whether the store went away, or lost what was brought,
+//     since the first one. What comes from here on is brought while Up.
 func (s *Switch) prepare(ctx context.Context, found Epoch, loss error) error {
 	if loss != nil && s.cfg.Renew != nil {
 		var err error
@@ -166,39 +184,17 @@ func (s *Switch) prepare(ctx context.Context, found Epoch, loss error) error {
 		}
 	}
 	s.see(found)
-	s.mu.Lock()
-	hooks := s.hooks
-	s.mu.Unlock()
-	for _, h := range hooks {
-		if err := s.runHook(ctx, h); err != nil {
-			return &RejoinError{Consumer: h.name, Err: err}
-		}
+	for _, b := range s.backlogs {
+		b.Replay()
 	}
-	s.await(ctx)
-	return s.confirm(ctx)
-}
-
-// runHook bounds a hook, or each Step of it.
-func (s *Switch) runHook(ctx context.Context, h hook) error {
-	limited := func(f func(context.Context) error) error {
-		_, err := bounded(ctx, s.cfg.RejoinTimeout, func(ctx context.Context) (struct{}, error) { return struct{}{}, f(ctx) })
+	if err := s.emptyAll(ctx); err != nil {
 		return err
 	}
-	return limited(func(ctx context.Context) error { return h.rejoin(context.WithValue(ctx, stepKey{}, limited)) })
-}
-
-type stepKey struct{}
-
-// Step runs a part of a hook's work, which gets a Config.RejoinTimeout of its
-// own instead of what is left of the hook's. So a hook that does all its work in
-// steps ends, however much lives, and a store that hangs is still found out at
-// once. Each step must heed its context and bring something. Where ctx is not that
-// of a hook it is f(ctx).
-func Step(ctx context.Context, f func(ctx context.Context) error) error {
-	if limited, ok := ctx.Value(stepKey{}).(func(func(context.Context) error) error); ok {
-		return limited(f)
+	s.await(ctx)
+	if err := s.emptyAll(ctx); err != nil {
+		return err
 	}
-	return f(ctx)
+	return s.confirm(ctx)
 }
 
 // await waits for the other gateways. Without a word from the barrier nobody is
@@ -238,14 +234,3 @@ func bounded[T any](ctx context.Context, d time.Duration, f func(context.Context
 	defer cancel()
 	return f(ctx)
 }
-
-// RejoinError is the reason for Down when a consumer could not rejoin.
-type RejoinError struct {
-	Consumer string
-	Err      error
-}
-
-func (e *RejoinError) Error() string { return "rejoin of " + e.Consumer + ": " + e.Err.Error() }
-
-// Unwrap returns the consumer's error.
-func (e *RejoinError) Unwrap() error { return e.Err }

@@ -6,7 +6,8 @@
 //	Up → Down → Rejoining → Up
 //
 // Requests never probe. One loop (Run) does, through the very client that
-// requests use, and runs the Rejoin hooks before requests go remote again.
+// requests use, and tells the store what it missed (Backlog) before requests go
+// remote again.
 // The package knows no store: what an error means is told by Config.Classify,
 // and what the store still holds by the Epoch that Config.Probe returns.
 // docs/failover.md tells the whole of it, with its times.
@@ -81,7 +82,7 @@ type Config struct {
 
 	Budget        time.Duration    // of one request, all calls together; 0: 50 ms
 	ProbeTimeout  time.Duration    // of Probe, Renew, Barrier and Rejoining each; 0: 250 ms
-	RejoinTimeout time.Duration    // of one hook, or of each Step of it; 0: 5 s
+	RejoinTimeout time.Duration    // of each part of a Backlog; 0: 5 s
 	UpInterval    time.Duration    // between probes while Up, jittered by a quarter; 0: 500 ms
 	DownInterval  time.Duration    // between probes while Down or in doubt, jittered likewise; 0: 250 ms
 	StableAfter   time.Duration    // a store that was Up for less and is given up is flapping; 0: 5 s
@@ -114,12 +115,6 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// hook is one consumer's part in a rejoin.
-type hook struct {
-	name   string
-	rejoin func(ctx context.Context) error
-}
-
 // Switch is the state machine. A nil *Switch stands for a store that is not
 // configured: Up is false and Ask never answers, and that is no degradation.
 type Switch struct {
@@ -132,6 +127,9 @@ type Switch struct {
 	missed  int           // probes in a row that timed out while Up; Run's alone
 	tried   uint64        // the generation of the last probe while Down; Run's alone
 	loss    error         // found and not yet made good; Run's alone
+	woken   chan struct{} // a backlog may have grown; capacity 1
+
+	backlogs []namedBacklog // fixed before Run
 
 	mu        sync.Mutex
 	since     time.Time // by Config.Now; guarded by mu
@@ -144,7 +142,6 @@ type Switch struct {
 	counts    Counts    // guarded by mu; what tally holds is zero
 	timeIn    Times     // before entered; guarded by mu
 	history   []Change  // at most historySize; guarded by mu
-	hooks     []hook    // guarded by mu
 	pending   []Change  // not yet told, guarded by mu; Run's own, and at most one trip each time it was Up
 }
 
@@ -156,20 +153,10 @@ func New(cfg Config) *Switch {
 		turns:   make(chan struct{}, cfg.InFlight),
 		tripped: make(chan struct{}, 1),
 		probed:  make(chan struct{}),
+		woken:   make(chan struct{}, 1),
 		since:   cfg.Now(),
 		entered: time.Now(),
 	}
-}
-
-// OnRejoin registers what a consumer must bring to the store before requests
-// use it again: all that lives, since the store may have lost it. An error keeps
-// the store Down. Hooks run one after the other, in the order of registration.
-// What is decided locally after a hook and before Up, and what a single timeout
-// keeps from the store, is the consumer's to bring later. Register before Run.
-func (s *Switch) OnRejoin(name string, rejoin func(ctx context.Context) error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.hooks = append(s.hooks, hook{name, rejoin})
 }
 
 // Up reports whether requests may use the store now.

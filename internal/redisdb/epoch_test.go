@@ -39,7 +39,7 @@ func joinFleet(t *testing.T, url string) *member {
 		},
 		Budget: 2 * time.Second, ProbeTimeout: 2 * time.Second, StableAfter: time.Millisecond,
 	})
-	m.OnRejoin("replay", func(context.Context) error { m.replays.Add(1); return nil })
+	m.Brings("replay", m)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() { defer close(ended); m.Run(ctx) }()
@@ -348,3 +348,12 @@ func TestEpochOfACluster(t *testing.T) {
 		}
 	}
 }
+
+// Replay implements failover.Backlog, which counts replays and has nothing to tell.
+func (m *member) Replay() { m.replays.Add(1) }
+
+// Pending implements failover.Backlog.
+func (*member) Pending() bool { return false }
+
+// Drain implements failover.Backlog.
+func (*member) Drain(context.Context) error { return nil }

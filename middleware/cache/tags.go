@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/jewgo/gateway/internal/failover"
@@ -58,21 +59,23 @@ type Journal interface {
 // fill that began before it cannot undo it.
 //
 // While the shared store is away purges work here, are remembered, and are
-// repeated there before the store is used again (Rejoin). A store that comes
+// repeated there before the store is used again. A store that comes
 // back empty or old lowers nothing.
 type Tags struct {
 	local  generations
-	unsent slotSet // purged here, and the shared store does not know
+	unsent slotSet     // purged here, and the shared store does not know
+	unread atomic.Bool // the shared table may hold purges that are not known here
 	cfg    TagsConfig
-	wake   chan struct{} // unsent has grown; capacity 1
 }
 
-// NewTags returns tags of which none was ever purged. It registers Rejoin with
-// the Switch; Run must be running for purges of others to arrive.
+var _ failover.Backlog = (*Tags)(nil)
+
+// NewTags returns tags of which none was ever purged. It is a backlog of the Switch;
+// Run must be running for purges of others to arrive.
 func NewTags(cfg TagsConfig) *Tags {
-	t := &Tags{cfg: cfg, wake: make(chan struct{}, 1)}
+	t := &Tags{cfg: cfg}
 	if cfg.Counters != nil {
-		cfg.Switch.OnRejoin("cache tags", t.Rejoin)
+		cfg.Switch.Brings("cache tags", t)
 	}
 	return t
 }
@@ -110,14 +113,14 @@ func (t *Tags) learn(marks []Mark) {
 
 // Restore takes over purges of which a journal or another gateway tells, once or
 // often. What the shared store does not know of is repeated there if it is news
-// here: by the next Rejoin, or by Run where the store is there.
+// here.
 func (t *Tags) Restore(marks []Mark, known bool) {
 	for _, m := range marks {
 		if t.local.raise(m.Slot, m.Gen) && !known {
 			t.unsent.add(m.Slot)
 		}
 	}
-	t.wakeUp()
+	t.cfg.Switch.Wake()
 }
 
 // Purge makes everything invalid that carries one of the tags: here at once, on
@@ -146,6 +149,9 @@ func (t *Tags) Purge(ctx context.Context, tags ...string) error {
 		return errors.Join(err, t.keep(ctx, changes))
 	}
 	t.learn(marks)
+	if t.cfg.Journal != nil { // else a restart, and a store that has lost it, would forget it
+		_ = t.cfg.Journal.Keep(ctx, marks, true)
+	}
 	return nil
 }
 
@@ -171,12 +177,5 @@ func (t *Tags) remember(changes []Change) {
 			t.unsent.add(c.Slot)
 		}
 	}
-	t.wakeUp()
-}
-
-func (t *Tags) wakeUp() {
-	select {
-	case t.wake <- struct{}{}:
-	default:
-	}
+	t.cfg.Switch.Wake()
 }

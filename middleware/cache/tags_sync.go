@@ -10,21 +10,31 @@ import (
 // than milliseconds of the store.
 const changesAtOnce = 2048
 
-// retryInterval is the pause between tries to reach a store that refuses.
+// retryInterval is the pause between tries to listen.
 const retryInterval = 500 * time.Millisecond
 
-// Rejoin brings this gateway and the shared generations together: it learns
-// what others purged, repeats what was purged here while the store was away, and
-// writes back what the store has lost.
-func (t *Tags) Rejoin(ctx context.Context) error {
-	marks, err := t.cfg.Counters.Load(ctx)
-	if err != nil {
-		return err
-	}
-	t.learn(marks)
-	shared := make(map[uint16]uint64, len(marks))
-	for _, m := range marks {
-		shared[m.Slot] = m.Gen
+// Replay implements failover.Backlog: the shared table is read, and gets back what it
+// lacks.
+func (t *Tags) Replay() { t.unread.Store(true) }
+
+// Pending implements failover.Backlog.
+func (t *Tags) Pending() bool { return t.unread.Load() || !t.unsent.empty() }
+
+// Drain implements failover.Backlog: it learns what others purged, where that may have
+// been missed, and repeats what was purged here without the shared store.
+func (t *Tags) Drain(ctx context.Context) error {
+	var shared map[uint16]uint64 // nil: it was not read
+	if t.unread.Swap(false) {
+		marks, err := t.cfg.Counters.Load(ctx)
+		if err != nil {
+			t.unread.Store(true)
+			return err
+		}
+		t.learn(marks)
+		shared = make(map[uint16]uint64, len(marks))
+		for _, m := range marks {
+			shared[m.Slot] = m.Gen
+		}
 	}
 	var changes []Change
 	for i := range slots {
@@ -38,11 +48,15 @@ func (t *Tags) Rejoin(ctx context.Context) error {
 			// A purge of its own, not only a maximum: others may have purged the
 			// slot to the same generation and filled since.
 			changes = append(changes, Change{Slot: slot, Floor: gen - 1, Add: 1})
-		case gen > shared[slot]:
+		case shared != nil && gen > shared[slot]:
 			changes = append(changes, Change{Slot: slot, Floor: gen})
 		}
 	}
-	return t.send(ctx, changes)
+	err := t.send(ctx, changes)
+	if err != nil && shared != nil {
+		t.unread.Store(true) // what it lacks is found out anew
+	}
+	return err
 }
 
 // send makes changes in portions. What was not made is remembered.
@@ -79,40 +93,21 @@ func (t *Tags) settle(ctx context.Context, changes []Change, marks []Mark) {
 	}
 }
 
-// Run listens to the purges of others and repeats those of this gateway that the
-// store has missed, until ctx is done. Without Counters it returns at once.
+// Run listens to the purges of others until ctx is done. Without Counters it returns
+// at once.
 func (t *Tags) Run(ctx context.Context) {
 	if t.cfg.Counters == nil {
 		return
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		t.resend(ctx)
-	}()
-	for ctx.Err() == nil {
-		// Messages may be lost while nobody listens: each time that listening
-		// begins, the whole table is read.
-		_ = t.cfg.Counters.Watch(ctx, func() { _ = t.Rejoin(ctx) }, func(m Mark) { t.local.raise(m.Slot, m.Gen) })
-		pause(ctx, retryInterval)
+	// Messages may be lost while nobody listens: each time that listening begins,
+	// the whole table is read.
+	connected := func() {
+		t.unread.Store(true)
+		t.cfg.Switch.Wake()
 	}
-	<-done
-}
-
-// resend repeats purges that the store refused or never answered while the
-// Switch was Up; after an outage Rejoin does it.
-func (t *Tags) resend(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.wake:
-		}
-		for ctx.Err() == nil && !t.unsent.empty() && t.cfg.Switch.Up() {
-			if t.Rejoin(ctx) != nil {
-				pause(ctx, retryInterval)
-			}
-		}
+	for ctx.Err() == nil {
+		_ = t.cfg.Counters.Watch(ctx, connected, func(m Mark) { t.local.raise(m.Slot, m.Gen) })
+		pause(ctx, retryInterval)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/middleware/cache"
@@ -15,6 +16,9 @@ import (
 type strictCounters struct {
 	mu      sync.Mutex
 	refuse  int            // guarded by mu
+	loads   int            // that fail; guarded by mu
+	table   []cache.Mark   // guarded by mu
+	silent  bool           // nobody hears when listening begins
 	changes []cache.Change // guarded by mu; those taken
 }
 
@@ -35,10 +39,26 @@ func (s *strictCounters) Change(_ context.Context, changes []cache.Change) ([]ca
 	return marks, nil
 }
 
-func (s *strictCounters) Load(context.Context) ([]cache.Mark, error) { return nil, nil }
+func (s *strictCounters) Load(context.Context) ([]cache.Mark, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.loads > 0 {
+		s.loads--
+		return nil, errRefused
+	}
+	return s.table, nil
+}
+
+func (s *strictCounters) has(c cache.Change) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Contains(s.changes, c)
+}
 
 func (s *strictCounters) Watch(ctx context.Context, connected func(), _ func(cache.Mark)) error {
-	connected()
+	if !s.silent {
+		connected()
+	}
 	<-ctx.Done()
 	return ctx.Err()
 }
@@ -61,11 +81,56 @@ func TestARefusedPurgeIsRepeated(t *testing.T) {
 	}
 	b.tasks.Go(func() { tags.Run(b.ctx) })
 	e := &edge{T: t}
-	e.eventually("the repeated purge", func() bool {
-		counters.mu.Lock()
-		defer counters.mu.Unlock()
-		return slices.Contains(counters.changes, cache.Change{Slot: before[0].Slot, Floor: 0, Add: 1})
+	e.eventually("the repeated purge", func() bool { return counters.has(cache.Change{Slot: before[0].Slot, Floor: 0, Add: 1}) })
+}
+
+// What is purged while the Switch is on its last way to Up, is told although nothing
+// wakes anybody after it.
+func TestAPurgeJustBeforeUpIsTold(t *testing.T) {
+	counters := &strictCounters{silent: true}
+	var tags *cache.Tags
+	purged, rejoining := sync.Once{}, false
+	cfg := failover.Config{
+		Classify: func(error) failover.Kind { return failover.Answer },
+		Barrier:  func(context.Context) (time.Duration, error) { rejoining = true; return 0, nil },
+	}
+	cfg.Probe = func(ctx context.Context) (failover.Epoch, error) {
+		if rejoining {
+			purged.Do(func() {
+				if err := tags.Purge(ctx, "t"); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		return failover.Epoch{}, nil
+	}
+	sw := failover.New(cfg)
+	tags = cache.NewTags(cache.TagsConfig{Counters: counters, Switch: sw})
+	slot := tags.Marks([]string{"t"})[0].Slot
+	b := newBackground(t)
+	b.tasks.Go(func() { tags.Run(b.ctx) })
+	b.tasks.Go(func() { sw.Run(b.ctx) })
+	e := &edge{T: t}
+	e.eventually("the purge", func() bool { return counters.has(cache.Change{Slot: slot, Floor: 0, Add: 1}) })
+}
+
+// After a break in listening the table is read until that has succeeded.
+func TestAFailedReadOfTheTableIsRepeated(t *testing.T) {
+	counters := &strictCounters{}
+	sw := failover.New(failover.Config{
+		Probe: func(context.Context) (failover.Epoch, error) { return failover.Epoch{}, nil }, Classify: func(error) failover.Kind { return failover.Answer },
 	})
+	tags := cache.NewTags(cache.TagsConfig{Counters: counters, Switch: sw})
+	b := newBackground(t)
+	b.tasks.Go(func() { sw.Run(b.ctx) })
+	<-sw.Probed()
+	before := tags.Marks([]string{"t"})
+	counters.mu.Lock()
+	counters.loads, counters.table = 1, []cache.Mark{{Slot: before[0].Slot, Gen: 7}}
+	counters.mu.Unlock()
+	b.tasks.Go(func() { tags.Run(b.ctx) })
+	e := &edge{T: t}
+	e.eventually("what others purged", func() bool { return !tags.Valid(before) })
 }
 
 func TestTagsOfOneGateway(t *testing.T) {

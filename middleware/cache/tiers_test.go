@@ -274,7 +274,7 @@ func TestPurgesOfTheSameGenerationAreTwo(t *testing.T) {
 		t.Fatal(err)
 	}
 	filled := b.Marks([]string{"t"})
-	if err := a.Rejoin(ctx); err != nil {
+	if err := failover.Replay(ctx, a); err != nil {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(20 * time.Second); b.Valid(filled); time.Sleep(time.Millisecond) {
@@ -335,14 +335,14 @@ func TestAPurgeDuringAnOutageOutlivesARestart(t *testing.T) {
 	if restarted.Valid(stale) {
 		t.Error("what was purged before the restart is valid after it")
 	}
-	if err := restarted.Rejoin(ctx); err != nil {
+	if err := failover.Replay(ctx, restarted); err != nil {
 		t.Fatal(err)
 	}
 	shared, err := sb.counters.Load(ctx)
 	if err != nil || len(shared) != 1 || shared[0].Gen != filled[0].Gen+1 {
 		t.Errorf("the shared generation after the rejoin is %v, %v; want %d", shared, err, filled[0].Gen+1)
 	}
-	if err := l.restore(sa).Rejoin(ctx); err != nil {
+	if err := failover.Replay(ctx, l.restore(sa)); err != nil {
 		t.Fatal(err)
 	}
 	if again, err := sb.counters.Load(ctx); err != nil || !slices.Equal(again, shared) {

@@ -84,7 +84,7 @@ func TestAnAnswerOfABucketThatIsGone(t *testing.T) {
 				if k, _ := l.State("k"); k != (gcra.State{}) {
 					t.Errorf("the bucket that was forgotten is back: %+v", k)
 				}
-				if err := l.Rejoin(ctx); err != nil || len(store.settled) > 0 {
+				if err := failover.Replay(ctx, l); err != nil || len(store.settled) > 0 {
 					t.Errorf("brought: %+v, %v", store.settled, err)
 				}
 				cancel()
@@ -108,7 +108,7 @@ func TestASettlementOfABucketThatIsGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if err := l.Rejoin(t.Context()); err != nil || len(store.settled) != 1 {
+		if err := failover.Replay(t.Context(), l); err != nil || len(store.settled) != 1 {
 			t.Errorf("brought: %+v, %v", store.settled, err)
 		}
 	}

@@ -46,19 +46,26 @@ type Limiter struct {
 	origin time.Time // where the time line of the buckets starts
 
 	owing    atomic.Bool  // something was admitted alone since the last settlement
+	lift     atomic.Bool  // the shared store may have lost how far keys stood
 	replayed atomic.Int64 // tokens brought to the shared store
 	ledger   ledger
 }
 
-var _ Store = (*Limiter)(nil)
+var (
+	_ Store            = (*Limiter)(nil)
+	_ failover.Backlog = (*Limiter)(nil)
+)
 
-// New returns a limiter. Where there is a shared store, its Rejoin is to be
-// registered with the Switch, and its Run to be run.
+// New returns a limiter. Where there is a shared store, it is a backlog of its Switch.
 func New(cfg Config) *Limiter {
 	if cfg.Count == nil {
 		cfg.Count = func(Charge, Decider, bool) {}
 	}
-	return &Limiter{cfg: cfg, origin: cfg.Now().Add(-time.Hour), ledger: ledger{turn: make(chan struct{}, 1)}}
+	l := &Limiter{cfg: cfg, origin: cfg.Now().Add(-time.Hour), ledger: ledger{turn: make(chan struct{}, 1)}}
+	if cfg.Switch != nil {
+		cfg.Switch.Brings("limits", l)
+	}
+	return l
 }
 
 // at is a moment on the time line of the buckets. Go's clock readings hold the
@@ -178,7 +185,7 @@ func (l *Limiter) decide(ctx context.Context, t taking) {
 	}
 	// The store may have made these charges, and a debt would make them again. But
 	// a gateway that has no others beside it knows all that was admitted.
-	l.owing.Store(true)
+	l.owe()
 	l.count(t, Share, false)
 }
 
@@ -297,7 +304,13 @@ func (l *Limiter) alone(t taking, n int) {
 		mu.Unlock()
 	}
 	if !refused {
-		l.owing.Store(true)
+		l.owe()
 	}
 	l.count(t, Share, refused)
+}
+
+// owe notes that something was admitted alone.
+func (l *Limiter) owe() {
+	l.owing.Store(true)
+	l.cfg.Switch.Wake()
 }

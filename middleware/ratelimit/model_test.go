@@ -323,11 +323,9 @@ func (w *world) start(i int) {
 	for name, m := range w.keys {
 		g.own[name] = &meter{q: m.q}
 	}
-	g.sw.OnRejoin("limits", g.limiter.Rejoin)
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { g.sw.Run(ctx) })
-	running.Go(func() { g.limiter.Run(ctx) })
 	g.stop = func() { cancel(); running.Wait() }
 	w.gateways[i] = g
 }

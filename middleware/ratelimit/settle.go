@@ -3,7 +3,6 @@ package ratelimit
 import (
 	"context"
 	"strconv"
-	"time"
 
 	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/gcra"
@@ -15,9 +14,6 @@ const (
 	// settleMost bounds how many keys are settled at once. What was admitted
 	// alone and is left over follows at once; what is merely lifted is not.
 	settleMost = 1 << 16
-	// settleEvery is how soon after a call that failed, or after a rejoin, the
-	// shared store is told what was admitted without it.
-	settleEvery = 100 * time.Millisecond
 )
 
 // ledger makes the settlements, one round at a time.
@@ -27,30 +23,21 @@ type ledger struct {
 	unknown []Settlement  // sent and not known to have arrived; at most settleBatch; guarded by turn
 }
 
-// Rejoin brings the shared store all that lives here, since it may have lost it:
-// what was admitted without it, and how far each key stood. It is a hook of
-// failover.Switch.
-func (l *Limiter) Rejoin(ctx context.Context) error { return l.settle(ctx, true) }
+// Replay implements failover.Backlog: what was admitted without the shared store, and
+// how far each key stood.
+func (l *Limiter) Replay() { l.lift.Store(true) }
 
-// Run brings what single calls, and the last moments of a rejoin, left behind,
-// until ctx is done.
-func (l *Limiter) Run(ctx context.Context) {
-	if l.cfg.Switch == nil {
-		return
+// Pending implements failover.Backlog.
+func (l *Limiter) Pending() bool { return l.lift.Load() || l.owing.Load() }
+
+// Drain implements failover.Backlog: all that is pending is settled.
+func (l *Limiter) Drain(ctx context.Context) error {
+	lift := l.lift.Swap(false)
+	err := l.settle(ctx, lift)
+	if err != nil && lift {
+		l.lift.Store(true)
 	}
-	ticks := time.NewTicker(settleEvery)
-	defer ticks.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticks.C:
-		}
-		call, cancel := context.WithTimeout(ctx, time.Second)
-		// The Switch hears of an error from the requests and its own probe.
-		_ = l.Settle(call)
-		cancel()
-	}
+	return err
 }
 
 // Settle brings what was admitted alone, if anything was and the shared store is

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 
 	"github.com/jewgo/gateway/internal/exchange"
@@ -16,14 +15,8 @@ const (
 	// remote store. A record beyond it is kept locally alone; a revocation is
 	// brought by the next rejoin.
 	maxPending = 1 << 14
-	// rejoinBatch is how many revocations go in one call.
-	rejoinBatch = 512
-	// alongBatch is how many revocations a request takes along: little enough to
-	// cost it no more than a round trip.
-	alongBatch = 32
-	// rejoinRecords is how many records a rejoin brings; the others follow with
-	// the requests.
-	rejoinRecords = 512
+	// revocationBatch and recordBatch are how many go at a time.
+	revocationBatch, recordBatch = 512, 64
 )
 
 // Failover is a Store that uses a remote one while Switch lets it, and a local
@@ -39,9 +32,13 @@ type Failover struct {
 	mu          sync.Mutex
 	records     map[string]Ref        // written locally and not confirmed remotely; guarded by mu
 	revocations map[string]Revocation // likewise, by subject; guarded by mu
+	standing    []Revocation          // of a replay, still to be brought; guarded by mu
 }
 
-var _ Store = (*Failover)(nil)
+var (
+	_ Store            = (*Failover)(nil)
+	_ failover.Backlog = (*Failover)(nil)
+)
 
 // FailoverConfig configures a Failover.
 type FailoverConfig struct {
@@ -53,9 +50,13 @@ type FailoverConfig struct {
 	Journal Journal
 }
 
-// NewFailover returns a Failover. Its Rejoin has to be registered with Switch.
+// NewFailover returns a Failover, which is a backlog of its Switch.
 func NewFailover(cfg FailoverConfig) *Failover {
-	return &Failover{cfg: cfg, records: map[string]Ref{}, revocations: map[string]Revocation{}}
+	f := &Failover{cfg: cfg, records: map[string]Ref{}, revocations: map[string]Revocation{}}
+	if cfg.Switch != nil {
+		cfg.Switch.Brings("sessions", f)
+	}
+	return f
 }
 
 // answer is a store's word, passed through failover.Ask without an error: none
@@ -74,7 +75,6 @@ func (f *Failover) do(ctx context.Context, remote func(context.Context) (Record,
 		if !isAnswer(err) {
 			return answer{}, err
 		}
-		f.bringAlong(ctx)
 		return answer{record, err, true}, nil
 	})
 	if !answered {
@@ -198,6 +198,7 @@ func (f *Failover) keepRecord(ref Ref) {
 	if len(f.records) < maxPending {
 		f.records[ref.Key] = ref
 	}
+	f.cfg.Switch.Wake()
 }
 
 // keepRevocations keeps what the remote store does not know. What fails on its way
@@ -221,12 +222,17 @@ func (f *Failover) keepRevocations(revocations []Revocation) {
 		}
 		f.revocations[r.Subject] = r
 	}
+	f.cfg.Switch.Wake()
 }
 
 // takeRevocations takes up to n revocations that are not confirmed.
 func (f *Failover) takeRevocations(n int) (taken []Revocation) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if n := min(n, len(f.standing)); n > 0 {
+		taken, f.standing = f.standing[:n:n], f.standing[n:]
+		return taken
+	}
 	for subject, r := range f.revocations {
 		if len(taken) == n {
 			break
@@ -246,17 +252,6 @@ func (f *Failover) takeRecord() (ref Ref, ok bool) {
 		return ref, true
 	}
 	return Ref{}, false
-}
-
-// bringAlong lets a call that reached the store take something along that an
-// earlier one could not bring: a single timeout causes no rejoin that would. A
-// failure puts it back, and is met again by whoever comes next.
-func (f *Failover) bringAlong(ctx context.Context) {
-	if revocations := f.takeRevocations(alongBatch); revocations != nil {
-		_ = f.bringRevocations(ctx, revocations)
-	} else if ref, ok := f.takeRecord(); ok {
-		_ = f.bringRecord(ctx, ref)
-	}
 }
 
 func (f *Failover) bringRevocations(ctx context.Context, revocations []Revocation) error {
@@ -283,36 +278,36 @@ func (f *Failover) bringRecord(ctx context.Context, ref Ref) error {
 	return nil
 }
 
-// Rejoin brings the remote store what it missed or lost: all revocations that
-// stand, then records. It goes step by step, so that it ends also where there are
-// many and other gateways bring theirs at the same time. After an attempt that
-// failed it begins anew, since what was brought may have been lost since.
-func (f *Failover) Rejoin(ctx context.Context) error {
+// Replay implements failover.Backlog: all revocations that stand are pending again.
+func (f *Failover) Replay() {
+	standing := f.cfg.Local.Revocations()
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	clear(f.revocations) // all of them stand locally
-	f.mu.Unlock()
-	for batch := range slices.Chunk(f.cfg.Local.Revocations(), rejoinBatch) {
-		err := failover.Step(ctx, func(ctx context.Context) error { return f.cfg.Remote.Revoke(ctx, batch) })
-		if err != nil {
+	f.standing = standing
+}
+
+// Pending implements failover.Backlog.
+func (f *Failover) Pending() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.standing)+len(f.revocations)+len(f.records) > 0
+}
+
+// Drain implements failover.Backlog: revocations first, then records.
+func (f *Failover) Drain(ctx context.Context) error {
+	if revocations := f.takeRevocations(revocationBatch); revocations != nil {
+		if err := f.bringRevocations(ctx, revocations); err != nil {
 			return fmt.Errorf("replay revocations: %w", err)
 		}
+		return nil
 	}
-	for range maxPending / rejoinBatch { // those made meanwhile; what is left follows with the requests
-		revocations := f.takeRevocations(rejoinBatch)
-		if revocations == nil {
-			break
-		}
-		err := failover.Step(ctx, func(ctx context.Context) error { return f.bringRevocations(ctx, revocations) })
-		if err != nil {
-			return fmt.Errorf("replay revocations: %w", err)
-		}
-	}
-	for range rejoinRecords {
+	for range recordBatch {
 		ref, ok := f.takeRecord()
 		if !ok {
 			break
 		}
-		if err := failover.Step(ctx, func(ctx context.Context) error { return f.bringRecord(ctx, ref) }); err != nil {
+		if err := f.bringRecord(ctx, ref); err != nil {
 			return fmt.Errorf("replay records: %w", err)
 		}
 	}
