@@ -41,7 +41,7 @@ func TestRoundTripsOfLimits(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = proxy.Close() })
 	// What goes on beside requests: the probe, the roll call, resets, purges.
-	proxy.SetAside("gw:{epoch}", "gw:{peers}", "gw:{resets}:count", "gw:{tags}")
+	proxy.SetAside("gw:{epoch}", "gw:{peers}", "gw:{resets}:count")
 	upstream := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	t.Cleanup(upstream.Close)
 	here, there := policyFolder(t)

@@ -15,8 +15,8 @@ import (
 	"github.com/jewgo/gateway/middleware/cache"
 )
 
-// cacheTags is the hash of generations, slot by slot, and the channel on which
-// changes are told.
+// cacheTags is the channel on which changes of generations are told. They stand, slot
+// by slot, in the hash of the epoch.
 const cacheTags = "gw:{tags}"
 
 // watchPing is how long a subscription may be silent before it is asked whether
@@ -39,41 +39,43 @@ var _ cache.Counters = (*CacheTags)(nil)
 func NewCacheTags(client redis.UniversalClient) *CacheTags { return &CacheTags{client} }
 
 // Change makes changes in one script, in one round trip.
-func (c *CacheTags) Change(ctx context.Context, changes []cache.Change) ([]cache.Mark, error) {
-	args := make([]any, 0, 1+3*len(changes))
-	args = append(args, int64(cache.CountersTTL/time.Second))
+func (c *CacheTags) Change(ctx context.Context, base uint64, changes []cache.Change) (cache.Table, error) {
+	args := make([]any, 0, 3+3*len(changes))
+	args = append(args, cacheTags, epochTTL.Milliseconds(), base)
 	for _, ch := range changes {
 		args = append(args, ch.Slot, ch.Floor, ch.Add)
 	}
-	made, err := cacheTagsChange.Run(ctx, c.client, []string{cacheTags}, args...).StringSlice()
+	made, err := cacheTagsChange.Run(ctx, c.client, []string{epochKey}, args...).StringSlice()
 	if err != nil {
-		return nil, fmt.Errorf("change tag generations: %w", err)
+		return cache.Table{}, fmt.Errorf("change tag generations: %w", err)
 	}
-	if len(made) != len(changes) {
-		return nil, fmt.Errorf("change tag generations: %d answers to %d changes", len(made), len(changes))
+	if len(made) != len(changes)+1 {
+		return cache.Table{}, fmt.Errorf("change tag generations: %d answers to %d changes", len(made), len(changes))
 	}
-	marks := make([]cache.Mark, 0, len(made))
-	for i, text := range made {
+	t := cache.Table{Marks: make([]cache.Mark, 0, len(changes))}
+	t.Base, _ = strconv.ParseUint(made[0], 10, 64)
+	for i, text := range made[1:] {
 		if gen, err := strconv.ParseUint(text, 10, 64); err == nil {
-			marks = append(marks, cache.Mark{Slot: changes[i].Slot, Gen: gen})
+			t.Marks = append(t.Marks, cache.Mark{Slot: changes[i].Slot, Gen: gen})
 		}
 	}
-	return marks, nil
+	return t, nil
 }
 
 // Load reads the whole table.
-func (c *CacheTags) Load(ctx context.Context) ([]cache.Mark, error) {
-	table, err := c.client.HGetAll(ctx, cacheTags).Result()
+func (c *CacheTags) Load(ctx context.Context) (cache.Table, error) {
+	fields, err := c.client.HGetAll(ctx, epochKey).Result()
 	if err != nil {
-		return nil, fmt.Errorf("load tag generations: %w", err)
+		return cache.Table{}, fmt.Errorf("load tag generations: %w", err)
 	}
-	marks := make([]cache.Mark, 0, len(table))
-	for slot, gen := range table {
+	t := cache.Table{Marks: make([]cache.Mark, 0, len(fields))}
+	t.Base, _ = strconv.ParseUint(fields["base"], 10, 64)
+	for slot, gen := range fields {
 		if m, ok := parseMark(slot, gen); ok {
-			marks = append(marks, m)
+			t.Marks = append(t.Marks, m)
 		}
 	}
-	return marks, nil
+	return t, nil
 }
 
 func parseMark(slot, gen string) (cache.Mark, bool) {

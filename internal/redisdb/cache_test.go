@@ -97,7 +97,7 @@ func TestCacheKeysLiveForATime(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := redisdb.NewCacheTags(client).Change(ctx, []cache.Change{{Slot: 1, Add: 1}}); err != nil {
+	if _, err := redisdb.NewCacheTags(client).Change(ctx, 0, []cache.Change{{Slot: 1, Add: 1}}); err != nil {
 		t.Fatal(err)
 	}
 	keys, err := client.Keys(ctx, "*").Result()
@@ -112,7 +112,7 @@ func TestCacheKeysLiveForATime(t *testing.T) {
 		if strings.HasSuffix(key, ":i") && ttl < 90*time.Minute {
 			t.Errorf("the index lives %v, less than the variant of 2 h that it leads to", ttl)
 		}
-		if key == "gw:{tags}" && ttl <= cache.MaxKeep {
+		if key == "gw:{epoch}" && ttl <= cache.MaxKeep {
 			t.Errorf("the table of tags lives %v, an entry up to %v: it could outlive its purge", ttl, cache.MaxKeep)
 		}
 	}
@@ -142,28 +142,41 @@ func TestCacheTags(t *testing.T) {
 	ctx := context.Background()
 	server := testenv.Redis(t)
 	tags := redisdb.NewCacheTags(cacheClient(t, server.URL))
+	begun := uint64(time.Now().UnixMicro())
+	first, err := tags.Change(ctx, 0, nil)
+	base := first.Base
+	if err != nil || base < begun || base > uint64(time.Now().UnixMicro()) {
+		t.Fatalf("a new table begins from %d, %v; want the time", base, err)
+	}
 	for _, step := range []struct {
 		says   string
 		change cache.Change
-		want   uint64
+		want   uint64 // above base
 	}{
 		{"a purge of a slot never purged is its first generation", cache.Change{Slot: 7, Add: 1}, 1},
-		{"a second purge is the second", cache.Change{Slot: 7, Floor: 1, Add: 1}, 2},
+		{"a second purge is the second", cache.Change{Slot: 7, Floor: base + 1, Add: 1}, 2},
 		{"a gateway that knows less still adds one", cache.Change{Slot: 7, Floor: 0, Add: 1}, 3},
-		{"a gateway that knows more, after a loss, counts on from there", cache.Change{Slot: 7, Floor: 10, Add: 1}, 11},
-		{"a maximum is written back", cache.Change{Slot: 7, Floor: 20}, 20},
+		{"a gateway that knows more counts on from there", cache.Change{Slot: 7, Floor: base + 10, Add: 1}, 11},
+		{"a maximum is written back", cache.Change{Slot: 7, Floor: base + 20}, 20},
 		{"a smaller maximum lowers nothing", cache.Change{Slot: 7, Floor: 5}, 20},
-		{"the last slot works like any other", cache.Change{Slot: 65535, Floor: 1 << 40, Add: 1}, 1<<40 + 1},
+		{"the last slot works like any other", cache.Change{Slot: 65535, Floor: base + 1<<40, Add: 1}, 1<<40 + 1},
 	} {
-		marks, err := tags.Change(ctx, []cache.Change{step.change})
-		if err != nil || !slices.Equal(marks, []cache.Mark{{Slot: step.change.Slot, Gen: step.want}}) {
-			t.Errorf("%s: %v, %v; want %d", step.says, marks, err, step.want)
+		got, err := tags.Change(ctx, base, []cache.Change{step.change})
+		if err != nil || got.Base != base || !slices.Equal(got.Marks, []cache.Mark{{Slot: step.change.Slot, Gen: base + step.want}}) {
+			t.Errorf("%s: %v, %v; want %d", step.says, got, err, base+step.want)
 		}
 	}
-	marks, err := tags.Load(ctx)
-	slices.SortFunc(marks, func(a, b cache.Mark) int { return int(a.Slot) - int(b.Slot) })
-	if want := []cache.Mark{{Slot: 7, Gen: 20}, {Slot: 65535, Gen: 1<<40 + 1}}; err != nil || !slices.Equal(marks, want) {
-		t.Errorf("Load = %v, %v; want %v", marks, err, want)
+	got, err := tags.Load(ctx)
+	slices.SortFunc(got.Marks, func(a, b cache.Mark) int { return int(a.Slot) - int(b.Slot) })
+	if want := []cache.Mark{{Slot: 7, Gen: base + 20}, {Slot: 65535, Gen: base + 1<<40 + 1}}; err != nil || got.Base != base || !slices.Equal(got.Marks, want) {
+		t.Errorf("Load = %v, %v; want %v", got, err, want)
+	}
+	admin(t, server, "DEL gw:{epoch}")
+	if again, err := tags.Change(ctx, 0, []cache.Change{{Slot: 7, Add: 1}}); err != nil || again.Marks[0].Gen <= base+20 {
+		t.Errorf("after the table was lost a generation was given twice: %v, %v; %d before", again, err, base+20)
+	}
+	if late, err := tags.Change(ctx, 1<<52, nil); err != nil || late.Base != 1<<52 {
+		t.Errorf("a table that began by a clock that is behind: %v, %v", late, err)
 	}
 }
 
@@ -186,10 +199,11 @@ func TestCacheTagsWatch(t *testing.T) {
 		case <-time.After(20 * time.Second):
 			t.Fatal("the watch did not connect")
 		}
-		if _, err := tags.Change(context.Background(), []cache.Change{{Slot: slot, Add: 1}, {Slot: slot + 1, Add: 2}}); err != nil {
+		made, err := tags.Change(context.Background(), 0, []cache.Change{{Slot: slot, Add: 1}, {Slot: slot + 1, Add: 2}})
+		if err != nil {
 			t.Fatal(err)
 		}
-		for _, want := range []cache.Mark{{Slot: slot, Gen: 1}, {Slot: slot + 1, Gen: 2}} {
+		for _, want := range made.Marks {
 			select {
 			case got := <-changed:
 				if got != want {

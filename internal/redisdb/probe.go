@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/jewgo/gateway/internal/failover"
+	"github.com/jewgo/gateway/middleware/cache"
 )
 
 const (
@@ -19,8 +20,9 @@ const (
 	rejoinKey = "gw:{epoch}:rejoin"
 
 	// epochTTL is refreshed by every probe: all gateways must have been gone for
-	// as long before a store forgets its epoch.
-	epochTTL = 24 * time.Hour
+	// as long before a store forgets its epoch, and the generations of cache tags
+	// that stand in the same key.
+	epochTTL = cache.CountersTTL
 	// rejoinAhead is how far ahead the first gateway sets the common moment:
 	// more than what separates the probes of gateways that are Down.
 	rejoinAhead = 400 * time.Millisecond

@@ -70,12 +70,12 @@ func stores(t *testing.T, url, emptyBy string) {
 	})
 	t.Run("tags", func(t *testing.T) {
 		tags := redisdb.NewCacheTags(open(t))
-		want := []cache.Mark{{Slot: 7, Gen: 1}}
-		if marks, err := tags.Change(t.Context(), []cache.Change{{Slot: 7, Add: 1}}); err != nil || !slices.Equal(marks, want) {
-			t.Errorf("change: %v, %v", marks, err)
+		made, err := tags.Change(t.Context(), 0, []cache.Change{{Slot: 7, Add: 1}})
+		if err != nil || !slices.Equal(made.Marks, []cache.Mark{{Slot: 7, Gen: made.Base + 1}}) {
+			t.Errorf("change: %v, %v", made, err)
 		}
-		if marks, err := tags.Load(t.Context()); err != nil || !slices.Equal(marks, want) {
-			t.Errorf("load: %v, %v", marks, err)
+		if got, err := tags.Load(t.Context()); err != nil || got.Base != made.Base || !slices.Equal(got.Marks, made.Marks) {
+			t.Errorf("load: %v, %v", got, err)
 		}
 	})
 }
@@ -204,7 +204,7 @@ func watchTags(t *testing.T, url string) {
 	case <-late:
 		t.Fatal("the watch did not connect")
 	}
-	if _, err := redisdb.NewCacheTags(openFor(t, url)).Change(ctx, []cache.Change{{Slot: 4711, Add: 1}}); err != nil {
+	if _, err := redisdb.NewCacheTags(openFor(t, url)).Change(ctx, 0, []cache.Change{{Slot: 4711, Add: 1}}); err != nil {
 		t.Fatal(err)
 	}
 	select {

@@ -31,10 +31,16 @@ type generations struct {
 
 func (g *generations) get(slot uint16) uint64 { return g.slots[slot].Load() }
 
-// bump purges a slot and returns its new generation.
-func (g *generations) bump(slot uint16) uint64 {
+// bump purges a slot and returns its new generation, which is above base too.
+func (g *generations) bump(slot uint16, base uint64) uint64 {
 	g.changes.Add(1)
-	return g.slots[slot].Add(1)
+	for {
+		known := g.slots[slot].Load()
+		next := max(known, base) + 1
+		if g.slots[slot].CompareAndSwap(known, next) {
+			return next
+		}
+	}
 }
 
 // raise lifts a slot to what someone else knows, and reports whether that was

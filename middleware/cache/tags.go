@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -23,14 +24,22 @@ type Change struct {
 	Add   uint64
 }
 
+// Table is what is read of the shared generations. A table that replaces one that was
+// lost begins from a Base above all that was ever given: slots that it does not
+// name stand there.
+type Table struct {
+	Base  uint64
+	Marks []Mark
+}
+
 // Counters are the generations that all gateways share. The caller bounds the
 // time through ctx.
 type Counters interface {
-	// Change makes the changes, tells all who watch, and returns the new
-	// generations in the order of the changes.
-	Change(ctx context.Context, changes []Change) ([]Mark, error)
-	// Load returns all generations that are not zero.
-	Load(ctx context.Context) ([]Mark, error)
+	// Change makes the changes in a table that begins from base or above, tells all
+	// who watch, and returns the new generations in the order of the changes.
+	Change(ctx context.Context, base uint64, changes []Change) (Table, error)
+	// Load returns all generations above the table's Base.
+	Load(ctx context.Context) (Table, error)
 	// Watch calls connected each time it has begun to listen, and changed for
 	// each change after that, until ctx is done or the connection is lost.
 	Watch(ctx context.Context, connected func(), changed func(Mark)) error
@@ -63,8 +72,9 @@ type Journal interface {
 // back empty or old lowers nothing.
 type Tags struct {
 	local  generations
-	unsent slotSet     // purged here, and the shared store does not know
-	unread atomic.Bool // the shared table may hold purges that are not known here
+	unsent slotSet       // purged here, and the shared store does not know
+	base   atomic.Uint64 // of the shared table, as far as it is known
+	unread atomic.Bool   // the shared table may hold purges that are not known here
 	cfg    TagsConfig
 }
 
@@ -82,12 +92,20 @@ func NewTags(cfg TagsConfig) *Tags {
 
 // Marks returns the present generations of tags.
 func (t *Tags) Marks(tags []string) []Mark {
-	marks := make([]Mark, len(tags))
+	marks, base := make([]Mark, len(tags)), t.base.Load()
 	for i, tag := range tags {
 		slot := slotOf(tag)
-		marks[i] = Mark{slot, t.local.get(slot)}
+		marks[i] = Mark{slot, max(t.local.get(slot), base)}
 	}
 	return marks
+}
+
+// trusts reports whether something of the shared store is valid. What was filled
+// before the shared table was lost is not: nobody may know any more what was purged
+// since. What this gateway holds itself stays, as it heard of all that was.
+func (t *Tags) trusts(marks []Mark) bool {
+	base := t.base.Load()
+	return t.Valid(marks) && !slices.ContainsFunc(marks, func(m Mark) bool { return m.Gen < base })
 }
 
 // changes counts purges. Marks that are taken later, but before it has changed,
@@ -104,11 +122,23 @@ func (t *Tags) Valid(marks []Mark) bool {
 	return true
 }
 
-// learn takes over generations that someone else knows.
+// learn takes over generations that someone else knows. Those that a table began from
+// are no purge.
 func (t *Tags) learn(marks []Mark) {
+	base := t.base.Load()
 	for _, m := range marks {
-		t.local.raise(m.Slot, m.Gen)
+		if m.Gen != base {
+			t.local.raise(m.Slot, m.Gen)
+		}
 	}
+}
+
+// read takes over what was read of the shared table.
+func (t *Tags) read(table Table) {
+	for known := t.base.Load(); known < table.Base && !t.base.CompareAndSwap(known, table.Base); {
+		known = t.base.Load()
+	}
+	t.learn(table.Marks)
 }
 
 // Restore takes over purges of which a journal or another gateway tells, once or
@@ -134,13 +164,13 @@ func (t *Tags) Purge(ctx context.Context, tags ...string) error {
 		slot := slotOf(tag)
 		// The fills of other gateways that began before this moment carry the
 		// old generation at most, or one that the store adds one to.
-		changes[i] = Change{Slot: slot, Floor: t.local.bump(slot) - 1, Add: 1}
+		changes[i] = Change{Slot: slot, Floor: t.local.bump(slot, t.base.Load()) - 1, Add: 1}
 	}
 	if t.cfg.Counters == nil {
 		return nil
 	}
-	marks, answered, err := failover.Ask(ctx, t.cfg.Switch,
-		func(ctx context.Context) ([]Mark, error) { return t.cfg.Counters.Change(ctx, changes) })
+	table, answered, err := failover.Ask(ctx, t.cfg.Switch,
+		func(ctx context.Context) (Table, error) { return t.cfg.Counters.Change(ctx, t.base.Load(), changes) })
 	if !answered {
 		err = nil
 	}
@@ -148,9 +178,9 @@ func (t *Tags) Purge(ctx context.Context, tags ...string) error {
 		t.remember(changes)
 		return errors.Join(err, t.keep(ctx, changes))
 	}
-	t.learn(marks)
+	t.read(table)
 	if t.cfg.Journal != nil { // else a restart, and a store that has lost it, would forget it
-		_ = t.cfg.Journal.Keep(ctx, marks, true)
+		_ = t.cfg.Journal.Keep(ctx, table.Marks, true)
 	}
 	return nil
 }

@@ -24,15 +24,17 @@ func (t *Tags) Pending() bool { return t.unread.Load() || !t.unsent.empty() }
 // been missed, and repeats what was purged here without the shared store.
 func (t *Tags) Drain(ctx context.Context) error {
 	var shared map[uint16]uint64 // nil: it was not read
+	var lower uint64             // what it begins from
 	if t.unread.Swap(false) {
-		marks, err := t.cfg.Counters.Load(ctx)
+		table, err := t.cfg.Counters.Load(ctx)
 		if err != nil {
 			t.unread.Store(true)
 			return err
 		}
-		t.learn(marks)
-		shared = make(map[uint16]uint64, len(marks))
-		for _, m := range marks {
+		t.read(table)
+		lower = table.Base
+		shared = make(map[uint16]uint64, len(table.Marks))
+		for _, m := range table.Marks {
 			shared[m.Slot] = m.Gen
 		}
 	}
@@ -52,6 +54,10 @@ func (t *Tags) Drain(ctx context.Context) error {
 			changes = append(changes, Change{Slot: slot, Floor: gen})
 		}
 	}
+	if base := t.base.Load(); shared != nil && len(changes) == 0 && lower < base {
+		_, err := t.cfg.Counters.Change(ctx, base, nil) // the clock by which it began was behind
+		return err
+	}
 	err := t.send(ctx, changes)
 	if err != nil && shared != nil {
 		t.unread.Store(true) // what it lacks is found out anew
@@ -63,13 +69,13 @@ func (t *Tags) Drain(ctx context.Context) error {
 func (t *Tags) send(ctx context.Context, changes []Change) error {
 	for len(changes) > 0 {
 		n := min(len(changes), changesAtOnce)
-		marks, err := t.cfg.Counters.Change(ctx, changes[:n])
+		table, err := t.cfg.Counters.Change(ctx, t.base.Load(), changes[:n])
 		if err != nil {
 			t.remember(changes)
 			return err
 		}
-		t.learn(marks)
-		t.settle(ctx, changes[:n], marks)
+		t.read(table)
+		t.settle(ctx, changes[:n], table.Marks)
 		changes = changes[n:]
 	}
 	return nil

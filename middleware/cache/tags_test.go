@@ -24,29 +24,29 @@ type strictCounters struct {
 
 var errRefused = errors.New("not now")
 
-func (s *strictCounters) Change(_ context.Context, changes []cache.Change) ([]cache.Mark, error) {
+func (s *strictCounters) Change(_ context.Context, _ uint64, changes []cache.Change) (cache.Table, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.refuse > 0 {
 		s.refuse--
-		return nil, errRefused
+		return cache.Table{}, errRefused
 	}
 	var marks []cache.Mark
 	for _, c := range changes {
 		s.changes = append(s.changes, c)
 		marks = append(marks, cache.Mark{Slot: c.Slot, Gen: c.Floor + c.Add})
 	}
-	return marks, nil
+	return cache.Table{Marks: marks}, nil
 }
 
-func (s *strictCounters) Load(context.Context) ([]cache.Mark, error) {
+func (s *strictCounters) Load(context.Context) (cache.Table, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.loads > 0 {
 		s.loads--
-		return nil, errRefused
+		return cache.Table{}, errRefused
 	}
-	return s.table, nil
+	return cache.Table{Marks: s.table}, nil
 }
 
 func (s *strictCounters) has(c cache.Change) bool {

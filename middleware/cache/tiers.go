@@ -60,7 +60,7 @@ func (t *Tiers) Get(ctx context.Context, key string, fields rfc9111.Fields) (Fou
 	}
 	local.Others = local.Others || shared.Others
 	e := shared.Entry
-	if err != nil || e == nil || !t.Tags.Valid(e.Marks) || local.Entry != nil && !e.Received.After(local.Entry.Received) {
+	if err != nil || e == nil || !t.Tags.trusts(e.Marks) || local.Entry != nil && !e.Received.After(local.Entry.Received) {
 		return local, nil
 	}
 	t.Tags.learn(e.Marks) // who filled it may have heard of purges that this gateway has not
