@@ -58,10 +58,10 @@ func CookieValues(h Fields, name string) iter.Seq[string] {
 	}
 }
 
-// FilterCookies removes the cookies of a request that keep refuses. What stays
+// FilterCookies removes the cookies of a request that keep refuses by name and value. What stays
 // keeps its order and its bytes. Names are read as the most lenient upstream does,
 // without what stands around them that no name may hold.
-func FilterCookies(h http.Header, keep func(name string) bool) {
+func FilterCookies(h http.Header, keep func(name, value string) bool) {
 	lines := h["Cookie"]
 	if len(lines) == 0 {
 		return
@@ -79,12 +79,12 @@ func FilterCookies(h http.Header, keep func(name string) bool) {
 	h["Cookie"] = kept
 }
 
-func filterLine(line string, keep func(name string) bool) string {
+func filterLine(line string, keep func(name, value string) bool) string {
 	pairs := strings.Split(line, ";")
 	kept := make([]string, 0, len(pairs))
 	for _, pair := range pairs {
-		name, _, _ := strings.Cut(pair, "=")
-		if keep(strings.TrimFunc(name, func(r rune) bool { return r <= ' ' || r >= 0x7f })) {
+		name, value, _ := strings.Cut(pair, "=")
+		if keep(strings.TrimFunc(name, func(r rune) bool { return r <= ' ' || r >= 0x7f }), value) {
 			kept = append(kept, pair)
 		}
 	}

@@ -24,7 +24,7 @@ func TestFilteredCookiesKeepOrderAndBytes(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			h := http.Header{"Cookie": {tt.line, "other=line"}}
-			FilterCookies(h, func(name string) bool { return name != "gw" })
+			FilterCookies(h, func(name, _ string) bool { return name != "gw" })
 			want := []string{tt.want, "other=line"}
 			if tt.want == "" {
 				want = want[1:]

@@ -78,7 +78,7 @@ func (c *call) credentials(h http.Header) {
 	if own := ex.Snapshot.Policy.Session.Cookie.Name; own != "" { // not the policy's in force now, which may have been reloaded
 		for _, line := range h["Cookie"] {
 			if strings.Contains(line, own) {
-				policy.FilterCookies(h, func(name string) bool { return name != own })
+				policy.FilterCookies(h, func(name, _ string) bool { return name != own })
 				break
 			}
 		}

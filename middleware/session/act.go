@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"maps"
 	"time"
+
+	"github.com/jewgo/gateway/policy"
 )
 
 // saveAttempts is how often values are merged again into a record that others
 // keep changing.
-const saveAttempts = 4
+const saveAttempts = 16
 
 // hear does what the upstream says. A signal that cannot be obeyed is noted and
 // changes nothing.
@@ -25,6 +27,10 @@ func (v *visit) hear(lines []string) {
 	s, err := parseSignal(lines)
 	if err != nil {
 		v.note(fmt.Errorf("malformed %s: %w", SignalHeader, err))
+		return
+	}
+	if v.ended && (s.verb == "set" || s.verb == "logout") {
+		v.note(fmt.Errorf("%s: %s of a session that has ended meanwhile", SignalHeader, s.verb))
 		return
 	}
 	switch s.verb {
@@ -48,7 +54,7 @@ func (v *visit) login(who loginArgument) {
 		if v.seal.User == "" || v.seal.User == who.User {
 			kept = v.record
 		}
-		v.revoke()
+		v.revoke(false)
 	}
 	if err := v.start(who, kept); err != nil {
 		v.note(err)
@@ -145,17 +151,30 @@ func merge(values map[string]string, changes map[string]*string) map[string]stri
 // logout ends the session, and others as given. The cookie goes in any case.
 func (v *visit) logout(others ...Revocation) {
 	v.clearCookie()
-	if !v.live {
+	if !v.live && !v.ended {
 		return
 	}
 	v.live = false
 	v.ex.Facts.Session = "ended"
-	v.revoke(others...)
+	v.revoke(len(others) > 0, append(v.alsoBrought(), others...)...)
+}
+
+// alsoBrought are the other sessions of which the browser has cookies: it keeps them
+// when it loses that of the first.
+func (v *visit) alsoBrought() (also []Revocation) {
+	name := v.policy.Cookie.Name
+	for value := range policy.CookieValues(v.ex.View.Header, name) {
+		seal, err := v.m.sealer.Open(name, v.ex.View.Host, value, v.m.now())
+		if err == nil && seal.ID != v.seal.ID && len(also) < maxSeals {
+			also = append(also, seal.Ref().Revocation())
+		}
+	}
+	return also
 }
 
 // logoutAll ends all sessions of the user until now.
 func (v *visit) logoutAll() {
-	if !v.live || v.seal.User == "" {
+	if !v.live && !v.ended || v.seal.User == "" {
 		v.logout()
 		return
 	}
@@ -167,12 +186,12 @@ func (v *visit) logoutAll() {
 	v.logout(RevokeUser(v.seal.User, now, until))
 }
 
-// revoke ends the session that the request came with; others are its user's.
-func (v *visit) revoke(others ...Revocation) {
+// revoke ends the session that the request came with, and others.
+func (v *visit) revoke(everywhere bool, others ...Revocation) {
 	if err := v.m.store.Revoke(v.ctx, append(others, v.seal.Ref().Revocation())); err != nil {
 		v.note(fmt.Errorf("revoke session: %w", err))
 	}
-	if err := v.m.ended(v.ctx, v.ex, len(others) > 0); err != nil {
+	if err := v.m.ended(v.ctx, v.ex, everywhere); err != nil {
 		v.note(fmt.Errorf("after the end of a session: %w", err))
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/jewgo/gateway/internal/exchange"
@@ -56,9 +57,13 @@ func (m *Manager) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ex := exchange.From(r.Context())
 		if !used(ex.Route) && len(ex.Snapshot.Policy.Session.Offload) == 0 {
-			w = middleware.OnHeader(w, signalStripper{ex})
+			s := &signalStripper{ex: ex}
+			w = middleware.OnHeader(w, s)
 			next.ServeHTTP(w, r)
-			stripTrailer(w.Header())
+			stripTrailer(w.Header(), s.out)
+			if !s.out { // nothing was written: an empty 200 is about to go out
+				s.OnHeader(http.StatusOK, w.Header())
+			}
 			return
 		}
 		v := &visit{m: m, ctx: r.Context(), ex: ex, policy: &ex.Snapshot.Policy.Session}
@@ -80,10 +85,10 @@ func (m *Manager) Handler(next http.Handler) http.Handler {
 		v.bring(r.Header)
 		w = middleware.OnHeader(w, v)
 		next.ServeHTTP(w, r)
-		if !v.finished { // nothing was written: an empty 200 is about to go out
+		stripTrailer(w.Header(), v.finished)
+		if !v.finished { // as above
 			v.finish(w.Header())
 		}
-		stripTrailer(w.Header())
 	})
 }
 
@@ -101,6 +106,7 @@ type visit struct {
 	brought  []string     // offloaded names among the browser's cookies
 	cookie   *http.Cookie // to set; nil: none
 	begun    bool         // the session began with this response
+	ended    bool         // the request's session ended while its response was made
 	finished bool
 }
 
@@ -179,7 +185,8 @@ func (v *visit) refuse(err error) {
 // store, and a store may come back old. So does the seal where there is no record,
 // unless its cookies were deleted since.
 func (v *visit) adopt(record Record) {
-	if v.seal.Generation > record.Generation || record.Generation == 0 {
+	later := v.seal.Generation == record.Generation && v.seal.Jar.Changed.After(record.Jar.Changed) // gateways were cut off from each other
+	if v.seal.Generation > record.Generation || record.Generation == 0 || later {
 		if !v.seal.Apart && !v.seal.Jar.Changed.IsZero() && !v.voided(v.seal.Jar) {
 			record.Jar = v.seal.Jar
 		}
@@ -191,22 +198,34 @@ func (v *visit) adopt(record Record) {
 	v.record = record
 }
 
-// touch moves the idle deadline on, in seal and record, once it is worth it. It is
-// done when the response is there, and only while the session stands: the browser
-// may have another one by then, which a cookie of this one would replace.
-func (v *visit) touch() {
-	idle := v.idle(v.m.now(), v.seal.Absolute)
-	worth := idle.Sub(v.seal.Idle) >= min(touchInterval, v.policy.Idle.Std()/4)
-	if v.cookie == nil && !worth {
-		return
+// due reports whether it is worth to move the idle deadline on, and to when.
+func (v *visit) due() (idle time.Time, worth bool) {
+	idle = v.idle(v.m.now(), v.seal.Absolute)
+	return idle, idle.Sub(v.seal.Idle) >= min(touchInterval, v.policy.Idle.Std()/4)
+}
+
+// again looks the session up once more as its response goes out, where that is to
+// change it: others may have changed or ended it meanwhile, and the browser may have
+// the cookie of another one by now.
+func (v *visit) again() {
+	record, err := v.m.store.Load(v.ctx, v.seal.Ref())
+	now, idle := v.m.now(), v.seal.Idle
+	if err == nil && record.Idle.After(idle) {
+		idle = record.Idle
 	}
-	if _, err := v.m.store.Load(v.ctx, v.seal.Ref()); errors.Is(err, ErrRevoked) {
+	switch {
+	case errors.Is(err, ErrRevoked):
 		v.disown(err)
-		return
+	case !now.Before(idle) || !now.Before(v.seal.Absolute):
+		v.disown(ErrExpired)
+	case err == nil:
+		v.known = true
+		v.adopt(record)
 	}
-	if !worth {
-		return
-	}
+}
+
+// touch moves the idle deadline on, in seal and record.
+func (v *visit) touch(idle time.Time) {
 	v.seal.Idle = idle
 	if v.known {
 		err := v.save(func(r *Record) { r.Idle = idle })
@@ -227,7 +246,7 @@ func (v *visit) touch() {
 // disown is refuse for a session that ended while its response was made.
 func (v *visit) disown(err error) {
 	v.refuse(err)
-	v.cookie = nil
+	v.ended, v.cookie = true, nil
 }
 
 func (v *visit) idle(now, absolute time.Time) time.Time {
@@ -265,20 +284,36 @@ func (v *visit) finish(h http.Header) {
 	// A client that leaves must not stop a logout half-way; the Store's own bounds
 	// hold.
 	v.ctx = context.WithoutCancel(v.ctx)
-	if lines := h[SignalHeader]; len(lines) > 0 {
-		h.Del(SignalHeader)
-		v.hear(lines)
+	dropOwn(v.ex, h)
+	signal, cookies := h[SignalHeader], takeCookies(h, v.policy.Offload)
+	delete(h, SignalHeader)
+	if _, due := v.due(); v.live && (due || len(signal)+len(cookies) > 0) {
+		v.again()
 	}
-	v.keepCookies(h)
-	if v.live && !v.begun {
-		v.touch()
+	if len(signal) > 0 {
+		v.hear(signal)
+	}
+	v.keepCookies(h, cookies)
+	if idle, due := v.due(); due && v.live && !v.begun {
+		v.touch(idle)
 	}
 	if v.cookie != nil {
 		h.Add("Set-Cookie", v.cookie.String())
 	}
-	if rule := v.ex.Route.Cache; v.cookie != nil || rule != nil && rule.Private() && v.live {
+	if v.cookie != nil || !v.ex.Principal.Anonymous() && ofOneSession(v.ex.Route) {
 		makePrivate(h)
 	}
+}
+
+// ofOneSession reports whether the policy gives a session responses of its own.
+func ofOneSession(r *policy.Route) bool {
+	if r.Session == policy.SessionRequired {
+		return true
+	}
+	mine := func(s policy.Source) bool {
+		return s.Kind == policy.SourceSession || s.Kind == policy.SourceSessionUser
+	}
+	return r.Cache != nil && (slices.ContainsFunc(r.Cache.Key, mine) || slices.ContainsFunc(r.Cache.Bypass, mine))
 }
 
 // note adds to the log line why something is not as usual.

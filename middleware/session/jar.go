@@ -74,7 +74,7 @@ func parseOffer(line string, v *policy.View, now time.Time) offer {
 	case a.MaxAge != 0: // it goes before Expires; below zero it stands for zero
 		o.Expires = now.Add(time.Duration(min(a.MaxAge, maxAge)) * time.Second).Truncate(time.Millisecond)
 		o.deletes = a.MaxAge < 0
-	case !a.Expires.IsZero():
+	case !a.Expires.IsZero() || a.RawExpires != "" && readExpires(a):
 		o.Expires = a.Expires
 		o.deletes = !now.Before(a.Expires)
 	}
@@ -237,4 +237,15 @@ func (c *cursor) jar() (j Jar) {
 		j.Cookies = append(j.Cookies, cookie)
 	}
 	return j
+}
+
+// readExpires reads dates that browsers take (RFC 6265, 5.1.1) and net/http does not.
+func readExpires(c *http.Cookie) bool {
+	for _, layout := range [...]string{time.RFC850, "Mon, 02-Jan-06 15:04:05 MST", time.ANSIC} {
+		if t, err := time.Parse(layout, c.RawExpires); err == nil {
+			c.Expires = t.UTC()
+			return true
+		}
+	}
+	return false
 }

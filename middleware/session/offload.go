@@ -20,9 +20,9 @@ func (v *visit) bring(h http.Header) {
 	if len(names) == 0 {
 		return
 	}
-	policy.FilterCookies(h, func(name string) bool {
+	policy.FilterCookies(h, func(name, value string) bool {
 		if !slices.Contains(names, name) {
-			return true
+			return !slices.ContainsFunc(names, func(kept string) bool { return passesFor(name, value, kept) })
 		}
 		v.brought = append(v.brought, name)
 		if v.live {
@@ -41,14 +41,31 @@ func (v *visit) bring(h http.Header) {
 	h["Cookie"] = []string{strings.Join(append(slices.Clip(h["Cookie"]), own), "; ")}
 }
 
-// keepCookies takes the offloaded cookies out of a response and into the session.
+// passesFor reports whether some upstream finds a kept cookie in another one: by its
+// name, or in its value, which some split at commas (RFC 2109) or spaces.
+func passesFor(name, value, kept string) bool {
+	if policy.SameCookie(name, kept) {
+		return true
+	}
+	for part := range strings.FieldsFuncSeq(value, func(r rune) bool { return strings.ContainsRune(" \t,\"", r) }) {
+		if inner, _, found := strings.Cut(part, "="); found && policy.SameCookie(inner, kept) {
+			return true
+		}
+	}
+	return false
+}
+
+// keepCookies takes the offloaded cookies of a response into the session.
 // A guest gets a session with the first of them.
-func (v *visit) keepCookies(h http.Header) {
-	lines := takeCookies(h, v.policy.Offload)
+func (v *visit) keepCookies(h http.Header, lines []string) {
 	if len(lines) == 0 {
 		return
 	}
 	makePrivate(h) // what an upstream gives with a cookie is for one client, though the cookie is gone
+	if v.ended && !v.begun {
+		v.note(errors.New("Set-Cookie of a cookie that stays in the session, which has ended meanwhile: dropped"))
+		return
+	}
 	if p := v.ex.Plan; p != nil && p.Shared && v.live && len(v.record.Jar.Cookies) > 0 || !used(v.ex.Route) {
 		// To a request that went upstream without the session's cookies, which
 		// knows nothing of who has them.

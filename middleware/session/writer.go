@@ -11,10 +11,15 @@ import (
 var errUnheard = errors.New(SignalHeader + " from a route without session_signal")
 
 // signalStripper keeps the signal of routes without sessions from every client.
-type signalStripper struct{ ex *exchange.Exchange }
+type signalStripper struct {
+	ex  *exchange.Exchange
+	out bool // the head is
+}
 
 // OnHeader implements middleware.HeaderHook.
-func (s signalStripper) OnHeader(status int, h http.Header) {
+func (s *signalStripper) OnHeader(status int, h http.Header) {
+	s.out = s.out || !middleware.Interim(status)
+	dropOwn(s.ex, h)
 	if len(h[SignalHeader]) == 0 {
 		return
 	}
@@ -36,8 +41,21 @@ func (v *visit) OnHeader(status int, h http.Header) {
 	v.finish(h)
 }
 
-// stripTrailer keeps the signal out of trailers.
-func stripTrailer(h http.Header) {
-	h.Del(SignalHeader) // its head is out: what stands here now is a trailer
-	h.Del(http.TrailerPrefix + SignalHeader)
+// stripTrailer keeps the signal out of trailers, and cookies, which no browser takes
+// from there. Where the head is out, what stands in h is a trailer.
+func stripTrailer(h http.Header, out bool) {
+	for _, name := range [...]string{SignalHeader, "Set-Cookie"} {
+		if out {
+			delete(h, name)
+		}
+		delete(h, http.TrailerPrefix+name)
+	}
+}
+
+// dropOwn removes what an upstream sets under the session cookie's name, of which it
+// knows nothing: the browser would lose its session.
+func dropOwn(ex *exchange.Exchange, h http.Header) {
+	if name := ex.Snapshot.Policy.Session.Cookie.Name; len(takeCookies(h, []string{name})) > 0 {
+		ex.Facts.Note("Set-Cookie of the upstream under the session cookie's name: dropped")
+	}
 }

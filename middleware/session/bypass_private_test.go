@@ -1,0 +1,32 @@
+package session_test
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/jewgo/gateway/policy"
+)
+
+func init() {
+	routes["/bypass"] = &policy.Route{Name: "bypass", Session: policy.SessionOptional, Cache: &policy.CacheRule{
+		Key: []policy.Source{{Kind: policy.SourceHost}}, Bypass: []policy.Source{{Kind: policy.SourceSession}},
+	}}
+}
+
+// Where the policy says that a session gets answers of its own, or that nobody else
+// may have them, a cache behind the gateway must not give them to everybody. No Vary
+// tells it so.
+func TestAResponseThatOnlyASessionGetsIsPrivate(t *testing.T) {
+	g := newGateway(t, ringOf(t, "a"), nil)
+	cookie := g.login("42")
+	g.setUpstream(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=300")
+		w.Header().Set("Edge-Cache-Control", "max-age=600")
+	})
+	for _, path := range []string{"/bypass", "/required"} {
+		r := g.get(path, cookie)
+		if got := r.Header.Get("Cache-Control"); got != "private, max-age=300" || r.Header.Get("Edge-Cache-Control") != "" {
+			t.Errorf("%s: %v", path, r.Header)
+		}
+	}
+}
