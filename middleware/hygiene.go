@@ -53,7 +53,7 @@ func check(r *http.Request, ex *exchange.Exchange) problem.Problem {
 	if len(server.Hosts) > 0 && !slices.Contains(server.Hosts, ex.View.Host) {
 		return refuse(http.StatusMisdirectedRequest, "the host is not served")
 	}
-	path, bad := canonicalPath(r.URL.EscapedPath())
+	path, bad := CanonicalPath(r.URL.EscapedPath())
 	if bad == "" {
 		bad = queryProblem(r.URL.RawQuery)
 	}

@@ -7,13 +7,13 @@ import (
 
 const upperHex = "0123456789ABCDEF"
 
-// canonicalPath gives the one form of an escaped path in which it is matched,
+// CanonicalPath gives the one form of an escaped path in which it is matched,
 // keyed and forwarded: unreserved characters are literal, everything else that
 // is escaped has upper-case digits (RFC 3986, 6.2.2). A path that two parties
 // could read differently has no such form, and problem says why: an encoded
 // slash, a backslash, a control character, an empty or dot segment, or bytes
 // that are not UTF-8.
-func canonicalPath(escaped string) (path, problem string) {
+func CanonicalPath(escaped string) (path, problem string) {
 	if escaped == "" || escaped[0] != '/' {
 		return "", "the path does not start with a slash"
 	}

@@ -34,9 +34,9 @@ func TestCanonicalPath(t *testing.T) {
 		{"asterisk form is no path", "*", "", "slash"},
 	} {
 		t.Run(tc.sentence, func(t *testing.T) {
-			got, problem := canonicalPath(tc.in)
+			got, problem := CanonicalPath(tc.in)
 			if got != tc.want || !strings.Contains(problem, tc.problem) || (problem == "") != (tc.problem == "") {
-				t.Errorf("canonicalPath(%q) = %q, %q; want %q, %q", tc.in, got, problem, tc.want, tc.problem)
+				t.Errorf("CanonicalPath(%q) = %q, %q; want %q, %q", tc.in, got, problem, tc.want, tc.problem)
 			}
 		})
 	}
@@ -46,11 +46,11 @@ func TestCanonicalPath(t *testing.T) {
 func TestCanonicalPathIsStable(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		in := "/" + rapid.StringOfN(rapid.SampledFrom([]rune("ab/.%0123456789AFaf~é\\")), 0, 20, -1).Draw(t, "path")
-		once, problem := canonicalPath(in)
+		once, problem := CanonicalPath(in)
 		if problem != "" {
 			return
 		}
-		if twice, p := canonicalPath(once); p != "" || twice != once {
+		if twice, p := CanonicalPath(once); p != "" || twice != once {
 			t.Fatalf("%q → %q → %q (%s)", in, once, twice, p)
 		}
 		want, err := url.PathUnescape(in)

@@ -52,6 +52,8 @@ type Cache struct {
 	told      routeFields   // of which the log told that they are not sent
 	making    chan struct{} // places for encodings that are kept
 	streaming chan struct{} // places for encodings of responses on their way
+	writes    chan struct{} // places for writes whose clients have left
+	doubt     doubts
 
 	alone   notes[struct{}] // flight keys of which an answer was not for all
 	failing notes[failure]  // flight keys that the upstream failed to validate
@@ -80,6 +82,7 @@ func New(cfg Config) *Cache {
 	}
 	c := &Cache{store: cfg.Store, tags: cfg.Tags, now: cfg.Now, log: cfg.Log, random: cfg.Random, flights: map[string]*flight{}}
 	c.making, c.streaming = make(chan struct{}, maxMaking), make(chan struct{}, maxStreaming)
+	c.writes = make(chan struct{}, maxWrites)
 	c.life, c.cancel = context.WithCancel(context.Background())
 	return c
 }

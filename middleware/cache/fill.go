@@ -226,7 +226,7 @@ func delimited(resp *http.Response) bool {
 // put stores an entry unless it was purged while it was filled.
 func (c *call) put(ctx context.Context, e *Entry) {
 	t := c.cache
-	if !t.tags.Valid(e.Marks) {
+	if !t.tags.Valid(e.Marks) || t.doubt.concerns(e.Marks) {
 		return
 	}
 	at := c.keyOf(e)

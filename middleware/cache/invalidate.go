@@ -5,10 +5,10 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 
 	"github.com/jewgo/gateway/internal/exchange"
 	"github.com/jewgo/gateway/internal/rfc9111"
+	"github.com/jewgo/gateway/middleware"
 )
 
 // invalidate purges what a request with an unsafe method changed: the tags that
@@ -22,10 +22,7 @@ func (c *Cache) invalidate(ctx context.Context, ex *exchange.Exchange, resp *htt
 	}
 	tags = groupTags(ex, resp.Header["Cache-Group-Invalidation"])
 	if rfc9111.Invalidates(ex.View.Method, resp.StatusCode) {
-		for _, t := range ex.Route.Invalidates {
-			tags = append(tags, t.Expand(ex.Params))
-		}
-		tags = append(tags, urisOf(ex, resp.Header)...)
+		tags = append(tags, c.written(ex, resp.Header)...)
 	}
 	slices.Sort(tags)
 	if tags = slices.Compact(tags); len(tags) == 0 {
@@ -37,14 +34,23 @@ func (c *Cache) invalidate(ctx context.Context, ex *exchange.Exchange, resp *htt
 	return tags
 }
 
+// written are the tags of what a write changes that is answered with the header; nil:
+// without an answer.
+func (c *Cache) written(ex *exchange.Exchange, h http.Header) (tags []string) {
+	for _, t := range ex.Route.Invalidates {
+		tags = append(tags, t.Expand(ex.Params))
+	}
+	return append(tags, urisOf(ex, h)...)
+}
+
 // urisOf are the tags of the URIs that a write invalidates.
 func urisOf(ex *exchange.Exchange, h http.Header) (tags []string) {
 	v, target := ex.View, requestURL(ex)
 	v.Method = http.MethodGet
 	for _, u := range append(rfc9111.InvalidatedToo(target, h), target) {
-		v.Path = u.EscapedPath()
-		if !strings.HasPrefix(v.Path, "/") {
-			continue
+		var bad string
+		if v.Path, bad = middleware.CanonicalPath(u.EscapedPath()); bad != "" {
+			continue // nothing is stored under it
 		}
 		if route, _ := ex.Snapshot.Match(&v); route != nil && route.Cache != nil {
 			tags = append(tags, uriTag(v.Host, v.Path))

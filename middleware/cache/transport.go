@@ -47,7 +47,7 @@ func (t *transport) pass(ex *exchange.Exchange, req *http.Request) (*http.Respon
 	if encode {
 		req = askIdentity(req)
 	}
-	resp, err := t.next.RoundTrip(req)
+	resp, err := t.send(ex, req)
 	if err != nil {
 		return nil, err
 	}

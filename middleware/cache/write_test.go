@@ -1,0 +1,141 @@
+package cache_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// newWriteEdge is an edge whose upstream is waited for 300 ms, with /list stored.
+func newWriteEdge(t *testing.T) *edge {
+	e := newEdge(t, options{
+		policy:   strings.Replace(testPolicy, `targets: ["http://127.0.0.1:1"]`, `targets: ["http://127.0.0.1:1"], timeout: 300ms`, 1),
+		patience: 300 * time.Millisecond,
+	})
+	e.upstreamSays(says("old"))
+	e.get("/list")
+	return e
+}
+
+// reads has the upstream answer GETs with a body, and writes as given.
+func (e *edge) reads(body string, write http.HandlerFunc) {
+	e.upstreamSays(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			_, _ = io.WriteString(w, body)
+			return
+		}
+		write(w, r)
+	})
+}
+
+func TestAWriteGoesOnWithoutItsClient(t *testing.T) {
+	e := newWriteEdge(t)
+	gate := newGate(t)
+	e.reads("new", func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.ReadAll(r.Body)
+		gate.wait()
+		if r.Context().Err() != nil {
+			t.Error("the write was cancelled")
+		}
+		_, _ = io.WriteString(w, "done")
+	})
+	ctx, leave := context.WithCancel(t.Context())
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, e.server.URL+"/item/1", strings.NewReader("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		if resp, err := e.client.Do(req); err == nil {
+			_ = resp.Body.Close()
+		}
+	}()
+	<-gate.arrived
+	leave()
+	<-gone
+	time.Sleep(50 * time.Millisecond) // the gateway hears of it
+	gate.release()
+	e.eventually("the purge", func() bool { return e.get("/list").body == "new" })
+}
+
+// Nobody knows what became of it: it may have been done, now or a moment later.
+func TestAWriteWithoutAnAnswerPurgesTwice(t *testing.T) {
+	for says, write := range map[string]http.HandlerFunc{
+		"no answer in time":   func(_ http.ResponseWriter, r *http.Request) { _, _ = io.ReadAll(r.Body); <-r.Context().Done() },
+		"a broken connection": hijack(""),
+		"a 502 of its own":    func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) },
+		"a 504 of its own":    func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusGatewayTimeout) },
+	} {
+		t.Run(says, func(t *testing.T) {
+			e := newWriteEdge(t)
+			e.reads("in between", write)
+			if got := e.do(http.MethodPut, "/item/1", "x"); got.status < 500 {
+				t.Fatalf("%d %q", got.status, got.body)
+			}
+			e.expect("at once", e.get("/list"), "in between", "edge; fwd=uri-miss")
+			e.expect("what is filled meanwhile is not stored", e.get("/list"), "in between", "edge; fwd=uri-miss")
+			e.cache.Settle()
+			e.reads("new", write)
+			e.expect("then", e.get("/list"), "new", "edge; fwd=uri-miss; fwd-status=200; stored")
+			e.expect("and again as ever", e.get("/list"), "new", "edge; hit")
+		})
+	}
+}
+
+// Else everybody could empty lists.
+func TestAWriteThatWasNotSentPurgesNothing(t *testing.T) {
+	t.Run("refused by the upstream", func(t *testing.T) {
+		e := newWriteEdge(t)
+		e.reads("new", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
+		e.do(http.MethodPut, "/item/1", "x")
+		e.expect("then", e.get("/list"), "old", "edge; hit")
+	})
+	t.Run("nothing listens", func(t *testing.T) {
+		e := newWriteEdge(t)
+		e.upstream.Close()
+		if got := e.do(http.MethodPut, "/item/1", "x"); got.status != http.StatusBadGateway {
+			t.Errorf("%d", got.status)
+		}
+		e.expect("then", e.get("/list"), "old", "edge; hit")
+	})
+	t.Run("the body is not whole", func(t *testing.T) {
+		e := newWriteEdge(t)
+		arrived := make(chan struct{}, 1)
+		e.reads("new", func(_ http.ResponseWriter, r *http.Request) {
+			_, _ = io.ReadAll(r.Body)
+			arrived <- struct{}{}
+		})
+		body, more := io.Pipe()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, e.server.URL+"/item/1", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.ContentLength = 100
+		go func() {
+			_, _ = more.Write([]byte("half"))
+			_ = more.CloseWithError(errors.New("the client breaks off"))
+		}()
+		if resp, err := e.client.Do(req); err == nil {
+			_ = resp.Body.Close()
+		}
+		<-arrived
+		e.exchange()
+		e.expect("then", e.get("/list"), "old", "edge; hit")
+	})
+}
+
+// A URI may be written in several ways, and is stored under one.
+func TestAWritePurgesWhatItsLocationMeans(t *testing.T) {
+	for _, location := range []string{"/item/a%7Eb", "/item/%61~b", "/x/../item/a~b", "/item/a~b#part"} {
+		e := newWriteEdge(t)
+		e.get("/item/a~b")
+		e.reads("new", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Location", location) })
+		e.do(http.MethodPost, "/item/1/view", "x")
+		e.expect(location, e.get("/item/a~b"), "new", "edge; fwd=uri-miss")
+	}
+}
