@@ -30,12 +30,12 @@ func TestDrillFailsABrokenBuild(t *testing.T) {
 		complaint string
 	}{
 		{
-			"Redis is asked though it was given up", "internal/failover/do.go",
-			[]string{"	if s.Up() {\n", "	if s != nil {\n", "	if seen.state() != Up {\n		return v, false, nil\n	}\n", ""},
+			"Redis is asked though it was given up", "internal/failover/ask.go",
+			[]string{"	if !s.Up() {\n", "	if s == nil {\n", "	if seen.state() != Up {\n		return v, false, nil\n	}\n", ""},
 			"half-open", "2s", "p50 rose by",
 		},
 		{
-			"late answers are used", "internal/failover/do.go",
+			"late answers are used", "internal/failover/ask.go",
 			[]string{"late := seen.late(s.load())", "late := false"},
 			"late", "2s", "no late answer was dropped",
 		},
