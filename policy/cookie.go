@@ -58,9 +58,9 @@ func CookieValues(h Fields, name string) iter.Seq[string] {
 	}
 }
 
-// FilterCookies removes the cookies of a request that keep refuses by name and value. What stays
-// keeps its order and its bytes. Names are read as the most lenient upstream does,
-// without what stands around them that no name may hold.
+// FilterCookies removes the cookies of a request that keep refuses by name and
+// value. What stays keeps its order and its bytes. Names are read as the most lenient
+// upstream does, without what stands around them that no name may hold.
 func FilterCookies(h http.Header, keep func(name, value string) bool) {
 	lines := h["Cookie"]
 	if len(lines) == 0 {

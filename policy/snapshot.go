@@ -112,6 +112,9 @@ func (c *CacheRule) Private() bool {
 	return false
 }
 
+// OfSession reports whether a session decides about the key or a bypass.
+func (c *CacheRule) OfSession() bool { return usesSession(c.Key) || usesSession(c.Bypass) }
+
 // Sends reports whether a field goes upstream as it came, and selects nothing but by
 // its key.
 func (c *CacheRule) Sends(name string) bool {

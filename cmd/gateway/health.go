@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// warnEvery is how often a Redis in use is looked at for warnings, fillEvery one
-	// that responses could fill.
+	// warnEvery is how often a Redis in use is looked at for warnings, fillEvery how
+	// often one is asked for its memory that responses could fill.
 	warnEvery, fillEvery = 30 * time.Second, time.Second
 	// lookTime bounds what a look at a Redis takes.
 	lookTime = time.Second
@@ -39,37 +39,50 @@ func (w *warnings) list() []string {
 	return w.last
 }
 
-// watch looks for warnings whenever the Redis has come up, and every so often while
-// it is, until ctx is done. Those of a Redis that is away stay: that it was
-// nearly full may be why it is.
+// watch looks for warnings whenever the Redis has come up, and every warnEvery
+// while it is, until ctx is done; in between at its memory where responses could fill
+// it. Warnings of a Redis that is away stay: that it was nearly full may be why it is.
 func (r *remote) watch(ctx context.Context) {
-	every := warnEvery
+	warn := time.NewTicker(warnEvery)
+	defer warn.Stop()
+	var fill <-chan time.Time
 	if r.cache {
-		every = fillEvery
+		ticker := time.NewTicker(fillEvery)
+		defer ticker.Stop()
+		fill = ticker.C
 	}
-	ticker := time.NewTicker(every)
-	defer ticker.Stop()
-	for {
+	for warnings := true; ; {
 		if r.health.Up() {
-			r.look(ctx)
+			r.look(ctx, warnings)
 		}
+		warnings = true
 		select {
 		case <-ctx.Done():
 			return
 		case <-r.cameUp:
-		case <-ticker.C:
+		case <-warn.C:
+		case <-fill:
+			warnings = false
 		}
 	}
 }
 
-// look refreshes the warnings. A Redis that did not answer is the Switch's
-// matter, and the warnings of the look before stay.
-func (r *remote) look(ctx context.Context) {
+// look refreshes what is known of the memory, and the warnings if asked to. A Redis that
+// did not answer is the Switch's matter, and what was known before stays.
+func (r *remote) look(ctx context.Context, warnings bool) {
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
-	if info, err := redisdb.InspectServers(ctx, r.client); err == nil {
+	inspect := redisdb.InspectMemory
+	if warnings {
+		inspect = redisdb.InspectServers
+	}
+	info, err := inspect(ctx, r.client)
+	if err != nil {
+		return
+	}
+	r.guard.Look(info)
+	if warnings {
 		r.warnings.set(redisdb.Warnings(info, r.sessions))
-		r.guard.Look(info)
 	}
 }
 

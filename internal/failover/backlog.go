@@ -57,36 +57,14 @@ func (s *Switch) Wake() {
 	}
 }
 
-// Replay brings a store all that lives in a backlog.
-func Replay(ctx context.Context, b Backlog) error {
-	b.Replay()
-	return empty(ctx, b, func(ctx context.Context) (context.Context, context.CancelFunc) { return ctx, func() {} })
-}
-
-// empty drains a backlog, each part in a time of its own.
-func empty(ctx context.Context, b Backlog, limit func(context.Context) (context.Context, context.CancelFunc)) error {
-	for range drainsToRejoin {
-		if !b.Pending() {
-			return nil
-		}
-		limited, cancel := limit(ctx)
-		err := b.Drain(limited)
-		cancel()
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// emptyAll drains all backlogs before the store is used again.
-func (s *Switch) emptyAll(ctx context.Context) error {
+// empty drains all backlogs before the store is used again, each part in a time of its
+// own.
+func (s *Switch) empty(ctx context.Context) error {
 	for _, b := range s.backlogs {
-		err := empty(ctx, b, func(ctx context.Context) (context.Context, context.CancelFunc) {
-			return context.WithTimeout(ctx, s.cfg.RejoinTimeout)
-		})
-		if err != nil {
-			return &RejoinError{Consumer: b.name, Err: err}
+		for n := 0; n < drainsToRejoin && b.Pending(); n++ {
+			if err := b.drain(ctx, s.cfg.RejoinTimeout); err != nil {
+				return &RejoinError{Consumer: b.name, Err: err}
+			}
 		}
 	}
 	return nil
@@ -101,9 +79,7 @@ func (s *Switch) drain(ctx context.Context) {
 			if seen.state() != Up || !b.Pending() {
 				break
 			}
-			limited, cancel := context.WithTimeout(ctx, drainProbes*s.cfg.ProbeTimeout)
-			err := b.Drain(limited)
-			cancel()
+			err := b.drain(ctx, drainProbes*s.cfg.ProbeTimeout)
 			if ctx.Err() != nil {
 				return
 			}
@@ -113,6 +89,12 @@ func (s *Switch) drain(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// drain bounds one part.
+func (b namedBacklog) drain(ctx context.Context, limit time.Duration) error {
+	_, err := bounded(ctx, limit, func(ctx context.Context) (struct{}, error) { return struct{}{}, b.Drain(ctx) })
+	return err
 }
 
 // RejoinError is the reason for Down when a consumer could not rejoin.

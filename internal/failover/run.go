@@ -44,7 +44,6 @@ func (s *Switch) wait(ctx context.Context) bool {
 			}
 		case <-s.tripped:
 			timer.Stop()
-			s.tell()
 			next = time.Now().Add(s.pause())
 			drain = next
 		case <-ctx.Done():
@@ -169,7 +168,7 @@ func (s *Switch) rejoin(ctx context.Context, seen word, found Epoch) {
 //
 //  1. A lost store gets an epoch that tells every gateway so. From here on this
 //     epoch counts as seen, also if what follows fails: all ways to Up lead
-//     through the hooks again.
+//     through the backlogs again.
 //  2. The backlogs bring everything that lives.
 //  3. Those who are ready at about the same time wait for each other, and bring what
 //     came meanwhile.
@@ -187,11 +186,11 @@ func (s *Switch) prepare(ctx context.Context, found Epoch, loss error) error {
 	for _, b := range s.backlogs {
 		b.Replay()
 	}
-	if err := s.emptyAll(ctx); err != nil {
+	if err := s.empty(ctx); err != nil {
 		return err
 	}
 	s.await(ctx)
-	if err := s.emptyAll(ctx); err != nil {
+	if err := s.empty(ctx); err != nil {
 		return err
 	}
 	return s.confirm(ctx)

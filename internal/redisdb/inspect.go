@@ -43,8 +43,14 @@ func InspectServers(ctx context.Context, client Client) (Info, error) {
 	return inspect(ctx, client, false)
 }
 
-func inspect(ctx context.Context, client Client, whole bool) (Info, error) {
-	in := inspection{whole: whole, denied: map[string]bool{}}
+// InspectMemory asks each server for its Memory and nothing else: one short command,
+// enough for a Guard.
+func InspectMemory(ctx context.Context, client Client) (Info, error) {
+	return inspect(ctx, client, false, "memory")
+}
+
+func inspect(ctx context.Context, client Client, whole bool, sections ...string) (Info, error) {
+	in := inspection{whole: whole, sections: sections, denied: map[string]bool{}}
 	info := Info{Mode: "standalone"}
 	switch c := client.(type) {
 	case *redis.ClusterClient:
@@ -83,7 +89,8 @@ var errNoServer = errors.New("no server to ask")
 
 // inspection gathers what several servers say at once.
 type inspection struct {
-	whole bool
+	whole    bool
+	sections []string // of INFO; none: the usual ones
 
 	mu      sync.Mutex
 	servers []Server        // guarded by mu
@@ -118,7 +125,7 @@ func (in *inspection) visit(ctx context.Context, node *redis.Client, addr string
 // ask reads what the server says of itself, and whether it saves, which only
 // its configuration tells.
 func (in *inspection) ask(ctx context.Context, node *redis.Client, s *Server) error {
-	text, err := node.Info(ctx).Result()
+	text, err := node.Info(ctx, in.sections...).Result()
 	if err != nil {
 		return in.unlessDenied("INFO", err)
 	}

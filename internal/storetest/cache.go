@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/rfc9111"
 	"github.com/jewgo/gateway/middleware/cache"
 )
@@ -224,4 +225,15 @@ func cacheConcurrent(t *testing.T, s cache.Store, clock *Clock) {
 			t.Errorf("variant %d is gone after the writers", v)
 		}
 	}
+}
+
+// Replay brings a store all that lives in a backlog, as a rejoin does.
+func Replay(ctx context.Context, b failover.Backlog) error {
+	b.Replay()
+	for b.Pending() {
+		if err := b.Drain(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -14,7 +14,7 @@
 // fill.go; what clients get of an entry in answer.go, encode*.go and parts.go.
 // When and how the upstream is asked, and when it is spared: transport.go,
 // freshen.go, refresh.go, stale_if_error.go, collapse*.go. What ends an entry
-// before its time: tags*.go, invalidate.go, groups.go, private.go.
+// before its time: tags*.go, write.go, invalidate.go, groups.go, private.go.
 package cache
 
 import (
@@ -52,7 +52,7 @@ type Cache struct {
 	told      routeFields   // of which the log told that they are not sent
 	making    chan struct{} // places for encodings that are kept
 	streaming chan struct{} // places for encodings of responses on their way
-	writes    chan struct{} // places for writes whose clients have left
+	lingering chan struct{} // places for writes whose clients have left
 	doubt     doubts
 
 	alone   notes[struct{}] // flight keys of which an answer was not for all
@@ -82,9 +82,20 @@ func New(cfg Config) *Cache {
 	}
 	c := &Cache{store: cfg.Store, tags: cfg.Tags, now: cfg.Now, log: cfg.Log, random: cfg.Random, flights: map[string]*flight{}}
 	c.making, c.streaming = make(chan struct{}, maxMaking), make(chan struct{}, maxStreaming)
-	c.writes = make(chan struct{}, maxWrites)
+	c.lingering = make(chan struct{}, maxWrites)
 	c.life, c.cancel = context.WithCancel(context.Background())
 	return c
+}
+
+// begin runs f in a goroutine that Close waits for, and which is to end with life;
+// false: the cache is closed.
+func (c *Cache) begin(f func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closed {
+		c.tasks.Go(f)
+	}
+	return !c.closed
 }
 
 // Close ends the requests upstream that the cache owns, those that clients wait

@@ -90,14 +90,7 @@ func TestFlightsThatPersistAreNotHeld(t *testing.T) {
 		<-g.(chan struct{})
 		_, _ = w.Write(body[size/2:])
 	})
-	heap := func() uint64 {
-		runtime.GC()
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc
-	}
-	before := heap()
+	before := heapInUse()
 	for i := range n {
 		g := make(chan struct{})
 		gates.Store(strconv.Itoa(i), g)
@@ -108,7 +101,7 @@ func TestFlightsThatPersistAreNotHeld(t *testing.T) {
 		}
 	}
 	e.cache.Settle()
-	if grown := int64(heap()) - int64(before); grown > n*size/4 {
+	if grown := int64(heapInUse()) - int64(before); grown > n*size/4 {
 		t.Errorf("%d bytes are held after %d fills of %d that have ended, with a memory of 1 MiB", grown, n, size)
 	}
 }

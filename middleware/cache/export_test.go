@@ -38,3 +38,6 @@ func (c *Cache) HoldEncodings() (release func()) {
 
 // Streaming is how many places for encodings of responses on their way are taken.
 func (c *Cache) Streaming() int { return len(c.streaming) }
+
+// Lingering counts the writes that go on without their clients.
+func (c *Cache) Lingering() int { return len(c.lingering) }

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -276,3 +277,12 @@ func newGate(t *testing.T) *gate {
 
 func (g *gate) wait()    { g.arrived <- struct{}{}; <-g.open }
 func (g *gate) release() { g.once.Do(func() { close(g.open) }) }
+
+// heapInUse is what is reachable, in bytes.
+func heapInUse() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}

@@ -150,9 +150,7 @@ func (c *call) build(h http.Header) {
 		return
 	}
 	if c.stored != nil { // another gateway may have filled it
-		for _, name := range c.stored.Vary {
-			c.cache.declared.add(route.Name, name)
-		}
+		c.declare(c.stored)
 	}
 	c.learned, c.unsent = c.cache.declared.of(route.Name), c.unsent[:0]
 	for name, values := range h {

@@ -24,7 +24,7 @@ func (t *Tags) Pending() bool { return t.unread.Load() || !t.unsent.empty() }
 // been missed, and repeats what was purged here without the shared store.
 func (t *Tags) Drain(ctx context.Context) error {
 	var shared map[uint16]uint64 // nil: it was not read
-	var lower uint64             // what it begins from
+	var begins uint64            // the table, there
 	if t.unread.Swap(false) {
 		table, err := t.cfg.Counters.Load(ctx)
 		if err != nil {
@@ -32,13 +32,14 @@ func (t *Tags) Drain(ctx context.Context) error {
 			return err
 		}
 		t.read(table)
-		lower = table.Base
+		begins = table.Base
 		shared = make(map[uint16]uint64, len(table.Marks))
 		for _, m := range table.Marks {
 			shared[m.Slot] = m.Gen
 		}
 	}
 	var changes []Change
+	base := t.base.Load()
 	for i := range slots {
 		slot := uint16(i)
 		// Taken out before its generation is read: a purge in between puts it in
@@ -50,15 +51,14 @@ func (t *Tags) Drain(ctx context.Context) error {
 			// A purge of its own, not only a maximum: others may have purged the
 			// slot to the same generation and filled since.
 			changes = append(changes, Change{Slot: slot, Floor: gen - 1, Add: 1})
-		case shared != nil && gen > shared[slot]:
+		case shared != nil && gen > max(shared[slot], base): // else it begins above that
 			changes = append(changes, Change{Slot: slot, Floor: gen})
 		}
 	}
-	if base := t.base.Load(); shared != nil && len(changes) == 0 && lower < base {
-		_, err := t.cfg.Counters.Change(ctx, base, nil) // the clock by which it began was behind
-		return err
-	}
 	err := t.send(ctx, changes)
+	if err == nil && shared != nil && begins < base { // the clock by which it began is behind
+		_, err = t.cfg.Counters.Change(ctx, base, nil)
+	}
 	if err != nil && shared != nil {
 		t.unread.Store(true) // what it lacks is found out anew
 	}
@@ -112,7 +112,7 @@ func (t *Tags) Run(ctx context.Context) {
 		t.cfg.Switch.Wake()
 	}
 	for ctx.Err() == nil {
-		_ = t.cfg.Counters.Watch(ctx, connected, func(m Mark) { t.local.raise(m.Slot, m.Gen) })
+		_ = t.cfg.Counters.Watch(ctx, connected, func(m Mark) { t.learn([]Mark{m}) })
 		pause(ctx, retryInterval)
 	}
 }

@@ -63,8 +63,8 @@ func (s *strictCounters) Watch(ctx context.Context, connected func(), _ func(cac
 	return ctx.Err()
 }
 
-func TestARefusedPurgeIsRepeated(t *testing.T) {
-	counters := &strictCounters{refuse: 2}
+// upTags are tags whose counters may be asked, and where what runs beside them goes.
+func upTags(t *testing.T, counters cache.Counters) (*cache.Tags, background) {
 	sw := failover.New(failover.Config{
 		Probe: func(context.Context) (failover.Epoch, error) { return failover.Epoch{}, nil }, Classify: func(error) failover.Kind { return failover.Answer },
 	})
@@ -72,6 +72,12 @@ func TestARefusedPurgeIsRepeated(t *testing.T) {
 	b := newBackground(t)
 	b.tasks.Go(func() { sw.Run(b.ctx) })
 	<-sw.Probed()
+	return tags, b
+}
+
+func TestARefusedPurgeIsRepeated(t *testing.T) {
+	counters := &strictCounters{refuse: 2}
+	tags, b := upTags(t, counters)
 	before := tags.Marks([]string{"t"})
 	if err := tags.Purge(t.Context(), "t"); !errors.Is(err, errRefused) {
 		t.Errorf("Purge: %v, want the refusal", err)
@@ -117,13 +123,7 @@ func TestAPurgeJustBeforeUpIsTold(t *testing.T) {
 // After a break in listening the table is read until that has succeeded.
 func TestAFailedReadOfTheTableIsRepeated(t *testing.T) {
 	counters := &strictCounters{}
-	sw := failover.New(failover.Config{
-		Probe: func(context.Context) (failover.Epoch, error) { return failover.Epoch{}, nil }, Classify: func(error) failover.Kind { return failover.Answer },
-	})
-	tags := cache.NewTags(cache.TagsConfig{Counters: counters, Switch: sw})
-	b := newBackground(t)
-	b.tasks.Go(func() { sw.Run(b.ctx) })
-	<-sw.Probed()
+	tags, b := upTags(t, counters)
 	before := tags.Marks([]string{"t"})
 	counters.mu.Lock()
 	counters.loads, counters.table = 1, []cache.Mark{{Slot: before[0].Slot, Gen: 7}}

@@ -24,84 +24,124 @@ const maxWrites = 128
 type write struct {
 	cache   *Cache
 	ex      *exchange.Exchange
-	timeout time.Duration // of the upstream
-	sent    atomic.Bool   // in full
-	alone   atomic.Bool   // the client has left, and a place is taken
+	client  context.Context // of the client's request
+	timeout time.Duration   // of the upstream
+	head    atomic.Bool     // it was sent, at the last try
+	wrote   atomic.Bool     // a try sent all
+	body    *countedBody    // nil: none
 	cancel  context.CancelFunc
 	stop    func() bool // ends the watch of the client
+
+	mu    sync.Mutex // guards what follows
+	alone bool       // the client has left, and a place is taken
+	over  bool
 }
 
 // send carries out what pass asks for.
 func (t *transport) send(ex *exchange.Exchange, req *http.Request) (*http.Response, error) {
-	if ex.Route == nil || !rfc9111.Unsafe(ex.View.Method) || len(t.cache.written(ex, nil)) == 0 {
+	if ex.Route == nil || !rfc9111.Unsafe(ex.View.Method) || req.Header.Get("Upgrade") != "" || len(t.cache.written(ex, nil)) == 0 {
 		return t.next.RoundTrip(req)
 	}
-	w := &write{cache: t.cache, ex: ex, timeout: ex.Snapshot.Policy.Upstreams[ex.Route.Upstream].Timeout.Std()}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(req.Context()))
+	w := &write{cache: t.cache, ex: ex, client: req.Context(), timeout: ex.Snapshot.Policy.Upstreams[ex.Route.Upstream].Timeout.Std()}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(w.client))
 	w.cancel = cancel
-	w.stop = context.AfterFunc(req.Context(), w.clientLeft)
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(info httptrace.WroteRequestInfo) { w.sent.Store(info.Err == nil) }})
-	resp, err := t.next.RoundTrip(req.WithContext(ctx))
-	switch {
-	case err != nil:
+	w.stop = context.AfterFunc(w.client, func() { w.goesOn() })
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GetConn:      func(string) { w.head.Store(false) }, // net/http tries again where nothing was written
+		WroteHeaders: func() { w.head.Store(true) },
+		WroteRequest: func(info httptrace.WroteRequestInfo) { w.wrote.CompareAndSwap(false, info.Err == nil) },
+	})
+	out := req.WithContext(ctx)
+	if out.Body != nil && out.Body != http.NoBody {
+		w.body = &countedBody{ReadCloser: out.Body, want: out.ContentLength}
+		out.Body = w.body
+	}
+	resp, err := t.next.RoundTrip(out)
+	if err != nil {
 		w.end()
-		if w.sent.Load() {
-			w.unknown(req.Context())
+		if w.sent() {
+			w.unknown()
 		}
 		return nil, err
-	case resp.StatusCode == http.StatusBadGateway || resp.StatusCode == http.StatusGatewayTimeout:
-		w.unknown(req.Context())
 	}
-	if resp.StatusCode == http.StatusSwitchingProtocols {
-		return resp, nil // the connection's end ends all
+	if resp.StatusCode == http.StatusBadGateway || resp.StatusCode == http.StatusGatewayTimeout {
+		w.unknown()
 	}
 	resp.Body = &writeBody{ReadCloser: resp.Body, write: w}
 	return resp, nil
 }
 
-// clientLeft lets a write go on that was sent in full.
-func (w *write) clientLeft() {
-	if w.sent.Load() && try(w.cache.writes) {
-		w.alone.Store(true)
-		return
+// sent reports whether all of the request may have reached the upstream. Head and body
+// are noted before the last byte goes out, wrote after it, and so perhaps after the
+// upstream's answer.
+func (w *write) sent() bool {
+	return w.wrote.Load() || w.head.Load() && (w.body == nil || w.body.whole.Load())
+}
+
+// countedBody notes when the transport has all of a request's body.
+type countedBody struct {
+	io.ReadCloser
+	want  int64 // -1: up to its end
+	got   int64
+	whole atomic.Bool
+}
+
+// Read implements io.Reader.
+func (b *countedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if b.got += int64(n); b.got == b.want || errors.Is(err, io.EOF) {
+		b.whole.Store(true)
 	}
-	w.cancel()
+	return n, err
+}
+
+// goesOn reports whether the write goes on without its client, who has left; else it
+// is cancelled.
+func (w *write) goesOn() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.alone && !w.over {
+		w.alone = w.sent() && try(w.cache.lingering)
+	}
+	if !w.alone {
+		w.cancel()
+	}
+	return w.alone
 }
 
 // end lets go of the request upstream.
 func (w *write) end() {
 	w.stop()
 	w.cancel()
-	if w.alone.Swap(false) {
-		<-w.cache.writes
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.over = true
+	if w.alone {
+		w.alone = false
+		<-w.cache.lingering
 	}
 }
 
 // unknown purges what the write may have changed, and once more when it must be over;
 // what is filled meanwhile is not stored, since it may be from before.
-func (w *write) unknown(ctx context.Context) {
-	tags := w.cache.written(w.ex, nil)
-	purge := func(ctx context.Context) {
-		if err := w.cache.tags.Purge(ctx, tags...); err != nil {
-			w.ex.Facts.Note("purge done here, and perhaps not elsewhere: " + err.Error())
-		}
+func (w *write) unknown() {
+	c, tags := w.cache, w.cache.written(w.ex, nil)
+	marks := c.tags.Marks(tags)
+	later := c.doubt.begin(marks) // else too many at once, whose own second purges come
+	if err := c.tags.Purge(w.client, tags...); err != nil {
+		w.ex.Facts.Note("purge done here, and perhaps not elsewhere: " + err.Error())
 	}
-	later := w.cache.doubt.begin(w.cache.tags.Marks(tags))
-	purge(ctx)
 	if !later {
-		return // too many at once: those to come are purged by their own
+		return
 	}
-	again := exchange.With(context.WithoutCancel(ctx), &exchange.Exchange{Snapshot: w.ex.Snapshot})
-	w.cache.tasks.Go(func() {
-		timer := time.NewTimer(w.timeout)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-w.cache.life.Done():
-		}
-		_ = w.cache.tags.Purge(again, tags...) // what Redis does not take now is told later
-		w.cache.doubt.end(w.cache.tags.Marks(tags))
+	owned := c.begin(func() {
+		pause(c.life, w.timeout)
+		_ = c.tags.Purge(context.WithoutCancel(c.life), tags...) // what Redis does not take now is told later
+		c.doubt.end(marks)
 	})
+	if !owned {
+		c.doubt.end(marks)
+	}
 }
 
 // writeBody is the answer to a write. What its client does not read is read here.
@@ -122,20 +162,26 @@ func (b *writeBody) Read(p []byte) (int, error) {
 // Close implements io.Closer.
 func (b *writeBody) Close() error {
 	b.once.Do(func() {
-		if b.done || !b.write.alone.Load() {
-			_ = b.ReadCloser.Close()
-			b.write.end()
-			return
+		w := b.write
+		if b.done || w.client.Err() == nil || !w.goesOn() || !w.cache.begin(b.drain) {
+			b.end()
 		}
-		b.write.cache.tasks.Go(func() {
-			limit := time.AfterFunc(b.write.timeout, b.write.cancel)
-			defer limit.Stop()
-			_, _ = io.Copy(io.Discard, b.ReadCloser)
-			_ = b.ReadCloser.Close()
-			b.write.end()
-		})
 	})
 	return nil
+}
+
+// drain reads what is left, until the cache is closed or the upstream's time is over.
+func (b *writeBody) drain() {
+	limit := time.AfterFunc(b.write.timeout, b.write.cancel)
+	defer limit.Stop()
+	defer context.AfterFunc(b.write.cache.life, b.write.cancel)()
+	_, _ = io.Copy(io.Discard, b.ReadCloser)
+	b.end()
+}
+
+func (b *writeBody) end() {
+	_ = b.ReadCloser.Close()
+	b.write.end()
 }
 
 // doubts are the slots of tags that a write may be changing at this moment.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -97,6 +98,8 @@ func TestAWriteThatWasNotSentPurgesNothing(t *testing.T) {
 	})
 	t.Run("nothing listens", func(t *testing.T) {
 		e := newWriteEdge(t)
+		e.upstreamSays(says("", "Connection", "close")) // what is written to a kept connection may have arrived
+		e.get("/item/1")
 		e.upstream.Close()
 		if got := e.do(http.MethodPut, "/item/1", "x"); got.status != http.StatusBadGateway {
 			t.Errorf("%d", got.status)
@@ -138,4 +141,34 @@ func TestAWritePurgesWhatItsLocationMeans(t *testing.T) {
 		e.do(http.MethodPost, "/item/1/view", "x")
 		e.expect(location, e.get("/item/a~b"), "new", "edge; fwd=uri-miss")
 	}
+}
+
+// Clients that leave at any moment, and close the cache in between, take no place for
+// good.
+func TestWritesGiveTheirPlacesBack(t *testing.T) {
+	e := newWriteEdge(t)
+	e.reads("new", func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.ReadAll(r.Body)
+		_, _ = io.WriteString(w, strings.Repeat("x", 64<<10))
+	})
+	var clients sync.WaitGroup
+	for i := range 200 {
+		clients.Go(func() {
+			ctx, leave := context.WithTimeout(t.Context(), time.Duration(i%20)*100*time.Microsecond)
+			defer leave()
+			req, err := http.NewRequestWithContext(ctx, http.MethodPut, e.server.URL+"/item/1", strings.NewReader("x"))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if resp, err := e.client.Do(req); err == nil {
+				_ = resp.Body.Close()
+			}
+		})
+		if i == 150 {
+			go e.cache.Close()
+		}
+	}
+	clients.Wait()
+	e.eventually("the end", func() bool { return e.active.Load() == 0 && e.cache.Lingering() == 0 })
 }

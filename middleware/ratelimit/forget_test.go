@@ -10,6 +10,7 @@ import (
 	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/gcra"
 	"github.com/jewgo/gateway/internal/memory"
+	"github.com/jewgo/gateway/internal/storetest"
 	"github.com/jewgo/gateway/middleware/ratelimit"
 )
 
@@ -84,7 +85,7 @@ func TestAnAnswerOfABucketThatIsGone(t *testing.T) {
 				if k, _ := l.State("k"); k != (gcra.State{}) {
 					t.Errorf("the bucket that was forgotten is back: %+v", k)
 				}
-				if err := failover.Replay(ctx, l); err != nil || len(store.settled) > 0 {
+				if err := storetest.Replay(ctx, l); err != nil || len(store.settled) > 0 {
 					t.Errorf("brought: %+v, %v", store.settled, err)
 				}
 				cancel()
@@ -108,7 +109,7 @@ func TestASettlementOfABucketThatIsGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if err := failover.Replay(t.Context(), l); err != nil || len(store.settled) != 1 {
+		if err := storetest.Replay(t.Context(), l); err != nil || len(store.settled) != 1 {
 			t.Errorf("brought: %+v, %v", store.settled, err)
 		}
 	}

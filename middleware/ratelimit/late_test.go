@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"github.com/jewgo/gateway/internal/exchange"
-	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/gcra"
 	"github.com/jewgo/gateway/internal/memory"
+	"github.com/jewgo/gateway/internal/storetest"
 	"github.com/jewgo/gateway/middleware/ratelimit"
 )
 
@@ -67,7 +67,7 @@ func TestALateAnswerOfTheStore(t *testing.T) {
 					passed++
 				}
 				r.link.fault.Store(works)
-				if err := failover.Replay(r.ctx, r.limiter); err != nil {
+				if err := storetest.Replay(r.ctx, r.limiter); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/jewgo/gateway/internal/exchange"
@@ -219,7 +218,7 @@ func (v *visit) again() {
 	case !now.Before(idle) || !now.Before(v.seal.Absolute):
 		v.disown(ErrExpired)
 	case err == nil:
-		v.known = true
+		v.known, v.seal.Apart = true, false
 		v.adopt(record)
 	}
 }
@@ -310,10 +309,7 @@ func ofOneSession(r *policy.Route) bool {
 	if r.Session == policy.SessionRequired {
 		return true
 	}
-	mine := func(s policy.Source) bool {
-		return s.Kind == policy.SourceSession || s.Kind == policy.SourceSessionUser
-	}
-	return r.Cache != nil && (slices.ContainsFunc(r.Cache.Key, mine) || slices.ContainsFunc(r.Cache.Bypass, mine))
+	return r.Cache != nil && r.Cache.OfSession()
 }
 
 // note adds to the log line why something is not as usual.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jewgo/gateway/internal/rfc9111"
 	"github.com/jewgo/gateway/policy"
 )
 
@@ -74,7 +75,7 @@ func parseOffer(line string, v *policy.View, now time.Time) offer {
 	case a.MaxAge != 0: // it goes before Expires; below zero it stands for zero
 		o.Expires = now.Add(time.Duration(min(a.MaxAge, maxAge)) * time.Second).Truncate(time.Millisecond)
 		o.deletes = a.MaxAge < 0
-	case !a.Expires.IsZero() || a.RawExpires != "" && readExpires(a):
+	case !a.Expires.IsZero() || a.RawExpires != "" && readExpires(a, now):
 		o.Expires = a.Expires
 		o.deletes = !now.Before(a.Expires)
 	}
@@ -240,12 +241,12 @@ func (c *cursor) jar() (j Jar) {
 }
 
 // readExpires reads dates that browsers take (RFC 6265, 5.1.1) and net/http does not.
-func readExpires(c *http.Cookie) bool {
-	for _, layout := range [...]string{time.RFC850, "Mon, 02-Jan-06 15:04:05 MST", time.ANSIC} {
-		if t, err := time.Parse(layout, c.RawExpires); err == nil {
-			c.Expires = t.UTC()
-			return true
-		}
+func readExpires(c *http.Cookie, now time.Time) bool {
+	if t, ok := rfc9111.ParseDate(c.RawExpires, now); ok {
+		c.Expires = t
+		return true
 	}
-	return false
+	t, err := time.Parse("Mon, 02-Jan-06 15:04:05 MST", c.RawExpires) // Netscape's, with two digits
+	c.Expires = t.UTC()
+	return err == nil
 }

@@ -35,6 +35,7 @@ func (s *signalStripper) OnHeader(status int, h http.Header) {
 func (v *visit) OnHeader(status int, h http.Header) {
 	if v.finished || middleware.Interim(status) {
 		delete(h, SignalHeader)
+		dropOwn(v.ex, h)
 		takeCookies(h, v.policy.Offload)
 		return
 	}
