@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -188,6 +189,38 @@ func TestConnectionIsKeptAfterAWholeUpload(t *testing.T) {
 			fmt.Fprint(conn, strings.ReplaceAll("POST / HTTP/1.1\nHost: a\n"+framing, "\n", "\r\n"))
 		}
 	}
+}
+
+// The transport asks for more once it has all that was declared. By then the server
+// may have closed the body, having answered; that is no failure.
+func TestBodyIsNotReadPastItsEnd(t *testing.T) {
+	e := newEdge(t, setup{
+		outer: func(_ http.ResponseWriter, r *http.Request) { r.Body = &closedAtItsEnd{ReadCloser: r.Body} },
+		app: one(backend(t, func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			_ = http.NewResponseController(w).Flush()
+			time.Sleep(50 * time.Millisecond) // for the transport to give the connection up
+			fmt.Fprint(w, "answer")
+		})),
+	})
+	if _, body := e.do(t, request(t, http.MethodPost, e.URL, strings.NewReader("body"))); body != "answer" {
+		t.Errorf("body %q, want all of it", body)
+	}
+}
+
+// closedAtItsEnd is what a request's body is once the server has answered.
+type closedAtItsEnd struct {
+	io.ReadCloser
+	end bool
+}
+
+func (b *closedAtItsEnd) Read(p []byte) (int, error) {
+	if b.end {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	n, err := b.ReadCloser.Read(p)
+	b.end = errors.Is(err, io.EOF)
+	return n, err
 }
 
 func TestTrailersPassBothWays(t *testing.T) {

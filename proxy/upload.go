@@ -30,6 +30,9 @@ type upload struct {
 func (u *upload) Read(p []byte) (int, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if u.eof.Load() {
+		return 0, io.EOF // the transport asks once more, perhaps when the server has closed the body
+	}
 	if u.detached.Load() {
 		return 0, errDetached
 	}
