@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -40,9 +41,9 @@ const maxRecords = 1 << 17
 // of both times.
 const kindSession = "session"
 
-// kindPurge is the kind of records that tell of purges. The key is the slot and
-// the version its generation; of the values the one that says that Redis knows
-// of it is the greater, and stands.
+// kindPurge is the kind of records that tell of purges. The key is the slot and who
+// made the purge, the version its generation there; of the values the one that says
+// that Redis knows of it is the greater, and stands.
 const (
 	kindPurge   = "purge"
 	purgeMissed = "0"
@@ -161,38 +162,18 @@ func (d *durable) close() {
 	}
 }
 
-// restoreTags hands purges among this gateway's own records to the cache.
-func restoreTags(tags *cache.Tags, records []journal.Record) {
+// purgesOf are those among records.
+func purgesOf(records []journal.Record) (all []cache.Purge) {
 	for _, r := range records {
-		if m, ok := purgeOf(r); ok {
-			tags.Restore([]cache.Mark{m}, string(r.Value) == purgeKnown)
+		key, origin, _ := strings.Cut(r.Key, " ")
+		if slot, err := strconv.ParseUint(key, 10, 16); r.Kind == kindPurge && err == nil {
+			all = append(all, cache.Purge{
+				Mark:   cache.Mark{Slot: uint16(slot), Gen: r.Version},
+				Origin: origin, Known: string(r.Value) == purgeKnown,
+			})
 		}
 	}
-}
-
-// mergeTags hands purges among a peer's records to the cache, of which the
-// journal says that they are news. One that Redis missed, to the generation that
-// the slot has here, is another purge: this gateway, or a third, has purged it to
-// the same generation before, and what was filled since is to go too. Records of
-// two purges differ in when they end, so that the same one is no news twice.
-func mergeTags(tags *cache.Tags, news []journal.Record) {
-	for _, r := range news {
-		m, ok := purgeOf(r)
-		if !ok {
-			continue
-		}
-		known := string(r.Value) == purgeKnown
-		before := cache.Mark{Slot: m.Slot, Gen: m.Gen - 1}
-		if !known && tags.Valid([]cache.Mark{m}) && !tags.Valid([]cache.Mark{before}) {
-			m.Gen++
-		}
-		tags.Restore([]cache.Mark{m}, known)
-	}
-}
-
-func purgeOf(r journal.Record) (m cache.Mark, ok bool) {
-	slot, err := strconv.ParseUint(r.Key, 10, 16)
-	return cache.Mark{Slot: uint16(slot), Gen: r.Version}, r.Kind == kindPurge && err == nil
+	return all
 }
 
 // revocationsOf are those among records.
@@ -236,17 +217,18 @@ type durableTags struct{ *durable }
 var _ cache.Journal = durableTags{}
 
 // Keep implements cache.Journal.
-func (d durableTags) Keep(ctx context.Context, marks []cache.Mark, known bool) error {
-	value := purgeMissed
-	if known {
-		value = purgeKnown
-	}
+func (d durableTags) Keep(ctx context.Context, purges []cache.Purge) error {
 	expires := time.Now().Add(cache.CountersTTL)
-	records := make([]journal.Record, len(marks))
-	for i, m := range marks {
+	records, known := make([]journal.Record, len(purges)), true
+	for i, p := range purges {
 		records[i] = journal.Record{
-			Kind: kindPurge, Key: strconv.Itoa(int(m.Slot)), Value: []byte(value), Version: m.Gen, Expires: expires,
+			Kind: kindPurge, Key: strings.TrimSpace(strconv.Itoa(int(p.Slot)) + " " + p.Origin),
+			Value: []byte(purgeMissed), Version: p.Gen, Expires: expires,
 		}
+		if p.Known {
+			records[i].Value = []byte(purgeKnown)
+		}
+		known = known && p.Known
 	}
 	if known {
 		return d.append(ctx, settleWait, records)

@@ -103,7 +103,7 @@ func (g *gateway) apply(ctx context.Context, records []journal.Record) error {
 	if err := g.stores.sessions.Restore(ctx, revocationsOf(news)); err != nil {
 		return err
 	}
-	mergeTags(g.stores.tags, news)
+	g.stores.tags.Restore(purgesOf(news))
 	return g.durable.append(ctx, keepWait, records)
 }
 

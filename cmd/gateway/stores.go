@@ -156,7 +156,7 @@ func (s *stores) openCache(size int64, d *durable, numbers *metrics.Metrics) {
 		})
 	}
 	s.cache.Tags = s.tags
-	d.restore(func(records []journal.Record) { restoreTags(s.tags, records) })
+	d.restore(func(records []journal.Record) { s.tags.Restore(purgesOf(records)) })
 }
 
 // remotes lists each Redis once.

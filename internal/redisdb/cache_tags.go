@@ -16,8 +16,16 @@ import (
 )
 
 // cacheTags is the channel on which changes of generations are told. They stand, slot
-// by slot, in the hash of the epoch.
-const cacheTags = "gw:{tags}"
+// by slot, in the hash of the epoch: those of this table by the slot's number, and
+// those of tables that were lost behind wasField.
+const (
+	cacheTags = "gw:{tags}"
+	wasField  = "was:"
+)
+
+// purgeTTL is for how long it is known that a purge was brought. A gateway that brings
+// it later purges once more.
+const purgeTTL = 24 * time.Hour
 
 // watchPing is how long a subscription may be silent before it is asked whether
 // it still lives.
@@ -40,12 +48,17 @@ func NewCacheTags(client redis.UniversalClient) *CacheTags { return &CacheTags{c
 
 // Change makes changes in one script, in one round trip.
 func (c *CacheTags) Change(ctx context.Context, base uint64, changes []cache.Change) (cache.Table, error) {
-	args := make([]any, 0, 3+3*len(changes))
-	args = append(args, cacheTags, epochTTL.Milliseconds(), base)
+	keys, args := make([]string, 1, 1+len(changes)), make([]any, 0, 4+3*len(changes))
+	keys[0] = epochKey
+	args = append(args, cacheTags, epochTTL.Milliseconds(), purgeTTL.Milliseconds(), base)
 	for _, ch := range changes {
-		args = append(args, ch.Slot, ch.Floor, ch.Add)
+		key := epochKey
+		if ch.ID != "" {
+			key += ":purge:" + ch.ID
+		}
+		keys, args = append(keys, key), append(args, ch.Slot, ch.Floor, ch.Add)
 	}
-	made, err := cacheTagsChange.Run(ctx, c.client, []string{epochKey}, args...).StringSlice()
+	made, err := cacheTagsChange.Run(ctx, c.client, keys, args...).StringSlice()
 	if err != nil {
 		return cache.Table{}, fmt.Errorf("change tag generations: %w", err)
 	}
@@ -71,7 +84,7 @@ func (c *CacheTags) Load(ctx context.Context) (cache.Table, error) {
 	t := cache.Table{Marks: make([]cache.Mark, 0, len(fields))}
 	t.Base, _ = strconv.ParseUint(fields["base"], 10, 64)
 	for slot, gen := range fields {
-		if m, ok := parseMark(slot, gen); ok {
+		if m, ok := parseMark(strings.TrimPrefix(slot, wasField), gen); ok {
 			t.Marks = append(t.Marks, m)
 		}
 	}

@@ -1,21 +1,29 @@
 -- Lifts generations and tells all who watch. A table that is new begins from the
 -- time, in microseconds: so no generation is ever given twice, whatever was lost.
 -- KEYS: the epoch, whose fields the generations are, so that neither is lost without
--- the other. ARGV: the channel, milliseconds to live, what the table begins from at
--- least, then slot, floor, add for each change.
+-- the other; then for each change the key of its ID, or the epoch's for none. ARGV: the
+-- channel, milliseconds to live, those of an ID, what the table begins from at least,
+-- then slot, floor, add for each change.
 -- Returns what the table began from, then the new generations.
 local base = tonumber(redis.call('HGET', KEYS[1], 'base') or 0) or 0
-if base == 0 or base < tonumber(ARGV[3]) then
+if base == 0 or base < tonumber(ARGV[4]) then
   local t = redis.call('TIME')
-  base = math.max(t[1] * 1000000 + t[2], tonumber(ARGV[3]))
+  base = math.max(t[1] * 1000000 + t[2], tonumber(ARGV[4]))
   redis.call('HSET', KEYS[1], 'base', string.format('%.0f', base))
   redis.call('PEXPIRE', KEYS[1], ARGV[2])
 end
 local made, told = { string.format('%.0f', base) }, {}
-for i = 4, #ARGV, 3 do
-  local now = tonumber(redis.call('HGET', KEYS[1], ARGV[i]) or base) or base
-  local gen = string.format('%.0f', math.max(now, tonumber(ARGV[i + 1])) + tonumber(ARGV[i + 2]))
-  redis.call('HSET', KEYS[1], ARGV[i], gen)
+for i = 5, #ARGV, 3 do
+  local field, floor, add = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
+  local least, id = base, KEYS[(i - 5) / 3 + 2]
+  if floor < base and add == 0 then
+    field, least = 'was:' .. field, 0
+  elseif id ~= KEYS[1] and not redis.call('SET', id, 1, 'NX', 'PX', ARGV[3]) then
+    floor, add = floor + add, 0
+  end
+  local now = math.max(tonumber(redis.call('HGET', KEYS[1], field) or 0) or 0, least)
+  local gen = string.format('%.0f', math.max(now, floor) + add)
+  redis.call('HSET', KEYS[1], field, gen)
   made[#made + 1] = gen
   told[#told + 1] = ARGV[i] .. ':' .. gen
 end

@@ -158,7 +158,11 @@ func TestCacheTags(t *testing.T) {
 		{"a gateway that knows less still adds one", cache.Change{Slot: 7, Floor: 0, Add: 1}, 3},
 		{"a gateway that knows more counts on from there", cache.Change{Slot: 7, Floor: base + 10, Add: 1}, 11},
 		{"a maximum is written back", cache.Change{Slot: 7, Floor: base + 20}, 20},
-		{"a smaller maximum lowers nothing", cache.Change{Slot: 7, Floor: 5}, 20},
+		{"a smaller maximum lowers nothing", cache.Change{Slot: 7, Floor: base + 5}, 20},
+		{"a purge with an ID is one too", cache.Change{Slot: 7, Floor: base + 5, Add: 1, ID: "7:a:6"}, 21},
+		{"brought again it adds nothing", cache.Change{Slot: 7, Floor: base + 5, Add: 1, ID: "7:a:6"}, 21},
+		{"but where more was known", cache.Change{Slot: 7, Floor: base + 21, Add: 1, ID: "7:a:6"}, 22},
+		{"another ID is another purge", cache.Change{Slot: 7, Floor: base + 5, Add: 1, ID: "7:b:6"}, 23},
 		{"the last slot works like any other", cache.Change{Slot: 65535, Floor: base + 1<<40, Add: 1}, 1<<40 + 1},
 	} {
 		got, err := tags.Change(ctx, base, []cache.Change{step.change})
@@ -168,12 +172,25 @@ func TestCacheTags(t *testing.T) {
 	}
 	got, err := tags.Load(ctx)
 	slices.SortFunc(got.Marks, func(a, b cache.Mark) int { return int(a.Slot) - int(b.Slot) })
-	if want := []cache.Mark{{Slot: 7, Gen: base + 20}, {Slot: 65535, Gen: base + 1<<40 + 1}}; err != nil || got.Base != base || !slices.Equal(got.Marks, want) {
+	if want := []cache.Mark{{Slot: 7, Gen: base + 23}, {Slot: 65535, Gen: base + 1<<40 + 1}}; err != nil || got.Base != base || !slices.Equal(got.Marks, want) {
 		t.Errorf("Load = %v, %v; want %v", got, err, want)
 	}
+	before := cache.Mark{Slot: 8, Gen: base - 3}
+	for _, floor := range []uint64{base - 5, base - 3, base - 4} {
+		got, err = tags.Change(ctx, base, []cache.Change{{Slot: 8, Floor: floor}})
+	}
+	if err != nil || got.Marks[0] != before {
+		t.Errorf("of a table before, the largest was to stand: %v, %v", got, err)
+	}
+	if got, err = tags.Load(ctx); err != nil || !slices.Contains(got.Marks, before) {
+		t.Errorf("what is known of a table before cannot be read: %v, %v", got, err)
+	}
+	if got, err = tags.Change(ctx, base, []cache.Change{{Slot: 8, Add: 1}}); err != nil || got.Marks[0].Gen != base+1 {
+		t.Errorf("a purge of a slot that was purged in a table before: %v, %v; want %d", got, err, base+1)
+	}
 	admin(t, server, "DEL gw:{epoch}")
-	if again, err := tags.Change(ctx, 0, []cache.Change{{Slot: 7, Add: 1}}); err != nil || again.Marks[0].Gen <= base+20 {
-		t.Errorf("after the table was lost a generation was given twice: %v, %v; %d before", again, err, base+20)
+	if again, err := tags.Change(ctx, 0, []cache.Change{{Slot: 7, Add: 1}}); err != nil || again.Marks[0].Gen <= base+23 {
+		t.Errorf("after the table was lost a generation was given twice: %v, %v; %d before", again, err, base+23)
 	}
 	if late, err := tags.Change(ctx, 1<<52, nil); err != nil || late.Base != 1<<52 {
 		t.Errorf("a table that began by a clock that is behind: %v, %v", late, err)

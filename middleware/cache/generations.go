@@ -57,24 +57,3 @@ func (g *generations) raise(slot uint16, gen uint64) bool {
 		}
 	}
 }
-
-// slotSet is a set of slots for many goroutines.
-type slotSet [slots / 64]atomic.Uint64
-
-func (s *slotSet) add(slot uint16) { s[slot/64].Or(1 << (slot % 64)) }
-
-// take removes a slot and reports whether it was there.
-func (s *slotSet) take(slot uint16) bool {
-	bit := uint64(1) << (slot % 64)
-	return s[slot/64].And(^bit)&bit != 0
-}
-
-// empty reports whether nothing is in the set.
-func (s *slotSet) empty() bool {
-	for i := range s {
-		if s[i].Load() != 0 {
-			return false
-		}
-	}
-	return true
-}

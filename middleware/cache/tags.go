@@ -1,7 +1,9 @@
 package cache
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -18,15 +20,23 @@ const CountersTTL = 2*MaxKeep + 2*24*time.Hour
 
 // Change asks for a slot's shared generation to become the larger of what it is
 // and Floor, plus Add.
+//
+// A purge that several gateways may bring has an ID: brought again it adds nothing
+// where the generation is above Floor already.
+//
+// A Floor below the table's Base, with nothing to add, is what was known of a table
+// that is lost. It stands beside the slot's generation, for those who were not told of
+// it then.
 type Change struct {
 	Slot  uint16
 	Floor uint64
 	Add   uint64
+	ID    string // at most 128 bytes; "": none
 }
 
 // Table is what is read of the shared generations. A table that replaces one that was
 // lost begins from a Base above all that was ever given: slots that it does not
-// name stand there.
+// name stand there. Marks below it are of the tables before.
 type Table struct {
 	Base  uint64
 	Marks []Mark
@@ -49,17 +59,35 @@ type Counters interface {
 type TagsConfig struct {
 	Counters Counters         // nil: no shared store
 	Switch   *failover.Switch // of the store behind Counters; required with them
-	// Journal keeps, over a restart, the purges that Counters do not know of;
-	// nil: they are lost. What it holds is given back by Restore.
+	// Origin names this run of this gateway among all; "": by chance.
+	Origin string
+	// Journal keeps purges over a restart; nil: they are lost. What it holds is
+	// given back by Restore.
 	Journal Journal
+}
+
+// Purge is one purge of a slot. The generation is the one that the slot got where it
+// was made: by Origin, which gives each once, or by the shared store.
+type Purge struct {
+	Mark
+	Origin string // "": the shared store
+	Known  bool   // by the shared store
+}
+
+// id is "" for what the shared store made: nobody has to bring it.
+func (p Purge) id() string {
+	if p.Origin == "" {
+		return ""
+	}
+	return fmt.Sprintf("%d:%s:%d", p.Slot, p.Origin, p.Gen)
 }
 
 // Journal keeps purges over a restart. It bounds the time itself.
 type Journal interface {
-	// Keep returns when the marks are durable, or may become so later where it
-	// fails. known says that the shared store has them; marks kept before as
-	// not known are done with then, and nobody waits for that to be durable.
-	Keep(ctx context.Context, marks []Mark, known bool) error
+	// Keep returns when the purges are durable, or may become so later where it
+	// fails. Nobody waits for those that are Known to be durable; a purge that
+	// was kept before as unknown is done with then.
+	Keep(ctx context.Context, purges []Purge) error
 }
 
 // Tags decides what a purge has made invalid. Every entry carries the
@@ -69,12 +97,14 @@ type Journal interface {
 //
 // While the shared store is away purges work here, are remembered, and are
 // repeated there before the store is used again. A store that comes
-// back empty or old lowers nothing.
+// back empty or old lowers nothing. What was purged elsewhere without the shared store
+// cannot be ordered among the generations here: it purges what is held here anew.
 type Tags struct {
 	local  generations
-	unsent slotSet       // purged here, and the shared store does not know
 	base   atomic.Uint64 // of the shared table, as far as it is known
 	unread atomic.Bool   // the shared table may hold purges that are not known here
+	watch  atomic.Pointer[context.CancelFunc]
+	unsent unsent
 	cfg    TagsConfig
 }
 
@@ -83,6 +113,7 @@ var _ failover.Backlog = (*Tags)(nil)
 // NewTags returns tags of which none was ever purged. It is a backlog of the Switch;
 // Run must be running for purges of others to arrive.
 func NewTags(cfg TagsConfig) *Tags {
+	cfg.Origin = cmp.Or(cfg.Origin, rand.Text())
 	t := &Tags{cfg: cfg}
 	if cfg.Counters != nil {
 		cfg.Switch.Brings("cache tags", t)
@@ -102,7 +133,7 @@ func (t *Tags) Marks(tags []string) []Mark {
 
 // trusts reports whether something of the shared store is valid. What was filled
 // before the shared table was lost is not: nobody may know any more what was purged
-// since. What this gateway holds itself stays, as it heard of all that was.
+// since. What this gateway holds itself stays, as those who live tell what was.
 func (t *Tags) trusts(marks []Mark) bool {
 	base := t.base.Load()
 	return t.Valid(marks) && !slices.ContainsFunc(marks, func(m Mark) bool { return m.Gen < base })
@@ -142,12 +173,21 @@ func (t *Tags) read(table Table) {
 }
 
 // Restore takes over purges of which a journal or another gateway tells, once or
-// often. What the shared store does not know of is repeated there if it is news
-// here.
-func (t *Tags) Restore(marks []Mark, known bool) {
-	for _, m := range marks {
-		if t.local.raise(m.Slot, m.Gen) && !known {
-			t.unsent.add(m.Slot)
+// often. Those that the shared store does not know of are brought there from here too:
+// their gateway may be gone, or cut off from it.
+func (t *Tags) Restore(purges []Purge) {
+	for _, p := range purges {
+		switch {
+		case p.Origin == "":
+			t.local.raise(p.Slot, p.Gen)
+		case !t.unsent.heard(p):
+		case !p.Known:
+			t.local.bump(p.Slot, max(p.Gen-1, t.base.Load()))
+			t.unsent.add(p)
+		case t.unsent.has(p.Slot): // else generations here are those of the shared store
+			t.local.bump(p.Slot, max(p.Gen-1, t.base.Load()))
+		default:
+			t.local.raise(p.Slot, p.Gen)
 		}
 	}
 	t.cfg.Switch.Wake()
@@ -159,12 +199,14 @@ func (t *Tags) Restore(marks []Mark, known bool) {
 // the purge will be repeated there, or that it did not get into the journal; the
 // purge holds here.
 func (t *Tags) Purge(ctx context.Context, tags ...string) error {
-	changes := make([]Change, len(tags))
+	purges, changes := make([]Purge, len(tags)), make([]Change, len(tags))
 	for i, tag := range tags {
 		slot := slotOf(tag)
+		gen := t.local.bump(slot, t.base.Load())
+		purges[i] = Purge{Mark: Mark{slot, gen}, Origin: t.cfg.Origin}
 		// The fills of other gateways that began before this moment carry the
 		// old generation at most, or one that the store adds one to.
-		changes[i] = Change{Slot: slot, Floor: t.local.bump(slot, t.base.Load()) - 1, Add: 1}
+		changes[i] = Change{Slot: slot, Floor: gen - 1, Add: 1}
 	}
 	if t.cfg.Counters == nil {
 		return nil
@@ -175,37 +217,38 @@ func (t *Tags) Purge(ctx context.Context, tags ...string) error {
 		err = nil
 	}
 	if !answered || err != nil {
-		t.remember(changes)
-		return errors.Join(err, t.keep(ctx, changes))
+		t.remember(purges)
+		if kept := t.keep(ctx, purges); kept != nil {
+			return errors.Join(err, fmt.Errorf("a restart may forget the purge: %w", kept))
+		}
+		return err
 	}
 	t.read(table)
-	if t.cfg.Journal != nil { // else a restart, and a store that has lost it, would forget it
-		_ = t.cfg.Journal.Keep(ctx, table.Marks, true)
-	}
+	_ = t.keep(ctx, known(table.Marks)) // else a restart, and a store that has lost it, would forget it
 	return nil
 }
 
-// keep puts purges that the shared store does not know of into the journal.
-func (t *Tags) keep(ctx context.Context, changes []Change) error {
-	if t.cfg.Journal == nil {
+// known are the purges that the shared store gave these generations.
+func known(marks []Mark) []Purge {
+	purges := make([]Purge, len(marks))
+	for i, m := range marks {
+		purges[i] = Purge{Mark: m, Known: true}
+	}
+	return purges
+}
+
+func (t *Tags) keep(ctx context.Context, purges []Purge) error {
+	if t.cfg.Journal == nil || len(purges) == 0 {
 		return nil
 	}
-	marks := make([]Mark, len(changes))
-	for i, c := range changes {
-		marks[i] = Mark{c.Slot, c.Floor + c.Add}
-	}
-	if err := t.cfg.Journal.Keep(ctx, marks, false); err != nil {
-		return fmt.Errorf("a restart may forget the purge: %w", err)
-	}
-	return nil
+	return t.cfg.Journal.Keep(ctx, purges)
 }
 
-// remember keeps purges that the store does not know of.
-func (t *Tags) remember(changes []Change) {
-	for _, c := range changes {
-		if c.Add > 0 {
-			t.unsent.add(c.Slot)
-		}
+// remember keeps purges that the shared store does not know of.
+func (t *Tags) remember(purges []Purge) {
+	for _, p := range purges {
+		t.unsent.heard(p) // so that it is none when it comes back from others
+		t.unsent.add(p)
 	}
 	t.cfg.Switch.Wake()
 }

@@ -2,7 +2,6 @@ package cache
 
 import (
 	"context"
-	"slices"
 	"time"
 )
 
@@ -14,8 +13,14 @@ const changesAtOnce = 2048
 const retryInterval = 500 * time.Millisecond
 
 // Replay implements failover.Backlog: the shared table is read, and gets back what it
-// lacks.
-func (t *Tags) Replay() { t.unread.Store(true) }
+// lacks. Listening begins anew, since the connection to a store that was away may be
+// dead without a sign.
+func (t *Tags) Replay() {
+	t.unread.Store(true)
+	if stop := t.watch.Load(); stop != nil {
+		(*stop)()
+	}
+}
 
 // Pending implements failover.Backlog.
 func (t *Tags) Pending() bool { return t.unread.Load() || !t.unsent.empty() }
@@ -23,80 +28,85 @@ func (t *Tags) Pending() bool { return t.unread.Load() || !t.unsent.empty() }
 // Drain implements failover.Backlog: it learns what others purged, where that may have
 // been missed, and repeats what was purged here without the shared store.
 func (t *Tags) Drain(ctx context.Context) error {
-	var shared map[uint16]uint64 // nil: it was not read
-	var begins uint64            // the table, there
-	if t.unread.Swap(false) {
-		table, err := t.cfg.Counters.Load(ctx)
-		if err != nil {
+	read := t.unread.Swap(false)
+	var table Table
+	if read {
+		var err error
+		if table, err = t.cfg.Counters.Load(ctx); err != nil {
 			t.unread.Store(true)
 			return err
 		}
 		t.read(table)
-		begins = table.Base
-		shared = make(map[uint16]uint64, len(table.Marks))
-		for _, m := range table.Marks {
-			shared[m.Slot] = m.Gen
-		}
 	}
-	var changes []Change
-	base := t.base.Load()
-	for i := range slots {
-		slot := uint16(i)
-		// Taken out before its generation is read: a purge in between puts it in
-		// again.
-		unsent := t.unsent.take(slot)
-		gen := t.local.get(slot)
-		switch {
-		case unsent:
-			// A purge of its own, not only a maximum: others may have purged the
-			// slot to the same generation and filled since.
-			changes = append(changes, Change{Slot: slot, Floor: gen - 1, Add: 1})
-		case shared != nil && gen > max(shared[slot], base): // else it begins above that
-			changes = append(changes, Change{Slot: slot, Floor: gen})
-		}
+	// Taken out before generations are read: a purge in between puts its own in again.
+	purges, changes := t.unsent.take(), []Change(nil)
+	for _, p := range purges {
+		// Above all that is known here, too: others may have purged the slot since,
+		// and what was filled here meanwhile is to go.
+		changes = append(changes, Change{Slot: p.Slot, Floor: t.local.get(p.Slot), Add: 1, ID: p.id()})
 	}
-	err := t.send(ctx, changes)
-	if err == nil && shared != nil && begins < base { // the clock by which it began is behind
-		_, err = t.cfg.Counters.Change(ctx, base, nil)
+	err := t.send(ctx, changes, purges)
+	if err == nil && read {
+		err = t.complete(ctx, table)
 	}
-	if err != nil && shared != nil {
+	if err != nil && read {
 		t.unread.Store(true) // what it lacks is found out anew
 	}
 	return err
 }
 
-// send makes changes in portions. What was not made is remembered.
-func (t *Tags) send(ctx context.Context, changes []Change) error {
+// complete gives the shared table the generations that it lacks, since it is old or
+// another one.
+func (t *Tags) complete(ctx context.Context, table Table) error {
+	base := t.base.Load()
+	now, before := map[uint16]uint64{}, map[uint16]uint64{} // generations of this table, and of those before it
+	for _, m := range table.Marks {
+		if m.Gen < base {
+			before[m.Slot] = max(before[m.Slot], m.Gen)
+		} else {
+			now[m.Slot] = m.Gen
+		}
+	}
+	var changes []Change
+	for i := range slots {
+		slot := uint16(i)
+		gen := t.local.get(slot)
+		if gen > base && gen > now[slot] || gen < base && gen > before[slot] {
+			changes = append(changes, Change{Slot: slot, Floor: gen})
+		}
+	}
+	if len(changes) == 0 && table.Base < base { // the clock by which it began is behind
+		_, err := t.cfg.Counters.Change(ctx, base, nil)
+		return err
+	}
+	return t.send(ctx, changes, nil)
+}
+
+// send makes changes in portions, the first of them for purges. Those that were not
+// made are remembered.
+func (t *Tags) send(ctx context.Context, changes []Change, purges []Purge) error {
 	for len(changes) > 0 {
 		n := min(len(changes), changesAtOnce)
 		table, err := t.cfg.Counters.Change(ctx, t.base.Load(), changes[:n])
 		if err != nil {
-			t.remember(changes)
+			t.remember(purges)
 			return err
 		}
 		t.read(table)
-		t.settle(ctx, changes[:n], table.Marks)
-		changes = changes[n:]
+		made := min(n, len(purges))
+		t.settle(ctx, purges[:made], table.Marks)
+		changes, purges = changes[n:], purges[made:]
 	}
 	return nil
 }
 
-// settle tells the journal that purges have arrived. If that fails they are
-// repeated once more after a restart, which costs refills and nothing else.
-func (t *Tags) settle(ctx context.Context, changes []Change, marks []Mark) {
-	if t.cfg.Journal == nil {
-		return
+// settle tells the journal that purges have arrived, and as which. If that fails they
+// are repeated after a restart, which costs refills at most.
+func (t *Tags) settle(ctx context.Context, purges []Purge, marks []Mark) {
+	for i := range purges {
+		purges[i].Known = true
 	}
-	var repeated slotSet
-	for _, c := range changes {
-		if c.Add > 0 {
-			repeated.add(c.Slot)
-		}
-	}
-	marks = slices.DeleteFunc(marks, func(m Mark) bool { return !repeated.take(m.Slot) })
-	if len(marks) > 0 {
-		_ = t.cfg.Journal.Keep(ctx, marks, true)
-	}
+	_ = t.keep(ctx, append(purges[:len(purges):len(purges)], known(marks[:len(purges)])...))
 }
 
 // Run listens to the purges of others until ctx is done. Without Counters it returns
@@ -112,8 +122,11 @@ func (t *Tags) Run(ctx context.Context) {
 		t.cfg.Switch.Wake()
 	}
 	for ctx.Err() == nil {
-		_ = t.cfg.Counters.Watch(ctx, connected, func(m Mark) { t.learn([]Mark{m}) })
-		pause(ctx, retryInterval)
+		watch, stop := context.WithCancel(ctx)
+		t.watch.Store(&stop)
+		_ = t.cfg.Counters.Watch(watch, connected, func(m Mark) { t.learn([]Mark{m}) })
+		pause(watch, retryInterval)
+		stop()
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -318,15 +319,15 @@ func TestPurgesOfTheSameGenerationAreTwo(t *testing.T) {
 
 // ledger is a Journal in memory that outlives the Tags that write it.
 type ledger struct {
-	marks map[uint16]uint64
-	known map[uint16]bool
-	err   error
+	purges map[string]cache.Purge // by slot and origin
+	err    error
 }
 
-func (l *ledger) Keep(_ context.Context, marks []cache.Mark, known bool) error {
-	for _, m := range marks {
-		if m.Gen >= l.marks[m.Slot] {
-			l.marks[m.Slot], l.known[m.Slot] = m.Gen, known
+func (l *ledger) Keep(_ context.Context, purges []cache.Purge) error {
+	for _, p := range purges {
+		by := fmt.Sprint(p.Slot, p.Origin)
+		if had := l.purges[by]; p.Gen > had.Gen || p.Gen == had.Gen && p.Known {
+			l.purges[by] = p
 		}
 	}
 	return l.err
@@ -335,9 +336,7 @@ func (l *ledger) Keep(_ context.Context, marks []cache.Mark, known bool) error {
 // restore makes the Tags of a gateway that starts with what the ledger holds.
 func (l *ledger) restore(s *shared) *cache.Tags {
 	tags := cache.NewTags(cache.TagsConfig{Counters: s.counters, Switch: s.sw, Journal: l})
-	for slot, gen := range l.marks {
-		tags.Restore([]cache.Mark{{Slot: slot, Gen: gen}}, l.known[slot])
-	}
+	tags.Restore(slices.Collect(maps.Values(l.purges)))
 	return tags
 }
 
@@ -345,7 +344,7 @@ func TestAPurgeDuringAnOutageOutlivesARestart(t *testing.T) {
 	server := testenv.Redis(t)
 	clock := storetest.NewClock(time.Now())
 	sa, sb := connect(t, server.URL, clock.Now), connect(t, server.URL, clock.Now)
-	l := &ledger{marks: map[uint16]uint64{}, known: map[uint16]bool{}}
+	l := &ledger{purges: map[string]cache.Purge{}}
 	ctx := t.Context()
 	before := l.restore(sa) // its switch never comes up
 	stale := before.Marks([]string{"t"})
@@ -382,7 +381,7 @@ func TestAPurgeDuringAnOutageOutlivesARestart(t *testing.T) {
 func TestAPurgeThatIsNotJournaledHoldsHere(t *testing.T) {
 	full := errors.New("full")
 	s := connect(t, "redis://127.0.0.1:1", time.Now)
-	tags := (&ledger{marks: map[uint16]uint64{}, known: map[uint16]bool{}, err: full}).restore(s)
+	tags := (&ledger{purges: map[string]cache.Purge{}, err: full}).restore(s)
 	marks := tags.Marks([]string{"t"})
 	if err := tags.Purge(t.Context(), "t"); !errors.Is(err, full) || tags.Valid(marks) {
 		t.Errorf("Purge: %v; still valid: %v", err, tags.Valid(marks))
