@@ -115,6 +115,7 @@ func (o *drillOptions) play(ctx context.Context, cmd *cobra.Command, dir string)
 		return cfg, nil, err
 	}
 	defer first.close()
+	site.first = first
 	if o.length > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, o.length)

@@ -21,6 +21,7 @@ type drillSite struct {
 	redis    string // URL, through the proxy
 	dir      string
 	seed     uint64
+	first    *drilled // that the traffic goes through; nil until it is open
 }
 
 // drilled is a gateway of a drill.
@@ -78,7 +79,10 @@ func (s *drillSite) permit(own *ownRedis) *drill.Own {
 	if own == nil {
 		return nil
 	}
-	return &drill.Own{Empty: own.empty, Save: own.save, Kill: own.kill, Restart: own.start, Others: s.others}
+	return &drill.Own{
+		Empty: own.empty, Save: own.save, Kill: own.kill, Restart: own.start, Others: s.others,
+		Evicted: (&drillEviction{site: s, redis: own}).scenario(), Full: (&drillFilling{site: s, redis: own}).scenario(),
+	}
 }
 
 // others starts further gateways.

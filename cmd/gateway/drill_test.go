@@ -57,6 +57,16 @@ func TestDrillFailsABrokenBuild(t *testing.T) {
 			[]string{"time.NewTimer(min(left, maxBarrier))", "time.NewTimer(time.Duration(s.last.Counter%3) * time.Second)"},
 			"several", "2s", "after the first, allowed 500ms",
 		},
+		{
+			"responses from before an eviction are trusted", "middleware/cache/tags.go",
+			[]string{"return m.Gen < base })", "return m.Gen < min(base, 1) })"},
+			"table-evicted", "700ms", "was purged, and a gateway that started since served it",
+		},
+		{
+			"responses are written until Redis refuses them", "internal/redisdb/guard.go",
+			[]string{"	if g.full || !fits {\n", "	if g.full && !g.known && fits {\n"},
+			"full", "2s", "responses filled Redis to",
+		},
 	} {
 		t.Run(tc.sentence, func(t *testing.T) {
 			gateway := buildWith(t, tc.file, tc.change)
@@ -133,9 +143,10 @@ func drillJSON(t *testing.T, args ...string) (rows map[string]drill.ReportRow, t
 	return rows, stdout.String()
 }
 
-// Its own Redis is killed and comes back old, and three gateways lose it.
+// Its own Redis is killed and comes back old, three gateways lose it, it evicts the
+// table of purges, and responses would fill it.
 func TestDrillOfItsOwnRedis(t *testing.T) {
-	rows, table := drillJSON(t, "--fault", "restored-old,several", "--each", "1500ms", "--rate", "100")
+	rows, table := drillJSON(t, "--fault", "restored-old,several,table-evicted,full", "--each", "1500ms", "--rate", "100")
 	old, several := rows["restored-old"], rows["several"]
 	if old.Verdict == "skipped" || old.Trips != 1 || old.Return == nil || old.Broken.Requests < 100 || old.Apart != nil {
 		t.Errorf("restored-old: %+v", old)
@@ -144,7 +155,14 @@ func TestDrillOfItsOwnRedis(t *testing.T) {
 	if several.Verdict == "skipped" || several.Apart == nil || several.Broken.Requests < old.Broken.Requests*5/4 {
 		t.Errorf("several: %+v", several)
 	}
-	if strings.Count(table, "\n") < 3 {
+	if evicted := rows["table-evicted"]; evicted.Verdict == "skipped" || evicted.Broken.Requests == 0 {
+		t.Errorf("table-evicted: %+v", evicted)
+	}
+	// The lists that nobody asked for before count too.
+	if full := rows["full"]; full.Verdict == "skipped" || full.Broken.Requests <= old.Broken.Requests {
+		t.Errorf("full: %+v", full)
+	}
+	if strings.Count(table, "\n") < 5 {
 		t.Errorf("the table is missing: %s", table)
 	}
 }
@@ -161,13 +179,13 @@ func TestDrillOfARedisInUse(t *testing.T) {
 	}
 	cli("SET", "somebody", "uses it")
 	pid := server.Pid()
-	rows, table := drillJSON(t, "--redis", server.URL, "--fault", "cut,emptied,restarted-empty,restored-old,several", "--each", "500ms", "--rate", "50")
+	rows, table := drillJSON(t, "--redis", server.URL, "--fault", "cut,emptied,restarted-empty,restored-old,several,table-evicted,full", "--each", "500ms", "--rate", "50")
 	for name, r := range rows {
 		if skipped := r.Verdict == "skipped"; skipped != (name != "cut") || skipped && !strings.Contains(table, name+": skipped: Redis is not the drill's own") {
 			t.Errorf("%s: %s", name, r.Verdict)
 		}
 	}
-	if len(rows) != 5 || cli("GET", "somebody") != "uses it" || server.Pid() != pid {
+	if len(rows) != 7 || cli("GET", "somebody") != "uses it" || server.Pid() != pid {
 		t.Errorf("%d rows; what was in Redis is gone:\n%s", len(rows), table)
 	}
 }

@@ -21,6 +21,9 @@ const (
 	returnLimit = 8 * time.Second
 	// together is how far apart gateways on one Redis may use it again.
 	together = 500 * time.Millisecond
+	// moreShare is the part of the rate at which further traffic comes: it is all for
+	// the backend, which shares the machine.
+	moreShare = 10
 )
 
 // Config configures a drill; all of it is required.
@@ -98,8 +101,12 @@ func (d *drill) play(ctx context.Context, s Scenario) (Row, error) {
 	if err := d.breakAndHeal(&row, others); err != nil {
 		return Row{}, err
 	}
+	if s.Check != nil && row.returned {
+		row.seen = s.Check()
+	}
 	time.Sleep(4 * d.Budget) // what was under way at the end is over then
 	row.measure(d.traffic.soFar(), d.healthy, d.Config)
+	row.add(row.more)
 	for _, o := range others {
 		row.add(figures(o.traffic.soFar(), func(s sample) bool { return row.during.holds(s.at) }))
 	}
@@ -142,6 +149,7 @@ func (d *drill) breakAndHeal(row *Row, others []other) error {
 	if err := row.Scenario.Start(); err != nil {
 		return err
 	}
+	more := d.more(row.Scenario)
 	time.Sleep(d.Each)
 	row.during.to = time.Now()
 	then := d.Status()
@@ -155,20 +163,34 @@ func (d *drill) breakAndHeal(row *Row, others []other) error {
 	if err := row.Scenario.End(); err != nil {
 		return err
 	}
+	row.more = more()
 	row.returned = d.awaitUp(others)
 	after := d.Status()
 	row.late = after.Counts.Late - before.Counts.Late
 	row.losses = after.Counts.Losses - before.Counts.Losses
 	for _, c := range after.History {
 		switch {
-		case c.To == failover.Down && c.At.After(row.during.from) && row.Trip == 0:
-			row.Trip = c.At.Sub(row.during.from)
+		case c.To == failover.Down && c.At.After(row.during.from):
+			row.givenUp(c)
 		case c.To == failover.Up && c.At.After(healed) && row.Return == 0:
 			row.Return = c.At.Sub(healed)
 		}
 	}
 	row.compareReturns(healed, others)
 	return nil
+}
+
+// more starts the further traffic of a scenario; end ends it and returns what it
+// saw.
+func (d *drill) more(s Scenario) (end func() Figures) {
+	if s.More == nil {
+		return func() Figures { return Figures{} }
+	}
+	t := startTraffic(s.More().Fill, max(1, d.Rate/moreShare))
+	return func() Figures {
+		t.stop()
+		return figures(t.soFar(), func(sample) bool { return true })
+	}
 }
 
 // compareReturns finds out how far apart the gateways came to use Redis again:

@@ -1,6 +1,7 @@
 package drill
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -67,6 +68,9 @@ func TestVerdicts(t *testing.T) {
 		{"a loss that was", fine(), Scenario{Loss: true}, func(r *Row) { r.losses = 1 }, ""},
 		{"gateways that return together", fine(), Scenario{}, func(r *Row) { r.Apart = together }, ""},
 		{"gateways that return apart", fine(), Scenario{}, func(r *Row) { r.Apart = together + time.Millisecond }, "used Redis 501ms after the first, allowed 500ms"},
+		{"given up for what must not happen", fine(), Scenario{NeverFor: "OOM"}, func(r *Row) { r.givenUp(failover.Change{Reason: errors.New("take: OOM command not allowed")}) }, "given up for what must not happen: take: OOM"},
+		{"and for another reason", fine(), Scenario{NeverFor: "OOM"}, func(r *Row) { r.givenUp(failover.Change{Reason: errors.New("i/o timeout")}) }, ""},
+		{"what the check has seen", fine(), Scenario{}, func(r *Row) { r.seen = errors.New("a session was lost") }, "a session was lost"},
 		{"one that missed the outage", fine(), Scenario{}, func(r *Row) { r.unhurt = true }, "not every gateway gave Redis up"},
 		{"a request that another gateway failed", fine(), Scenario{}, func(r *Row) { r.add(Figures{Failed: []string{"GET /y: 502"}}) }, "1 requests failed, the first: GET /y: 502"},
 		{"late answers that are dropped", fine(), Scenario{Late: true}, func(r *Row) { r.late = 1 }, ""},
@@ -183,7 +187,8 @@ func TestApart(t *testing.T) {
 
 func TestScenarios(t *testing.T) {
 	does := func() error { return nil }
-	all := Scenarios(nil, &Own{Empty: does, Kill: does, Restart: does})
+	played := Scenario{Start: does, End: does}
+	all := Scenarios(nil, &Own{Empty: does, Kill: does, Restart: does, Evicted: played, Full: played})
 	names := map[string]bool{}
 	for _, s := range all {
 		if names[s.Name] || s.Description == "" || s.Start == nil || s.End == nil || s.Skip != "" {
@@ -202,7 +207,7 @@ func TestScenarios(t *testing.T) {
 			skipped = append(skipped, s.Name)
 		}
 	}
-	if !slices.Equal(skipped, []string{"emptied", "restarted-empty", "restored-old", "several"}) {
+	if !slices.Equal(skipped, []string{"emptied", "restarted-empty", "restored-old", "several", "table-evicted", "full"}) {
 		t.Errorf("where Redis is somebody else's, %v are skipped", skipped)
 	}
 	chosen, unknown := Choose(all, []string{"readonly", "cut"})

@@ -20,6 +20,7 @@ type Mix struct {
 
 	mu     sync.Mutex // the attacker's workers share it
 	random *rand.Rand // guarded by mu
+	filled int        // requests of Fill; guarded by mu
 }
 
 // NewMix returns traffic for the gateway at base; equal seeds make equal
@@ -47,6 +48,26 @@ func (m *Mix) Target(t *vegeta.Target) error {
 	}
 	return nil
 }
+
+// Fill makes the next request for a list of which nobody has asked before, each
+// from another client; it is a vegeta.Targeter too. What it has made cannot be
+// asked for again before maxFills more.
+func (m *Mix) Fill(t *vegeta.Target) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := m.filled % maxFills
+	m.filled++
+	const list = "/api/v5/restaurants?limit=50&include_filter_options=true&radius=30&sort=distance_asc"
+	*t = vegeta.Target{
+		Method: http.MethodGet,
+		URL:    fmt.Sprintf("%s%s&latitude=%.3f&longitude=%.3f", m.base, list, 25.7+float64(n/100)/1000, -80.3+float64(n%100)/1000),
+		Header: http.Header{"X-Forwarded-For": {fmt.Sprintf("203.0.113.%d", 1+n%250)}, "Accept-Encoding": {"identity"}},
+	}
+	return nil
+}
+
+// maxFills bounds the places of Fill to a tenth of a degree either way.
+const maxFills = 100 * 100
 
 // choose draws a request, and whether a user makes it, by weights in per cent.
 func (m *Mix) choose() (request string, user bool) {

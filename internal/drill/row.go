@@ -3,7 +3,10 @@ package drill
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
+
+	"github.com/jewgo/gateway/internal/failover"
 )
 
 const (
@@ -26,11 +29,14 @@ type Row struct {
 
 	during   span
 	returned bool
-	misled   int    // times that Redis was thought to be whole
-	late     uint64 // answers that were dropped since they came late
-	losses   uint64 // times that Redis was found to have lost data
-	unhurt   bool   // of several gateways, one did not give Redis up
-	slow     bool   // a problem is the time that requests took
+	misled   int     // times that Redis was thought to be whole
+	late     uint64  // answers that were dropped since they came late
+	losses   uint64  // times that Redis was found to have lost data
+	unhurt   bool    // of several gateways, one did not give Redis up
+	slow     bool    // a problem is the time that requests took
+	more     Figures // of Scenario.More
+	needless error   // a reason to give Redis up that Scenario.NeverFor excludes
+	seen     error   // by Scenario.Check
 }
 
 // measure fills in the figures.
@@ -45,11 +51,22 @@ func (r *Row) measure(samples []sample, healthy []span, cfg Config) {
 	r.Broken.Latency = figures(samples, func(s sample) bool { return settled.holds(s.at) }).Latency
 }
 
-// add counts the requests of another gateway. Its latencies and hits are left
-// out: it has just started, and its caches are not filled as the first one's.
+// add counts the requests of another gateway, or of further traffic. Their latencies
+// and hits are left out: a gateway that has just started has empty caches, and
+// further traffic asks for other things than before.
 func (r *Row) add(f Figures) {
 	r.Broken.Requests += f.Requests
 	r.Broken.Failed = append(r.Broken.Failed, f.Failed...)
+}
+
+// givenUp takes note of a change to Down.
+func (r *Row) givenUp(c failover.Change) {
+	if r.Trip == 0 {
+		r.Trip = c.At.Sub(r.during.from)
+	}
+	if never := r.Scenario.NeverFor; never != "" && c.Reason != nil && strings.Contains(c.Reason.Error(), never) {
+		r.needless = c.Reason
+	}
 }
 
 // judge says what is wrong with the row.
@@ -89,6 +106,12 @@ func (r *Row) judge(cfg Config) {
 	}
 	if r.Scenario.Loss && r.losses == 0 {
 		problem("that Redis had lost data was not noticed")
+	}
+	if r.needless != nil {
+		problem("Redis was given up for what must not happen: %v", r.needless)
+	}
+	if r.seen != nil {
+		problem("%v", r.seen)
 	}
 	if r.unhurt {
 		problem("not every gateway gave Redis up")

@@ -18,10 +18,16 @@ type Scenario struct {
 	// the scenario is over; nil: nothing is to be prepared.
 	Prepare    func() (others []Gateway, end func(), err error)
 	Start, End func() error
-	Steady     bool   // Redis is of no use all the time, until End
-	Late       bool   // answers come after Redis was given up
-	Loss       bool   // Redis does not hold afterwards what it held
-	Skip       string // why it cannot be played; "": it can
+	// More returns whose Fill is further traffic from Start to End; nil: there is none.
+	More func() *Mix
+	// Check looks for what no client may see once all gateways use Redis again; nil:
+	// there is no more than the traffic sees.
+	Check    func() error
+	NeverFor string // Redis must not be given up for a reason that contains this; "": any will do
+	Steady   bool   // Redis is of no use all the time, until End
+	Late     bool   // answers come after Redis was given up
+	Loss     bool   // Redis does not hold afterwards what it held
+	Skip     string // why it cannot be played; "": it can
 }
 
 // Gateway is one more gateway on the same Redis.
@@ -38,6 +44,16 @@ type Own struct {
 	Restart func() error // returns once it answers
 	// Others starts further gateways; end ends them.
 	Others func() (others []Gateway, end func(), err error)
+
+	// What is played where the epoch, and with it the table of purges, is evicted,
+	// and where responses would fill Redis; names and verdicts are given here.
+	Evicted, Full Scenario
+}
+
+// named gives a name and a description to what is played.
+func (s Scenario) named(name, description string) Scenario {
+	s.Name, s.Description = name, description
+	return s
 }
 
 // notOwn is why scenarios are skipped that would hurt whoever uses that Redis.
@@ -65,6 +81,10 @@ func Scenarios(proxy *faultproxy.Proxy, own *Own) []Scenario {
 		own, skip = &Own{}, notOwn
 	}
 	cut := set(faultproxy.Fault{Link: faultproxy.Cut})
+	evicted := own.Evicted.named("table-evicted", "under purges, the key of the epoch and of the generations of tags vanishes alone")
+	evicted.Loss = true
+	full := own.Full.named("full", "maxmemory is near, refuses writes, and responses come that nobody has stored yet")
+	full.NeverFor = "OOM"
 	for _, s := range []Scenario{
 		{Name: "emptied", Description: "all keys vanish, nothing else is wrong", Start: own.Empty, End: func() error { return nil }, Loss: true},
 		{Name: "restarted-empty", Description: "the server is dead, and comes back empty", Start: cut, End: func() error {
@@ -80,6 +100,8 @@ func Scenarios(proxy *faultproxy.Proxy, own *Own) []Scenario {
 			Name: "several", Description: "the server is dead for three gateways, which return within " + together.String() + " of each other",
 			Prepare: own.Others, Start: cut, End: proxy.Heal, Steady: true,
 		},
+		evicted,
+		full,
 	} {
 		s.Skip = skip
 		all = append(all, s)
