@@ -34,7 +34,7 @@ const watchPing = 5 * time.Second
 //go:embed cache_tags.lua
 var cacheTagsSource string
 
-var cacheTagsChange = redis.NewScript(cacheTagsSource)
+var cacheTagsChange = redis.NewScript(epochSource + cacheTagsSource)
 
 // CacheTags keeps the generations of the cache's tags in Redis.
 type CacheTags struct {

@@ -1,25 +1,22 @@
--- Lifts generations and tells all who watch. A table that is new begins from the
--- time, in microseconds: so no generation is ever given twice, whatever was lost.
+-- Lifts generations and tells all who watch.
 -- KEYS: the epoch, whose fields the generations are, so that neither is lost without
 -- the other; then for each change the key of its ID, or the epoch's for none. ARGV: the
 -- channel, milliseconds to live, those of an ID, what the table begins from at least,
 -- then slot, floor, add for each change.
 -- Returns what the table began from, then the new generations.
-local base = tonumber(redis.call('HGET', KEYS[1], 'base') or 0) or 0
-if base == 0 or base < tonumber(ARGV[4]) then
-  local t = redis.call('TIME')
-  base = math.max(t[1] * 1000000 + t[2], tonumber(ARGV[4]))
-  redis.call('HSET', KEYS[1], 'base', string.format('%.0f', base))
-  redis.call('PEXPIRE', KEYS[1], ARGV[2])
-end
+local base = begin(KEYS[1], tonumber(ARGV[4]), false)
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
 local made, told = { string.format('%.0f', base) }, {}
 for i = 5, #ARGV, 3 do
   local field, floor, add = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
   local least, id = base, KEYS[(i - 5) / 3 + 2]
   if floor < base and add == 0 then
     field, least = 'was:' .. field, 0
-  elseif id ~= KEYS[1] and not redis.call('SET', id, 1, 'NX', 'PX', ARGV[3]) then
-    floor, add = floor + add, 0
+  elseif id ~= KEYS[1] then
+    if redis.call('GET', id) == made[1] then
+      floor, add = floor + add, 0
+    end
+    redis.call('SET', id, made[1], 'PX', ARGV[3]) -- a purge of a table that is lost is to be made in this one
   end
   local now = math.max(tonumber(redis.call('HGET', KEYS[1], field) or 0) or 0, least)
   local gen = string.format('%.0f', math.max(now, floor) + add)

@@ -2,6 +2,7 @@ package redisdb_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -141,7 +142,8 @@ func TestCacheTakesGarbageForAMiss(t *testing.T) {
 func TestCacheTags(t *testing.T) {
 	ctx := context.Background()
 	server := testenv.Redis(t)
-	tags := redisdb.NewCacheTags(cacheClient(t, server.URL))
+	client := cacheClient(t, server.URL)
+	tags := redisdb.NewCacheTags(client)
 	begun := uint64(time.Now().UnixMicro())
 	first, err := tags.Change(ctx, 0, nil)
 	base := first.Base
@@ -189,8 +191,17 @@ func TestCacheTags(t *testing.T) {
 		t.Errorf("a purge of a slot that was purged in a table before: %v, %v; want %d", got, err, base+1)
 	}
 	admin(t, server, "DEL gw:{epoch}")
+	if got, err = tags.Change(ctx, 0, []cache.Change{{Slot: 7, Floor: base + 5, Add: 1, ID: "7:a:6"}}); err != nil || got.Marks[0].Gen != got.Base+1 {
+		t.Errorf("a purge that was made in a lost table was to be made in the next: %v, %v", got, err)
+	}
 	if again, err := tags.Change(ctx, 0, []cache.Change{{Slot: 7, Add: 1}}); err != nil || again.Marks[0].Gen <= base+23 {
 		t.Errorf("after the table was lost a generation was given twice: %v, %v; %d before", again, err, base+23)
+	}
+	held, err := tags.Load(ctx)
+	epoch, probed := redisdb.Probe(client)(ctx)
+	renewed, renews := redisdb.Renew(client)(ctx, epoch)
+	if again, loads := tags.Load(ctx); errors.Join(err, probed, renews, loads) != nil || renewed.Incarnation == epoch.Incarnation || again.Base <= held.Base {
+		t.Errorf("a table of a store that has lost data stands at %d, before %d; %v, then %v; %v", again.Base, held.Base, epoch, renewed, errors.Join(err, probed, renews, loads))
 	}
 	if late, err := tags.Change(ctx, 1<<52, nil); err != nil || late.Base != 1<<52 {
 		t.Errorf("a table that began by a clock that is behind: %v, %v", late, err)

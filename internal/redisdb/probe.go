@@ -31,6 +31,9 @@ const (
 	rejoinLinger = 600 * time.Millisecond
 )
 
+//go:embed epoch.lua
+var epochSource string
+
 //go:embed probe.lua
 var probeSource string
 
@@ -41,7 +44,7 @@ var rejoinSource string
 var rejoiningSource string
 
 var (
-	probeScript     = redis.NewScript(probeSource)
+	probeScript     = redis.NewScript(epochSource + probeSource)
 	rejoinScript    = redis.NewScript(rejoinSource)
 	rejoiningScript = redis.NewScript(rejoiningSource)
 )

@@ -1,0 +1,388 @@
+package cache_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jewgo/gateway/internal/failover"
+	"github.com/jewgo/gateway/internal/memory"
+	"github.com/jewgo/gateway/middleware/cache"
+)
+
+const (
+	// modelUp is when all gateways use a store again that works: the longest hold, with
+	// its jitter, a probe, what is brought, and the wait for the others.
+	modelUp = 7 * time.Second
+	// modelFresh is when nothing stale is served any more after that.
+	modelFresh = time.Second
+)
+
+// modelTags are so many that a purge which is lost is not soon made good by another.
+var modelTags = strings.Split("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", "")
+
+// modelFleet is gateways with one store, and an origin whose things change.
+type modelFleet struct {
+	*testing.T
+	store *modelStore
+	plant string
+	peers bool // gateways speak with each other too
+
+	rnd      *rand.Rand // of the faults; the test's alone
+	gateways []*modelGateway
+	trace    []string
+
+	mu      sync.Mutex
+	newest  map[string]int // versions at the origin; guarded by mu
+	traffic bool           // guarded by mu
+}
+
+// modelGateway is what a gateway has of a cache. A restart leaves its journal.
+type modelGateway struct {
+	fleet  *modelFleet
+	link   *modelLink
+	mu     sync.Mutex
+	purges map[string]cache.Purge // the journal: by slot and origin; guarded by mu
+	runs   modelRun               // guarded by mu
+	stop   context.CancelFunc
+	ended  *sync.WaitGroup
+}
+
+// modelRun is one run of the process.
+type modelRun struct {
+	health *failover.Switch
+	tags   *cache.Tags
+	tiers  *cache.Tiers
+}
+
+// run is the present one.
+func (g *modelGateway) run() modelRun {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.runs
+}
+
+// Keep implements cache.Journal: what the store does not know of goes to the peers.
+func (g *modelGateway) Keep(_ context.Context, purges []cache.Purge) error {
+	var missed []cache.Purge
+	for _, p := range purges {
+		if !p.Known {
+			missed = append(missed, p)
+		}
+	}
+	if g.fleet.plant == "the journal keeps what the store knows alone" {
+		purges = slices.DeleteFunc(slices.Clone(purges), func(p cache.Purge) bool { return !p.Known })
+	}
+	g.write(purges)
+	if len(missed) > 0 && g.fleet.peers {
+		for _, other := range g.fleet.gateways {
+			if other != g {
+				other.hear(missed)
+			}
+		}
+	}
+	return nil
+}
+
+func (g *modelGateway) write(purges []cache.Purge) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, p := range purges {
+		by := fmt.Sprint(p.Slot, p.Origin)
+		if had := g.purges[by]; p.Gen > had.Gen || p.Gen == had.Gen && p.Known {
+			g.purges[by] = p
+		}
+	}
+}
+
+// hear takes in what a peer says.
+func (g *modelGateway) hear(purges []cache.Purge) {
+	g.write(purges)
+	g.run().tags.Restore(purges)
+}
+
+// start begins a run.
+func (g *modelGateway) start(ctx context.Context) {
+	ctx, stop := context.WithCancel(ctx)
+	g.link.life = ctx
+	health := failover.New(failover.Config{
+		Probe: g.link.Probe, Renew: g.link.touch, Classify: func(err error) failover.Kind {
+			if err == errAway {
+				return failover.Fault
+			}
+			return failover.Timeout
+		},
+	})
+	tags := cache.NewTags(cache.TagsConfig{Counters: g.link, Switch: health, Journal: g})
+	g.mu.Lock()
+	g.runs = modelRun{health, tags, &cache.Tiers{Local: memory.NewCache(1<<20, time.Now), Shared: g.link, Switch: health, Tags: tags, Now: time.Now}}
+	kept := slices.Collect(maps.Values(g.purges))
+	run := g.runs
+	g.mu.Unlock()
+	tags.Restore(kept)
+	g.stop, g.ended = stop, &sync.WaitGroup{}
+	g.ended.Go(func() { health.Run(ctx) })
+	g.ended.Go(func() { tags.Run(ctx) })
+	<-health.Probed()
+	for i := range uint64(3) {
+		rnd := rand.New(rand.NewPCG(g.fleet.rnd.Uint64(), i))
+		g.ended.Go(func() { g.fleet.serve(ctx, run, rnd) })
+	}
+}
+
+// serve makes requests: mostly reads.
+func (f *modelFleet) serve(ctx context.Context, run modelRun, rnd *rand.Rand) {
+	for {
+		timer := time.NewTimer(time.Duration(rnd.Int64N(int64(40 * time.Millisecond))))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+		f.mu.Lock()
+		traffic := f.traffic
+		f.mu.Unlock()
+		tag := modelTags[rnd.IntN(len(modelTags))]
+		switch {
+		case !traffic:
+		case rnd.IntN(6) == 0:
+			f.mu.Lock()
+			f.newest[tag]++
+			f.mu.Unlock()
+			_ = run.tags.Purge(ctx, tag)
+		default:
+			f.read(ctx, run, tag, time.Duration(rnd.Int64N(int64(10*time.Millisecond))))
+		}
+	}
+}
+
+// read answers from the cache, or asks the origin, which takes that long.
+func (f *modelFleet) read(ctx context.Context, run modelRun, tag string, takes time.Duration) {
+	if found, err := run.tiers.Get(ctx, tag, noFields{}); err == nil && found.Entry != nil {
+		return
+	}
+	marks := run.tags.Marks([]string{tag})
+	f.mu.Lock()
+	body := strconv.Itoa(f.newest[tag])
+	f.mu.Unlock()
+	time.Sleep(takes)
+	if run.tags.Valid(marks) {
+		_ = run.tiers.Put(ctx, tag, &cache.Entry{
+			Status: 200, Body: []byte(body), Marks: marks, Received: time.Now(), Fresh: time.Hour, Keep: 2 * time.Hour,
+		})
+	}
+}
+
+type noFields struct{}
+
+func (noFields) Values(string) []string { return nil }
+
+// modelFaults are what happens; what is not over by itself is healed by the test.
+var modelFaults = []struct {
+	name string
+	do   func(f *modelFleet)
+}{
+	{"refuses", func(f *modelFleet) {
+		f.set(func(s *modelStore) { s.refusing = true })
+		f.store.hush(false)
+		f.pass(time.Second)
+		f.store.heal()
+	}},
+	{"hangs", func(f *modelFleet) {
+		f.set(func(s *modelStore) { s.hanging = true })
+		f.pass(time.Second)
+		f.store.heal()
+	}},
+	{"is cut off without a sign", func(f *modelFleet) {
+		f.set(func(s *modelStore) { s.hanging = true })
+		f.store.hush(true)
+		time.Sleep(6 * time.Second) // for all to notice, and no rejoin to go on
+		f.store.heal()
+	}},
+	{"evicts the table", func(f *modelFleet) { f.set((*modelStore).evict) }},
+	{"evicts an entry", func(f *modelFleet) {
+		f.set(func(s *modelStore) { delete(s.held.entries, modelTags[f.rnd.IntN(len(modelTags))]) })
+	}},
+	{"loses the subscriptions", func(f *modelFleet) { f.store.hush(false) }},
+	{"fails to read", func(f *modelFleet) {
+		f.set(func(s *modelStore) { s.failLoads = len(f.gateways) })
+		f.store.hush(false)
+	}},
+	{"loses the subscriptions and the table", func(f *modelFleet) {
+		f.store.hush(false)
+		f.pass(50 * time.Millisecond)
+		f.set((*modelStore).evict)
+	}},
+	{"comes back empty", func(f *modelFleet) {
+		f.set(func(s *modelStore) { s.refusing, s.held, s.servers = true, emptyData(), s.servers+1 })
+		f.store.hush(false)
+		f.pass(time.Second)
+		f.store.heal()
+	}},
+	{"is copied", func(f *modelFleet) { f.set(func(s *modelStore) { s.old = s.held.copied() }) }},
+	{"comes back old", func(f *modelFleet) {
+		f.set(func(s *modelStore) { s.refusing, s.held, s.servers = true, s.old.copied(), s.servers+1 })
+		f.store.hush(false)
+		f.pass(time.Second)
+		f.store.heal()
+	}},
+	{"cuts one gateway off", func(f *modelFleet) {
+		link := f.gateways[f.rnd.IntN(len(f.gateways))].link
+		f.set(func(*modelStore) { link.cut = true })
+		f.pass(2 * time.Second)
+		if f.rnd.IntN(2) == 0 {
+			f.set((*modelStore).evict)
+		}
+		f.set(func(*modelStore) { link.cut = false })
+	}},
+	{"sees a gateway restart", (*modelFleet).restart},
+	{"refuses while a gateway restarts", func(f *modelFleet) {
+		f.set(func(s *modelStore) { s.refusing = true })
+		f.pass(time.Second)
+		f.restart()
+		f.store.heal()
+	}},
+}
+
+func (f *modelFleet) restart() {
+	g := f.gateways[f.rnd.IntN(len(f.gateways))]
+	g.stop()
+	g.ended.Wait()
+	g.start(f.Context())
+}
+
+// evict loses the table and the epoch.
+func (s *modelStore) evict() {
+	s.held.epoch, s.held.base = failover.Epoch{}, 0
+	s.held.now, s.held.was = map[uint16]uint64{}, map[uint16]uint64{}
+}
+
+func (f *modelFleet) set(change func(*modelStore)) {
+	f.store.mu.Lock()
+	defer f.store.mu.Unlock()
+	change(f.store)
+}
+
+// pass lets up to that much time pass.
+func (f *modelFleet) pass(most time.Duration) { time.Sleep(time.Duration(f.rnd.Int64N(int64(most)))) }
+
+// modelStale runs a fleet through faults, from a seed, and tells what was stale after
+// them; "": nothing.
+func modelStale(t *testing.T, seed uint64, plant string) (stale string) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &modelFleet{T: t, plant: plant, rnd: rand.New(rand.NewPCG(seed, 0)), newest: map[string]int{}}
+		f.store = newModelStore(rand.New(rand.NewPCG(seed, 1)), plant)
+		f.peers = f.rnd.IntN(2) == 0
+		for range 3 {
+			f.gateways = append(f.gateways, &modelGateway{fleet: f, link: &modelLink{modelStore: f.store}, purges: map[string]cache.Purge{}})
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		for _, g := range f.gateways {
+			g.start(ctx)
+		}
+		for range 8 {
+			if stale = f.burst(); stale != "" {
+				stale = fmt.Sprintf("seed %d, peers %v: %s, after %v", seed, f.peers, stale, f.trace)
+				break
+			}
+		}
+		cancel()
+		for _, g := range f.gateways {
+			g.stop()
+			g.ended.Wait()
+		}
+	})
+	return stale
+}
+
+// burst makes faults under traffic, and looks what is stale when they are over.
+func (f *modelFleet) burst() string {
+	f.drive(true)
+	f.trace = append(f.trace, "|")
+	for range 1 + f.rnd.IntN(3) {
+		f.pass(700 * time.Millisecond)
+		fault := modelFaults[f.rnd.IntN(len(modelFaults))]
+		f.trace = append(f.trace, fault.name)
+		fault.do(f)
+	}
+	f.pass(300 * time.Millisecond)
+	f.drive(false)
+	f.set(func(s *modelStore) { s.failLoads = 0 })
+	healed := time.Now()
+	for !f.allUp() {
+		if time.Since(healed) > modelUp {
+			return fmt.Sprintf("not all are up after %v", modelUp)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(modelFresh)
+	if !f.allUp() {
+		return "" // what was lost is found out now: another outage
+	}
+	for i, g := range f.gateways {
+		for _, tag := range modelTags {
+			found, err := g.run().tiers.Get(f.Context(), tag, noFields{})
+			f.mu.Lock()
+			newest := strconv.Itoa(f.newest[tag])
+			f.mu.Unlock()
+			if err == nil && found.Entry != nil && string(found.Entry.Body) != newest {
+				return fmt.Sprintf("gateway %d has %s of version %s from %s, the newest is %s", i, tag, found.Entry.Body, found.Tier, newest)
+			}
+		}
+	}
+	return ""
+}
+
+func (f *modelFleet) drive(traffic bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.traffic = traffic
+}
+
+func (f *modelFleet) allUp() bool {
+	return !slices.ContainsFunc(f.gateways, func(g *modelGateway) bool { return !g.run().health.Up() })
+}
+
+// Whatever happens to the store, and whichever gateways start anew: one second after
+// all use it again nothing stale is served. Time is virtual.
+func TestNothingStaleAfterAllAreUp(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	for i := range uint64(16) {
+		if stale := modelStale(t, seed+i, ""); stale != "" {
+			t.Error(stale)
+		}
+	}
+}
+
+// The model finds each of these, built in, so it would find them in the code.
+func TestModelFindsPlantedBugs(t *testing.T) {
+	for _, plant := range []string{
+		"a table begins from nothing",
+		"an unanswered purge counts as made",
+		"what a lost table knew is dropped",
+		"a purge lifts above what the shared store knows alone",
+		"nothing is read when listening begins",
+		"a dead connection is listened to",
+		"the journal keeps what the store knows alone",
+	} {
+		t.Run(plant, func(t *testing.T) {
+			seed := uint64(time.Now().UnixNano())
+			for i := range uint64(150) {
+				if stale := modelStale(t, seed+i, plant); stale != "" {
+					t.Logf("found by %d seeds: %s", i+1, stale)
+					return
+				}
+			}
+			t.Error("not found")
+		})
+	}
+}
