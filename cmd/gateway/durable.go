@@ -12,6 +12,7 @@ import (
 
 	"github.com/jewgo/gateway/internal/admin"
 	"github.com/jewgo/gateway/internal/journal"
+	"github.com/jewgo/gateway/internal/memory"
 	"github.com/jewgo/gateway/internal/metrics"
 	"github.com/jewgo/gateway/middleware/cache"
 	"github.com/jewgo/gateway/middleware/session"
@@ -30,10 +31,13 @@ const (
 	settleWait = 10 * time.Millisecond
 )
 
-// maxRecords bounds what the journal holds, and the revocations in memory alike:
-// one that is durable must not be forgotten before it ends. Each gateway brings
-// all of its own to Redis before it uses it again: this many take some 1.2 s.
-const maxRecords = 1 << 17
+// What the journal holds at most: as many revocations as stand in memory, since one
+// that is durable must not be forgotten before it ends, and purges. Each gateway
+// brings all of its own to Redis before it uses it again.
+const (
+	maxRecords      = memory.MaxRevocations + 1<<17
+	maxJournalBytes = 256 << 20
+)
 
 // kindSession is the kind of records that tell of revoked sessions. The key is
 // the revocation's subject, the version its time of issue in microseconds and
@@ -63,7 +67,7 @@ type durable struct {
 // openDurable opens the journal in the data_dir, which no other process may hold.
 func openDurable(dir string, numbers *metrics.Metrics, log *slog.Logger) (*durable, error) {
 	d := &durable{log: log}
-	j, err := journal.Open(journal.Config{Dir: filepath.Clean(dir), MaxRecords: maxRecords, Late: d.found, Log: log})
+	j, err := journal.Open(journal.Config{Dir: filepath.Clean(dir), MaxRecords: maxRecords, MaxBytes: maxJournalBytes, Late: d.found, Log: log})
 	if err != nil {
 		return nil, err
 	}

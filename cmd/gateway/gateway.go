@@ -134,7 +134,7 @@ type layer struct {
 func (g *gateway) layers(p *parts) []layer {
 	s := g.stores
 	observer := &middleware.Observer{Live: &g.live, Log: p.access, Errors: g.log, Metrics: p.numbers, Now: time.Now}
-	sessions := session.New(session.Config{Keys: p.secrets.session, Store: s.sessions, Now: time.Now, Ended: g.cache.EndSession})
+	sessions := session.New(session.Config{Keys: p.secrets.session, Store: s.sessions, Now: time.Now, Ended: g.cache.EndSession, Forgotten: s.sessions.Forgotten})
 	inFlight := func(l *policy.Limit, allowed bool) { p.numbers.Limit(l.Name, "in_flight", allowed, l.Shadow) }
 	return []layer{
 		{"Observe", observer.Handler},

@@ -124,7 +124,9 @@ func openStores(p *policy.Policy, d *durable, numbers *metrics.Metrics, log *slo
 }
 
 func (s *stores) openSessions(d *durable) {
-	local := memory.NewSessions(memory.SessionsConfig{Revocations: maxRecords, Now: time.Now})
+	local := memory.NewSessions(memory.SessionsConfig{Now: time.Now, Full: func() {
+		d.log.Warn("too many sessions were ended, the revocations that end soonest are dropped", "limit", memory.MaxRevocations)
+	}})
 	cfg := session.FailoverConfig{Journal: durableSessions{d}, Local: local}
 	if s.redis != nil {
 		cfg.Switch, cfg.Remote = s.redis.health, redisdb.NewSessions(s.redis.client, time.Now)
@@ -197,6 +199,11 @@ func (s *stores) await(log *slog.Logger) {
 
 func (s *stores) conditions() []admin.Condition {
 	conditions := []admin.Condition{s.redis.condition()}
+	if until := s.sessions.Forgotten(); !until.IsZero() {
+		conditions = append(conditions, admin.Condition{Name: "sessions", Level: admin.Degraded, Detail: fmt.Sprintf(
+			"more than %d sessions were ended, and some of that is forgotten here: those from before %s are not renewed",
+			memory.MaxRevocations, until.UTC().Format(time.RFC3339))})
+	}
 	if s.cacheRedis != s.redis && s.cacheRedis != nil {
 		conditions = append(conditions, s.cacheRedis.condition())
 	}

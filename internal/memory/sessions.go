@@ -17,11 +17,13 @@ const sessionOverhead = 300
 // Sessions keeps session records and revocations in memory. Records are bounded
 // by bytes, and the one that was not used for longest goes first: its session
 // goes on by its seal and loses its values here. Revocations are bounded by
-// number, and the one that ends soonest goes first.
+// number, and the one that ends soonest goes first: Forgotten tells of it for as long
+// as it would have stood.
 type Sessions struct {
 	now            func() time.Time
 	maxBytes       int64
 	maxRevocations int
+	full           func()
 
 	mu      sync.Mutex
 	records map[string]*list.Element // of *sessionRecord, by subject; guarded by mu
@@ -29,6 +31,7 @@ type Sessions struct {
 	bytes   int64                    // of all records; guarded by mu
 	revoked map[string]*revocation   // by subject; guarded by mu
 	soonest revocationHeap           // of the same; guarded by mu
+	dropped session.Revocation       // the later times of those dropped; guarded by mu
 }
 
 type sessionRecord struct {
@@ -43,9 +46,14 @@ var _ session.Replica = (*Sessions)(nil)
 // SessionsConfig bounds a Sessions.
 type SessionsConfig struct {
 	Bytes       int64            // of records; 0: 64 MiB
-	Revocations int              // about 300 bytes each; 0: 65536
+	Revocations int              // about 300 bytes each; 0: MaxRevocations
 	Now         func() time.Time // nil: time.Now
+	Full        func()           // called when the first of them is dropped; nil: nobody is told
 }
+
+// MaxRevocations is how many stand at once: with 720 h for a session, 34,000 logouts
+// a day.
+const MaxRevocations = 1 << 20
 
 // NewSessions returns an empty store.
 func NewSessions(cfg SessionsConfig) *Sessions {
@@ -53,13 +61,16 @@ func NewSessions(cfg SessionsConfig) *Sessions {
 		cfg.Bytes = 64 << 20
 	}
 	if cfg.Revocations == 0 {
-		cfg.Revocations = 1 << 16
+		cfg.Revocations = MaxRevocations
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Full == nil {
+		cfg.Full = func() {}
+	}
 	return &Sessions{
-		now: cfg.Now, maxBytes: cfg.Bytes, maxRevocations: cfg.Revocations,
+		now: cfg.Now, full: sync.OnceFunc(cfg.Full), maxBytes: cfg.Bytes, maxRevocations: cfg.Revocations,
 		records: map[string]*list.Element{}, recent: list.New(), revoked: map[string]*revocation{},
 	}
 }
@@ -152,9 +163,24 @@ func (s *Sessions) Revoke(_ context.Context, revocations []session.Revocation) e
 		}
 	}
 	for len(s.soonest) > 0 && (len(s.soonest) > s.maxRevocations || !now.Before(s.soonest[0].Until)) {
-		delete(s.revoked, heap.Pop(&s.soonest).(*revocation).Subject)
+		r := heap.Pop(&s.soonest).(*revocation)
+		delete(s.revoked, r.Subject)
+		if now.Before(r.Until) {
+			s.dropped.Issued, s.dropped.Until = later(s.dropped.Issued, r.Issued), later(s.dropped.Until, r.Until)
+			s.full()
+		}
 	}
 	return nil
+}
+
+// Forgotten implements session.Replica.
+func (s *Sessions) Forgotten() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.now().Before(s.dropped.Until) {
+		return time.Time{}
+	}
+	return s.dropped.Issued
 }
 
 // Revocations implements session.Replica.

@@ -60,8 +60,8 @@ func TestSessionRecordsAreBoundedAndTheLeastUsedGoesFirst(t *testing.T) {
 }
 
 func TestRevocationsAreBoundedAndTheSoonestToEndGoesFirst(t *testing.T) {
-	c, ctx := newManualClock(), context.Background()
-	s := memory.NewSessions(memory.SessionsConfig{Revocations: 10, Now: c.now})
+	c, ctx, full := newManualClock(), context.Background(), 0
+	s := memory.NewSessions(memory.SessionsConfig{Revocations: 10, Now: c.now, Full: func() { full++ }})
 	for _, i := range []int{15, 3, 8, 19, 0, 12, 7, 1, 16, 5, 11, 2, 18, 9, 4, 14, 6, 17, 10, 13} {
 		if err := s.Revoke(ctx, []session.Revocation{refOf(i, c).Revocation()}); err != nil {
 			t.Fatal(err)
@@ -83,8 +83,14 @@ func TestRevocationsAreBoundedAndTheSoonestToEndGoesFirst(t *testing.T) {
 	if n := len(s.Revocations()); n != 10 {
 		t.Errorf("%d revocations, want 10", n)
 	}
+	if got, want := s.Forgotten(), refOf(10, c).Issued; !got.Equal(want) || full != 1 {
+		t.Errorf("forgotten up to %v, told %d times; want %v, once", got, full, want)
+	}
 	c.sleep(time.Hour + 15*time.Second)
 	if n := len(s.Revocations()); n != 5 {
 		t.Errorf("%d revocations stand, want the 5 that end later", n)
+	}
+	if got := s.Forgotten(); !got.IsZero() {
+		t.Errorf("what has ended is still forgotten up to %v", got)
 	}
 }

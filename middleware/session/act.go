@@ -172,6 +172,10 @@ func (v *visit) alsoBrought() (also []Revocation) {
 	return also
 }
 
+// longAbsolute is what sessions may live that were begun under another policy: the
+// default of session.absolute.
+const longAbsolute = 720 * time.Hour
+
 // logoutAll ends all sessions of the user until now.
 func (v *visit) logoutAll() {
 	if !v.live && !v.ended || v.seal.User == "" {
@@ -179,8 +183,8 @@ func (v *visit) logoutAll() {
 		return
 	}
 	now := v.m.now()
-	until := now.Add(v.policy.Absolute.Std())
-	if v.seal.Absolute.After(until) { // begun under another policy
+	until := now.Add(max(v.policy.Absolute.Std(), longAbsolute))
+	if v.seal.Absolute.After(until) {
 		until = v.seal.Absolute
 	}
 	v.logout(RevokeUser(v.seal.User, now, until))

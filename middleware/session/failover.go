@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/jewgo/gateway/internal/exchange"
 	"github.com/jewgo/gateway/internal/failover"
@@ -12,8 +13,8 @@ import (
 
 const (
 	// maxPending bounds the records, and the revocations, that wait for the
-	// remote store. A record beyond it is kept locally alone; a revocation is
-	// brought by the next rejoin.
+	// remote store. A record beyond it is kept locally alone; beyond it in
+	// revocations all are brought.
 	maxPending = 1 << 14
 	// revocationBatch and recordBatch are how many go at a time.
 	revocationBatch, recordBatch = 512, 64
@@ -33,6 +34,7 @@ type Failover struct {
 	records     map[string]Ref        // written locally and not confirmed remotely; guarded by mu
 	revocations map[string]Revocation // likewise, by subject; guarded by mu
 	standing    []Revocation          // of a replay, still to be brought; guarded by mu
+	more        bool                  // there was no room for a revocation; guarded by mu
 }
 
 var (
@@ -212,6 +214,7 @@ func (f *Failover) keepRevocations(revocations []Revocation) {
 	for _, r := range revocations {
 		kept, ok := f.revocations[r.Subject]
 		if !ok && len(f.revocations) >= maxPending {
+			f.more = true
 			continue
 		}
 		if kept.Issued.After(r.Issued) {
@@ -280,22 +283,30 @@ func (f *Failover) bringRecord(ctx context.Context, ref Ref) error {
 
 // Replay implements failover.Backlog: all revocations that stand are pending again.
 func (f *Failover) Replay() {
-	standing := f.cfg.Local.Revocations()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	clear(f.revocations) // all of them stand locally
-	f.standing = standing
+	f.standing, f.more = f.cfg.Local.Revocations(), false
 }
+
+// Forgotten is the Replica's.
+func (f *Failover) Forgotten() time.Time { return f.cfg.Local.Forgotten() }
 
 // Pending implements failover.Backlog.
 func (f *Failover) Pending() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return len(f.standing)+len(f.revocations)+len(f.records) > 0
+	return f.more || len(f.standing)+len(f.revocations)+len(f.records) > 0
 }
 
 // Drain implements failover.Backlog: revocations first, then records.
 func (f *Failover) Drain(ctx context.Context) error {
+	f.mu.Lock()
+	more := f.more
+	f.mu.Unlock()
+	if more {
+		f.Replay()
+	}
 	if revocations := f.takeRevocations(revocationBatch); revocations != nil {
 		if err := f.bringRevocations(ctx, revocations); err != nil {
 			return fmt.Errorf("replay revocations: %w", err)

@@ -109,7 +109,11 @@ func newGateway(t *testing.T, keys *session.Keyring, store session.Store) *gatew
 		g.ended = append(g.ended, fmt.Sprintf("%s of %q, everywhere %v", ex.Principal.SessionID, ex.Principal.User, everywhere))
 		return nil
 	}
-	manager := session.New(session.Config{Keys: keys, Store: g.store, Now: now, Ended: ended})
+	cfg := session.Config{Keys: keys, Store: g.store, Now: now, Ended: ended}
+	if local, ok := store.(session.Replica); ok {
+		cfg.Forgotten = local.Forgotten
+	}
+	manager := session.New(cfg)
 	chain := manager.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		exchange.From(r.Context()).Plan = g.plan
 		proxy.ServeHTTP(w, r)

@@ -26,15 +26,21 @@ type Config struct {
 	// everywhere that all those of its user have, once their revocation stands.
 	// It bounds the time itself; an error is noted. nil: nobody wants to know.
 	Ended func(ctx context.Context, ex *exchange.Exchange, everywhere bool) error
+
+	// Forgotten returns up to when sessions were issued of which it is not known any
+	// more whether they were revoked: these are not renewed, so that a copy of one
+	// that was dies with its idle deadline. nil: it is known of all.
+	Forgotten func() time.Time
 }
 
 // Manager opens sessions for requests and changes them as upstreams say.
 // Cookie, deadlines and routes come from each request's policy.
 type Manager struct {
-	sealer Sealer
-	store  Store
-	now    func() time.Time
-	ended  func(ctx context.Context, ex *exchange.Exchange, everywhere bool) error
+	sealer    Sealer
+	store     Store
+	now       func() time.Time
+	ended     func(ctx context.Context, ex *exchange.Exchange, everywhere bool) error
+	forgotten func() time.Time
 }
 
 // New returns a Manager.
@@ -45,7 +51,10 @@ func New(cfg Config) *Manager {
 	if cfg.Ended == nil {
 		cfg.Ended = func(context.Context, *exchange.Exchange, bool) error { return nil }
 	}
-	return &Manager{sealer: NewSealer(cfg.Keys), store: cfg.Store, now: cfg.Now, ended: cfg.Ended}
+	if cfg.Forgotten == nil {
+		cfg.Forgotten = func() time.Time { return time.Time{} }
+	}
+	return &Manager{sealer: NewSealer(cfg.Keys), store: cfg.Store, now: cfg.Now, ended: cfg.Ended, forgotten: cfg.Forgotten}
 }
 
 // Handler tells next who is calling, through the Exchange's Principal; answers
@@ -200,7 +209,8 @@ func (v *visit) adopt(record Record) {
 // due reports whether it is worth to move the idle deadline on, and to when.
 func (v *visit) due() (idle time.Time, worth bool) {
 	idle = v.idle(v.m.now(), v.seal.Absolute)
-	return idle, idle.Sub(v.seal.Idle) >= min(touchInterval, v.policy.Idle.Std()/4)
+	worth = idle.Sub(v.seal.Idle) >= min(touchInterval, v.policy.Idle.Std()/4)
+	return idle, worth && v.seal.Issued.After(v.m.forgotten())
 }
 
 // again looks the session up once more as its response goes out, where that is to

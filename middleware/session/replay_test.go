@@ -236,6 +236,19 @@ func TestWhatAnotherGatewayTellsReachesTheStore(t *testing.T) {
 	}
 }
 
+// More than may wait at a time are brought all the same, without an outage.
+func TestManyRevocationsAtOnceReachTheStore(t *testing.T) {
+	remote := &flaky{}
+	m, sw := remote.member(t)
+	running(t, sw)
+	ctx, _ := requestContext()
+	all := many(20_000)
+	if err := m.Restore(ctx, all); err != nil {
+		t.Fatal(err)
+	}
+	soon(t, "all of them", func() bool { return remote.get(func() bool { return len(remote.brought) == len(all) }) })
+}
+
 // revoked is a remote store that has everything revoked.
 type revoked struct{ session.Store }
 

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // What a Store may answer beside a record. Any other error means that nobody
@@ -41,6 +42,9 @@ type Replica interface {
 	Store
 	// Revocations returns those that have not ended.
 	Revocations() []Revocation
+	// Forgotten returns up to when sessions were issued of which revocations that
+	// have not ended were dropped, since there were too many; zero: none was.
+	Forgotten() time.Time
 }
 
 // Journal keeps revocations over a restart. It bounds the time itself.
