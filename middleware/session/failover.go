@@ -31,10 +31,10 @@ type Failover struct {
 	cfg FailoverConfig
 
 	mu          sync.Mutex
-	records     map[string]Ref        // written locally and not confirmed remotely; guarded by mu
-	revocations map[string]Revocation // likewise, by subject; guarded by mu
-	standing    []Revocation          // of a replay, still to be brought; guarded by mu
-	more        bool                  // there was no room for a revocation; guarded by mu
+	records     map[string]Ref // written locally and not confirmed remotely; guarded by mu
+	revocations []Revocation   // likewise; guarded by mu
+	replay      bool           // all revocations that stand are to be brought; guarded by mu
+	standing    []Revocation   // those of them that still are; guarded by mu
 }
 
 var (
@@ -54,7 +54,7 @@ type FailoverConfig struct {
 
 // NewFailover returns a Failover, which is a backlog of its Switch.
 func NewFailover(cfg FailoverConfig) *Failover {
-	f := &Failover{cfg: cfg, records: map[string]Ref{}, revocations: map[string]Revocation{}}
+	f := &Failover{cfg: cfg, records: map[string]Ref{}}
 	if cfg.Switch != nil {
 		cfg.Switch.Brings("sessions", f)
 	}
@@ -203,27 +203,17 @@ func (f *Failover) keepRecord(ref Ref) {
 	f.cfg.Switch.Wake()
 }
 
-// keepRevocations keeps what the remote store does not know. What fails on its way
-// is kept again, when a later one of the same subject may have been kept meanwhile.
+// keepRevocations keeps what the remote store does not know.
 func (f *Failover) keepRevocations(revocations []Revocation) {
 	if f.cfg.Switch == nil {
 		return
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, r := range revocations {
-		kept, ok := f.revocations[r.Subject]
-		if !ok && len(f.revocations) >= maxPending {
-			f.more = true
-			continue
-		}
-		if kept.Issued.After(r.Issued) {
-			r.Issued = kept.Issued
-		}
-		if kept.Until.After(r.Until) {
-			r.Until = kept.Until
-		}
-		f.revocations[r.Subject] = r
+	if len(f.revocations)+len(revocations) > maxPending {
+		f.replay = true
+	} else {
+		f.revocations = append(f.revocations, revocations...)
 	}
 	f.cfg.Switch.Wake()
 }
@@ -232,17 +222,15 @@ func (f *Failover) keepRevocations(revocations []Revocation) {
 func (f *Failover) takeRevocations(n int) (taken []Revocation) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if n := min(n, len(f.standing)); n > 0 {
-		taken, f.standing = f.standing[:n:n], f.standing[n:]
-		return taken
+	if f.replay {
+		f.revocations, f.standing, f.replay = nil, f.cfg.Local.Revocations(), false
 	}
-	for subject, r := range f.revocations {
-		if len(taken) == n {
-			break
-		}
-		taken = append(taken, r)
-		delete(f.revocations, subject)
+	from := &f.standing
+	if len(f.standing) == 0 {
+		from = &f.revocations
 	}
+	n = min(n, len(*from))
+	taken, *from = (*from)[:n:n], (*from)[n:]
 	return taken
 }
 
@@ -285,8 +273,7 @@ func (f *Failover) bringRecord(ctx context.Context, ref Ref) error {
 func (f *Failover) Replay() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	clear(f.revocations) // all of them stand locally
-	f.standing, f.more = f.cfg.Local.Revocations(), false
+	f.replay = true
 }
 
 // Forgotten is the Replica's.
@@ -296,18 +283,12 @@ func (f *Failover) Forgotten() time.Time { return f.cfg.Local.Forgotten() }
 func (f *Failover) Pending() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.more || len(f.standing)+len(f.revocations)+len(f.records) > 0
+	return f.replay || len(f.standing)+len(f.revocations)+len(f.records) > 0
 }
 
 // Drain implements failover.Backlog: revocations first, then records.
 func (f *Failover) Drain(ctx context.Context) error {
-	f.mu.Lock()
-	more := f.more
-	f.mu.Unlock()
-	if more {
-		f.Replay()
-	}
-	if revocations := f.takeRevocations(revocationBatch); revocations != nil {
+	if revocations := f.takeRevocations(revocationBatch); len(revocations) > 0 {
 		if err := f.bringRevocations(ctx, revocations); err != nil {
 			return fmt.Errorf("replay revocations: %w", err)
 		}
