@@ -68,9 +68,11 @@ func (c *CacheTags) Change(ctx context.Context, base uint64, changes []cache.Cha
 	t := cache.Table{Marks: make([]cache.Mark, 0, len(changes))}
 	t.Base, _ = strconv.ParseUint(made[0], 10, 64)
 	for i, text := range made[1:] {
-		if gen, err := strconv.ParseUint(text, 10, 64); err == nil {
-			t.Marks = append(t.Marks, cache.Mark{Slot: changes[i].Slot, Gen: gen})
+		gen, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			return cache.Table{}, fmt.Errorf("change tag generations: %w", err)
 		}
+		t.Marks = append(t.Marks, cache.Mark{Slot: changes[i].Slot, Gen: gen})
 	}
 	return t, nil
 }

@@ -1,7 +1,6 @@
 package cache
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -59,8 +58,6 @@ type Counters interface {
 type TagsConfig struct {
 	Counters Counters         // nil: no shared store
 	Switch   *failover.Switch // of the store behind Counters; required with them
-	// Origin names this run of this gateway among all; "": by chance.
-	Origin string
 	// Journal keeps purges over a restart; nil: they are lost. What it holds is
 	// given back by Restore.
 	Journal Journal
@@ -74,13 +71,7 @@ type Purge struct {
 	Known  bool   // by the shared store
 }
 
-// id is "" for what the shared store made: nobody has to bring it.
-func (p Purge) id() string {
-	if p.Origin == "" {
-		return ""
-	}
-	return fmt.Sprintf("%d:%s:%d", p.Slot, p.Origin, p.Gen)
-}
+func (p Purge) id() string { return fmt.Sprintf("%d:%s:%d", p.Slot, p.Origin, p.Gen) }
 
 // Journal keeps purges over a restart. It bounds the time itself.
 type Journal interface {
@@ -105,6 +96,7 @@ type Tags struct {
 	unread atomic.Bool   // the shared table may hold purges that are not known here
 	watch  atomic.Pointer[context.CancelFunc]
 	unsent unsent
+	origin string // of this run, among those of all gateways
 	cfg    TagsConfig
 }
 
@@ -113,8 +105,7 @@ var _ failover.Backlog = (*Tags)(nil)
 // NewTags returns tags of which none was ever purged. It is a backlog of the Switch;
 // Run must be running for purges of others to arrive.
 func NewTags(cfg TagsConfig) *Tags {
-	cfg.Origin = cmp.Or(cfg.Origin, rand.Text())
-	t := &Tags{cfg: cfg}
+	t := &Tags{origin: rand.Text(), cfg: cfg}
 	if cfg.Counters != nil {
 		cfg.Switch.Brings("cache tags", t)
 	}
@@ -203,7 +194,7 @@ func (t *Tags) Purge(ctx context.Context, tags ...string) error {
 	for i, tag := range tags {
 		slot := slotOf(tag)
 		gen := t.local.bump(slot, t.base.Load())
-		purges[i] = Purge{Mark: Mark{slot, gen}, Origin: t.cfg.Origin}
+		purges[i] = Purge{Mark: Mark{slot, gen}, Origin: t.origin}
 		// The fills of other gateways that began before this moment carry the
 		// old generation at most, or one that the store adds one to.
 		changes[i] = Change{Slot: slot, Floor: gen - 1, Add: 1}
