@@ -43,17 +43,16 @@ func (g *generations) bump(slot uint16, base uint64) uint64 {
 	}
 }
 
-// raise lifts a slot to what someone else knows, and reports whether that was
-// news.
-func (g *generations) raise(slot uint16, gen uint64) bool {
+// raise lifts a slot to what someone else knows.
+func (g *generations) raise(slot uint16, gen uint64) {
 	for {
 		known := g.slots[slot].Load()
 		if gen <= known {
-			return false
+			return
 		}
 		g.changes.Add(1)
 		if g.slots[slot].CompareAndSwap(known, gen) {
-			return true
+			return
 		}
 	}
 }

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -106,7 +107,7 @@ func (t *Tags) settle(ctx context.Context, purges []Purge, marks []Mark) {
 	for i := range purges {
 		purges[i].Known = true
 	}
-	_ = t.keep(ctx, append(purges[:len(purges):len(purges)], known(marks[:len(purges)])...))
+	_ = t.keep(ctx, slices.Concat(purges, known(marks[:len(purges)])))
 }
 
 // Run listens to the purges of others until ctx is done. Without Counters it returns
