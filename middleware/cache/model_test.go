@@ -19,9 +19,10 @@ import (
 )
 
 const (
-	// modelUp is when all gateways use a store again that works: the longest hold, with
-	// its jitter, a probe, what is brought, and the wait for the others.
-	modelUp = 7 * time.Second
+	// modelUp is when all gateways use a store again that works, as the model of
+	// internal/failover has it: the longest hold, two probes, the wait for the
+	// others, and a second for what is brought.
+	modelUp = 6500 * time.Millisecond
 	// modelFresh is when nothing stale is served any more after that.
 	modelFresh = time.Second
 )
