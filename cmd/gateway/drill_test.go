@@ -58,8 +58,8 @@ func TestDrillFailsABrokenBuild(t *testing.T) {
 			"several", "2s", "after the first, allowed 500ms",
 		},
 		{
-			"responses from before an eviction are trusted", "middleware/cache/tags.go",
-			[]string{"return m.Gen < base })", "return m.Gen < min(base, 1) })"},
+			"what others have purged is not read", "middleware/cache/tags_sync.go",
+			[]string{"read := t.unread.Swap(false)", "read := t.unread.Swap(false) && t == nil"},
 			"table-evicted", "700ms", "was purged, and a gateway that started since served it",
 		},
 		{

@@ -29,7 +29,7 @@ func (v *visit) hear(lines []string) {
 		v.note(fmt.Errorf("malformed %s: %w", SignalHeader, err))
 		return
 	}
-	if v.ended && (s.verb == "set" || s.verb == "logout") {
+	if v.overtaken() && (s.verb == "set" || s.verb == "logout") {
 		v.note(fmt.Errorf("%s: %s of a session that has ended meanwhile", SignalHeader, s.verb))
 		return
 	}
@@ -45,26 +45,37 @@ func (v *visit) hear(lines []string) {
 	}
 }
 
-// login ends the session that the request came with and starts another one, so
-// that nobody who knew the old one has the new. Values and cookies move along if
-// they are the same person's, or a guest's.
+// login ends the sessions that the request came with and starts another one, so
+// that nobody who knew an old one has the new. Values and cookies of the first move
+// along if they are the same person's, or a guest's.
 func (v *visit) login(who loginArgument) {
 	var kept Record
-	if v.live {
-		if v.seal.User == "" || v.seal.User == who.User {
-			kept = v.record
-		}
-		v.revoke(false)
+	if v.live && (v.seal.User == "" || v.seal.User == who.User) {
+		kept = v.record
 	}
-	if err := v.start(who, kept); err != nil {
+	if v.live || v.ended { // once it has ended, the others are still alive
+		v.revoke(false, v.alsoBrought()...)
+	}
+	err := v.start(who, kept)
+	if errors.Is(err, ErrTooLarge) && len(kept.Values) > 0 {
+		v.note(fmt.Errorf("the values do not move along with the login: %w", err))
+		kept.Values = nil
+		err = v.start(who, kept)
+	}
+	if err != nil && len(kept.Jar.Cookies) > 0 {
+		v.note(fmt.Errorf("the cookies do not move along with the login: %w", err))
+		err = v.start(who, Record{})
+	}
+	if err != nil { // what the upstream now believes is not what the old session says
+		v.clearCookie()
 		v.note(err)
 	}
 }
 
-// start makes a session with the values and cookies that are kept. One that does
-// not fit leaves the client without any, since what the upstream now believes is
-// not what the old one said.
+// start makes a session with the values and cookies that are kept. After an error
+// there is none, and no cookie of it.
 func (v *visit) start(who loginArgument, kept Record) error {
+	before := v.cookie
 	now := v.m.now().Truncate(time.Millisecond)
 	absolute := now.Add(v.policy.Absolute.Std()).Truncate(time.Millisecond)
 	claims := Claims{
@@ -76,13 +87,15 @@ func (v *visit) start(who loginArgument, kept Record) error {
 	v.record = Record{Claims: claims, Values: kept.Values, Jar: kept.Jar}
 	apart, err := v.setCookie()
 	if err == nil {
-		if err = v.m.store.Save(v.ctx, v.seal.ID.Key(), v.record); err != nil && !apart {
+		err = v.m.store.Save(v.ctx, v.seal.ID.Key(), v.record)
+		tooLarge := errors.Is(err, ErrTooLarge) && len(kept.Values) > 0
+		if err != nil && !apart && !tooLarge {
 			v.note(err) // the seal is enough
 			err = nil
 		}
 	}
 	if err != nil {
-		v.clearCookie()
+		v.cookie = before
 		return err
 	}
 	v.live, v.known, v.begun = true, true, true
@@ -160,7 +173,7 @@ func (v *visit) logout(others ...Revocation) {
 }
 
 // alsoBrought are the other sessions of which the browser has cookies: it keeps them
-// when it loses that of the first.
+// when that of the first is deleted or replaced.
 func (v *visit) alsoBrought() (also []Revocation) {
 	name := v.policy.Cookie.Name
 	for value := range policy.CookieValues(v.ex.View.Header, name) {

@@ -88,9 +88,10 @@ func (f *Failover) do(ctx context.Context, remote func(context.Context) (Record,
 	return a, err
 }
 
-// Load returns the later of the remote and the local record. A revocation known
-// on either side ends the session on both. Where the remote store is away and
-// nothing is known locally it is ErrUnreachable.
+// Load returns the later of the remote and the local record, by compareForks where
+// they have one generation. A revocation known on either side ends the session on
+// both. Where the remote store is away and nothing is known locally it is
+// ErrUnreachable.
 func (f *Failover) Load(ctx context.Context, ref Ref) (Record, error) {
 	local, localErr := f.cfg.Local.Load(ctx, ref)
 	if errors.Is(localErr, ErrRevoked) {
@@ -111,6 +112,13 @@ func (f *Failover) Load(ctx context.Context, ref Ref) (Record, error) {
 		}
 		return a.record, nil
 	case a.err == nil && a.record.Generation == local.Generation:
+		fork := compareForks(local, a.record)
+		if fork != 0 {
+			f.keepRecord(ref) // to be settled
+		}
+		if fork > 0 {
+			return local, nil
+		}
 		return a.record, nil
 	case localErr == nil: // the remote store lost it, or came back old
 		f.keepRecord(ref)
@@ -259,6 +267,9 @@ func (f *Failover) bringRecord(ctx context.Context, ref Ref) error {
 		return nil // gone, or revoked meanwhile: nothing to bring
 	}
 	err = f.cfg.Remote.Save(ctx, ref.Key, rec)
+	if errors.Is(err, ErrStale) {
+		err = f.settle(ctx, ref, rec)
+	}
 	switch {
 	case errors.Is(err, ErrRevoked):
 		return f.learn(ctx, ref)
@@ -267,6 +278,28 @@ func (f *Failover) bringRecord(ctx context.Context, ref Ref) error {
 		return err
 	}
 	return nil
+}
+
+// settle ends the dispute of two records of one generation: the one that stays
+// becomes the next generation, which every gateway takes from the remote store. If
+// somebody was faster, theirs is the next one.
+func (f *Failover) settle(ctx context.Context, ref Ref, local Record) error {
+	next, err := f.cfg.Remote.Load(ctx, ref)
+	if err != nil {
+		return err
+	}
+	fork := compareForks(local, next)
+	if next.Generation != local.Generation || fork == 0 {
+		return nil
+	}
+	if fork > 0 {
+		next = local
+	}
+	next.Generation++
+	if err := f.cfg.Remote.Save(ctx, ref.Key, next); err != nil {
+		return err
+	}
+	return f.cfg.Local.Save(ctx, ref.Key, next)
 }
 
 // Replay implements failover.Backlog: all revocations that stand are pending again.

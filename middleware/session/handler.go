@@ -115,6 +115,7 @@ type visit struct {
 	cookie   *http.Cookie // to set; nil: none
 	begun    bool         // the session began with this response
 	ended    bool         // the request's session ended while its response was made
+	late     bool         // the request brought a guest's session that had ended before
 	finished bool
 }
 
@@ -137,6 +138,7 @@ func (v *visit) open(r *http.Request) {
 			if err = v.enter(seal); err == nil {
 				return
 			}
+			v.late = v.late || seal.User == "" && errors.Is(err, ErrRevoked)
 		}
 		if refused == nil {
 			refused = err
@@ -257,6 +259,13 @@ func (v *visit) disown(err error) {
 	v.refuse(err)
 	v.ended, v.cookie = true, nil
 }
+
+// overtaken reports that the browser has, or is about to get, the cookie of another
+// session: the one that the request brought ended, and nothing but a login may set a
+// cookie now. A guest's session ends in its own browser alone, by a login or a
+// logout. A user's may have ended elsewhere, and a request without a session says
+// nothing: these may begin one.
+func (v *visit) overtaken() bool { return !v.live && (v.ended || v.late) }
 
 func (v *visit) idle(now, absolute time.Time) time.Time {
 	idle := now.Add(v.policy.Idle.Std()).Truncate(time.Millisecond)

@@ -1,6 +1,7 @@
 package session_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -35,5 +36,64 @@ func TestALateDeletionOfAGuestsLastCookieTakesNothingElse(t *testing.T) {
 			g.give("/optional", guest, "access_token=t; HttpOnly; Path=/")
 		})
 		g.upstreamGets("then", "/optional", guest, "access_token=t")
+	})
+}
+
+// A guest's request that arrives after the login, with the cookie that the login
+// replaces, begins no other session: the browser would lose the cookie of the login.
+func TestAGuestsRequestThatALoginOvertookSetsNoCookie(t *testing.T) {
+	kept := []string{"session=late; HttpOnly; Path=/"}
+	for says, ask := range map[string]func(g *gateway, guest string) reply{
+		"a value":  func(g *gateway, guest string) reply { return g.get("/signal", guest, `set {"cart":"4"}`) },
+		"a logout": func(g *gateway, guest string) reply { return g.get("/signal", guest, "logout") },
+		"a cookie that stays": func(g *gateway, guest string) reply {
+			g.answer(kept...)
+			defer g.answer()
+			return g.get("/optional", guest)
+		},
+		"a value, overtaken half-way": func(g *gateway, guest string) reply {
+			return g.slowly("/signal", guest, `set {"cart":"4"}`, nil, func() { g.get("/signal", guest, `login {"user":"42"}`) })
+		},
+		"a cookie that stays, overtaken half-way": func(g *gateway, guest string) reply {
+			return g.slowly("/optional", guest, "", kept, func() { g.get("/signal", guest, `login {"user":"42"}`) })
+		},
+	} {
+		t.Run(says, func(t *testing.T) {
+			g := newOffload(t, nil)
+			guest := g.get("/signal", "", `set {"cart":"3"}`).cookie
+			if !strings.Contains(says, "half-way") {
+				g.get("/signal", guest, `login {"user":"42"}`)
+			}
+			r := ask(g, guest)
+			if r.Header["Set-Cookie"] != nil || !strings.Contains(r.ex.Facts.Reason, "ended meanwhile") {
+				t.Errorf("the browser gets %q (%s)", r.Header["Set-Cookie"], r.ex.Facts.Reason)
+			}
+		})
+	}
+	t.Run("but a login does", func(t *testing.T) {
+		g := newOffload(t, nil)
+		guest := g.get("/signal", "", `set {"cart":"3"}`).cookie
+		g.get("/signal", guest, `login {"user":"42"}`)
+		g.answer(kept...)
+		next := g.get("/signal", guest, `login {"user":"42"}`).cookie
+		g.answer()
+		g.upstreamGets("the login's own", "/optional", next, "session=late")
+	})
+	t.Run("and a session that is alive", func(t *testing.T) {
+		g := newOffload(t, nil)
+		guest := g.get("/signal", "", `set {"cart":"3"}`).cookie
+		user := g.get("/signal", guest, `login {"user":"42"}`).cookie
+		if r := g.getBoth(guest, user, `set {"cart":"4"}`); g.values(user)["cart"] != "4" {
+			t.Errorf("the values are %v (%s)", g.values(user), r.ex.Facts.Reason)
+		}
+	})
+	t.Run("and a guest after the end of a user's session", func(t *testing.T) {
+		g := newOffload(t, nil)
+		user := g.login("42")
+		g.clock.sleep(time.Second)
+		g.get("/signal", g.login("42"), "logout-all")
+		if g.get("/signal", user, `set {"cart":"4"}`).cookie == "" {
+			t.Error("no session for the guest")
+		}
 	})
 }

@@ -62,7 +62,7 @@ func (v *visit) keepCookies(h http.Header, lines []string) {
 		return
 	}
 	makePrivate(h) // what an upstream gives with a cookie is for one client, though the cookie is gone
-	if v.ended && !v.begun {
+	if v.overtaken() {
 		v.note(errors.New("Set-Cookie of a cookie that stays in the session, which has ended meanwhile: dropped"))
 		return
 	}
@@ -97,9 +97,24 @@ func (v *visit) keepCookies(h http.Header, lines []string) {
 	}
 }
 
-// accept changes the session's jar as offers want it. After an error it is as
-// before.
+// accept changes the session's jar as offers want it. Where they do not fit, the
+// browser keeps the cookies, and the jar their names alone, by which they come back.
+// After an error it is as before.
 func (v *visit) accept(offers []offer) error {
+	err := v.change(offers)
+	if !errors.Is(err, ErrTooLarge) {
+		return err
+	}
+	for i := range offers {
+		if o := &offers[i]; !o.deletes && o.why == "" {
+			o.why = "does not fit beside what the session has"
+		}
+	}
+	return v.change(offers)
+}
+
+// change changes the session's jar as offers want it, or not at all.
+func (v *visit) change(offers []offer) error {
 	if !v.live {
 		jar, _ := Jar{}.with(offers, v.m.now())
 		if len(jar.Cookies) == 0 {
@@ -135,7 +150,7 @@ func (v *visit) accept(offers []offer) error {
 	}
 	if apart, sealErr := v.setCookie(); sealErr != nil || apart && !kept {
 		v.record, v.cookie = before, cookie
-		return errors.Join(err, sealErr)
+		return errors.Join(ErrTooLarge, err, sealErr)
 	}
 	if deleted > 0 {
 		ended := v.record.Jar.ref(v.seal.Ref())

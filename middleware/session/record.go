@@ -1,9 +1,13 @@
 package session
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -82,4 +86,20 @@ func DecodeRecord(b []byte) (Record, error) {
 		}
 	}
 	return r, nil
+}
+
+// compareForks orders two records of one generation of one session, which gateways
+// wrote that were cut off from each other: +1 if a stays. It is the one with the
+// later cookies, then with the later deadline; what else differs says nothing of time
+// and only has to give the same on every gateway.
+func compareForks(a, b Record) int {
+	if c := cmp.Or(a.Jar.Changed.Compare(b.Jar.Changed), a.Idle.Compare(b.Idle)); c != 0 {
+		return c
+	}
+	if maps.Equal(a.Values, b.Values) && slices.Equal(a.Jar.Cookies, b.Jar.Cookies) {
+		return 0 // as nearly always, without the cost of encoding
+	}
+	encodedA, _ := a.Encode() // both were in a store, and so can be encoded
+	encodedB, _ := b.Encode()
+	return bytes.Compare(encodedA, encodedB)
 }

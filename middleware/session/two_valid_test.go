@@ -1,7 +1,6 @@
 package session_test
 
 import (
-	"net/http"
 	"testing"
 )
 
@@ -10,14 +9,40 @@ import (
 func TestALogoutEndsAllSessionsThatTheBrowserBrought(t *testing.T) {
 	g := newGateway(t, ringOf(t, "a"), nil)
 	one, two := g.login("42"), g.login("42")
-	r, err := http.NewRequest(http.MethodGet, g.server.URL+"/signal?say=logout", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Header.Set("Cookie", cookieName+"="+one+"; "+cookieName+"="+two)
-	if got := g.do(r); got.set == nil || got.cookie != "" {
+	if got := g.getBoth(one, two, "logout"); got.set == nil || got.cookie != "" {
 		t.Fatalf("no logout: %v", got.Header)
 	}
 	g.expect("the first", one, "", "revoked")
 	g.expect("the second", two, "", "revoked")
+}
+
+// A login replaces the cookie of one session alone: the browser would go on to send
+// the other.
+func TestALoginEndsAllSessionsThatTheBrowserBrought(t *testing.T) {
+	t.Run("in one call of the store", func(t *testing.T) {
+		g := newGateway(t, ringOf(t, "a"), nil)
+		one, two := g.login("42"), g.login("43")
+		next := g.getBoth(one, two, `login {"user":"7"}`).cookie
+		g.expect("the first", one, "", "revoked")
+		g.expect("the second", two, "", "revoked")
+		g.expect("the new one", next, "7", "valid")
+		if n := g.store.revokes.Load(); n != 1 {
+			t.Errorf("%d calls of Revoke, want 1", n)
+		}
+	})
+	t.Run("though the first ended meanwhile", func(t *testing.T) {
+		g := newGateway(t, ringOf(t, "a"), nil)
+		one, two := g.login("42"), g.login("43")
+		next := g.slowly("/signal", one+"; "+cookieName+"="+two, `login {"user":"7"}`, nil, func() {
+			g.get("/signal", one, "logout")
+		}).cookie
+		g.expect("the second", two, "", "revoked")
+		g.expect("the new one", next, "7", "valid")
+	})
+}
+
+// getBoth is get with two session cookies.
+func (g *gateway) getBoth(one, two, say string) reply {
+	g.t.Helper()
+	return g.get("/signal", one+"; "+cookieName+"="+two, say)
 }
