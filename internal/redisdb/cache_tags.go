@@ -15,11 +15,13 @@ import (
 	"github.com/jewgo/gateway/middleware/cache"
 )
 
-// cacheTags is the channel on which changes of generations are told. They stand, slot
-// by slot, in the hash of the epoch: those of this table by the slot's number, and
+// cacheTags is the channel on which changes of generations are told. It has the slot of
+// the key, so that in a cluster one node makes the changes and tells of them: what nodes
+// pass on to each other may be lost, and nobody learns of it. Generations stand, slot by
+// slot, in the hash of the epoch: those of this table by the slot's number, and
 // those of tables that were lost behind wasField.
 const (
-	cacheTags = "gw:{tags}"
+	cacheTags = "gw:{epoch}:purges"
 	wasField  = "was:"
 )
 
@@ -48,7 +50,7 @@ func NewCacheTags(client redis.UniversalClient) *CacheTags { return &CacheTags{c
 
 // Change makes changes in one script, in one round trip.
 func (c *CacheTags) Change(ctx context.Context, base uint64, changes []cache.Change) (cache.Table, error) {
-	keys, args := make([]string, 1, 1+len(changes)), make([]any, 0, 4+3*len(changes))
+	keys, args := make([]string, 1, 1+len(changes)), make([]any, 0, 4+4*len(changes))
 	keys[0] = epochKey
 	args = append(args, cacheTags, epochTTL.Milliseconds(), purgeTTL.Milliseconds(), base)
 	for _, ch := range changes {
@@ -56,7 +58,7 @@ func (c *CacheTags) Change(ctx context.Context, base uint64, changes []cache.Cha
 		if ch.ID != "" {
 			key += ":purge:" + ch.ID
 		}
-		keys, args = append(keys, key), append(args, ch.Slot, ch.Floor, ch.Add)
+		keys, args = append(keys, key), append(args, ch.Slot, ch.Floor, ch.Add, ch.Above)
 	}
 	made, err := cacheTagsChange.Run(ctx, c.client, keys, args...).StringSlice()
 	if err != nil {

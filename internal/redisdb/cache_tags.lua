@@ -2,19 +2,19 @@
 -- KEYS: the epoch, whose fields the generations are, so that neither is lost without
 -- the other; then for each change the key of its ID, or the epoch's for none. ARGV: the
 -- channel, milliseconds to live, those of an ID, what the table begins from at least,
--- then slot, floor, add for each change.
+-- then slot, floor, add, above for each change.
 -- Returns what the table began from, then the new generations.
 local base = begin(KEYS[1], tonumber(ARGV[4]), false)
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 local made, told = { string.format('%.0f', base) }, {}
-for i = 5, #ARGV, 3 do
+for i = 5, #ARGV, 4 do
   local field, floor, add = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
-  local least, id = base, KEYS[(i - 5) / 3 + 2]
+  local least, id = base, KEYS[(i - 5) / 4 + 2]
   if floor < base and add == 0 then
     field, least = 'was:' .. field, 0
   elseif id ~= KEYS[1] then
     if redis.call('GET', id) == made[1] then
-      floor, add = floor + add, 0
+      floor, add = tonumber(ARGV[i + 3]) + add, 0
     end
     redis.call('SET', id, made[1], 'PX', ARGV[3]) -- a purge of a table that is lost is to be made in this one
   end

@@ -162,8 +162,8 @@ func TestCacheTags(t *testing.T) {
 		{"a maximum is written back", cache.Change{Slot: 7, Floor: base + 20}, 20},
 		{"a smaller maximum lowers nothing", cache.Change{Slot: 7, Floor: base + 5}, 20},
 		{"a purge with an ID is one too", cache.Change{Slot: 7, Floor: base + 5, Add: 1, ID: "7:a:6"}, 21},
-		{"brought again it adds nothing", cache.Change{Slot: 7, Floor: base + 5, Add: 1, ID: "7:a:6"}, 21},
-		{"but where more was known", cache.Change{Slot: 7, Floor: base + 21, Add: 1, ID: "7:a:6"}, 22},
+		{"brought again it adds nothing", cache.Change{Slot: 7, Floor: base + 21, Above: base + 20, Add: 1, ID: "7:a:6"}, 21},
+		{"but where more was given", cache.Change{Slot: 7, Floor: base + 21, Above: base + 21, Add: 1, ID: "7:a:6"}, 22},
 		{"another ID is another purge", cache.Change{Slot: 7, Floor: base + 5, Add: 1, ID: "7:b:6"}, 23},
 		{"the last slot works like any other", cache.Change{Slot: 65535, Floor: base + 1<<40, Add: 1}, 1<<40 + 1},
 	} {
@@ -203,7 +203,7 @@ func TestCacheTags(t *testing.T) {
 	if again, loads := tags.Load(ctx); errors.Join(err, probed, renews, loads) != nil || renewed.Incarnation == epoch.Incarnation || again.Base <= held.Base {
 		t.Errorf("a table of a store that has lost data stands at %d, before %d; %v, then %v; %v", again.Base, held.Base, epoch, renewed, errors.Join(err, probed, renews, loads))
 	}
-	if late, err := tags.Change(ctx, 1<<52, nil); err != nil || late.Base != 1<<52 {
+	if late, err := tags.Change(ctx, 1<<52, nil); err != nil || late.Base <= 1<<52 {
 		t.Errorf("a table that began by a clock that is behind: %v, %v", late, err)
 	}
 }
@@ -247,4 +247,25 @@ func TestCacheTagsWatch(t *testing.T) {
 	expect(20) // the watch is back by itself, and says so
 	cancel()
 	watch.Wait() // and ends with its context
+}
+
+// A server whose clock is behind, or one that takes the place of another with such a
+// clock, begins above all that the other gave, of which it may lack the last.
+func TestTableBeginsAboveTheLastByAClockThatIsBehind(t *testing.T) {
+	client := cacheClient(t, testenv.Redis(t).URL)
+	tags, ahead := redisdb.NewCacheTags(client), uint64(time.Now().Add(time.Hour).UnixMicro())
+	first, err := tags.Change(t.Context(), ahead, []cache.Change{{Slot: 7, Add: 1}})
+	if err != nil || first.Base <= ahead+1 {
+		t.Errorf("a gateway that knows %d gets a table from %d, %v", ahead, first.Base, err)
+	}
+	if err := client.HSet(t.Context(), "gw:{epoch}", "run", "another").Err(); err != nil {
+		t.Fatal(err)
+	}
+	second, err := tags.Change(t.Context(), 0, []cache.Change{{Slot: 7, Add: 1}})
+	if err != nil || second.Base <= first.Marks[0].Gen {
+		t.Errorf("a table from %d took the place of one that gave %d, %v", second.Base, first.Marks[0].Gen, err)
+	}
+	if again, err := tags.Change(t.Context(), second.Base, nil); err != nil || again.Base != second.Base {
+		t.Errorf("nothing was lost, and a table from %d became one from %d, %v", second.Base, again.Base, err)
+	}
 }

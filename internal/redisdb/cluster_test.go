@@ -28,6 +28,19 @@ func TestClusterStores(t *testing.T) {
 	watchTags(t, url)
 }
 
+// TestClusterTellsOfPurgesWithoutItsBus loses what nodes pass on of messages, as they
+// may without a sign: neither the one that sends nor the one that listens is told.
+func TestClusterTellsOfPurgesWithoutItsBus(t *testing.T) {
+	t.Parallel()
+	cluster := testenv.Cluster(t)
+	cluster.MoveSlot(cluster.Slot("gw:{epoch}"), cluster.Nodes[0])
+	const published = 4 // the type of packets that carry messages
+	for _, node := range cluster.Nodes {
+		admin(t, node, fmt.Sprintf("DEBUG DROP-CLUSTER-PACKET-FILTER %d", published))
+	}
+	watchTags(t, cluster.URL)
+}
+
 // TestClusterMovesSlots moves slots back and forth under a load that writes to
 // them. Nothing fails, nothing waits, and the gateway stays with the cluster.
 func TestClusterMovesSlots(t *testing.T) {

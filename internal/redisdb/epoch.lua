@@ -2,8 +2,9 @@
 
 -- Begins the table of the generations of cache tags, if there is none. One that is lost,
 -- or may be an old copy since another process holds it now, begins anew, from the time
--- in microseconds: so no generation is ever given twice. least is where it begins at
--- least. Returns that, and the name of the server's process, which is empty where the
+-- in microseconds, or where that is not later, since clocks differ, from a second above
+-- the one before: so no generation is ever given twice. least is what the table begins
+-- from at least. Returns that, and the name of the server's process, which is empty where the
 -- user may not ask for it.
 local function begin(key, least, lost)
   local info = redis.pcall('INFO', 'server')
@@ -12,7 +13,8 @@ local function begin(key, least, lost)
   local base = tonumber(found[1] or 0) or 0
   if lost or base == 0 or base < least or found[2] ~= run then
     local t = redis.call('TIME')
-    base = math.max(t[1] * 1000000 + t[2], least, base)
+    local now, before = t[1] * 1000000 + t[2], math.max(least, base)
+    base = now > before and now or before + 1000000
     redis.call('HSET', key, 'base', string.format('%.0f', base), 'run', run)
   end
   return base, run

@@ -80,7 +80,7 @@ type KeyCounts struct {
 	Sessions    int64 `json:"sessions"`    // gw:{s:…}
 	Revocations int64 `json:"revocations"` // gw:{…}:revoked
 	Cache       int64 `json:"cache"`       // gw:{c:…}:…
-	Gateway     int64 `json:"gateway"`     // gw:{tags}, gw:{epoch} and the like
+	Gateway     int64 `json:"gateway"`     // gw:{epoch} and the like
 	Others      int64 `json:"others"`      // not the gateway's
 }
 

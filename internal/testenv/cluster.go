@@ -65,6 +65,7 @@ func clusterArgs(t testing.TB) func(port string) []string {
 		return slices.Concat(volatile, []string{
 			"--port", port, "--cluster-enabled", "yes", "--cluster-port", bus,
 			"--cluster-node-timeout", "1000", "--cluster-replica-validity-factor", "0",
+			"--enable-debug-command", "yes",
 		})
 	}
 }

@@ -1,11 +1,15 @@
 package cache_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/jewgo/gateway/internal/failover"
+	"github.com/jewgo/gateway/middleware/cache"
 )
 
 // grouped is an edge that holds /strict/a and /strict/b, which are in groups.
@@ -126,5 +130,44 @@ func TestRFC9111_4_4_ErrorsInvalidateNothing(t *testing.T) {
 		if got := e.then(); got != want {
 			t.Errorf("an unknown method answered %d: %s, want %s", status, got, want)
 		}
+	}
+}
+
+// tableCounters give the table that they are told to.
+type tableCounters struct {
+	strictCounters
+	now cache.Table
+}
+
+func (c *tableCounters) Load(context.Context) (cache.Table, error) { return c.now, nil }
+
+// A response whose groups are known only after the table of purges was lost may be from
+// before a purge in that table, which others tell of later.
+func TestGroupsOfAFillDuringWhichTheTableWasLost(t *testing.T) {
+	counters := &tableCounters{now: cache.Table{Base: 1000}}
+	e := newEdge(t, options{tags: cache.TagsConfig{Counters: counters, Switch: failover.New(failover.Config{})}})
+	read := func(table cache.Table) {
+		counters.now = table
+		e.tags.Replay()
+		if err := e.tags.Drain(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	read(counters.now)
+	e.upstreamSays(func(w http.ResponseWriter, r *http.Request) {
+		read(cache.Table{Base: 2000})
+		says("old", "Cache-Control", "max-age=60", "Cache-Groups", `"menu"`)(w, r)
+	})
+	e.get("/strict/a")
+	group := e.tags.Marks([]string{"group:http://api.test menu"})[0].Slot
+	read(cache.Table{Base: 2000, Marks: []cache.Mark{{Slot: group, Gen: 1001}}}) // purged while it was filled
+	e.upstreamSays(says("new", "Cache-Control", "max-age=60", "Cache-Groups", `"menu"`))
+	if got := e.get("/strict/a"); got.body != "new" {
+		t.Errorf("%q with %q", got.body, got.cacheStatus())
+	}
+	read(cache.Table{Base: 2000, Marks: []cache.Mark{{Slot: group, Gen: 2001}}})
+	e.upstreamSays(says("newer"))
+	if got := e.get("/strict/a"); got.body != "newer" {
+		t.Errorf("after a purge %q with %q", got.body, got.cacheStatus())
 	}
 }

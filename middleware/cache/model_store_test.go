@@ -30,8 +30,9 @@ type modelStore struct {
 	held      modelData
 	old       modelData // a copy that was made some time ago
 	watchers  map[*modelWatcher]bool
-	made      int // incarnations
-	servers   int // processes
+	made      int           // incarnations
+	servers   int           // processes
+	behind    time.Duration // by which the clock of the present one is behind
 }
 
 // modelData is what the store holds. Epoch and generations are one key, and so are
@@ -69,6 +70,7 @@ func newModelStore(rnd *rand.Rand, plant string) *modelStore {
 type modelLink struct {
 	*modelStore
 	cut  bool            // guarded by modelStore.mu
+	deaf bool            // changes come to nothing, and nobody is told; guarded by modelStore.mu
 	life context.Context // of the gateway's present run
 }
 
@@ -121,7 +123,10 @@ func (s *modelStore) heal() {
 func (s *modelStore) begin(least uint64, lost bool) {
 	if lost || s.held.base == 0 || s.held.base < least || s.held.run != s.servers {
 		s.held.run = s.servers
-		s.held.base = max(uint64(time.Now().UnixMicro()), least, s.held.base)
+		before := max(least, s.held.base)
+		if s.held.base = uint64(time.Now().Add(-s.behind).UnixMicro()); s.held.base <= before {
+			s.held.base = before + 1_000_000
+		}
 		if s.plant == "a table begins from nothing" {
 			s.held.base = max(1, least)
 		}
@@ -151,6 +156,9 @@ func (l *modelLink) touch(ctx context.Context, last failover.Epoch) (failover.Ep
 // Change implements cache.Counters, as cache_tags.lua does.
 func (l *modelLink) Change(ctx context.Context, base uint64, changes []cache.Change) (cache.Table, error) {
 	table, err := ask(ctx, l, func() (cache.Table, error) {
+		if l.deaf {
+			return cache.Table{}, context.DeadlineExceeded
+		}
 		l.begin(base, false)
 		t := cache.Table{Base: l.held.base}
 		for _, c := range changes {
@@ -182,7 +190,7 @@ func (s *modelStore) change(c cache.Change) cache.Mark {
 		c.Floor--
 	}
 	if c.ID != "" && s.held.ids[c.ID] == s.held.base {
-		c.Floor, c.Add = c.Floor+c.Add, 0
+		c.Floor, c.Add = c.Above+c.Add, 0
 	}
 	if c.ID != "" {
 		s.held.ids[c.ID] = s.held.base

@@ -20,8 +20,8 @@ const CountersTTL = 2*MaxKeep + 2*24*time.Hour
 // Change asks for a slot's shared generation to become the larger of what it is
 // and Floor, plus Add.
 //
-// A purge that several gateways may bring has an ID: brought again it adds nothing
-// where the generation is above Floor already.
+// A purge that several gateways may bring has an ID: brought again it counts as a Floor
+// of Above plus Add, and so for nothing where the generation is above that already.
 //
 // A Floor below the table's Base, with nothing to add, is what was known of a table
 // that is lost. It stands beside the slot's generation, for those who were not told of
@@ -30,6 +30,7 @@ type Change struct {
 	Slot  uint16
 	Floor uint64
 	Add   uint64
+	Above uint64 // with an ID: the highest that was given here, and not by the store
 	ID    string // at most 128 bytes; "": none
 }
 
@@ -71,7 +72,13 @@ type Purge struct {
 	Known  bool   // by the shared store
 }
 
-func (p Purge) id() string { return fmt.Sprintf("%d:%s:%d", p.Slot, p.Origin, p.Gen) }
+// id is "" for a purge of nobody in particular, which counts each time that it is brought.
+func (p Purge) id() string {
+	if p.Origin == "" {
+		return ""
+	}
+	return fmt.Sprintf("%d:%s:%d", p.Slot, p.Origin, p.Gen)
+}
 
 // Journal keeps purges over a restart. It bounds the time itself.
 type Journal interface {
@@ -96,6 +103,7 @@ type Tags struct {
 	unread atomic.Bool   // the shared table may hold purges that are not known here
 	watch  atomic.Pointer[context.CancelFunc]
 	unsent unsent
+	made   made
 	origin string // of this run, among those of all gateways
 	cfg    TagsConfig
 }
@@ -130,7 +138,7 @@ func (t *Tags) trusts(marks []Mark) bool {
 	return t.Valid(marks) && !slices.ContainsFunc(marks, func(m Mark) bool { return m.Gen < base })
 }
 
-// changes counts purges. Marks that are taken later, but before it has changed,
+// changes counts purges, and tables. Marks that are taken later, but before it has changed,
 // are those of the moment at which it was read.
 func (t *Tags) changes() uint64 { return t.local.changes.Load() }
 
@@ -157,8 +165,12 @@ func (t *Tags) learn(marks []Mark) {
 
 // read takes over what was read of the shared table.
 func (t *Tags) read(table Table) {
-	for known := t.base.Load(); known < table.Base && !t.base.CompareAndSwap(known, table.Base); {
-		known = t.base.Load()
+	for known := t.base.Load(); known < table.Base; known = t.base.Load() {
+		t.local.changes.Add(1) // marks of both tables say nothing of each other
+		if t.base.CompareAndSwap(known, table.Base) {
+			t.repeat(table.Base)
+			break
+		}
 	}
 	t.learn(table.Marks)
 }
@@ -173,15 +185,22 @@ func (t *Tags) Restore(purges []Purge) {
 			t.local.raise(p.Slot, p.Gen)
 		case !t.unsent.heard(p):
 		case !p.Known:
-			t.local.bump(p.Slot, max(p.Gen-1, t.base.Load()))
+			t.unsent.begin([]Purge{p})
+			t.again(p)
 			t.unsent.add(p)
+			t.unsent.end([]Purge{p})
 		case t.unsent.has(p.Slot): // else generations here are those of the shared store
-			t.local.bump(p.Slot, max(p.Gen-1, t.base.Load()))
+			t.again(p)
 		default:
 			t.local.raise(p.Slot, p.Gen)
 		}
 	}
 	t.cfg.Switch.Wake()
+}
+
+// again purges what is held here by a purge that was made elsewhere.
+func (t *Tags) again(p Purge) {
+	t.unsent.gave(p.Slot, t.local.bump(p.Slot, max(p.Gen-1, t.base.Load())))
 }
 
 // Purge makes everything invalid that carries one of the tags: here at once, on
@@ -192,9 +211,15 @@ func (t *Tags) Restore(purges []Purge) {
 func (t *Tags) Purge(ctx context.Context, tags ...string) error {
 	purges, changes := make([]Purge, len(tags)), make([]Change, len(tags))
 	for i, tag := range tags {
-		slot := slotOf(tag)
+		purges[i] = Purge{Mark: Mark{Slot: slotOf(tag)}, Origin: t.origin}
+	}
+	t.unsent.begin(purges)
+	defer t.unsent.end(purges)
+	for i := range purges {
+		slot := purges[i].Slot
 		gen := t.local.bump(slot, t.base.Load())
-		purges[i] = Purge{Mark: Mark{slot, gen}, Origin: t.origin}
+		purges[i].Gen = gen
+		t.unsent.gave(slot, gen)
 		// The fills of other gateways that began before this moment carry the
 		// old generation at most, or one that the store adds one to.
 		changes[i] = Change{Slot: slot, Floor: gen - 1, Add: 1}
@@ -215,6 +240,7 @@ func (t *Tags) Purge(ctx context.Context, tags ...string) error {
 		return err
 	}
 	t.read(table)
+	t.made.note(purges, time.Now())
 	_ = t.keep(ctx, known(table.Marks)) // else a restart, and a store that has lost it, would forget it
 	return nil
 }
@@ -233,6 +259,25 @@ func (t *Tags) keep(ctx context.Context, purges []Purge) error {
 		return nil
 	}
 	return t.cfg.Journal.Keep(ctx, purges)
+}
+
+// shareable reports whether the shared store may hold something with these marks: none
+// of them is of a purge that it does not know of. It may give that generation to another
+// purge, which gateways that learned it from here would take for heard.
+func (t *Tags) shareable(marks []Mark) bool {
+	return !slices.ContainsFunc(marks, func(m Mark) bool { return t.unsent.has(m.Slot) })
+}
+
+// repeat brings purges again that this gateway made since a new table began: the store
+// that took them was not the one that is used now, and what the others have filled
+// meanwhile stands above them.
+func (t *Tags) repeat(base uint64) {
+	if again := t.made.since(time.UnixMicro(int64(base)).Add(-clockSkew)); len(again) > 0 {
+		for i := range again {
+			again[i].Origin = t.origin
+		}
+		t.remember(again)
+	}
 }
 
 // remember keeps purges that the shared store does not know of.

@@ -44,8 +44,9 @@ func (t *Tags) Drain(ctx context.Context) error {
 	for _, p := range purges {
 		// Above all that is known here, too: others may have purged the slot since,
 		// and what was filled here meanwhile is to go.
-		changes = append(changes, Change{Slot: p.Slot, Floor: t.local.get(p.Slot), Add: 1, ID: p.id()})
+		changes = append(changes, Change{Slot: p.Slot, Floor: t.local.get(p.Slot), Add: 1, Above: t.unsent.above(p.Slot), ID: p.id()})
 	}
+	defer t.unsent.end(slices.Clone(purges))
 	err := t.send(ctx, changes, purges)
 	if err == nil && read {
 		err = t.complete(ctx, table)

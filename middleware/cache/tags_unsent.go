@@ -1,6 +1,9 @@
 package cache
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 const (
 	// maxOrigins bounds the purges of one slot that are told apart: one for each gateway
@@ -9,6 +12,8 @@ const (
 	// maxHeard bounds what is known to have been heard. What is heard again after that
 	// purges once more, which costs refills and nothing else.
 	maxHeard = 1 << 17
+	// clockSkew is how far the clocks of Redis' servers and of gateways may be apart.
+	clockSkew = time.Second
 )
 
 // unsent are the purges that the shared store does not know of: the newest of each
@@ -16,6 +21,8 @@ const (
 type unsent struct {
 	mu  sync.Mutex
 	of  map[uint16][]Purge // by slot; guarded by mu
+	on  map[uint16]int     // how many are on their way, by slot; guarded by mu
+	top map[uint16]uint64  // the highest generation given here, by slot of both; guarded by mu
 	had map[madeBy]uint64  // the newest generations that were heard of; guarded by mu
 }
 
@@ -53,15 +60,66 @@ func (u *unsent) add(p Purge) {
 			return
 		}
 	}
-	if len(all) < maxOrigins { // one brings all of a slot
+	if len(all) == maxOrigins { // one more stands for all further ones, and always counts
+		p.Origin = ""
+	}
+	if len(all) <= maxOrigins {
 		u.of[p.Slot] = append(all, p)
 	}
 }
 
+// begin notes that purges are on their way, until end.
+func (u *unsent) begin(purges []Purge) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.beginLocked(purges)
+}
+
+func (u *unsent) beginLocked(purges []Purge) {
+	if u.on == nil {
+		u.on = map[uint16]int{}
+	}
+	for _, p := range purges {
+		u.on[p.Slot]++
+	}
+}
+
+func (u *unsent) end(purges []Purge) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, p := range purges {
+		if u.on[p.Slot]--; u.on[p.Slot] == 0 {
+			delete(u.on, p.Slot)
+			if len(u.of[p.Slot]) == 0 {
+				delete(u.top, p.Slot)
+			}
+		}
+	}
+}
+
+// gave notes a generation that was given here, of a slot that has purges.
+func (u *unsent) gave(slot uint16, gen uint64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.top == nil {
+		u.top = map[uint16]uint64{}
+	}
+	u.top[slot] = max(u.top[slot], gen)
+}
+
+// above is the highest generation of a slot that was given here.
+func (u *unsent) above(slot uint16) uint64 {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.top[slot]
+}
+
+// has reports whether the generation of a slot here may be one that the shared store did
+// not give.
 func (u *unsent) has(slot uint16) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return len(u.of[slot]) > 0
+	return len(u.of[slot]) > 0 || u.on[slot] > 0
 }
 
 func (u *unsent) empty() bool {
@@ -70,7 +128,7 @@ func (u *unsent) empty() bool {
 	return len(u.of) == 0
 }
 
-// take removes all.
+// take removes all, which are on their way then.
 func (u *unsent) take() (all []Purge) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -78,5 +136,40 @@ func (u *unsent) take() (all []Purge) {
 		all = append(all, purges...)
 	}
 	u.of = nil
+	u.beginLocked(all)
+	return all
+}
+
+// made are the purges that the shared store took from this gateway: the newest of each
+// slot.
+type made struct {
+	mu sync.Mutex
+	at map[uint16]madeAt // guarded by mu
+}
+
+type madeAt struct {
+	gen  uint64
+	when time.Time
+}
+
+func (m *made) note(purges []Purge, now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.at == nil {
+		m.at = map[uint16]madeAt{}
+	}
+	for _, p := range purges {
+		m.at[p.Slot] = madeAt{p.Gen, now}
+	}
+}
+
+func (m *made) since(when time.Time) (all []Purge) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for slot, at := range m.at {
+		if !at.when.Before(when) {
+			all = append(all, Purge{Mark: Mark{slot, at.gen}})
+		}
+	}
 	return all
 }

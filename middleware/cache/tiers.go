@@ -91,7 +91,7 @@ func (t *Tiers) remember(ctx context.Context, key string, e *Entry) {
 // Put stores in both tiers.
 func (t *Tiers) Put(ctx context.Context, key string, e *Entry) error {
 	t.remember(ctx, key, e)
-	if t.Shared == nil || e.Size() > maxShared || !t.writes.may(t.Now()) || t.Room != nil && !t.Room(e.Size()) {
+	if t.Shared == nil || !t.Tags.shareable(e.Marks) || e.Size() > maxShared || !t.writes.may(t.Now()) || t.Room != nil && !t.Room(e.Size()) {
 		return nil // what is not stored is asked for again
 	}
 	_, answered, err := failover.Offer(ctx, t.Switch, func(ctx context.Context) (struct{}, error) { return struct{}{}, t.Shared.Put(ctx, key, e) })

@@ -1,0 +1,246 @@
+package cache_test
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jewgo/gateway/internal/failover"
+	"github.com/jewgo/gateway/internal/memory"
+	"github.com/jewgo/gateway/internal/rfc9111"
+	"github.com/jewgo/gateway/middleware/cache"
+)
+
+// Orders of events in which a purge could be lost, one by one.
+
+// orderly runs a test on a fleet without traffic, in virtual time.
+func orderly(t *testing.T, gateways int, test func(f *modelFleet)) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &modelFleet{T: t, rnd: rand.New(rand.NewPCG(1, 0)), newest: map[string]int{}}
+		f.store = newModelStore(rand.New(rand.NewPCG(1, 1)), "")
+		ctx, cancel := context.WithCancel(t.Context())
+		for range gateways {
+			g := &modelGateway{fleet: f, link: &modelLink{modelStore: f.store}, purges: map[string]cache.Purge{}}
+			f.gateways = append(f.gateways, g)
+			g.start(ctx)
+		}
+		test(f)
+		cancel()
+		for _, g := range f.gateways {
+			g.stop()
+			g.ended.Wait()
+		}
+	})
+}
+
+// write changes the origin's thing, and purges it.
+func (f *modelFleet) write(run modelRun, tag string) {
+	f.newest[tag]++
+	_ = run.tags.Purge(f.Context(), tag)
+}
+
+// expectFresh fails where a gateway serves what is not the newest.
+func (f *modelFleet) expectFresh(tag string) {
+	f.Helper()
+	for i, g := range f.gateways {
+		f.expectFreshOf(i, g.run(), tag)
+	}
+}
+
+func (f *modelFleet) expectFreshOf(i int, run modelRun, tag string) {
+	f.Helper()
+	found, err := run.tiers.Get(f.Context(), tag, noFields{})
+	if err == nil && found.Entry != nil && string(found.Entry.Body) != strconv.Itoa(f.newest[tag]) {
+		f.Errorf("gateway %d has version %s from %s, the newest is %d", i, found.Entry.Body, found.Tier, f.newest[tag])
+	}
+}
+
+// awaitUp waits until all use the store.
+func (f *modelFleet) awaitUp() {
+	f.Helper()
+	for began := time.Now(); !f.allUp(); time.Sleep(time.Millisecond) {
+		if time.Since(began) > modelUp {
+			f.Fatalf("not all are up after %v", modelUp)
+		}
+	}
+}
+
+// A purge that the store did not take, and which is forgotten with its gateway, must
+// not have lent its generation to what others get: the store gives it to the next purge.
+func TestAPurgeThatIsForgottenHidesNoOther(t *testing.T) {
+	orderly(t, 3, func(f *modelFleet) {
+		one, two, three := f.gateways[0], f.gateways[1], f.gateways[2]
+		f.set(func(*modelStore) { one.link.deaf = true })
+		f.write(one.run(), "a")
+		f.read(f.Context(), one.run(), "a", 0) // into the store too
+		f.read(f.Context(), two.run(), "a", 0) // from there
+		clear(one.purges)
+		one.stop()
+		one.ended.Wait()
+		f.write(three.run(), "a")
+		time.Sleep(modelFresh)
+		f.gateways = f.gateways[1:]
+		f.awaitUp()
+		f.expectFresh("a")
+		f.gateways = append(f.gateways, one)
+	})
+}
+
+// A server whose clock is behind takes the place of another, and lacks its last writes.
+func TestAClockThatIsBehindGivesNoGenerationTwice(t *testing.T) {
+	orderly(t, 2, func(f *modelFleet) {
+		one, two := f.gateways[0], f.gateways[1]
+		f.write(one.run(), "a")
+		f.set(func(s *modelStore) {
+			s.old = s.held.copied()
+			for w := range s.watchers {
+				w.dead = true
+			}
+		})
+		f.write(one.run(), "a") // two does not hear of it
+		f.read(f.Context(), one.run(), "a", 0)
+		f.set(func(s *modelStore) {
+			s.held, s.servers, s.behind = s.old.copied(), s.servers+1, time.Hour
+			one.link.cut = true
+		})
+		time.Sleep(modelFresh) // two is up, one is not
+		f.write(two.run(), "a")
+		f.set(func(*modelStore) { one.link.cut = false })
+		time.Sleep(2 * modelFresh)
+		f.awaitUp()
+		time.Sleep(modelFresh)
+		f.expectFresh("a")
+	})
+}
+
+// While there are two primaries one gateway's purges go to the one that is given up.
+// They were made after the other's table had begun, and concern what was filled there.
+func TestAPurgeInAPrimaryThatIsGivenUpIsMadeInTheOther(t *testing.T) {
+	orderly(t, 2, func(f *modelFleet) {
+		for _, g := range f.gateways {
+			f.read(f.Context(), g.run(), "b", 0)
+		}
+		time.Sleep(2 * time.Minute)
+		old := newModelStore(rand.New(rand.NewPCG(1, 2)), "")
+		f.set(func(s *modelStore) { old.held, old.servers = s.held.copied(), s.servers })
+		way, run := &movable{}, modelRun{}
+		way.to.Store(&modelLink{modelStore: old})
+		run.health = failover.New(failover.Config{Probe: way.Probe, Renew: way.touch, Classify: func(error) failover.Kind { return failover.Fault }})
+		run.tags = cache.NewTags(cache.TagsConfig{Counters: way, Switch: run.health})
+		run.tiers = &cache.Tiers{Local: memory.NewCache(1<<20, time.Now), Shared: way, Switch: run.health, Tags: run.tags, Now: time.Now}
+		ctx, stop := context.WithCancel(f.Context())
+		var ended sync.WaitGroup
+		defer ended.Wait()
+		defer stop()
+		ended.Go(func() { run.health.Run(ctx) })
+		ended.Go(func() { run.tags.Run(ctx) })
+		<-run.health.Probed()
+
+		f.set(func(s *modelStore) { s.servers++ }) // the other primary
+		time.Sleep(2 * modelFresh)
+		f.awaitUp()
+		for _, g := range f.gateways {
+			f.read(f.Context(), g.run(), "a", 0)
+			f.read(f.Context(), g.run(), "b", 0)
+		}
+		time.Sleep(time.Minute)
+		f.write(run, "a")
+		if run.tags.Pending() {
+			t.Fatal("the old primary did not take the purge")
+		}
+		way.to.Store(f.gateways[0].link)
+		old.hush(false)
+		time.Sleep(modelUp)
+		f.awaitUp()
+		f.expectFresh("a")
+		f.expectFreshOf(2, run, "a")
+		if found, _ := f.gateways[1].run().tiers.Get(f.Context(), "b", noFields{}); found.Entry == nil {
+			t.Error("what nobody purged is gone")
+		}
+	})
+}
+
+// What was brought to the store is not purged again by those who come back later and
+// bring it too.
+func TestAPurgeThatWasBroughtIsNotRepeatedByThoseWhoComeLater(t *testing.T) {
+	orderly(t, 3, func(f *modelFleet) {
+		f.peers = true
+		late := f.gateways[2]
+		f.set(func(s *modelStore) { s.refusing = true })
+		time.Sleep(modelFresh)
+		f.write(f.gateways[0].run(), "a")
+		f.set(func(*modelStore) { late.link.cut = true })
+		f.store.heal()
+		f.gateways = f.gateways[:2]
+		f.awaitUp()
+		time.Sleep(modelFresh)
+		f.read(f.Context(), f.gateways[0].run(), "a", 0)
+		f.read(f.Context(), f.gateways[1].run(), "a", 0)
+		f.gateways = append(f.gateways, late)
+		f.set(func(*modelStore) { late.link.cut = false })
+		f.awaitUp()
+		time.Sleep(modelFresh)
+		for i, g := range f.gateways {
+			if found, _ := g.run().tiers.Get(f.Context(), "a", noFields{}); found.Entry == nil {
+				t.Errorf("gateway %d has lost what was filled after the purge", i)
+			}
+		}
+	})
+}
+
+// The purges of a slot that are told apart are few. One beyond them is brought all the
+// same: the others may have been brought already, and count for nothing then.
+func TestAPurgeBeyondThoseThatAreToldApartIsBrought(t *testing.T) {
+	counters := &strictCounters{}
+	tags := cache.NewTags(cache.TagsConfig{Counters: counters, Switch: failover.New(failover.Config{})})
+	slot := tags.Marks([]string{"a"})[0].Slot
+	for i := range 20 {
+		tags.Restore([]cache.Purge{{Mark: cache.Mark{Slot: slot, Gen: 1}, Origin: strconv.Itoa(i)}})
+	}
+	if err := tags.Purge(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	if err := tags.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	told := func(c cache.Change) bool { return c.ID != "" && len(strings.Split(c.ID, ":")[1]) < 3 } // another's
+	if !slices.ContainsFunc(counters.changes, func(c cache.Change) bool { return !told(c) }) {
+		t.Errorf("the purge is not among %v", counters.changes)
+	}
+}
+
+// movable is a gateway's way to the one store or the other.
+type movable struct{ to atomic.Pointer[modelLink] }
+
+func (m *movable) Probe(ctx context.Context) (failover.Epoch, error) { return m.to.Load().Probe(ctx) }
+
+func (m *movable) touch(ctx context.Context, last failover.Epoch) (failover.Epoch, error) {
+	return m.to.Load().touch(ctx, last)
+}
+
+func (m *movable) Change(ctx context.Context, base uint64, changes []cache.Change) (cache.Table, error) {
+	return m.to.Load().Change(ctx, base, changes)
+}
+
+func (m *movable) Load(ctx context.Context) (cache.Table, error) { return m.to.Load().Load(ctx) }
+
+func (m *movable) Watch(ctx context.Context, connected func(), changed func(cache.Mark)) error {
+	link := *m.to.Load()
+	link.life = ctx
+	return link.Watch(ctx, connected, changed)
+}
+
+func (m *movable) Get(ctx context.Context, key string, fields rfc9111.Fields) (cache.Found, error) {
+	return m.to.Load().Get(ctx, key, fields)
+}
+
+func (m *movable) Put(ctx context.Context, key string, e *cache.Entry) error {
+	return m.to.Load().Put(ctx, key, e)
+}
