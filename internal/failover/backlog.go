@@ -2,6 +2,7 @@ package failover
 
 import (
 	"context"
+	"fmt"
 	"time"
 )
 
@@ -63,7 +64,7 @@ func (s *Switch) empty(ctx context.Context) error {
 	for _, b := range s.backlogs {
 		for n := 0; n < drainsToRejoin && b.Pending(); n++ {
 			if err := b.drain(ctx, s.cfg.RejoinTimeout); err != nil {
-				return &RejoinError{Consumer: b.name, Err: err}
+				return fmt.Errorf("rejoin of %s: %w", b.name, err)
 			}
 		}
 	}
@@ -79,12 +80,10 @@ func (s *Switch) drain(ctx context.Context) {
 			if seen.state() != Up || !b.Pending() {
 				break
 			}
-			err := b.drain(ctx, drainProbes*s.cfg.ProbeTimeout)
-			if ctx.Err() != nil {
-				return
-			}
-			if err != nil {
-				s.report(seen, s.cfg.Classify(err), err)
+			if err := b.drain(ctx, drainProbes*s.cfg.ProbeTimeout); err != nil {
+				if ctx.Err() == nil {
+					s.report(seen, s.cfg.Classify(err), err)
+				}
 				break
 			}
 		}
@@ -96,14 +95,3 @@ func (b namedBacklog) drain(ctx context.Context, limit time.Duration) error {
 	_, err := bounded(ctx, limit, func(ctx context.Context) (struct{}, error) { return struct{}{}, b.Drain(ctx) })
 	return err
 }
-
-// RejoinError is the reason for Down when a consumer could not rejoin.
-type RejoinError struct {
-	Consumer string
-	Err      error
-}
-
-func (e *RejoinError) Error() string { return "rejoin of " + e.Consumer + ": " + e.Err.Error() }
-
-// Unwrap returns the consumer's error.
-func (e *RejoinError) Unwrap() error { return e.Err }

@@ -29,25 +29,21 @@ func (s *Switch) wait(ctx context.Context) bool {
 	drain := next
 	for {
 		s.tell()
-		timer := time.NewTimer(time.Until(drain))
 		select {
-		case <-timer.C:
+		case <-time.After(time.Until(drain)):
 			if !time.Now().Before(next) {
 				return ctx.Err() == nil
 			}
 			s.drain(ctx)
 			drain = next
 		case <-s.woken:
-			timer.Stop()
 			if soon := time.Now().Add(drainAfter); soon.Before(drain) {
 				drain = soon
 			}
 		case <-s.tripped:
-			timer.Stop()
 			next = time.Now().Add(s.pause())
 			drain = next
 		case <-ctx.Done():
-			timer.Stop()
 			return false
 		}
 	}

@@ -28,13 +28,16 @@ func (t *Tags) Pending() bool { return t.unread.Load() || !t.unsent.empty() }
 
 // Drain implements failover.Backlog: it learns what others purged, where that may have
 // been missed, and repeats what was purged here without the shared store.
-func (t *Tags) Drain(ctx context.Context) error {
+func (t *Tags) Drain(ctx context.Context) (err error) {
 	read := t.unread.Swap(false)
+	defer func() {
+		if err != nil && read {
+			t.unread.Store(true) // what it lacks is found out anew
+		}
+	}()
 	var table Table
 	if read {
-		var err error
 		if table, err = t.cfg.Counters.Load(ctx); err != nil {
-			t.unread.Store(true)
 			return err
 		}
 		t.read(table)
@@ -47,12 +50,8 @@ func (t *Tags) Drain(ctx context.Context) error {
 		changes = append(changes, Change{Slot: p.Slot, Floor: t.local.get(p.Slot), Add: 1, Above: t.unsent.above(p.Slot), ID: p.id()})
 	}
 	defer t.unsent.end(slices.Clone(purges))
-	err := t.send(ctx, changes, purges)
-	if err == nil && read {
+	if err = t.send(ctx, changes, purges); err == nil && read {
 		err = t.complete(ctx, table)
-	}
-	if err != nil && read {
-		t.unread.Store(true) // what it lacks is found out anew
 	}
 	return err
 }
@@ -95,20 +94,14 @@ func (t *Tags) send(ctx context.Context, changes []Change, purges []Purge) error
 			return err
 		}
 		t.read(table)
-		made := min(n, len(purges))
-		t.settle(ctx, purges[:made], table.Marks)
-		changes, purges = changes[n:], purges[made:]
+		made := purges[:min(n, len(purges))]
+		for i := range made {
+			made[i].Known = true
+		}
+		_ = t.keep(ctx, slices.Concat(made, known(table.Marks[:len(made)]))) // else they are repeated after a restart
+		changes, purges = changes[n:], purges[len(made):]
 	}
 	return nil
-}
-
-// settle tells the journal that purges have arrived, and as which. If that fails they
-// are repeated after a restart, which costs refills at most.
-func (t *Tags) settle(ctx context.Context, purges []Purge, marks []Mark) {
-	for i := range purges {
-		purges[i].Known = true
-	}
-	_ = t.keep(ctx, slices.Concat(purges, known(marks[:len(purges)])))
 }
 
 // Run listens to the purges of others until ctx is done. Without Counters it returns

@@ -3,7 +3,6 @@ package session
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -253,14 +252,6 @@ func (f *Failover) takeRecord() (ref Ref, ok bool) {
 	return Ref{}, false
 }
 
-func (f *Failover) bringRevocations(ctx context.Context, revocations []Revocation) error {
-	err := f.cfg.Remote.Revoke(ctx, revocations)
-	if err != nil {
-		f.keepRevocations(revocations)
-	}
-	return err
-}
-
 func (f *Failover) bringRecord(ctx context.Context, ref Ref) error {
 	rec, err := f.cfg.Local.Load(ctx, ref)
 	if err != nil {
@@ -322,18 +313,17 @@ func (f *Failover) Pending() bool {
 // Drain implements failover.Backlog: revocations first, then records.
 func (f *Failover) Drain(ctx context.Context) error {
 	if revocations := f.takeRevocations(revocationBatch); len(revocations) > 0 {
-		if err := f.bringRevocations(ctx, revocations); err != nil {
-			return fmt.Errorf("replay revocations: %w", err)
+		err := f.cfg.Remote.Revoke(ctx, revocations)
+		if err != nil {
+			f.keepRevocations(revocations)
 		}
-		return nil
+		return err
 	}
 	for range recordBatch {
-		ref, ok := f.takeRecord()
-		if !ok {
-			break
-		}
-		if err := f.bringRecord(ctx, ref); err != nil {
-			return fmt.Errorf("replay records: %w", err)
+		if ref, ok := f.takeRecord(); !ok {
+			return nil
+		} else if err := f.bringRecord(ctx, ref); err != nil {
+			return err
 		}
 	}
 	return nil
