@@ -35,7 +35,7 @@ func TestInspect(t *testing.T) {
 	client := openFor(t, server.URL)
 	for _, key := range []string{
 		"rate:a", "rate:b", "gw:{s:k}", "gw:{s:k}:revoked", "gw:{u:x}:revoked",
-		"gw:{c:k}:i", "gw:{c:k}:v:h", "gw:{c:k}:v:g", "gw:{tags}", "gw:{epoch}", "jewgo_session:1", "rate",
+		"gw:{c:k}:i", "gw:{c:k}:v:h", "gw:{c:k}:v:g", "gw:{epoch}:purge:7:a:1", "gw:{epoch}", "jewgo_session:1", "rate",
 	} {
 		admin(t, server, "SET "+key+" 1")
 	}
