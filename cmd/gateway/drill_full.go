@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"time"
 
 	"github.com/jewgo/gateway/internal/drill"
+	"github.com/jewgo/gateway/internal/redisdb"
 )
 
 const (
@@ -44,7 +46,7 @@ func (f *drillFilling) prepare() ([]drill.Gateway, func(), error) {
 	if f.fill == nil { // once, so that no list is asked for twice
 		f.fill = drill.NewMix(shownURL(f.site.first.servers.dataListener), "", f.site.seed)
 	}
-	used, err := f.redis.used()
+	used, err := f.used()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -69,7 +71,7 @@ func (f *drillFilling) prepare() ([]drill.Gateway, func(), error) {
 
 // end looks how full the Redis has become, and takes the bound away.
 func (f *drillFilling) end() error {
-	used, err := f.redis.used()
+	used, err := f.used()
 	if err != nil {
 		return err
 	}
@@ -78,6 +80,22 @@ func (f *drillFilling) end() error {
 		f.found = fmt.Errorf("responses filled Redis to %.0f %% of its memory, allowed %.0f %%", 100*share, 100*fullTo)
 	}
 	return f.heal()
+}
+
+// used is how many bytes the Redis counts against maxmemory.
+func (f *drillFilling) used() (bytes int64, err error) {
+	ctx, cancel := context.WithTimeout(f.site.ctx, commandTime)
+	defer cancel()
+	info, err := redisdb.InspectMemory(ctx, f.site.first.g.stores.redis.client)
+	if err != nil {
+		return 0, err
+	}
+	for _, s := range info.Servers {
+		if s.Memory != nil {
+			bytes += s.Memory.UsedBytes
+		}
+	}
+	return bytes, nil
 }
 
 func (f *drillFilling) heal() error {

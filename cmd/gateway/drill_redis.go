@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/jewgo/gateway/internal/faultproxy"
@@ -115,52 +114,28 @@ func (r *ownRedis) save() error { return r.command("SAVE", "+OK") }
 // evict deletes the epoch, and with it the generations of the cache's tags.
 func (r *ownRedis) evict() error { return r.command("DEL gw:{epoch}", ":1") }
 
-// used is how many bytes it counts against maxmemory.
-func (r *ownRedis) used() (bytes int64, err error) {
-	err = r.ask("INFO memory", func(reply *bufio.Reader) error {
-		for {
-			line, err := reply.ReadString('\n')
-			if err != nil {
-				return err
-			}
-			if value, found := strings.CutPrefix(line, "used_memory:"); found {
-				bytes, err = strconv.ParseInt(strings.TrimSpace(value), 10, 64)
-				return err
-			}
-		}
-	})
-	return bytes, err
-}
+// commandTime bounds a command. A reply that never comes must not hold up the drill.
+const commandTime = 5 * time.Second
 
 // command sends a command and expects one line.
 func (r *ownRedis) command(command, want string) error {
-	return r.ask(command, func(reply *bufio.Reader) error {
-		line, err := reply.ReadString('\n')
-		if err != nil {
-			return err
-		}
-		if line != want+"\r\n" {
-			return fmt.Errorf("%s: %q", command, line)
-		}
-		return nil
-	})
-}
-
-// askTime bounds a command. A reply that never comes must not hold up the drill.
-const askTime = 5 * time.Second
-
-// ask sends a command, and lets read have the reply.
-func (r *ownRedis) ask(command string, read func(reply *bufio.Reader) error) error {
 	conn, err := net.Dial("unix", r.socket)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = conn.Close() }() // it has answered
-	if err := conn.SetDeadline(time.Now().Add(askTime)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(commandTime)); err != nil {
 		return err
 	}
 	if _, err := io.WriteString(conn, command+"\r\n"); err != nil {
 		return err
 	}
-	return read(bufio.NewReader(conn))
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	if err != nil {
+		return err
+	}
+	if line != want+"\r\n" {
+		return fmt.Errorf("%s: %q", command, line)
+	}
+	return nil
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/jewgo/gateway/internal/exchange"
 	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/journal"
+	"github.com/jewgo/gateway/internal/memory"
 	"github.com/jewgo/gateway/internal/metrics"
 	"github.com/jewgo/gateway/internal/redisdb"
 	"github.com/jewgo/gateway/internal/testenv"
@@ -238,6 +239,28 @@ func TestNoRevocationOfTheJournalIsForgotten(t *testing.T) {
 		if !s.ended(strconv.Itoa(i), now) {
 			t.Fatalf("revocation %d of %d, %v, does not stand after a restart", i, len(revocations), r)
 		}
+	}
+}
+
+// That a revocation had to be dropped is told for as long as it would have stood.
+func TestForgottenRevocationsDegrade(t *testing.T) {
+	now := time.Now()
+	local := memory.NewSessions(memory.SessionsConfig{Revocations: 1, Now: func() time.Time { return now }})
+	s := &stores{sessions: session.NewFailover(session.FailoverConfig{Local: local})}
+	degraded := func() bool {
+		return slices.ContainsFunc(s.conditions(), func(c admin.Condition) bool {
+			return c.Name == "sessions" && c.Level == admin.Degraded && strings.Contains(c.Detail, "those from before "+now.UTC().Format("2006-"))
+		})
+	}
+	for i, want := range []bool{false, true} {
+		err := local.Revoke(t.Context(), []session.Revocation{{Subject: strconv.Itoa(i), Issued: now, Until: now.Add(time.Hour)}})
+		if err != nil || degraded() != want {
+			t.Errorf("%d revocations where one may stand: %+v, %v", i+1, s.conditions(), err)
+		}
+	}
+	now = now.Add(time.Hour)
+	if degraded() {
+		t.Errorf("after its end: %+v", s.conditions())
 	}
 }
 

@@ -3,7 +3,6 @@ package cache_test
 import (
 	"context"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -48,13 +47,14 @@ type modelFleet struct {
 
 // modelGateway is what a gateway has of a cache. A restart leaves its journal.
 type modelGateway struct {
-	fleet  *modelFleet
-	link   *modelLink
-	mu     sync.Mutex
-	purges map[string]cache.Purge // the journal: by slot and origin; guarded by mu
-	runs   modelRun               // guarded by mu
-	stop   context.CancelFunc
-	ended  *sync.WaitGroup
+	fleet   *modelFleet
+	link    *modelLink
+	journal ledger
+	stop    context.CancelFunc
+	ended   *sync.WaitGroup
+
+	mu   sync.Mutex
+	runs modelRun // guarded by mu
 }
 
 // modelRun is one run of the process.
@@ -72,7 +72,7 @@ func (g *modelGateway) run() modelRun {
 }
 
 // Keep implements cache.Journal: what the store does not know of goes to the peers.
-func (g *modelGateway) Keep(_ context.Context, purges []cache.Purge) error {
+func (g *modelGateway) Keep(ctx context.Context, purges []cache.Purge) error {
 	var missed []cache.Purge
 	for _, p := range purges {
 		if !p.Known {
@@ -82,7 +82,7 @@ func (g *modelGateway) Keep(_ context.Context, purges []cache.Purge) error {
 	if g.fleet.plant == "the journal keeps what the store knows alone" {
 		purges = slices.DeleteFunc(slices.Clone(purges), func(p cache.Purge) bool { return !p.Known })
 	}
-	g.write(purges)
+	_ = g.journal.Keep(ctx, purges)
 	if len(missed) > 0 && g.fleet.peers {
 		for _, other := range g.fleet.gateways {
 			if other != g {
@@ -93,20 +93,9 @@ func (g *modelGateway) Keep(_ context.Context, purges []cache.Purge) error {
 	return nil
 }
 
-func (g *modelGateway) write(purges []cache.Purge) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, p := range purges {
-		by := fmt.Sprint(p.Slot, p.Origin)
-		if had := g.purges[by]; p.Gen > had.Gen || p.Gen == had.Gen && p.Known {
-			g.purges[by] = p
-		}
-	}
-}
-
 // hear takes in what a peer says.
 func (g *modelGateway) hear(purges []cache.Purge) {
-	g.write(purges)
+	_ = g.journal.Keep(g.fleet.Context(), purges)
 	g.run().tags.Restore(purges)
 }
 
@@ -125,10 +114,9 @@ func (g *modelGateway) start(ctx context.Context) {
 	tags := cache.NewTags(cache.TagsConfig{Counters: g.link, Switch: health, Journal: g})
 	g.mu.Lock()
 	g.runs = modelRun{health, tags, &cache.Tiers{Local: memory.NewCache(1<<20, time.Now), Shared: g.link, Switch: health, Tags: tags, Now: time.Now}}
-	kept := slices.Collect(maps.Values(g.purges))
 	run := g.runs
 	g.mu.Unlock()
-	tags.Restore(kept)
+	tags.Restore(g.journal.kept())
 	g.stop, g.ended = stop, &sync.WaitGroup{}
 	g.ended.Go(func() { health.Run(ctx) })
 	g.ended.Go(func() { tags.Run(ctx) })
@@ -276,30 +264,37 @@ func (f *modelFleet) set(change func(*modelStore)) {
 // pass lets up to that much time pass.
 func (f *modelFleet) pass(most time.Duration) { time.Sleep(time.Duration(f.rnd.Int64N(int64(most)))) }
 
-// modelStale runs a fleet through faults, from a seed, and tells what was stale after
-// them; "": nothing.
-func modelStale(t *testing.T, seed uint64, plant string) (stale string) {
+// inFleet runs a test on a fleet, in virtual time, with what a seed decides.
+func inFleet(t *testing.T, gateways int, seed uint64, plant string, test func(f *modelFleet)) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &modelFleet{T: t, plant: plant, rnd: rand.New(rand.NewPCG(seed, 0)), newest: map[string]int{}}
 		f.store = newModelStore(rand.New(rand.NewPCG(seed, 1)), plant)
-		f.peers = f.rnd.IntN(2) == 0
-		for range 3 {
-			f.gateways = append(f.gateways, &modelGateway{fleet: f, link: &modelLink{modelStore: f.store}, purges: map[string]cache.Purge{}})
+		for range gateways {
+			f.gateways = append(f.gateways, &modelGateway{fleet: f, link: &modelLink{modelStore: f.store}})
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		for _, g := range f.gateways {
 			g.start(ctx)
 		}
-		for range 8 {
-			if stale = f.burst(); stale != "" {
-				stale = fmt.Sprintf("seed %d, peers %v: %s, after %v", seed, f.peers, stale, f.trace)
-				break
-			}
-		}
+		test(f)
 		cancel()
 		for _, g := range f.gateways {
 			g.stop()
 			g.ended.Wait()
+		}
+	})
+}
+
+// modelStale runs a fleet through faults, from a seed, and tells what was stale after
+// them; "": nothing.
+func modelStale(t *testing.T, seed uint64, plant string) (stale string) {
+	inFleet(t, 3, seed, plant, func(f *modelFleet) {
+		f.peers = f.rnd.IntN(2) == 0
+		for range 8 {
+			if stale = f.burst(); stale != "" {
+				stale = fmt.Sprintf("seed %d, peers %v: %s, after %v", seed, f.peers, stale, f.trace)
+				return
+			}
 		}
 	})
 	return stale
@@ -331,16 +326,24 @@ func (f *modelFleet) burst() string {
 	}
 	for i, g := range f.gateways {
 		for _, tag := range modelTags {
-			found, err := g.run().tiers.Get(f.Context(), tag, noFields{})
-			f.mu.Lock()
-			newest := strconv.Itoa(f.newest[tag])
-			f.mu.Unlock()
-			if err == nil && found.Entry != nil && string(found.Entry.Body) != newest {
-				return fmt.Sprintf("gateway %d has %s of version %s from %s, the newest is %s", i, tag, found.Entry.Body, found.Tier, newest)
+			if stale := f.stale(i, g.run(), tag); stale != "" {
+				return stale
 			}
 		}
 	}
 	return ""
+}
+
+// stale tells of a gateway that serves what is not the newest; "": it does not.
+func (f *modelFleet) stale(i int, run modelRun, tag string) string {
+	found, err := run.tiers.Get(f.Context(), tag, noFields{})
+	f.mu.Lock()
+	newest := strconv.Itoa(f.newest[tag])
+	f.mu.Unlock()
+	if err != nil || found.Entry == nil || string(found.Entry.Body) == newest {
+		return ""
+	}
+	return fmt.Sprintf("gateway %d has %s of version %s from %s, the newest is %s", i, tag, found.Entry.Body, found.Tier, newest)
 }
 
 func (f *modelFleet) drive(traffic bool) {

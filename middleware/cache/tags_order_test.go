@@ -9,7 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/jewgo/gateway/internal/failover"
@@ -20,25 +19,8 @@ import (
 
 // Orders of events in which a purge could be lost, one by one.
 
-// orderly runs a test on a fleet without traffic, in virtual time.
-func orderly(t *testing.T, gateways int, test func(f *modelFleet)) {
-	synctest.Test(t, func(t *testing.T) {
-		f := &modelFleet{T: t, rnd: rand.New(rand.NewPCG(1, 0)), newest: map[string]int{}}
-		f.store = newModelStore(rand.New(rand.NewPCG(1, 1)), "")
-		ctx, cancel := context.WithCancel(t.Context())
-		for range gateways {
-			g := &modelGateway{fleet: f, link: &modelLink{modelStore: f.store}, purges: map[string]cache.Purge{}}
-			f.gateways = append(f.gateways, g)
-			g.start(ctx)
-		}
-		test(f)
-		cancel()
-		for _, g := range f.gateways {
-			g.stop()
-			g.ended.Wait()
-		}
-	})
-}
+// orderly runs a test on a fleet without traffic.
+func orderly(t *testing.T, gateways int, test func(f *modelFleet)) { inFleet(t, gateways, 1, "", test) }
 
 // write changes the origin's thing, and purges it.
 func (f *modelFleet) write(run modelRun, tag string) {
@@ -56,9 +38,8 @@ func (f *modelFleet) expectFresh(tag string) {
 
 func (f *modelFleet) expectFreshOf(i int, run modelRun, tag string) {
 	f.Helper()
-	found, err := run.tiers.Get(f.Context(), tag, noFields{})
-	if err == nil && found.Entry != nil && string(found.Entry.Body) != strconv.Itoa(f.newest[tag]) {
-		f.Errorf("gateway %d has version %s from %s, the newest is %d", i, found.Entry.Body, found.Tier, f.newest[tag])
+	if stale := f.stale(i, run, tag); stale != "" {
+		f.Error(stale)
 	}
 }
 
@@ -81,7 +62,7 @@ func TestAPurgeThatIsForgottenHidesNoOther(t *testing.T) {
 		f.write(one.run(), "a")
 		f.read(f.Context(), one.run(), "a", 0) // into the store too
 		f.read(f.Context(), two.run(), "a", 0) // from there
-		clear(one.purges)
+		clear(one.journal.purges)
 		one.stop()
 		one.ended.Wait()
 		f.write(three.run(), "a")

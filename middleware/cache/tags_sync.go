@@ -49,7 +49,7 @@ func (t *Tags) Drain(ctx context.Context) (err error) {
 		// and what was filled here meanwhile is to go.
 		changes = append(changes, Change{Slot: p.Slot, Floor: t.local.get(p.Slot), Add: 1, Above: t.unsent.above(p.Slot), ID: p.id()})
 	}
-	defer t.unsent.end(slices.Clone(purges))
+	defer t.unsent.end(purges)
 	if err = t.send(ctx, changes, purges); err == nil && read {
 		err = t.complete(ctx, table)
 	}

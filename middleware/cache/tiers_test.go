@@ -320,11 +320,17 @@ func TestPurgesOfTheSameGenerationAreTwo(t *testing.T) {
 
 // ledger is a Journal in memory that outlives the Tags that write it.
 type ledger struct {
-	purges map[string]cache.Purge // by slot and origin
+	mu     sync.Mutex
+	purges map[string]cache.Purge // by slot and origin; guarded by mu
 	err    error
 }
 
 func (l *ledger) Keep(_ context.Context, purges []cache.Purge) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.purges == nil {
+		l.purges = map[string]cache.Purge{}
+	}
 	for _, p := range purges {
 		by := fmt.Sprint(p.Slot, p.Origin)
 		if had := l.purges[by]; p.Gen > had.Gen || p.Gen == had.Gen && p.Known {
@@ -334,10 +340,17 @@ func (l *ledger) Keep(_ context.Context, purges []cache.Purge) error {
 	return l.err
 }
 
+// kept is what it holds.
+func (l *ledger) kept() []cache.Purge {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Collect(maps.Values(l.purges))
+}
+
 // restore makes the Tags of a gateway that starts with what the ledger holds.
 func (l *ledger) restore(s *shared) *cache.Tags {
 	tags := cache.NewTags(cache.TagsConfig{Counters: s.counters, Switch: s.sw, Journal: l})
-	tags.Restore(slices.Collect(maps.Values(l.purges)))
+	tags.Restore(l.kept())
 	return tags
 }
 
@@ -345,7 +358,7 @@ func TestAPurgeDuringAnOutageOutlivesARestart(t *testing.T) {
 	server := testenv.Redis(t)
 	clock := storetest.NewClock(time.Now())
 	sa, sb := connect(t, server.URL, clock.Now), connect(t, server.URL, clock.Now)
-	l := &ledger{purges: map[string]cache.Purge{}}
+	l := &ledger{}
 	ctx := t.Context()
 	before := l.restore(sa) // its switch never comes up
 	stale := before.Marks([]string{"t"})
@@ -382,7 +395,7 @@ func TestAPurgeDuringAnOutageOutlivesARestart(t *testing.T) {
 func TestAPurgeThatIsNotJournaledHoldsHere(t *testing.T) {
 	full := errors.New("full")
 	s := connect(t, "redis://127.0.0.1:1", time.Now)
-	tags := (&ledger{purges: map[string]cache.Purge{}, err: full}).restore(s)
+	tags := (&ledger{err: full}).restore(s)
 	marks := tags.Marks([]string{"t"})
 	if err := tags.Purge(t.Context(), "t"); !errors.Is(err, full) || tags.Valid(marks) {
 		t.Errorf("Purge: %v; still valid: %v", err, tags.Valid(marks))
