@@ -61,6 +61,7 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 		return nil, err
 	}
 	numbers := metrics.New(versionText())
+	numbers.Counter("gateway_log_dropped_total", "Lines of the logs that were dropped, since whoever reads them was gone, or too slow.", s.droppedLines)
 	g := &gateway{log: log}
 	g.live.Store(snapshot)
 	if g.durable, err = openDurable(snapshot.Policy.Server.DataDir, numbers, log); err != nil {

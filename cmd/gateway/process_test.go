@@ -132,8 +132,14 @@ type gatewayProcess struct {
 // start runs the gateway on free ports and waits until it serves.
 func start(t *testing.T, env []string, args ...string) *gatewayProcess {
 	t.Helper()
-	g := launch(t, env, append(slices.Clip(args), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")...)
-	g.again = func() *gatewayProcess { return start(t, env, args...) }
+	return startAs(t, func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, env...) }, args...)
+}
+
+// startAs is start of a process that set has changed something of.
+func startAs(t *testing.T, set func(*exec.Cmd), args ...string) *gatewayProcess {
+	t.Helper()
+	g := launchAs(t, set, append(slices.Clip(args), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")...)
+	g.again = func() *gatewayProcess { return startAs(t, set, args...) }
 	eventually(t, 30*time.Second, func() error {
 		select {
 		case err := <-g.ended:
@@ -149,9 +155,16 @@ func start(t *testing.T, env []string, args ...string) *gatewayProcess {
 // launch runs the gateway and makes sure that it ends with the test.
 func launch(t *testing.T, env []string, args ...string) *gatewayProcess {
 	t.Helper()
+	return launchAs(t, func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, env...) }, args...)
+}
+
+// launchAs is launch of a process that set has changed something of.
+func launchAs(t *testing.T, set func(*exec.Cmd), args ...string) *gatewayProcess {
+	t.Helper()
 	g := &gatewayProcess{t: t, args: args, cmd: command(t, args...), ended: make(chan error, 1)}
-	g.cmd.Env = append(os.Environ(), env...)
+	g.cmd.Env = os.Environ()
 	g.cmd.Stdout, g.cmd.Stderr = &g.stdout, &g.stderr
+	set(g.cmd)
 	if err := g.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/jewgo/gateway/internal/logwriter"
 	"github.com/jewgo/gateway/policy"
 )
 
@@ -26,6 +27,36 @@ type service struct {
 	stdout io.Writer
 	stderr io.Writer
 	banner func(w io.Writer, base, admin string) // nil: a log line says it
+	queues []*logwriter.Writer                   // before stdout and stderr while it runs
+}
+
+// What waits at most to be written, and at the end of the process how long. The
+// access log cannot take the place of warnings and errors.
+const (
+	accessQueue = 1 << 20
+	errorQueue  = 256 << 10
+	flushWait   = 2 * time.Second
+)
+
+// queueLogs puts queues before stdout and stderr until flush, so that nobody waits
+// for whoever reads them.
+func (s *service) queueLogs() (flush func()) {
+	stdout, stderr := s.stdout, s.stderr
+	access, errors := logwriter.New(stdout, accessQueue), logwriter.New(stderr, errorQueue)
+	s.stdout, s.stderr, s.queues = access, errors, []*logwriter.Writer{access, errors}
+	return func() {
+		access.Close(flushWait)
+		errors.Close(flushWait)
+		s.stdout, s.stderr = stdout, stderr
+	}
+}
+
+// droppedLines is how many lines of the logs could not be written so far.
+func (s *service) droppedLines() (n float64) {
+	for _, q := range s.queues {
+		n += float64(q.Dropped())
+	}
+	return n
 }
 
 // loadOverridden is load with the flags over what the file says.
@@ -52,11 +83,15 @@ func (s *service) run(ctx context.Context) error {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
+	pipe := make(chan os.Signal, 1) // never read: a log's reader that is gone is an error of the write, not the process's end
+	signal.Notify(pipe, syscall.SIGPIPE)
+	defer signal.Stop(pipe)
 
 	snapshot, err := s.loadOverridden()
 	if err != nil {
 		return err
 	}
+	defer s.queueLogs()()
 	log := slog.New(slog.NewJSONHandler(s.stderr, nil))
 	g, err := newGateway(ctx, snapshot, s, log)
 	if err != nil {

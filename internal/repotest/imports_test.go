@@ -28,7 +28,7 @@ var layers = []layer{
 	{name: "proxy", packages: []string{"proxy"}, imports: []string{"exchange", "policy", "pure"}},
 	{
 		name:     "adapters",
-		packages: []string{"internal/memory", "internal/redisdb", "internal/metrics", "internal/admin", "internal/reload"},
+		packages: []string{"internal/memory", "internal/redisdb", "internal/metrics", "internal/admin", "internal/reload", "internal/logwriter"},
 		imports:  []string{"proxy", "features", "chain", "exchange", "policy", "pure"},
 	},
 	{name: "peers of tests and drills", packages: []string{"internal/demo", "internal/faultproxy"}, imports: []string{"pure"}},
