@@ -16,6 +16,24 @@ import (
 // the variables that Parse lists; os.Getenv is one, nil knows none. A file that
 // cannot be read is an ordinary error, everything wrong in it is an Errors.
 func Load(path string, getenv func(string) string) (*Snapshot, error) {
+	data, err := read(path)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(path, data, getenv)
+}
+
+// LoadServer gives the server section of the file at path as far as it can be
+// read, and defaults for the rest, whatever is wrong there or elsewhere: a gateway
+// may well run on the text before. sound reports whether the whole section, if
+// there is one, could be read.
+func LoadServer(path string, getenv func(string) string) (s Server, sound bool) {
+	data, err := read(path)
+	doc, p := decode(path, data, getenv)
+	return p.Server, err == nil && doc.sound("server")
+}
+
+func read(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("load policy: %w", err)
@@ -25,7 +43,7 @@ func Load(path string, getenv func(string) string) (*Snapshot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load policy: %w", err)
 	}
-	return Parse(path, data, getenv)
+	return data, nil
 }
 
 // Parse compiles a policy from its text. name stands for the file in messages,
@@ -43,18 +61,7 @@ func Load(path string, getenv func(string) string) (*Snapshot, error) {
 //     that the cache is not in Redis.
 //   - cache.default_ttl from CACHE_DEFAULT_TIMEOUT, in bare seconds.
 func Parse(name string, data []byte, getenv func(string) string) (*Snapshot, error) {
-	if getenv == nil {
-		getenv = func(string) string { return "" }
-	}
-	root, bad := parseTree(name, data)
-	if bad != nil {
-		return nil, Errors{*bad}
-	}
-	doc, p := newDocument(name), &Policy{}
-	applyDefaults(reflect.ValueOf(p).Elem())
-	(&decoder{document: doc, getenv: getenv}).value(root, reflect.ValueOf(p).Elem(), "", rules{})
-	fillFromEnvironment(doc, p, getenv)
-	resolvePaths(p, filepath.Dir(name))
+	doc, p := decode(name, data, getenv)
 	s := &Snapshot{Policy: p, File: name, Digest: digest(data)}
 	if len(doc.errs) <= maxErrors && !slices.Contains(doc.bad, "") {
 		compile(doc, s)
@@ -63,6 +70,23 @@ func Parse(name string, data []byte, getenv func(string) string) (*Snapshot, err
 		return nil, doc.errs.sorted()
 	}
 	return s, nil
+}
+
+// decode reads a policy's text, as much of it as can be read; doc holds the rest.
+func decode(name string, data []byte, getenv func(string) string) (doc *document, p *Policy) {
+	if getenv == nil {
+		getenv = func(string) string { return "" }
+	}
+	doc, p = newDocument(name), &Policy{}
+	applyDefaults(reflect.ValueOf(p).Elem())
+	if root, bad := parseTree(name, data); bad != nil {
+		doc.errs, doc.bad = Errors{*bad}, []string{""}
+	} else {
+		(&decoder{document: doc, getenv: getenv}).value(root, reflect.ValueOf(p).Elem(), "", rules{})
+		fillFromEnvironment(doc, p, getenv)
+	}
+	resolvePaths(p, filepath.Dir(name))
+	return doc, p
 }
 
 func digest(data []byte) string {

@@ -18,8 +18,7 @@ import (
 	"github.com/jewgo/gateway/policy"
 )
 
-// defaultAdmin is where a gateway listens for its operator unless told otherwise.
-const defaultAdmin = "127.0.0.1:9901"
+var errNoGateway = errors.New("no gateway")
 
 // adminClient speaks to a running gateway.
 type adminClient struct {
@@ -36,18 +35,15 @@ func (c *adminClient) flags(cmd *cobra.Command) {
 // is none: a call that needs it will be told so. A policy that cannot be read
 // does not stop it, since the gateway may well run on the one before.
 func (c *adminClient) locate() string {
-	p := &policy.Policy{Server: policy.Server{Admin: defaultAdmin, DataDir: filepath.Join(filepath.Dir(c.config), "data")}}
-	if snapshot, err := policy.Load(c.config, os.Getenv); err == nil {
-		p = snapshot.Policy
-	}
+	server, _ := policy.LoadServer(c.config, os.Getenv)
 	if c.address == "" {
-		c.address = p.Server.Admin
+		c.address = server.Admin
 	}
 	if token := os.Getenv("GATEWAY_ADMIN_TOKEN"); c.tokenFile == "" && token != "" {
 		return token
 	}
 	if c.tokenFile == "" {
-		c.tokenFile = tokenFile(p)
+		c.tokenFile = tokenFile(&server)
 	}
 	text, err := os.ReadFile(c.tokenFile)
 	if err != nil {
@@ -57,11 +53,11 @@ func (c *adminClient) locate() string {
 }
 
 // tokenFile is where a gateway with that policy keeps its admin token.
-func tokenFile(p *policy.Policy) string {
-	if p.Server.AdminTokenFile != "" {
-		return p.Server.AdminTokenFile
+func tokenFile(s *policy.Server) string {
+	if s.AdminTokenFile != "" {
+		return s.AdminTokenFile
 	}
-	return filepath.Join(p.Server.DataDir, "admin.token")
+	return filepath.Join(s.DataDir, "admin.token")
 }
 
 // call makes one request and returns the response's text. A status of 400 or
@@ -86,7 +82,7 @@ func (c *adminClient) call(ctx context.Context, method, path string) (string, er
 	}
 	res, err := transport.RoundTrip(req)
 	if err != nil {
-		return "", fmt.Errorf("no gateway at %s: %w", c.address, err)
+		return "", fmt.Errorf("%w at %s: %w", errNoGateway, c.address, err)
 	}
 	defer func() { _ = res.Body.Close() }() // it has been read
 	body, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
@@ -138,10 +134,24 @@ func newHealthcheck() *cobra.Command {
 }
 
 func newReload() *cobra.Command {
-	return adminCommand(&cobra.Command{
+	cmd := adminCommand(&cobra.Command{
 		Use:   "reload",
 		Short: "Make a running gateway read its policy again",
 		Long: "Make a running gateway read its policy again. A policy with a mistake leaves the old one in force\n" +
 			"and is reported as validate would.",
 	}, http.MethodPost, "/v1/reload")
+	ask := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		file, addressed := cmd.Flag("config").Value.String(), cmd.Flag("admin").Changed
+		_, wrong := policy.Load(file, os.Getenv)
+		if _, sound := policy.LoadServer(file, os.Getenv); !sound && !addressed {
+			return wrong // which gateway is meant cannot be told
+		}
+		err := ask(cmd, args)
+		if errors.Is(err, errNoGateway) && !addressed {
+			err = errors.Join(wrong, err)
+		}
+		return err
+	}
+	return cmd
 }

@@ -82,7 +82,7 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 	}
 	commit()
 	g.reloader = &reload.Reloader{
-		Load: s.loadOverridden, Live: &g.live, Parts: []reload.Part{g.pools},
+		Load: s.loadOverridden, Live: &g.live, Parts: []reload.Part{g.pools}, Every: 250 * time.Millisecond,
 		Report: func(s *policy.Snapshot, err error) { g.reloaded(numbers, s, err) },
 	}
 	g.chain(&parts{secrets: secrets, numbers: numbers, access: accessLogger(s, snapshot.Policy)})

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -206,6 +207,49 @@ func TestReloadVerb(t *testing.T) {
 	}
 	if a := g.do("POST", g.admin+"/v1/reload", "", "Authorization", "Bearer wrong"); a.StatusCode != http.StatusUnauthorized {
 		t.Errorf("with a wrong token: %s", a.Status)
+	}
+}
+
+// Containers mount the one file, which is edited in place outside of them: nothing
+// happens in the folder that they see.
+func TestReloadOfAMountedFile(t *testing.T) {
+	if out, err := exec.Command("unshare", "--mount", "true").CombinedOutput(); err != nil || os.Getenv("GATEWAY_E2E_COMMAND") != "" {
+		t.Skipf("no mount namespace here: %s", out)
+	}
+	upstream := httptest.NewServer(newSlow())
+	defer upstream.Close()
+	outside, inside := filepath.Join(t.TempDir(), "gateway.yaml"), filepath.Join(t.TempDir(), "gateway.yaml")
+	text := fmt.Sprintf(smallPolicy, upstream.URL)
+	writePolicy(t, outside, text)
+	writePolicy(t, inside, "")
+	g := startAs(t, func(cmd *exec.Cmd) {
+		mounted := exec.Command("unshare", append([]string{"--mount", "sh", "-ec", `mount --bind "$1" "$2"; shift 2; exec "$@"`, "sh", outside, inside}, cmd.Args...)...)
+		cmd.Path, cmd.Args = mounted.Path, mounted.Args
+	}, "run", "--config", inside)
+	writePolicy(t, outside, text+"log: {access: off}\n")
+	g.stderr.await(t, "policy reloaded")
+}
+
+// A policy with a mistake is reported as such, and no other gateway is asked for it.
+func TestReloadOfAPolicyWithAMistake(t *testing.T) {
+	asked := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "asked", http.StatusTeapot) }))
+	defer asked.Close()
+	here, there := policyFolder(t)
+	own(t, here)
+	for _, tt := range []struct{ name, text, want, wantNot string }{
+		{"no gateway runs", "version: 1\nserver: {admin: '127.0.0.1:1'}\nroutes: [{nam: x}]\n", "gateway.yaml:3:11: ", "9901"},
+		{"its own gateway is asked", "version: 1\nserver: {admin: '" + asked.Listener.Addr().String() + "'}\nroutes: [{nam: x}]\n", "asked", "gateway.yaml"},
+		{"which one cannot be told", "version: 1\nserver: {admin: 7, admin: 8}\n", "gateway.yaml:2:", "no gateway"},
+		{"no YAML", "version: 1\nserver: [\n", "gateway.yaml:", "no gateway"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			writePolicy(t, filepath.Join(here, "gateway.yaml"), tt.text)
+			cmd := command(t, "reload", "-c", filepath.Join(there, "gateway.yaml"))
+			out, _ := cmd.CombinedOutput()
+			if code := cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(string(out), tt.want) || strings.Contains(string(out), tt.wantNot) {
+				t.Errorf("exit status %d: %s", code, out)
+			}
+		})
 	}
 }
 

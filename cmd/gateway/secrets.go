@@ -29,7 +29,7 @@ func loadSecrets(p *policy.Policy) (*secrets, error) {
 	if s.identity, err = session.LoadKeyring(p.Session.Identity.KeysFile); err != nil {
 		return nil, fmt.Errorf("identity keys: %w", err)
 	}
-	if s.adminToken, err = loadToken(tokenFile(p)); err != nil {
+	if s.adminToken, err = loadToken(tokenFile(&p.Server)); err != nil {
 		return nil, fmt.Errorf("admin token: %w", err)
 	}
 	return &s, nil

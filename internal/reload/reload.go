@@ -8,11 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
-
-	"github.com/fsnotify/fsnotify"
 
 	"github.com/jewgo/gateway/policy"
 )
@@ -24,11 +21,12 @@ type Part interface {
 	Prepare(s *policy.Snapshot) (commit func(), err error)
 }
 
-// Reloader reloads one policy. Load, Live and Report are required.
+// Reloader reloads one policy. Parts may be empty; the rest is required.
 type Reloader struct {
 	Load   func() (*policy.Snapshot, error)
 	Live   *policy.Live
 	Parts  []Part
+	Every  time.Duration                       // how often Run looks at the file
 	Report func(s *policy.Snapshot, err error) // told of every attempt; s is the policy then in force
 
 	mu sync.Mutex // one attempt at a time
@@ -112,59 +110,51 @@ func unchangeable(old, next *policy.Policy) error {
 	return errors.Join(errs...)
 }
 
-// settle is how long a file must be left alone before it is read: editors and
-// ConfigMaps write in several steps.
-const settle = 200 * time.Millisecond
-
 // Run reloads on each value from hup and whenever the file changes, until ctx is
-// done. A file that cannot be watched is reported, and signals still work.
+// done. It looks rather than being notified: what a path leads to may change by
+// any link, folder or mount on the way, of which the kernel tells nothing. A
+// file that has changed is read when it has stayed the same for a turn, since
+// editors and ConfigMaps write in several steps.
 func (r *Reloader) Run(ctx context.Context, hup <-chan os.Signal, file string) {
-	var changed <-chan time.Time
-	w, err := watch(file)
-	if err != nil {
-		r.Report(r.Live.Load(), err)
-		w = &fsnotify.Watcher{} // whose nil channels stay silent
-	} else {
-		defer func() { _ = w.Close() }() // nothing is left to lose
-		changed = time.After(settle)     // it may have been, since it was loaded
-	}
+	turns := time.NewTicker(r.Every)
+	defer turns.Stop()
+	seen := look(file)
+	read := &state{} // unlike any: the file may have changed since it was loaded
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-hup:
 			_ = r.Reload() // Report has told it
-		case e := <-w.Events:
-			if concerns(e, file) {
-				changed = time.After(settle)
+		case <-turns.C:
+			now := look(file)
+			if now.same(seen) && !now.same(read) {
+				read = now
+				r.reloadChanged()
 			}
-		case err := <-w.Errors: // an overflow, say: something may have been missed
-			r.Report(r.Live.Load(), fmt.Errorf("watch %s: %w", file, err))
-			changed = time.After(settle)
-		case <-changed:
-			changed = nil
-			r.reloadChanged()
+			seen = now
 		}
 	}
 }
 
-// watch watches the parent folder rather than the file: editors and ConfigMaps
-// put a new file, or a new link, in its place.
-func watch(file string) (*fsnotify.Watcher, error) {
-	w, err := fsnotify.NewWatcher()
-	if err != nil {
-		return nil, fmt.Errorf("watch %s: %w", file, err)
-	}
-	if err := w.Add(filepath.Dir(file)); err != nil {
-		_ = w.Close() // the error that matters is the other one
-		return nil, fmt.Errorf("watch %s: %w", file, err)
-	}
-	return w, nil
+// state is what a look at a file tells of it.
+type state struct {
+	info os.FileInfo
+	err  string // why there is no info; "": there is
 }
 
-// concerns reports whether an event may have changed the file: its own, or the
-// one by which Kubernetes swaps a ConfigMap's folder.
-func concerns(e fsnotify.Event, file string) bool {
-	base := filepath.Base(e.Name)
-	return base == filepath.Base(file) || base == "..data"
+func look(file string) *state {
+	info, err := os.Stat(file)
+	if err != nil {
+		return &state{err: err.Error()}
+	}
+	return &state{info: info}
+}
+
+// same reports whether nothing tells two states apart.
+func (s *state) same(as *state) bool {
+	if s.info == nil || as.info == nil {
+		return s.info == as.info && s.err == as.err
+	}
+	return os.SameFile(s.info, as.info) && s.info.Size() == as.info.Size() && s.info.ModTime().Equal(as.info.ModTime())
 }

@@ -45,6 +45,7 @@ func reloader(t *testing.T) (r *reload.Reloader, file string, outcomes chan erro
 	r = &reload.Reloader{
 		Load:   func() (*policy.Snapshot, error) { return policy.Load(file, nil) },
 		Live:   &policy.Live{},
+		Every:  every,
 		Report: func(_ *policy.Snapshot, err error) { outcomes <- err },
 	}
 	first, err := r.Load()
@@ -130,101 +131,187 @@ func next(t *testing.T, outcomes chan error) error {
 	}
 }
 
-// settled gives Run the time to begin watching, which it does not tell.
-func settled() { time.Sleep(300 * time.Millisecond) }
+const every = 50 * time.Millisecond
 
-func TestRun(t *testing.T) {
-	t.Run("a signal reloads, changed or not", func(t *testing.T) {
-		r, file, outcomes := reloader(t)
-		hup := make(chan os.Signal)
-		run(t, r, hup, file)
-		hup <- os.Interrupt
-		if err := next(t, outcomes); err != nil {
-			t.Error(err)
-		}
-	})
-	t.Run("a file that is replaced is read, once for a flurry of writes", func(t *testing.T) {
-		r, file, outcomes := reloader(t)
-		run(t, r, nil, file)
-		settled()
-		for range 5 {
-			write(t, file+".new", good+"log: {access: off}\n")
-			if err := os.Rename(file+".new", file); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := next(t, outcomes); err != nil {
-			t.Error(err)
-		}
-		settled()
-		if n := len(outcomes); n != 0 {
-			t.Errorf("%d more attempts", n)
-		}
-	})
-	t.Run("another file of the folder, and the same content, are nothing", func(t *testing.T) {
-		r, file, outcomes := reloader(t)
-		run(t, r, nil, file)
-		settled()
-		write(t, filepath.Join(filepath.Dir(file), "other"), "x")
-		write(t, file, good)
-		settled()
-		settled()
-		if n := len(outcomes); n != 0 {
-			t.Errorf("%d attempts", n)
-		}
-	})
-	t.Run("Kubernetes swaps the folder behind a link", func(t *testing.T) {
-		r, _, outcomes := reloader(t)
-		dir := t.TempDir()
-		for name, text := range map[string]string{"v1": good, "v2": good + "log: {access: off}\n"} {
-			if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
-				t.Fatal(err)
-			}
-			write(t, filepath.Join(dir, name, "gateway.yaml"), text)
-		}
-		link := func(to, from string) {
-			if err := os.Symlink(to, filepath.Join(dir, from)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		link("v1", "..data")
-		link("..data/gateway.yaml", "gateway.yaml")
-		file := filepath.Join(dir, "gateway.yaml")
-		r.Load = func() (*policy.Snapshot, error) { return policy.Load(file, nil) }
-		first, err := r.Load()
-		if err != nil {
+// settled gives Run the time to look, which it does not tell.
+func settled() { time.Sleep(4 * every) }
+
+const changed = good + "log: {access: off}\n"
+
+func TestRunReloadsOnASignal(t *testing.T) {
+	t.Parallel()
+	r, file, outcomes := reloader(t)
+	hup := make(chan os.Signal)
+	run(t, r, hup, file)
+	hup <- os.Interrupt
+	if err := next(t, outcomes); err != nil {
+		t.Error(err)
+	}
+}
+
+// Whatever makes the path lead to another text is a change of the file.
+func TestRunSeesEveryKindOfChange(t *testing.T) {
+	rename := func(t *testing.T, from, to string) {
+		t.Helper()
+		if err := os.Rename(from, to); err != nil {
 			t.Fatal(err)
 		}
-		r.Live.Store(first)
-		run(t, r, nil, file)
-		settled()
-		link("v2", "..data_tmp")
-		if err := os.Rename(filepath.Join(dir, "..data_tmp"), filepath.Join(dir, "..data")); err != nil {
+	}
+	link := func(t *testing.T, to, from string) {
+		t.Helper()
+		if err := os.Symlink(to, from); err != nil {
 			t.Fatal(err)
 		}
-		if err := next(t, outcomes); err != nil {
-			t.Error(err)
+	}
+	folder := func(t *testing.T, path, text string) {
+		t.Helper()
+		if err := os.MkdirAll(path, 0o755); err != nil {
+			t.Fatal(err)
 		}
-		if r.Live.Load().Policy.Log.Access != "off" {
-			t.Error("the new policy is not in force")
-		}
-	})
-	t.Run("a folder that cannot be watched is reported, and signals work", func(t *testing.T) {
-		r, _, outcomes := reloader(t)
-		hup := make(chan os.Signal)
-		run(t, r, hup, filepath.Join(t.TempDir(), "gone", "gateway.yaml"))
-		if err := next(t, outcomes); err == nil || !strings.Contains(err.Error(), "watch") {
-			t.Errorf("reported %v", err)
-		}
-		hup <- os.Interrupt
-		if err := next(t, outcomes); err != nil {
-			t.Error(err)
-		}
-	})
+		write(t, filepath.Join(path, "gateway.yaml"), text)
+	}
+	for _, tt := range []struct {
+		name   string
+		before func(t *testing.T, dir string) (file string)
+		change func(t *testing.T, dir string)
+	}{
+		{
+			"edited in place",
+			func(t *testing.T, dir string) string { folder(t, dir, good); return dir + "/gateway.yaml" },
+			func(t *testing.T, dir string) { write(t, dir+"/gateway.yaml", changed) },
+		},
+		{
+			"replaced, in a flurry of writes",
+			func(t *testing.T, dir string) string { folder(t, dir, good); return dir + "/gateway.yaml" },
+			func(t *testing.T, dir string) {
+				for range 5 {
+					write(t, dir+"/new", changed)
+					rename(t, dir+"/new", dir+"/gateway.yaml")
+				}
+			},
+		},
+		{
+			"the target of a link is edited",
+			func(t *testing.T, dir string) string {
+				folder(t, dir+"/real", good)
+				link(t, "real/gateway.yaml", dir+"/gateway.yaml")
+				return dir + "/gateway.yaml"
+			},
+			func(t *testing.T, dir string) { write(t, dir+"/real/gateway.yaml", changed) },
+		},
+		{
+			"the target of a link is replaced",
+			func(t *testing.T, dir string) string {
+				folder(t, dir+"/real", good)
+				link(t, dir+"/real/gateway.yaml", dir+"/gateway.yaml")
+				return dir + "/gateway.yaml"
+			},
+			func(t *testing.T, dir string) {
+				write(t, dir+"/real/new", changed)
+				rename(t, dir+"/real/new", dir+"/real/gateway.yaml")
+			},
+		},
+		{
+			"its folder is replaced",
+			func(t *testing.T, dir string) string { folder(t, dir+"/etc", good); return dir + "/etc/gateway.yaml" },
+			func(t *testing.T, dir string) {
+				folder(t, dir+"/new", changed)
+				rename(t, dir+"/etc", dir+"/old")
+				rename(t, dir+"/new", dir+"/etc")
+			},
+		},
+		{
+			"a folder above is removed and comes back later",
+			func(t *testing.T, dir string) string {
+				folder(t, dir+"/a/b/c", good)
+				return dir + "/a/b/c/gateway.yaml"
+			},
+			func(t *testing.T, dir string) {
+				if err := os.RemoveAll(dir + "/a"); err != nil {
+					t.Fatal(err)
+				}
+				settled()
+				folder(t, dir+"/a/b/c", changed)
+			},
+		},
+		{
+			"Kubernetes swaps the folder behind a link",
+			func(t *testing.T, dir string) string {
+				folder(t, dir+"/v1", good)
+				link(t, "v1", dir+"/..data")
+				link(t, "..data/gateway.yaml", dir+"/gateway.yaml")
+				return dir + "/gateway.yaml"
+			},
+			func(t *testing.T, dir string) {
+				folder(t, dir+"/v2", changed)
+				link(t, "v2", dir+"/..data_tmp")
+				rename(t, dir+"/..data_tmp", dir+"/..data")
+			},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r, _, outcomes := reloader(t)
+			dir := t.TempDir()
+			file := tt.before(t, dir)
+			r.Load = func() (*policy.Snapshot, error) { return policy.Load(file, nil) }
+			first, err := r.Load()
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Live.Store(first)
+			run(t, r, nil, file)
+			settled()
+			tt.change(t, dir)
+			for r.Live.Load().Policy.Log.Access != "off" {
+				_ = next(t, outcomes) // of a file that was away for a while an error
+			}
+			settled()
+			if n := len(outcomes); n != 0 {
+				t.Errorf("%d more attempts", n)
+			}
+		})
+	}
+}
+
+func TestRunLeavesAloneWhatHasNotChanged(t *testing.T) {
+	t.Parallel()
+	r, file, outcomes := reloader(t)
+	run(t, r, nil, file)
+	settled()
+	write(t, filepath.Join(filepath.Dir(file), "other"), "x")
+	write(t, file, good)
+	settled()
+	if n := len(outcomes); n != 0 {
+		t.Errorf("%d attempts", n)
+	}
+}
+
+// A file that is not there is told of once, and signals work.
+func TestRunWithoutAFile(t *testing.T) {
+	t.Parallel()
+	r, file, outcomes := reloader(t)
+	hup := make(chan os.Signal)
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	run(t, r, hup, file)
+	if err := next(t, outcomes); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("reported %v", err)
+	}
+	settled()
+	if n := len(outcomes); n != 0 {
+		t.Errorf("%d more attempts", n)
+	}
+	hup <- os.Interrupt
+	if err := next(t, outcomes); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("reported %v", err)
+	}
 }
 
 // A start takes seconds: what changes meanwhile must not wait for the next change.
 func TestAChangeBeforeTheWatchIsNotMissed(t *testing.T) {
+	t.Parallel()
 	r, file, outcomes := reloader(t) // what is in force is the file as it was
 	write(t, file, good+"log: {access: off}\n")
 	run(t, r, nil, file)

@@ -51,7 +51,6 @@ var speakers = map[string]string{
 	"github.com/rbcervilla/redisstore": "internal/redisdb",
 	"github.com/prometheus":            "internal/metrics",
 	"github.com/spf13/cobra":           "cmd/gateway",
-	"github.com/fsnotify/fsnotify":     "internal/reload",
 	"go.yaml.in/yaml":                  "policy",
 	"github.com/google/go-cmp":         "",
 	"github.com/tsenart/vegeta":        "internal/drill",
