@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jewgo/gateway/internal/exchange"
@@ -31,11 +32,22 @@ type Observer struct {
 	Errors  *slog.Logger // for panics
 	Metrics Metrics
 	Now     func() time.Time
+
+	inFlight, undecided atomic.Int64
+}
+
+// InFlight is how many requests are being served, log line included, and how many
+// of these have not been answered with a final head: the others only move bytes.
+func (o *Observer) InFlight() (all, undecided int64) {
+	undecided = o.undecided.Load()
+	return o.inFlight.Load(), undecided
 }
 
 // Handler is the outermost layer.
 func (o *Observer) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		o.inFlight.Add(1)
+		o.undecided.Add(1)
 		s := o.begin(w, r)
 		ex, cw := &s.ex, &s.writer
 		w.Header()["X-Request-Id"] = s.id[:]
@@ -58,6 +70,8 @@ func (o *Observer) Handler(next http.Handler) http.Handler {
 				cw.deadline.extendWrite(w)
 			}
 			o.end(ex, cw, r)
+			cw.decided()
+			o.inFlight.Add(-1)
 			if failed != nil {
 				panic(failed)
 			}
@@ -98,7 +112,7 @@ func (o *Observer) begin(w http.ResponseWriter, r *http.Request) *served {
 	}
 	s.id[0] = s.ex.RequestID
 	s.writer = writer{
-		ResponseWriter: w, hooks: s.hooks[:0],
+		ResponseWriter: w, hooks: s.hooks[:0], undecided: &o.undecided,
 		deadline: deadline{progress: snapshot.Policy.Server.Timeouts.Progress.Std(), now: o.Now},
 	}
 	return s

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"sync/atomic"
 )
 
 // HeaderHook changes a response's header just before a head goes out.
@@ -36,12 +37,13 @@ func OnHeader(w http.ResponseWriter, hook HeaderHook) http.ResponseWriter {
 // client moving.
 type writer struct {
 	http.ResponseWriter
-	hooks    []HeaderHook  // the outermost layer's first
-	body     *countingBody // nil: a request without one
-	deadline deadline
-	hijacked bool
-	status   int   // 0: no final head yet
-	n        int64 // bytes of content sent
+	hooks     []HeaderHook  // the outermost layer's first
+	body      *countingBody // nil: a request without one
+	deadline  deadline
+	undecided *atomic.Int64 // requests without a final head, this one too; nil once it has one
+	hijacked  bool
+	status    int   // 0: no final head yet
+	n         int64 // bytes of content sent
 }
 
 // writeAtOnce is how much of a body is written under one deadline: a client that
@@ -64,12 +66,21 @@ func (w *writer) tell(status int) {
 	}
 }
 
+// decided is called when the final head is out, or will not be any more.
+func (w *writer) decided() {
+	if w.undecided != nil {
+		w.undecided.Add(-1)
+		w.undecided = nil
+	}
+}
+
 func (w *writer) WriteHeader(status int) {
 	if w.status == 0 {
 		w.tell(status)
 	}
 	if w.status == 0 && !Interim(status) {
 		w.status = status
+		w.decided()
 		w.deadline.extendWrite(w.ResponseWriter)
 		w.body.abandon(status, w.ResponseWriter.Header())
 	}
@@ -106,6 +117,7 @@ func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err == nil {
 		w.tell(http.StatusSwitchingProtocols)
 		w.hijacked, w.status = true, http.StatusSwitchingProtocols
+		w.decided()
 	}
 	return conn, rw, err
 }

@@ -46,7 +46,8 @@ type Timeouts struct {
 	ReadHeader Duration `yaml:"read_header" jsonschema_description:"To receive a whole request head."`
 	Progress   Duration `yaml:"progress" jsonschema_description:"Without a byte moving in either direction."`
 	Idle       Duration `yaml:"idle" jsonschema_description:"Of a kept-alive connection between requests."`
-	Drain      Duration `yaml:"drain" jsonschema_description:"For requests in flight when the gateway stops."`
+	LameDuck   Duration `yaml:"lame_duck" jsonschema_description:"How long a gateway that stops still serves while /readyz says that it is not ready, each connection for one more request: longer than a balancer takes to notice."`
+	Drain      Duration `yaml:"drain" jsonschema_description:"For requests in flight, and for streams and WebSockets, when the gateway stops, after lame_duck. What is left then is cut off, a WebSocket with a close frame (1001)."`
 }
 
 // Log configures the access log.

@@ -63,25 +63,3 @@ func (b *responseBody) Close() error {
 	b.release()
 	return err
 }
-
-// switchedBody is the upstream's side of a connection that speaks another
-// protocol by now.
-type switchedBody struct {
-	io.ReadWriteCloser
-	release func()
-}
-
-// Close implements io.Closer.
-func (b *switchedBody) Close() error {
-	err := b.ReadWriteCloser.Close()
-	b.release()
-	return err
-}
-
-// CloseWrite is for ReverseProxy, which passes the end of one direction on.
-func (b *switchedBody) CloseWrite() error {
-	if half, ok := b.ReadWriteCloser.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return http.ErrNotSupported
-}

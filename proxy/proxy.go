@@ -11,10 +11,12 @@
 package proxy
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"log"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httputil"
 
@@ -44,24 +46,30 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// handler is shared by all requests.
-type handler struct {
+// Handler forwards requests. It runs inside of a chain that has completed the
+// Exchange up to its Route, which has an Upstream.
+type Handler struct {
 	cfg      Config
 	buffers  bufferPool
 	errorLog *log.Logger // of ReverseProxy, which knows no levels
+	switches switches
 }
 
-// New returns the Handler that forwards requests. It runs inside of a chain
-// that has completed the Exchange up to its Route, which has an Upstream.
-func New(cfg Config) http.Handler {
+// New returns a Handler.
+func New(cfg Config) *Handler {
 	cfg = cfg.withDefaults()
-	return &handler{cfg: cfg, errorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug)}
+	return &Handler{cfg: cfg, errorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug)}
 }
+
+// Leave ends the WebSockets: both sides get a close frame that says that the
+// gateway goes away. The client closes its connection then; one that has not when
+// ctx is done is cut off.
+func (h *Handler) Leave(ctx context.Context) { h.switches.leave(ctx) }
 
 // ServeHTTP forwards one request. If the response breaks off after its head is
 // out it panics with http.ErrAbortHandler, so that no truncated body looks
 // whole.
-func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{clientWriter: clientWriter{ResponseWriter: w, in: r}, h: h, ex: exchange.From(r.Context())}
 	proxy := httputil.ReverseProxy{
 		Rewrite:        c.rewrite,
@@ -77,8 +85,11 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			c.brokeOff()
 		}
 		c.upload.detach(w)
+		if c.switched != nil && h.switches.remove(c.switched) {
+			c.ex.Facts.Note(ReasonLeaving)
+		}
 	}()
-	proxy.ServeHTTP(&c.clientWriter, r)
+	proxy.ServeHTTP(c, r)
 	whole = true
 }
 
@@ -87,14 +98,30 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 type call struct {
 	clientWriter
 
-	h         *handler
+	h         *Handler
 	ex        *exchange.Exchange
-	rewritten bool // ReverseProxy found nothing wrong with the request
+	rewritten bool      // ReverseProxy found nothing wrong with the request
+	switched  *switched // nil: the protocol is HTTP
+}
+
+// Hijack is called where the upstream has switched protocols.
+func (c *call) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(c.ResponseWriter).Hijack()
+	if c.switched != nil {
+		c.switched.client = conn
+		if err == nil {
+			c.h.switches.add(c.switched)
+		}
+	}
+	return conn, rw, err
 }
 
 // answered is called when the upstream's head is here.
-func (c *call) answered(*http.Response) error {
+func (c *call) answered(resp *http.Response) error {
 	c.final = true
+	if body, ok := resp.Body.(*switchedBody); ok {
+		c.switched = &switched{upstream: body}
+	}
 	return nil
 }
 

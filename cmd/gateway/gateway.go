@@ -25,7 +25,9 @@ import (
 // gateway is everything that serves, wired.
 type gateway struct {
 	live     policy.Live
-	handler  http.Handler // for clients
+	handler  http.Handler // for clients: observer outermost, forward innermost
+	observer *middleware.Observer
+	forward  *proxy.Handler
 	admin    http.Handler // for the operator
 	reloader *reload.Reloader
 	draining atomic.Bool
@@ -40,6 +42,7 @@ type gateway struct {
 	cache    *cache.Cache
 	stop     context.CancelFunc
 	watching sync.WaitGroup // of the goroutines that end with stop
+	resting  sync.Once
 }
 
 // parts are what the chain needs beside the gateway's own.
@@ -134,11 +137,11 @@ type layer struct {
 // Each reads its route from the request: a reload rebuilds nothing.
 func (g *gateway) layers(p *parts) []layer {
 	s := g.stores
-	observer := &middleware.Observer{Live: &g.live, Log: p.access, Errors: g.log, Metrics: p.numbers, Now: time.Now}
+	g.observer = &middleware.Observer{Live: &g.live, Log: p.access, Errors: g.log, Metrics: p.numbers, Now: time.Now}
 	sessions := session.New(session.Config{Keys: p.secrets.session, Store: s.sessions, Now: time.Now, Ended: g.cache.EndSession, Forgotten: s.sessions.Forgotten})
 	inFlight := func(l *policy.Limit, allowed bool) { p.numbers.Limit(l.Name, "in_flight", allowed, l.Shadow) }
 	return []layer{
-		{"Observe", observer.Handler},
+		{"Observe", g.observer.Handler},
 		{"CORS", middleware.CORS},
 		{"Hygiene", middleware.Hygiene},
 		{"Route", middleware.Route},
@@ -151,7 +154,7 @@ func (g *gateway) layers(p *parts) []layer {
 // chain joins the layers and the proxy that they end in.
 func (g *gateway) chain(p *parts) {
 	g.cache = cache.New(cache.Config{Store: g.stores.cache, Tags: g.stores.tags, Now: time.Now, Log: g.log})
-	forward := proxy.New(proxy.Config{
+	g.forward = proxy.New(proxy.Config{
 		Transport: g.cache.Transport(g.pools),
 		Identity:  session.NewIdentity(p.secrets.identity, time.Now).Header,
 		Log:       g.log,
@@ -160,7 +163,7 @@ func (g *gateway) chain(p *parts) {
 	for _, l := range g.layers(p) {
 		wraps = append(wraps, l.wrap)
 	}
-	g.handler = middleware.Chain(forward, wraps...)
+	g.handler = middleware.Chain(g.forward, wraps...)
 }
 
 // reloaded tells of an attempt to reload.
@@ -210,11 +213,18 @@ func (g *gateway) close() {
 	g.cache.Close()
 	g.pools.Close()
 	g.limits.close()
-	g.stop()
-	g.watching.Wait()
-	g.fleet.close(g.log)
+	g.rest()
 	g.stores.close()
-	g.durable.close()
+}
+
+// rest ends what runs in the background and lets go of data_dir, once.
+func (g *gateway) rest() {
+	g.resting.Do(func() {
+		g.stop()
+		g.watching.Wait()
+		g.fleet.close(g.log)
+		g.durable.close()
+	})
 }
 
 // accessLogger writes to standard output, where containers expect it; everything

@@ -37,6 +37,7 @@ func (g *gatewayProcess) served(path string) {
 
 // A log's reader that ends is no reason to stop: it may be replaced.
 func TestLogReaderThatIsGone(t *testing.T) {
+	t.Parallel()
 	fifo := filepath.Join(t.TempDir(), "log")
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
@@ -99,6 +100,7 @@ func (r readUntil) Write(p []byte) (int, error) {
 
 // Nor is one of the other log's.
 func TestErrorLogReaderThatIsGone(t *testing.T) {
+	t.Parallel()
 	here, there := policyFolder(t)
 	writePolicy(t, filepath.Join(here, "gateway.yaml"), fmt.Sprintf(smallPolicy, "http://127.0.0.1:1"))
 	own(t, here)
@@ -119,6 +121,7 @@ func TestErrorLogReaderThatIsGone(t *testing.T) {
 // A log that nobody reads fills up. Requests do not wait for it, warnings are
 // told all the same, and the end does not take for ever.
 func TestLogReaderThatDoesNotRead(t *testing.T) {
+	t.Parallel()
 	read, write, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -144,6 +147,7 @@ func TestLogReaderThatDoesNotRead(t *testing.T) {
 
 // A reader that is slow to come gets every line that was kept, up to the last.
 func TestLogIsFlushedAtTheEnd(t *testing.T) {
+	t.Parallel()
 	read, write, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)

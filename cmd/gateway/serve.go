@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -74,8 +75,7 @@ func (s *service) loadOverridden() (*policy.Snapshot, error) {
 	return snapshot, nil
 }
 
-// run serves until TERM or INT has been received and what was in flight has
-// ended, or drain has passed, or a second INT has come.
+// run serves until TERM or INT has been received, and what follows (drain) is over.
 func (s *service) run(ctx context.Context) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
@@ -120,8 +120,8 @@ func (s *service) run(ctx context.Context) error {
 		log.Info("stopping", "signal", sig.String())
 	case <-ctx.Done():
 	}
-	g.draining.Store(true)
-	return servers.drain(g.live.Load().Policy.Server.Timeouts.Drain.Std(), signals, log)
+	g.drain(servers, signals)
+	return nil
 }
 
 func (s *service) announce(log *slog.Logger, servers *servers) {
@@ -141,6 +141,7 @@ type servers struct {
 	data, admin                 *http.Server
 	dataListener, adminListener net.Listener // adminListener is nil without one
 	failed                      chan error   // a listener that broke
+	deaf                        atomic.Bool  // dataListener was closed on purpose
 }
 
 // open listens and serves. The admin listener comes first: whoever finds the
@@ -161,7 +162,7 @@ func (g *gateway) open(p *policy.Policy) (*servers, error) {
 	}
 	var fresh newConns
 	s.data = &http.Server{
-		Handler:           g.handler,
+		Handler:           g.lastOnes(g.handler),
 		ReadHeaderTimeout: p.Server.Timeouts.ReadHeader.Std(),
 		IdleTimeout:       p.Server.Timeouts.Idle.Std(),
 		MaxHeaderBytes:    int(p.Server.MaxHeader),
@@ -176,34 +177,10 @@ func (g *gateway) open(p *policy.Policy) (*servers, error) {
 	return s, nil
 }
 
-// serve ends when its server is closed.
+// serve ends when its server, or its listener, is closed.
 func (s *servers) serve(server *http.Server, l net.Listener) {
-	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) && !s.deaf.Load() {
 		s.failed <- fmt.Errorf("serve %s: %w", l.Addr(), err)
-	}
-}
-
-// drain lets requests in flight end. A second INT, or the end of the time,
-// cuts them off.
-func (s *servers) drain(limit time.Duration, signals <-chan os.Signal, log *slog.Logger) error {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	ended := make(chan error, 1)
-	go func() { ended <- s.data.Shutdown(ctx) }() // ends with ctx
-	for {
-		select {
-		case err := <-ended:
-			if err != nil {
-				log.Warn("requests were cut off", "after", limit.String())
-			}
-			return nil
-		case sig := <-signals:
-			if sig == syscall.SIGINT {
-				log.Warn("stopping at once")
-				cancel()
-				return nil
-			}
-		}
 	}
 }
 
