@@ -12,7 +12,7 @@ import (
 // fillFromEnvironment fills the keys that the file leaves out from JewGo's
 // variables; Parse says which. A bad value is an error that names its variable.
 func fillFromEnvironment(doc *document, p *Policy, getenv func(string) string) {
-	e := &environ{document: doc, getenv: getenv}
+	e := &environ{document: doc, raw: getenv}
 	if !doc.has("redis.url") {
 		p.Redis.URL = e.redisURL()
 	}
@@ -26,12 +26,15 @@ func fillFromEnvironment(doc *document, p *Policy, getenv func(string) string) {
 
 type environ struct {
 	*document
-	getenv func(string) string
+	raw func(string) string
 }
+
+// getenv reads a variable without what files and other systems leave around it.
+func (e *environ) getenv(name string) string { return strings.TrimSpace(e.raw(name)) }
 
 // get reads a variable and notes that path is filled from it.
 func (e *environ) get(name, path string) string {
-	v := strings.TrimSpace(e.getenv(name))
+	v := e.getenv(name)
 	if v != "" {
 		e.origin[path] = name
 	}
@@ -67,12 +70,7 @@ func (e *environ) redisURL() string {
 		if a, err := netip.ParseAddr(host); err == nil && a.Is6() {
 			host = "[" + host + "]"
 		}
-		if port := e.getenv("REDIS_PORT"); isPort(port) {
-			host += ":" + port
-		} else if port != "" {
-			e.wrong("REDIS_PORT", "bad port %q", clip(port))
-		}
-		u := e.url("redis", host)
+		u := e.url("redis", host+e.port())
 		if db := e.database(); db != "" {
 			u += "/" + db
 		}
@@ -84,12 +82,30 @@ func (e *environ) redisURL() string {
 	return ""
 }
 
+// port gives REDIS_PORT with a colon before it. Kubernetes sets it to an address,
+// tcp://10.0.0.5:6379, wherever there is a Service named redis.
+func (e *environ) port() string {
+	given := e.getenv("REDIS_PORT")
+	if given == "" {
+		return ""
+	}
+	port := given
+	if address, ok := strings.CutPrefix(given, "tcp://"); ok {
+		port = address[strings.LastIndexByte(address, ':')+1:]
+	}
+	if !isPort(port) {
+		e.wrong("REDIS_PORT", "bad port %q", clip(given))
+		return ""
+	}
+	return ":" + port
+}
+
 // url builds a URL with REDIS_PASSWORD, and REDIS_SSL as the scheme says it.
 func (e *environ) url(scheme, hosts string) string {
 	if e.tls() {
 		scheme = strings.Replace(scheme, "redis", "rediss", 1)
 	}
-	if v := e.getenv("REDIS_PASSWORD"); v != "" {
+	if v := strings.TrimRight(e.raw("REDIS_PASSWORD"), "\r\n"); v != "" { // it may end in a space
 		return scheme + "://" + url.UserPassword("", v).String() + "@" + hosts
 	}
 	return scheme + "://" + hosts

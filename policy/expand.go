@@ -7,7 +7,8 @@ import (
 )
 
 // expand replaces ${VAR} and ${VAR:-default} in a value by the environment, and
-// $${ by a literal ${. What a variable holds is text and is not looked at
+// $${ by a literal ${. Line ends after a variable, which files bring along, are
+// lost; spaces are not, since a password may end in one. What a variable holds is text and is not looked at
 // again, so it can inject neither structure nor further variables. A variable
 // that is set but empty counts as unset, as :- has it in a shell. It reports
 // whether there was any variable in s.
@@ -35,7 +36,7 @@ func expand(s string, getenv func(string) string) (value string, expanded bool, 
 		case strings.Contains(fallback, "${"):
 			return "", true, fmt.Errorf("the default of %s holds a variable itself", name)
 		}
-		v := getenv(name)
+		v := strings.TrimRight(getenv(name), "\r\n")
 		if v == "" && !hasFallback {
 			return "", true, fmt.Errorf("environment variable %s is not set and has no default (write ${%s:-default})", name, name)
 		}

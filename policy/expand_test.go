@@ -6,7 +6,7 @@ import (
 )
 
 func TestExpand(t *testing.T) {
-	vars := environment(map[string]string{"HOST": "redis.local", "EMPTY": "", "TRICK": "${HOST}}\n- a: b"})
+	vars := environment(map[string]string{"HOST": "redis.local", "EMPTY": "", "FILE": "p \r\n", "LINE": "\r\n", "TRICK": "${HOST}}\n- a: b"})
 	for _, c := range []struct{ what, in, want, err string }{
 		{"no variable", "plain $5 $HOST {x}", "plain $5 $HOST {x}", ""},
 		{"a variable within text", "redis://${HOST}:6379", "redis://redis.local:6379", ""},
@@ -14,6 +14,8 @@ func TestExpand(t *testing.T) {
 		{"a default that is not needed", "${HOST:-x}", "redis.local", ""},
 		{"a default for an unset variable", "${NONE:-http://127.0.0.1:5000}", "http://127.0.0.1:5000", ""},
 		{"an empty variable counts as unset", "${EMPTY:-x}", "x", ""},
+		{"line ends of a variable are lost, spaces are not", "${FILE}:${FILE}", "p :p ", ""},
+		{"a variable of line ends is empty", "${LINE:-x}", "x", ""},
 		{"an empty default", "a${NONE:-}b", "ab", ""},
 		{"a default may hold :- again", "${NONE:-a:-b}", "a:-b", ""},
 		{"an escaped variable", "$${HOST} ${HOST}", "${HOST} redis.local", ""},

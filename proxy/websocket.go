@@ -107,34 +107,34 @@ type switchedBody struct {
 // Read implements io.Reader. Once the gateway leaves, a frame under way is ended,
 // and a close frame is the last.
 func (b *switchedBody) Read(p []byte) (int, error) {
-	if n, err, over := b.part(p, nil); over {
-		return n, err
+	if over, last, err := b.part(p, nil); over {
+		return last, err
 	}
 	n, err := b.ReadWriteCloser.Read(p)
-	if n, err, over := b.part(p, p[:n]); over {
-		return n, err
+	if over, last, err := b.part(p, p[:n]); over {
+		return last, err
 	}
 	return n, err
 }
 
 // part follows what the upstream sent, and says goodbye where it is time to:
 // over reports that n and err are what Read returns.
-func (b *switchedBody) part(p, sent []byte) (n int, err error, over bool) {
+func (b *switchedBody) part(p, sent []byte) (over bool, n int, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
 	case !b.leaving:
 		b.client.follow(sent)
-		return 0, nil, false
+		return false, 0, nil
 	case !b.client.between():
 		n = b.client.next(sent)
-		return n, nil, n > 0
+		return n > 0, n, nil
 	case b.parting == len(goodbye):
-		return 0, io.EOF, true
+		return true, 0, io.EOF
 	}
 	n = copy(p, goodbye[b.parting:])
 	b.parting += n
-	return n, nil, true
+	return true, n, nil
 }
 
 // Write implements io.Writer. After the upstream was told of the end nothing more

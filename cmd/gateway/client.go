@@ -39,7 +39,7 @@ func (c *adminClient) locate() string {
 	if c.address == "" {
 		c.address = server.Admin
 	}
-	if token := os.Getenv("GATEWAY_ADMIN_TOKEN"); c.tokenFile == "" && token != "" {
+	if token := strings.TrimSpace(os.Getenv("GATEWAY_ADMIN_TOKEN")); c.tokenFile == "" && token != "" {
 		return token
 	}
 	if c.tokenFile == "" {

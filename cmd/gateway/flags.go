@@ -2,13 +2,14 @@ package main
 
 import (
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
 
 // configFlag adds --config, which the environment may preset.
 func configFlag(cmd *cobra.Command, file *string) {
-	preset := os.Getenv("GATEWAY_CONFIG")
+	preset := strings.TrimSpace(os.Getenv("GATEWAY_CONFIG"))
 	if preset == "" {
 		preset = "configs/gateway.yaml"
 	}

@@ -17,8 +17,8 @@ import (
 // fails. A line that finds no room, or that cannot be written, is dropped and
 // counted.
 type Writer struct {
-	to  io.Writer
-	max int
+	to   io.Writer
+	room int // bytes of waiting, at most
 
 	mu      sync.Mutex
 	waiting []byte // whole lines; guarded by mu
@@ -30,10 +30,10 @@ type Writer struct {
 	torn    bool          // the last write ended within a line; the goroutine's
 }
 
-// New returns a Writer that keeps up to max bytes of lines waiting, beside as
+// New returns a Writer that keeps up to room bytes of lines waiting, beside as
 // many that are being written. Close ends it.
-func New(to io.Writer, max int) *Writer {
-	w := &Writer{to: to, max: max, more: make(chan struct{}, 1), done: make(chan struct{})}
+func New(to io.Writer, room int) *Writer {
+	w := &Writer{to: to, room: room, more: make(chan struct{}, 1), done: make(chan struct{})}
 	go w.run()
 	return w
 }
@@ -41,7 +41,7 @@ func New(to io.Writer, max int) *Writer {
 // Write implements io.Writer. p is one line or several, and is copied.
 func (w *Writer) Write(p []byte) (int, error) {
 	w.mu.Lock()
-	full := w.closed || len(w.waiting)+len(p) > w.max
+	full := w.closed || len(w.waiting)+len(p) > w.room
 	if !full {
 		w.waiting = append(w.waiting, p...)
 	}
