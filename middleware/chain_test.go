@@ -155,6 +155,14 @@ func TestRequestsThatAreRefusedOrCleaned(t *testing.T) {
 	}{
 		{"an ordinary request passes", "GET /things/7 HTTP/1.1", "Host: localhost", 200, nil},
 		{"the host's port and case do not count", "GET /things/7 HTTP/1.1", "Host: API.example.org:8080", 200, nil},
+		{"an empty port is none", "GET /things/7 HTTP/1.1", "Host: api.example.org:", 200, func(t *testing.T, _ *http.Response) {
+			mu.Lock()
+			defer mu.Unlock()
+			if v := exchange.From(seen.Context()).View; v.Host != "api.example.org" || v.Authority != "api.example.org" {
+				t.Errorf("the view has %q, %q", v.Host, v.Authority)
+			}
+		}},
+		{"a port alone is no host", "GET /things/7 HTTP/1.1", "Host: :", 400, nil},
 		{"another host is misdirected", "GET /things/7 HTTP/1.1", "Host: evil.example", 421, nil},
 		{"so does an address in brackets, which is just not served", "GET /things/7 HTTP/1.1", "Host: [::1]:8080", 421, nil},
 		{"a port is a number", "GET /things/7 HTTP/1.1", "Host: localhost:x.evil.example", 400, nil},

@@ -1,21 +1,25 @@
 package middleware
 
 import (
+	"net/http"
 	"net/netip"
 	"testing"
 
 	"github.com/jewgo/gateway/policy"
 )
 
-func TestClientAddr(t *testing.T) {
-	var proxies []policy.Prefix
+var testProxies = func() (all []policy.Prefix) {
 	for _, s := range []string{"127.0.0.1", "10.0.0.0/8", "2001:db8::/32"} {
 		var p policy.Prefix
 		if err := p.UnmarshalText([]byte(s)); err != nil {
-			t.Fatal(err)
+			panic(err)
 		}
-		proxies = append(proxies, p)
+		all = append(all, p)
 	}
+	return all
+}()
+
+func TestClientAddr(t *testing.T) {
 	for _, tc := range []struct {
 		sentence, peer string
 		forwarded      []string
@@ -34,9 +38,65 @@ func TestClientAddr(t *testing.T) {
 		{"a zone is dropped", "[fe80::1%eth0]:1", nil, "fe80::1"},
 	} {
 		t.Run(tc.sentence, func(t *testing.T) {
-			if got := clientAddr(peerAddr(tc.peer), tc.forwarded, proxies); got != netip.MustParseAddr(tc.want) {
+			got, _ := originOf(peerAddr(tc.peer), trusted(peerAddr(tc.peer), testProxies), http.Header{"X-Forwarded-For": tc.forwarded}, testProxies)
+			if got != netip.MustParseAddr(tc.want) {
 				t.Errorf("got %v, want %v", got, tc.want)
 			}
 		})
+	}
+}
+
+// Who the client is and whether it speaks encrypted is told by the same proxy.
+func TestOrigin(t *testing.T) {
+	const stranger, proxy = "203.0.113.9:1", "127.0.0.1:1"
+	h := func(fields ...string) http.Header {
+		header := http.Header{}
+		for i := 0; i < len(fields); i += 2 {
+			header.Add(fields[i], fields[i+1])
+		}
+		return header
+	}
+	for _, tc := range []struct {
+		sentence, peer string
+		header         http.Header
+		client         string
+		tls            bool
+	}{
+		{"a stranger is believed nothing", stranger, h("X-Forwarded-Proto", "https", "Forwarded", "for=6.6.6.6;proto=https"), "203.0.113.9", false},
+		{"a proxy is believed", proxy, h("X-Forwarded-Proto", "https"), "127.0.0.1", true},
+		{"in any case", proxy, h("X-Forwarded-Proto", "HTTPS"), "127.0.0.1", true},
+		{"http is not encrypted", proxy, h("X-Forwarded-Proto", "http"), "127.0.0.1", false},
+		{"a WebSocket's scheme", proxy, h("X-Forwarded-Proto", "wss"), "127.0.0.1", true},
+		{"and the other one", proxy, h("X-Forwarded-Proto", "ws"), "127.0.0.1", false},
+		{"the element of the client's position", proxy, h("X-Forwarded-For", "6.6.6.6, 198.51.100.1, 10.1.1.1", "X-Forwarded-Proto", "http, https, http"), "198.51.100.1", true},
+		{"over several fields", proxy, h("X-Forwarded-For", "6.6.6.6", "X-Forwarded-For", "198.51.100.1", "X-Forwarded-Proto", "http", "X-Forwarded-Proto", "https"), "198.51.100.1", true},
+		{"not what the client claims", proxy, h("X-Forwarded-For", "6.6.6.6, 198.51.100.1", "X-Forwarded-Proto", "https, http"), "198.51.100.1", false},
+		{"the first where the counts differ", proxy, h("X-Forwarded-For", "198.51.100.1", "X-Forwarded-Proto", "https, http"), "198.51.100.1", true},
+		{"the first where there are fewer", proxy, h("X-Forwarded-For", "198.51.100.1, 10.1.1.1", "X-Forwarded-Proto", "https"), "198.51.100.1", true},
+		{"Forwarded tells both", proxy, h("Forwarded", "for=198.51.100.1;proto=https;by=10.0.0.1"), "198.51.100.1", true},
+		{"in any case, quoted or not, with spaces", proxy, h("Forwarded", `For="198.51.100.1:4711" ; PROTO="HTTPS"`), "198.51.100.1", true},
+		{"an IPv6 address", proxy, h("Forwarded", `for="[2001:41d0::7]:4711"`), "2001:41d0::7", false},
+		{"of several hops the client's", proxy, h("Forwarded", "for=6.6.6.6;proto=https, for=198.51.100.1;proto=http, for=10.1.1.1;proto=https"), "198.51.100.1", false},
+		{"over several fields", proxy, h("Forwarded", "for=6.6.6.6", "Forwarded", "for=198.51.100.1;proto=https"), "198.51.100.1", true},
+		{"quotes hold commas and semicolons", proxy, h("Forwarded", `for=6.6.6.6;x="a,b;proto=http\"", for=198.51.100.1;proto=https`), "198.51.100.1", true},
+		{"who hides ends the search", proxy, h("Forwarded", "for=198.51.100.1, for=_hidden;proto=https"), "127.0.0.1", true},
+		{"the older fields come first: proxies that set them pass Forwarded through", proxy, h("Forwarded", "for=6.6.6.6;proto=https", "X-Forwarded-For", "198.51.100.1"), "198.51.100.1", false},
+		{"nonsense is nobody", proxy, h("Forwarded", `;;,for;="`), "127.0.0.1", false},
+	} {
+		t.Run(tc.sentence, func(t *testing.T) {
+			peer := peerAddr(tc.peer)
+			client, tls := originOf(peer, trusted(peer, testProxies), tc.header, testProxies)
+			if client != netip.MustParseAddr(tc.client) || tls != tc.tls {
+				t.Errorf("got %v, %v; want %v, %v", client, tls, tc.client, tc.tls)
+			}
+		})
+	}
+}
+
+func TestOriginAllocatesNothing(t *testing.T) {
+	header := http.Header{"X-Forwarded-For": {"198.51.100.1, 10.1.1.1"}, "X-Forwarded-Proto": {"https, http"}}
+	peer := peerAddr("127.0.0.1:1")
+	if n := testing.AllocsPerRun(100, func() { originOf(peer, true, header, testProxies) }); n != 0 {
+		t.Errorf("%v allocations", n)
 	}
 }

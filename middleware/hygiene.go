@@ -110,7 +110,7 @@ func strip(h http.Header, identity string) {
 func wellFormedHost(hostport string) bool {
 	host := hostport
 	if colon := strings.LastIndexByte(hostport, ':'); colon > strings.LastIndexByte(hostport, ']') {
-		if _, err := strconv.ParseUint(hostport[colon+1:], 10, 16); err != nil {
+		if _, err := strconv.ParseUint(hostport[colon+1:], 10, 16); err != nil && hostport[colon+1:] != "" {
 			return false
 		}
 		host = hostport[:colon]

@@ -32,6 +32,9 @@ type Observer struct {
 	Errors  *slog.Logger // for panics
 	Metrics Metrics
 	Now     func() time.Time
+	// TrustSocket has peers without an address believed, those of a unix socket: its
+	// mode says who may connect.
+	TrustSocket bool
 
 	inFlight, undecided atomic.Int64
 }
@@ -93,19 +96,21 @@ func (o *Observer) begin(w http.ResponseWriter, r *http.Request) *served {
 	now, snapshot := o.Now(), o.Live.Load()
 	proxies := snapshot.Policy.Server.TrustedProxies
 	peer := peerAddr(r.RemoteAddr)
+	believed := trusted(peer, proxies) || o.TrustSocket && !peer.IsValid()
+	client, encrypted := originOf(peer, believed, r.Header, proxies)
 	s := &served{ex: exchange.Exchange{
 		Snapshot: snapshot,
 		View: policy.View{
 			Method:    r.Method,
 			Host:      hostOnly(r.Host),
-			Authority: strings.ToLower(r.Host),
-			Client:    clientAddr(peer, r.Header["X-Forwarded-For"], proxies),
-			TLS:       r.TLS != nil || trusted(peer, proxies) && r.Header.Get("X-Forwarded-Proto") == "https",
+			Authority: strings.TrimSuffix(strings.ToLower(r.Host), ":"), // an empty port is none (RFC 3986, 6.2.3)
+			Client:    client,
+			TLS:       r.TLS != nil || encrypted,
 			Now:       now,
 			Header:    r.Header,
 		},
 	}}
-	if id := r.Header.Get("X-Request-Id"); id != "" && trusted(peer, proxies) && wellFormedID(id) {
+	if id := r.Header.Get("X-Request-Id"); id != "" && believed && wellFormedID(id) {
 		s.ex.RequestID = id
 	} else {
 		s.ex.RequestID = rand.Text()

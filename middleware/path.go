@@ -11,21 +11,25 @@ const upperHex = "0123456789ABCDEF"
 // keyed and forwarded: unreserved characters are literal, everything else that
 // is escaped has upper-case digits (RFC 3986, 6.2.2). A path that two parties
 // could read differently has no such form, and problem says why: an encoded
-// slash, a backslash, a control character, an empty or dot segment, or bytes
-// that are not UTF-8.
+// slash, a backslash, a semicolon (servers that know path parameters drop what
+// follows, so that no pattern would hold), a control character, an empty or dot
+// segment, or bytes that are not UTF-8.
 func CanonicalPath(escaped string) (path, problem string) {
 	if escaped == "" || escaped[0] != '/' {
 		return "", "the path does not start with a slash"
 	}
-	if !strings.ContainsAny(escaped, "%\\") && !hasBadSegment(escaped) && printable(escaped) {
+	if !strings.ContainsAny(escaped, "%\\;") && !hasBadSegment(escaped) && printable(escaped) {
 		return escaped, ""
 	}
 	var canonical, decoded strings.Builder
 	for i := 0; i < len(escaped); i++ {
 		c := escaped[i]
 		if c != '%' {
-			if c == '\\' {
+			switch c {
+			case '\\':
 				return "", "the path holds a backslash"
+			case ';':
+				return "", "the path holds a semicolon"
 			}
 			canonical.WriteByte(c)
 			decoded.WriteByte(c)

@@ -82,7 +82,11 @@ func (w *writer) WriteHeader(status int) {
 		w.status = status
 		w.decided()
 		w.deadline.extendWrite(w.ResponseWriter)
-		w.body.abandon(status, w.ResponseWriter.Header())
+		h := w.ResponseWriter.Header()
+		w.body.abandon(status, h)
+		if _, told := h["Content-Type"]; !told {
+			h["Content-Type"] = nil // else net/http guesses, which a response with nosniff says not to
+		}
 	}
 	w.ResponseWriter.WriteHeader(status)
 }

@@ -21,7 +21,7 @@ func applyDefaults(v reflect.Value) {
 
 func (s *Server) setDefaults() {
 	s.Listen, s.Admin = ":8080", "127.0.0.1:9901"
-	s.DataDir = "./data"
+	s.DataDir, s.SocketMode = "./data", 0o660
 	s.MaxHeader, s.MaxBody = 32<<10, 10<<20
 }
 

@@ -159,7 +159,7 @@ routes: [{name: a, match: {path: /a}, upstream: app, cache: {}}]
 	want := &Policy{
 		Version: 1,
 		Server: Server{
-			Listen: ":8080", Admin: "127.0.0.1:9901", DataDir: filepath.Join(folder, "data"),
+			Listen: ":8080", SocketMode: 0o660, Admin: "127.0.0.1:9901", DataDir: filepath.Join(folder, "data"),
 			Timeouts: Timeouts{
 				ReadHeader: Duration(3 * time.Second), Progress: Duration(30 * time.Second),
 				Idle: Duration(75 * time.Second), Drain: Duration(20 * time.Second),

@@ -15,6 +15,7 @@ const variable = `\$\{`
 // scalarPatterns are the forms of the types that read themselves from text.
 var scalarPatterns = map[reflect.Type]string{
 	reflect.TypeFor[Duration](): `^([0-9]+d|0|([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))+)$`,
+	reflect.TypeFor[FileMode](): `^0?[0-7]{3}$`,
 	reflect.TypeFor[Size]():     `^[0-9]+(B|KiB|MiB|GiB)?$`,
 	reflect.TypeFor[Rate]():     `^[0-9]+/[0-9]*(s|min|h|day)$`,
 	reflect.TypeFor[Percent]():  `^[0-9]+(\.[0-9]+)?%$`,
@@ -71,7 +72,7 @@ func scalarDefinition(t reflect.Type) *jsonschema.Schema {
 	s := &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Type: "string", Pattern: scalarPatterns[t]}, {Type: "string", Pattern: variable}}}
 	number := &jsonschema.Schema{Type: "integer", Minimum: "0"}
 	switch t {
-	case reflect.TypeFor[Size](), reflect.TypeFor[Replicas]():
+	case reflect.TypeFor[Size](), reflect.TypeFor[Replicas](), reflect.TypeFor[FileMode]():
 		s.AnyOf = append(s.AnyOf, number)
 	case reflect.TypeFor[Status]():
 		number.Minimum, number.Maximum = "200", "599"

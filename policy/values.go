@@ -90,6 +90,22 @@ func (s Size) MarshalText() ([]byte, error) {
 	return strconv.AppendInt(nil, int64(s), 10), nil
 }
 
+// FileMode are the permissions of a file, written as for chmod: "0660".
+type FileMode uint32
+
+// UnmarshalText reads permissions.
+func (m *FileMode) UnmarshalText(text []byte) error {
+	n, err := strconv.ParseUint(string(text), 8, 32)
+	if err != nil || n > 0o777 || len(text) < 3 {
+		return fmt.Errorf("bad mode %q (write 0660)", text)
+	}
+	*m = FileMode(n)
+	return nil
+}
+
+// MarshalText writes them with four digits.
+func (m FileMode) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%04o", uint32(m)), nil }
+
 // Rate is a number of tokens a period, written as "120/min" or "10/15min".
 type Rate struct {
 	Tokens int

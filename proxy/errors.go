@@ -32,6 +32,7 @@ var (
 	ErrNoTarget = errors.New("proxy: no target")
 
 	errStalled = errors.New("proxy: upstream sent nothing for too long")
+	errStatus  = errors.New("proxy: upstream answered with a status below 100")
 	errUpgrade = errors.New("proxy: upstream switched to a protocol that was not asked for")
 )
 

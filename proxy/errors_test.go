@@ -46,6 +46,8 @@ func TestFailuresBecomeProblems(t *testing.T) {
 		{name: "a head without end", target: raw("HTTP/1.1 200 OK\r\nX-A: " + strings.Repeat("a", 2*maxResponseHeader)), status: 502, reason: ReasonBroken},
 		{name: "a switch that was not asked for", target: raw("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"), status: 502, reason: ReasonBroken},
 		{name: "a switch to nothing", target: raw("HTTP/1.1 101 Switching Protocols\r\n\r\n"), status: 502, reason: ReasonBroken},
+		{name: "no status", target: raw("HTTP/1.1 000 Nothing\r\nContent-Length: 0\r\n\r\n"), status: 502, reason: ReasonBroken},
+		{name: "a status below all", target: raw("HTTP/1.1 099 Odd\r\nContent-Length: 2\r\n\r\nab"), status: 502, reason: ReasonBroken},
 		{name: "an upstream that is not there", target: nowhere, upstream: "missing", status: 503, reason: ReasonNoTarget},
 	}
 	for _, tt := range tests {

@@ -126,6 +126,10 @@ func (p *pool) try(req *http.Request, t *target) (*http.Response, error) {
 		return nil, err
 	}
 	holdBody(resp, p.progress, func() { p.release(t) })
+	if resp.StatusCode < 100 { // which net/http reads, but panics at when it is to write it
+		_ = resp.Body.Close() // as below
+		return nil, errStatus
+	}
 	asked := req.Header.Get("Upgrade")
 	if resp.StatusCode == http.StatusSwitchingProtocols && (asked == "" || !strings.EqualFold(resp.Header.Get("Upgrade"), asked)) {
 		_ = resp.Body.Close() // ReverseProxy would leave it open

@@ -289,6 +289,55 @@ func TestUnixSockets(t *testing.T) {
 	}
 }
 
+// A proxy that connects by the socket speaks for its clients while the socket's mode
+// keeps others out.
+func TestSocketModeSaysWhoIsBelieved(t *testing.T) {
+	for _, tt := range []struct {
+		mode           string
+		want           os.FileMode
+		client, scheme string
+	}{
+		{"", 0o660, "203.0.113.7", "https"},
+		{"socket_mode: 0600, ", 0o600, "203.0.113.7", "https"},
+		{"socket_mode: '0666', ", 0o666, "", "http"},
+	} {
+		t.Run(tt.mode, func(t *testing.T) {
+			t.Parallel()
+			here, there := policyFolder(t)
+			upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.WriteString(w, r.Header.Get("X-Forwarded-For")+" "+r.Header.Get("X-Forwarded-Proto"))
+			}))
+			defer upstream.Close()
+			text := strings.Replace(fmt.Sprintf(smallPolicy, upstream.URL), "server: {", "server: {"+tt.mode, 1)
+			writePolicy(t, filepath.Join(here, "gateway.yaml"), text)
+			own(t, here)
+			g := launch(t, nil, "run", "--config", filepath.Join(there, "gateway.yaml"), "--listen", "unix:"+filepath.Join(there, "data.sock"), "--admin", "127.0.0.1:0")
+			g.stderr.await(t, "serving")
+			socket := filepath.Join(here, "data.sock")
+			if info, err := os.Stat(socket); err != nil || info.Mode().Perm() != tt.want {
+				t.Errorf("mode %v, %v; want %v", info.Mode(), err, tt.want)
+			}
+			conn, err := net.Dial("unix", socket)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 203.0.113.7\r\nX-Forwarded-Proto: HTTPS\r\n\r\n")
+			res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			if body, err := io.ReadAll(res.Body); err != nil || string(body) != tt.client+" "+tt.scheme {
+				t.Errorf("the upstream is told %q, %v", body, err)
+			}
+			if warned := strings.Contains(g.stderr.String(), "anyone may connect to the socket"); warned != (tt.client == "") {
+				t.Errorf("warned: %v", warned)
+			}
+		})
+	}
+}
+
 func TestAddressTaken(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

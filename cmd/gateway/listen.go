@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+
+	"github.com/jewgo/gateway/policy"
 )
 
 // listen opens an address of the policy: host:port or unix:/path. A socket file
@@ -44,6 +46,20 @@ func listen(address string) (net.Listener, error) {
 // what is behind it, so others than owner and group may not connect, whatever the
 // umask was.
 func listenAdmin(address string) (net.Listener, error) {
+	return listenAs(address, func(umasked os.FileMode) os.FileMode { return umasked &^ 0o007 })
+}
+
+// listenData is listen for clients, or for the proxy before them. peersSpeak
+// reports whether they are believed for whom they speak: those of a socket file
+// that others may not write to.
+func listenData(s *policy.Server) (l net.Listener, peersSpeak bool, err error) {
+	mode := os.FileMode(s.SocketMode)
+	l, err = listenAs(s.Listen, func(os.FileMode) os.FileMode { return mode })
+	return l, strings.HasPrefix(s.Listen, "unix:") && mode&0o002 == 0, err
+}
+
+// listenAs is listen that gives a socket file other permissions than the umask left.
+func listenAs(address string, mode func(umasked os.FileMode) os.FileMode) (net.Listener, error) {
 	l, err := listen(address)
 	path, ok := strings.CutPrefix(address, "unix:")
 	if err != nil || !ok {
@@ -51,7 +67,7 @@ func listenAdmin(address string) (net.Listener, error) {
 	}
 	info, err := os.Stat(path)
 	if err == nil {
-		err = os.Chmod(path, info.Mode().Perm()&^0o007)
+		err = os.Chmod(path, mode(info.Mode().Perm()))
 	}
 	if err != nil {
 		_ = l.Close() // the error that matters is the other one

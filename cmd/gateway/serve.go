@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -156,9 +157,12 @@ func (g *gateway) open(p *policy.Policy) (*servers, error) {
 		}
 		s.admin = &http.Server{Handler: g.admin, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, ErrorLog: quiet}
 	}
-	if s.dataListener, err = listen(p.Server.Listen); err != nil {
+	if s.dataListener, g.observer.TrustSocket, err = listenData(&p.Server); err != nil {
 		s.close()
 		return nil, err
+	}
+	if strings.HasPrefix(p.Server.Listen, "unix:") && !g.observer.TrustSocket {
+		g.log.Warn("anyone may connect to the socket, so what its peers say of whom they speak for is not believed: all count as one client", "listen", p.Server.Listen, "socket_mode", p.Server.SocketMode)
 	}
 	var fresh newConns
 	s.data = &http.Server{

@@ -90,6 +90,9 @@ func refuse(w http.ResponseWriter, err error) {
 	case errors.Is(err, errBusy):
 		status = http.StatusServiceUnavailable
 	}
+	if status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Signature realm="gateway peers"`)
+	}
 	http.Error(w, err.Error(), status)
 }
 

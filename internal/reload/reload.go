@@ -86,6 +86,7 @@ func unchangeable(old, next *policy.Policy) error {
 		changed bool
 	}{
 		{"server.listen", old.Server.Listen != next.Server.Listen},
+		{"server.socket_mode", old.Server.SocketMode != next.Server.SocketMode},
 		{"server.admin", old.Server.Admin != next.Server.Admin},
 		{"server.peers", old.Server.Peers != next.Server.Peers},
 		{"server.admin_token_file", old.Server.AdminTokenFile != next.Server.AdminTokenFile},

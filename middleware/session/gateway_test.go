@@ -397,6 +397,9 @@ func TestRequiredAnswersEveryDeadCookieAlike(t *testing.T) {
 		{"%00", "invalid", "invalid session cookie"},
 	} {
 		r := g.get("/required", tt.cookie)
+		if got, want := r.Header.Get("WWW-Authenticate"), `Cookie realm="gateway", cookie-name="`; !strings.HasPrefix(got, want) {
+			t.Errorf("%s: WWW-Authenticate %q", tt.facts, got)
+		}
 		if r.StatusCode != 401 || r.ex.Facts.Session != tt.facts || r.ex.Facts.Reason != tt.reason || r.set != nil {
 			t.Errorf("%s: %d, %+v, %v", tt.facts, r.StatusCode, r.ex.Facts, r.set)
 		}

@@ -87,6 +87,9 @@ func (m *Manager) Handler(next http.Handler) http.Handler {
 			if ex.Facts.Reason == "" {
 				ex.Facts.Reason = "no session"
 			}
+			// No registered scheme stands for a login that sets a cookie, and a field there
+			// must be (RFC 9110, 15.5.2). Browsers ask for no password by this one.
+			w.Header().Set("WWW-Authenticate", `Cookie realm="gateway", cookie-name="`+ex.Snapshot.Policy.Session.Cookie.Name+`"`)
 			problem.Write(w, problem.Problem{Status: http.StatusUnauthorized, Detail: "a session is required"})
 			return
 		}
