@@ -115,7 +115,7 @@ func (p *pool) roundTrip(req *http.Request, ex *exchange.Exchange) (*http.Respon
 
 // try sends a request to one target.
 func (p *pool) try(req *http.Request, t *target) (*http.Response, error) {
-	out := req.WithContext(req.Context()) // a shallow copy: req is the caller's
+	out := req.WithContext(carrying(req.Context(), req.Body)) // a shallow copy: req is the caller's
 	u := *req.URL
 	u.Scheme, u.Host = t.url.Scheme, t.url.Host
 	out.URL = &u
@@ -124,6 +124,9 @@ func (p *pool) try(req *http.Request, t *target) (*http.Response, error) {
 	if err != nil {
 		t.inFlight.Add(-1)
 		return nil, err
+	}
+	if u, ok := req.Body.(*upload); ok {
+		u.answer()
 	}
 	holdBody(resp, p.progress, func() { p.release(t) })
 	if resp.StatusCode < 100 { // which net/http reads, but panics at when it is to write it

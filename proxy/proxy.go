@@ -84,7 +84,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if !whole {
 			c.brokeOff()
 		}
-		c.upload.detach(w)
+		c.upload.detach()
 		if c.switched != nil && h.switches.remove(c.switched) {
 			c.ex.Facts.Note(ReasonLeaving)
 		}
@@ -129,7 +129,10 @@ func (c *call) answered(resp *http.Response) error {
 func (c *call) fail(_ http.ResponseWriter, r *http.Request, err error) {
 	c.final = true
 	ctxErr := r.Context().Err() // before detach, which may cancel the context
-	c.upload.detach(c.ResponseWriter)
+	if c.upload.wasInterrupted() {
+		ctxErr = nil // it was the upstream, not the client
+	}
+	c.upload.detach()
 	var f failure
 	if c.rewritten {
 		f = judge(ctxErr, c.upload.failure(), err)

@@ -107,7 +107,7 @@ func (c *call) body(pr *httputil.ProxyRequest) {
 			delete(pr.Out.Trailer, name)
 		}
 	}
-	c.upload = &upload{body: pr.Out.Body, in: pr.In, trailer: pr.Out.Trailer}
+	c.upload = &upload{body: pr.Out.Body, client: c.ResponseWriter, in: pr.In, trailer: pr.Out.Trailer}
 	pr.Out.Body = c.upload
 }
 

@@ -17,10 +17,16 @@ var errDetached = errors.New("proxy: the request is over")
 // be read then. All methods work on nil, which is no body.
 type upload struct {
 	body     io.ReadCloser
-	in       *http.Request // whose Trailer is complete at the body's end
-	trailer  http.Header   // the request's that goes upstream; nil: none announced
+	client   http.ResponseWriter // of the connection that the body comes from
+	in       *http.Request       // whose Trailer is complete at the body's end
+	trailer  http.Header         // the request's that goes upstream; nil: none announced
 	eof      atomic.Bool
 	detached atomic.Bool
+	upstream atomic.Pointer[movingConn] // that it goes to; nil: none yet
+
+	ending      sync.Mutex // held while reading is broken off
+	answered    bool       // the upstream's head is here; guarded by ending
+	interrupted bool       // guarded by ending
 
 	mu  sync.Mutex // held while a read is under way
 	err error      // guarded by mu: what was wrong on the client's side
@@ -33,7 +39,7 @@ func (u *upload) Read(p []byte) (int, error) {
 	if u.eof.Load() {
 		return 0, io.EOF // the transport asks once more, perhaps when the server has closed the body
 	}
-	if u.detached.Load() {
+	if u.needless() {
 		return 0, errDetached
 	}
 	n, err := u.body.Read(p)
@@ -44,10 +50,21 @@ func (u *upload) Read(p []byte) (int, error) {
 			u.trailer[name] = u.in.Trailer[name]
 		}
 		u.eof.Store(true)
-	case !u.detached.Load():
+	case u.needless():
+		err = errDetached
+	default:
 		u.err = err
 	}
 	return n, err
+}
+
+// needless reports whether nobody takes what would be read.
+func (u *upload) needless() bool {
+	if u.detached.Load() {
+		return true
+	}
+	conn := u.upstream.Load()
+	return conn != nil && conn.ended.Load()
 }
 
 // Close implements io.Closer.
@@ -69,13 +86,55 @@ func (u *upload) failure() error {
 // detach ends all reading from the client's body. A read that waits for the
 // client is broken off, which spoils the connection for another request;
 // clientWriter has it closed for that reason.
-func (u *upload) detach(w http.ResponseWriter) {
-	if u == nil || u.detached.Swap(true) || u.eof.Load() {
+func (u *upload) detach() {
+	if u == nil {
 		return
 	}
-	if !u.mu.TryLock() {
-		_ = http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) // a writer without deadlines is no connection
-		u.mu.Lock()
+	u.ending.Lock()
+	defer u.ending.Unlock()
+	if !u.detached.Swap(true) {
+		u.breakOff()
 	}
-	u.mu.Unlock() // no read is under way, and none will be
+}
+
+// interrupt ends a read under way, since the upstream's connection has ended
+// without an answer. The transport would wait for it, and the client may be silent
+// for long. To the server it looks as if the client had left.
+func (u *upload) interrupt() {
+	u.ending.Lock()
+	defer u.ending.Unlock()
+	if !u.answered && !u.detached.Load() { // afterwards the connection may serve another request
+		u.interrupted = true
+		u.breakOff()
+	}
+}
+
+// answer notes that the upstream's head is here.
+func (u *upload) answer() {
+	u.ending.Lock()
+	defer u.ending.Unlock()
+	u.answered = true
+}
+
+// wasInterrupted reports whether reading ended on the upstream's account.
+func (u *upload) wasInterrupted() bool {
+	if u == nil {
+		return false
+	}
+	u.ending.Lock()
+	defer u.ending.Unlock()
+	return u.interrupted
+}
+
+// breakOff returns when no read is under way; needless must be true. It tries more
+// than once, since whoever reads may just set a deadline of its own.
+func (u *upload) breakOff() {
+	for !u.eof.Load() {
+		if u.mu.TryLock() {
+			u.mu.Unlock()
+			return
+		}
+		_ = http.NewResponseController(u.client).SetReadDeadline(time.Unix(1, 0)) // a writer without deadlines is no connection
+		time.Sleep(time.Millisecond)
+	}
 }
