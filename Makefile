@@ -18,6 +18,7 @@ PACKAGES ?= ./...
 TEST_TIMEOUT ?= 10m
 FUZZTIME ?= 20s
 SOAK ?= 10m
+RESTARTS ?= 20
 
 .PHONY: help
 help: ## List the targets
@@ -56,8 +57,12 @@ drill-limits: build ## Break Redis under three gateways, and count what their li
 	@./bin/gateway drill limits $(ARGS)
 
 .PHONY: soak
-soak: deps ## Ten minutes of random faults: no failure, and neither heap nor goroutines grow (SOAK=10m)
+soak: deps ## Ten minutes of random faults and a log that is read now and then: no failure, and neither heap nor goroutines grow (SOAK=10m)
 	GATEWAY_SOAK=$(SOAK) go test -count=1 -v -timeout 30m -run '^TestSoak$$' ./cmd/gateway
+
+.PHONY: restarts
+restarts: deps ## Restart two gateways in turn behind a balancer under load: no request fails (RESTARTS=20)
+	GATEWAY_RESTARTS=$(RESTARTS) go test -race -count=1 -v -timeout 30m -run '^TestRestartsUnderLoad$$' ./cmd/gateway
 
 .PHONY: conformance
 conformance: build ## HTTP cache conformance (CACHECONF_DIR=the cases and their runner; ARGS="-fails")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -26,6 +27,12 @@ type jewgo struct {
 
 // startJewGo starts both. redisURL "" is no Redis.
 func startJewGo(t *testing.T, redisURL string) *jewgo {
+	t.Helper()
+	return startJewGoAs(t, redisURL, func(*exec.Cmd) {})
+}
+
+// startJewGoAs is startJewGo of a gateway that set has changed something of.
+func startJewGoAs(t *testing.T, redisURL string, set func(*exec.Cmd)) *jewgo {
 	t.Helper()
 	here, there := policyFolder(t)
 	text, err := os.ReadFile("../../configs/gateway.yaml")
@@ -53,7 +60,11 @@ func startJewGo(t *testing.T, redisURL string) *jewgo {
 		"UPSTREAM_URL=" + backend, "REDIS_URL=" + redisURL, "GATEWAY_DATA_DIR=./data", "IDENTITY_KEYS_FILE=./identity.keys",
 		"GATEWAY_COOKIE_NAME=gw", "GATEWAY_COOKIE_SECURE=false",
 	}
-	return &jewgo{start(t, env, "run", "--config", filepath.Join(there, "gateway.yaml")), backend, file}
+	g := startAs(t, func(cmd *exec.Cmd) {
+		cmd.Env = append(cmd.Env, env...)
+		set(cmd)
+	}, "run", "--config", filepath.Join(there, "gateway.yaml"))
+	return &jewgo{g, backend, file}
 }
 
 // own gives a folder to the user that the gateway under test runs as, if that

@@ -140,16 +140,22 @@ func startAs(t *testing.T, set func(*exec.Cmd), args ...string) *gatewayProcess 
 	t.Helper()
 	g := launchAs(t, set, append(slices.Clip(args), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")...)
 	g.again = func() *gatewayProcess { return startAs(t, set, args...) }
-	eventually(t, 30*time.Second, func() error {
+	g.serving()
+	return g
+}
+
+// serving waits until the gateway serves.
+func (g *gatewayProcess) serving() {
+	g.t.Helper()
+	eventually(g.t, 30*time.Second, func() error {
 		select {
 		case err := <-g.ended:
 			g.ended <- err
-			t.Fatalf("the gateway ended: %v\n%s", err, g.stderr.String())
+			g.t.Fatalf("the gateway ended: %v\n%s", err, g.stderr.String())
 		default:
 		}
 		return g.locate()
 	})
-	return g
 }
 
 // launch runs the gateway and makes sure that it ends with the test.

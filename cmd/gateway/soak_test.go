@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -11,12 +12,14 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -40,6 +43,11 @@ const (
 	// soakClients send the traffic. A bucket is kept for each client and limit, up
 	// to limitBuckets: of so few clients all are there before the half.
 	soakClients = 200
+	// soakRests is how often the reader of the access log rests during the soak, for
+	// half of the time. Each rest takes at least soakRest, so that requests that waited
+	// for it would show: a soak that is short has fewer rests.
+	soakRests = 100
+	soakRest  = time.Second
 )
 
 // soakSocket names the environment variable that makes the test binary the
@@ -85,10 +93,55 @@ type soak struct {
 	mix    *drill.Mix
 	random *rand.Rand
 	sent   atomic.Uint64
+	log    *restingReader
 	tally
+	resting, reading vegeta.Metrics // of requests that began while the log's reader did
 }
 
-func startSoak(t *testing.T, seed uint64) *soak {
+// restingReader reads a log. In the first half of each period it rests.
+type restingReader struct {
+	start  time.Time
+	period time.Duration
+	lines  atomic.Uint64
+}
+
+func newRestingReader(length time.Duration) *restingReader {
+	return &restingReader{start: time.Now(), period: max(length/soakRests, 2*soakRest)}
+}
+
+// rest is how long it still rests, seen from a moment; 0: it reads.
+func (r *restingReader) rest(at time.Time) time.Duration {
+	return max(0, r.period/2-at.Sub(r.start)%r.period)
+}
+
+// Write takes what was read from the pipe, once the rest is over. Nothing is read
+// before it returns.
+func (r *restingReader) Write(p []byte) (int, error) {
+	time.Sleep(r.rest(time.Now()))
+	r.lines.Add(uint64(bytes.Count(p, []byte{'\n'})))
+	return len(p), nil
+}
+
+// pipe gives the end to write to. The pipe holds one page only (F_SETPIPE_SZ of
+// fcntl(2)), so that some ten lines fill it.
+func (r *restingReader) pipe(t *testing.T) *os.File {
+	t.Helper()
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const setPipeSize = 1031
+	if _, _, errno := syscall.Syscall(syscall.SYS_FCNTL, write.Fd(), setPipeSize, uintptr(os.Getpagesize())); errno != 0 {
+		t.Fatal(errno)
+	}
+	go func() { // ends with the gateway
+		defer read.Close()
+		_, _ = io.Copy(r, read)
+	}()
+	return write
+}
+
+func startSoak(t *testing.T, seed uint64, length time.Duration) *soak {
 	t.Helper()
 	proxy, err := faultproxy.Listen(testenv.Redis(t).Addr)
 	if err != nil {
@@ -102,7 +155,11 @@ func startSoak(t *testing.T, seed uint64) *soak {
 	socket := filepath.Join(t.TempDir(), "memory.sock")
 	t.Setenv(soakSocket, socket)
 	t.Setenv("GATEWAY_E2E_COMMAND", self)
-	s := &soak{jewgo: startJewGo(t, proxy.URL()), proxy: proxy, random: rand.New(rand.NewPCG(seed, 0))}
+	log := newRestingReader(length)
+	stdout := log.pipe(t)
+	g := startJewGoAs(t, proxy.URL(), func(cmd *exec.Cmd) { cmd.Stdout = stdout })
+	_ = stdout.Close()
+	s := &soak{jewgo: g, proxy: proxy, random: rand.New(rand.NewPCG(seed, 0)), log: log}
 	s.inside = &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -138,6 +195,11 @@ func (s *soak) round(length time.Duration) {
 		defer close(done)
 		for r := range results {
 			s.add(r)
+			if s.log.rest(r.Timestamp) > 0 {
+				s.resting.Add(r)
+			} else {
+				s.reading.Add(r)
+			}
 		}
 	}()
 	faults := faultproxy.Faults()
@@ -235,7 +297,8 @@ func (g *gatewayProcess) metric(t *testing.T, name string) float64 {
 }
 
 // Random faults of Redis, one after the other, leave nothing behind: neither
-// memory nor goroutines. GATEWAY_SOAK says for how long; `make soak` does.
+// memory nor goroutines. Nor does a request wait for the reader of the access log.
+// GATEWAY_SOAK says for how long; `make soak` does.
 func TestSoak(t *testing.T) {
 	length, err := time.ParseDuration(os.Getenv("GATEWAY_SOAK"))
 	if err != nil {
@@ -243,17 +306,22 @@ func TestSoak(t *testing.T) {
 	}
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
-	s := startSoak(t, seed)
+	s := startSoak(t, seed, length)
 	start := time.Now()
 	var minutes, heap []float64
 	var goroutines []int
 	var half string
+	var dropped float64
 	for i := range soakRounds {
 		s.round(length / soakRounds)
 		m := s.settled()
 		minutes, heap, goroutines = append(minutes, time.Since(start).Minutes()), append(heap, float64(m.Heap)), append(goroutines, m.Goroutines)
 		t.Logf("after %.1f min: %d requests, %d hits, live heap %.3f MB, %.0f buckets, %.3f MB stored, %d goroutines", minutes[i], s.total, s.hits,
 			heap[i]/1e6, s.metric(t, "gateway_limit_buckets"), s.metric(t, "gateway_cache_memory_bytes")/1e6, m.Goroutines)
+		before := dropped
+		if dropped = s.metric(t, "gateway_log_dropped_total"); dropped < before {
+			t.Errorf("%v lines of the logs were dropped, after %v", dropped, before)
+		}
 		if i == soakRounds/2-1 {
 			half = s.profile("half")
 		}
@@ -261,6 +329,7 @@ func TestSoak(t *testing.T) {
 	if len(s.bad) > 0 {
 		t.Errorf("failures %v", s.bad)
 	}
+	s.logged(dropped)
 	growth := slope(minutes[soakRounds/2:], heap[soakRounds/2:])
 	t.Logf("in the second half the live heap grew by %.1f KB a minute, allowed %.0f", growth/1e3, soakGrowth/1e3)
 	if growth > soakGrowth && length >= soakJudged {
@@ -271,6 +340,26 @@ func TestSoak(t *testing.T) {
 	if first, last := goroutines[0], slices.Min(goroutines[soakRounds/2:]); last > first+50 { // idle connections to the backend have two each
 		t.Errorf("goroutines at each look: %v", goroutines)
 	}
+}
+
+// logged checks that no request waited for the reader of the access log, and that
+// each request has its line, unless it was dropped.
+func (s *soak) logged(dropped float64) {
+	s.t.Helper()
+	s.resting.Close()
+	s.reading.Close()
+	resting, reading := s.resting.Latencies.P99, s.reading.Latencies.P99
+	s.t.Logf("p99 %v of %d requests while the log's reader rests for %v, %v of %d while it reads", resting, s.resting.Requests,
+		s.log.period/2, reading, s.reading.Requests)
+	if s.resting.Requests == 0 || s.reading.Requests == 0 || resting > reading+min(time.Second, s.log.period/4) {
+		s.t.Error("requests wait for the reader of the access log")
+	}
+	eventually(s.t, s.log.period+5*time.Second, func() error {
+		if lines := s.log.lines.Load(); float64(lines)+dropped < float64(s.total) {
+			return fmt.Errorf("%d lines in the access log, and %v dropped, of %d requests", lines, dropped, s.total)
+		}
+		return nil
+	})
 }
 
 // slope is the median of the slopes between any two points (Theil and Sen): one
