@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/jewgo/gateway/internal/logwriter"
+	"github.com/jewgo/gateway/internal/wire"
 	"github.com/jewgo/gateway/policy"
 )
 
@@ -161,6 +162,7 @@ func (g *gateway) open(p *policy.Policy) (*servers, error) {
 		s.close()
 		return nil, err
 	}
+	s.dataListener = wire.Listener{Listener: s.dataListener}
 	if strings.HasPrefix(p.Server.Listen, "unix:") && !g.observer.TrustSocket {
 		g.log.Warn("anyone may connect to the socket, so what its peers say of whom they speak for is not believed: all count as one client", "listen", p.Server.Listen, "socket_mode", p.Server.SocketMode)
 	}

@@ -1,0 +1,102 @@
+package wire
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// pair is a connection as the gateway has it, whose kernel holds up to buffer bytes
+// and more, and its client, whose kernel holds little.
+func pair(t *testing.T, buffer int) (ours net.Conn, client *net.TCPConn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	raw, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	client = raw.(*net.TCPConn)
+	ours, err = Listener{l}.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = ours.Close(), client.Close() })
+	if err := errors.Join(client.SetReadBuffer(4096), ours.(*conn).Conn.(*net.TCPConn).SetWriteBuffer(buffer)); err != nil {
+		t.Fatal(err)
+	}
+	return ours, client
+}
+
+// A reader that takes something now and then is not cut off, whether or not the
+// kernel finds that enough to ask for more.
+func TestASlowReaderIsWaitedFor(t *testing.T) {
+	for name, buffer := range map[string]int{"a small buffer": 8 << 10, "a large one": 64 << 10} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const patience = 500 * time.Millisecond
+			ours, client := pair(t, buffer)
+			text := bytes.Repeat([]byte("0123456789abcdef"), 1<<20/16)
+			wrote := make(chan error, 1)
+			go func() {
+				_ = ours.SetWriteDeadline(time.Now().Add(patience))
+				_, err := ours.Write(text)
+				wrote <- err
+			}()
+			chunk := make([]byte, 4096)
+			for at := range 4 * patience / (50 * time.Millisecond) {
+				if _, err := io.ReadFull(client, chunk); err != nil || !bytes.Equal(chunk, text[:len(chunk)]) {
+					t.Fatalf("piece %d: %v", at, err)
+				}
+				time.Sleep(50 * time.Millisecond)
+			}
+			select {
+			case err := <-wrote:
+				t.Errorf("the write ended: %v", err)
+			default:
+			}
+			_ = client.Close()
+			<-wrote
+		})
+	}
+}
+
+// One that takes nothing is.
+func TestAReaderThatStopsIsCut(t *testing.T) {
+	const patience = 400 * time.Millisecond
+	ours, _ := pair(t, 8<<10)
+	began := time.Now()
+	_ = ours.SetWriteDeadline(began.Add(patience))
+	n, err := ours.Write(make([]byte, 8<<20))
+	if took := time.Since(began); !errors.Is(err, os.ErrDeadlineExceeded) || n == 0 || took < patience*9/10 || took > 2*patience {
+		t.Errorf("%d bytes, %v after %v", n, err, took)
+	}
+}
+
+// Deadlines that have passed, or that are taken back, are as ever.
+func TestOtherDeadlines(t *testing.T) {
+	ours, client := pair(t, 8<<10)
+	_ = ours.SetWriteDeadline(time.Unix(1, 0))
+	if _, err := ours.Write([]byte("x")); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("after its deadline: %v", err)
+	}
+	_ = ours.SetDeadline(time.Time{})
+	if _, err := ours.Write([]byte("y")); err != nil {
+		t.Error(err)
+	}
+	_ = ours.(*conn).CloseWrite()
+	if got, err := io.ReadAll(client); string(got) != "y" || err != nil {
+		t.Errorf("read %q, %v", got, err)
+	}
+}

@@ -1,0 +1,15 @@
+package wire
+
+import (
+	"syscall"
+	"unsafe"
+)
+
+// outgoing is SIOCOUTQ: the bytes that are not acknowledged yet.
+func outgoing(fd uintptr) int {
+	var n int32
+	if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, fd, syscall.TIOCOUTQ, uintptr(unsafe.Pointer(&n))); errno != 0 {
+		return 0
+	}
+	return int(n)
+}
