@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -459,6 +460,132 @@ func TestStalledClientsAreCutAndMovingOnesAreNot(t *testing.T) {
 	}
 	if got := send(0, 1); got == http.StatusOK {
 		t.Errorf("an upload that stalls: status %d", got)
+	}
+}
+
+// upload sends a head and, after each pause, a piece of a body of 1,000 bytes, and
+// gives the status that comes within patience; 0: none.
+func (e *edge) upload(t *testing.T, target string, pause time.Duration, pieces int, patience time.Duration) int {
+	t.Helper()
+	conn, err := net.Dial("tcp", e.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	go func() {
+		_, _ = io.WriteString(conn, "POST "+target+" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n")
+		for range pieces {
+			time.Sleep(pause)
+			if _, err := io.WriteString(conn, strings.Repeat("x", 1000/pieces)); err != nil {
+				return
+			}
+		}
+	}()
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		return 0
+	}
+	_ = res.Body.Close()
+	return res.StatusCode
+}
+
+const boundsPolicy = `
+version: 1
+server:
+  max_body: 100B
+  min_upload_rate: 500B
+  timeouts: {progress: 1s, upload_grace: 500ms}
+upstreams:
+  app: {targets: ["http://127.0.0.1:1"]}
+routes:
+  - {name: usual, match: {path: /usual}, upstream: app}
+  - {name: large, match: {path: /large}, upstream: app, max_body: 1KiB}
+  - {name: patient, match: {path: /patient}, upstream: app, max_body: 1KiB, progress: 10s}
+  - {name: early, match: {path: /early}, upstream: app, max_body: 1KiB}
+`
+
+// A body must come at some rate, counted over the time in which the client is
+// waited for. What it sent buys it time, and after the response's head there is no
+// such bound.
+func TestUploadsHaveAMinimumRate(t *testing.T) {
+	read := func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/early" {
+			w.WriteHeader(http.StatusOK)
+			_ = http.NewResponseController(w).EnableFullDuplex() // as for gRPC
+			_ = http.NewResponseController(w).Flush()
+		}
+		switch _, err := io.Copy(io.Discard, r.Body); {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			w.WriteHeader(http.StatusRequestTimeout)
+		case err != nil:
+			panic(http.ErrAbortHandler)
+		}
+	}
+	for name, tt := range map[string]struct {
+		policy string
+		target string
+		pause  time.Duration
+		pieces int
+		want   int
+	}{
+		"a trickle that never stalls is cut":            {boundsPolicy, "/large", 100 * time.Millisecond, 100, http.StatusRequestTimeout},
+		"500 bytes a second will do":                    {boundsPolicy, "/large", 200 * time.Millisecond, 10, http.StatusOK},
+		"a pause that nothing sent has paid for is cut": {boundsPolicy, "/large", 900 * time.Millisecond, 1, http.StatusRequestTimeout},
+		"where there is no minimum a trickle will do":   {strings.Replace(boundsPolicy, "500B", "0", 1), "/large", 30 * time.Millisecond, 100, http.StatusOK},
+		"a stall is cut where there is no minimum":      {strings.Replace(boundsPolicy, "500B", "0", 1), "/large", 2 * time.Second, 1, http.StatusRequestTimeout},
+		"but where the route is patient":                {strings.Replace(boundsPolicy, "500B", "0", 1), "/patient", 2 * time.Second, 1, http.StatusOK},
+		"after the response's head there is no minimum": {boundsPolicy, "/early", 30 * time.Millisecond, 100, http.StatusOK},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEdge(t, tt.policy, read)
+			if got := e.upload(t, tt.target, tt.pause, tt.pieces, 10*time.Second); got != tt.want {
+				t.Errorf("status %d, want %d", got, tt.want)
+			}
+		})
+	}
+}
+
+// Time in which nobody reads is not the client's.
+func TestAnUploadThatIsNotReadIsNotSlow(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, boundsPolicy, func(w http.ResponseWriter, r *http.Request) {
+		piece := make([]byte, 10)
+		for {
+			time.Sleep(20 * time.Millisecond) // 2 s for all of it: a slow upstream
+			if _, err := r.Body.Read(piece); err != nil {
+				if !errors.Is(err, io.EOF) {
+					w.WriteHeader(http.StatusRequestTimeout)
+				}
+				return
+			}
+		}
+	})
+	if got := e.upload(t, "/large", 0, 1, 10*time.Second); got != http.StatusOK {
+		t.Errorf("status %d", got)
+	}
+}
+
+// A route's bound of the body holds for it alone.
+func TestRoutesBoundTheirBodies(t *testing.T) {
+	e := newEdge(t, boundsPolicy, func(w http.ResponseWriter, r *http.Request) {
+		var tooLarge *http.MaxBytesError
+		if _, err := io.Copy(io.Discard, r.Body); errors.As(err, &tooLarge) {
+			w.WriteHeader(http.StatusRequestEntityTooLarge)
+		}
+	})
+	for target, want := range map[string]int{"/usual": http.StatusRequestEntityTooLarge, "/large": http.StatusOK} {
+		for name, body := range map[string]io.Reader{"by its length": strings.NewReader(strings.Repeat("x", 1000)), "as it comes": io.MultiReader(strings.NewReader(strings.Repeat("x", 1000)))} {
+			res, err := http.Post(e.URL+target, "text/plain", body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = res.Body.Close()
+			if res.StatusCode != want {
+				t.Errorf("%s %s: %s, want %d", target, name, res.Status, want)
+			}
+		}
 	}
 }
 

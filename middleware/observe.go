@@ -56,7 +56,8 @@ func (o *Observer) Handler(next http.Handler) http.Handler {
 		w.Header()["X-Request-Id"] = s.id[:]
 		r = r.WithContext(exchange.With(r.Context(), ex))
 		if r.Body != nil && r.Body != http.NoBody {
-			cw.body = &countingBody{ReadCloser: r.Body, w: w, deadline: cw.deadline}
+			server := &ex.Snapshot.Policy.Server
+			cw.body = &countingBody{ReadCloser: r.Body, w: w, deadline: cw.deadline, minRate: int64(server.MinUploadRate), grace: server.Timeouts.UploadGrace.Std()}
 			r.Body = cw.body
 		}
 		o.Metrics.Begin()

@@ -3,6 +3,7 @@ package middleware
 import (
 	"errors"
 	"io"
+	"math"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -45,16 +46,26 @@ type countingBody struct {
 	io.ReadCloser
 	w        http.ResponseWriter // of the connection that it comes from
 	deadline deadline
+	minRate  int64         // bytes a second, once grace is over; 0: none
+	grace    time.Duration // of waiting for the client
+	waited   time.Duration // so far; the reader's
+	head     atomic.Bool   // the response's is out: what comes now is a conversation
 	n        atomic.Int64
 	ended    atomic.Bool // all of it came
 	failed   atomic.Bool // no more of it will
 }
 
 func (b *countingBody) Read(p []byte) (int, error) {
-	if at, due := b.deadline.due(); due {
+	at, due := b.deadline.due()
+	began := b.deadline.now()
+	if left := b.left(); left < b.deadline.progress {
+		at, due = began.Add(left), true
+	}
+	if due {
 		b.expectBy(at)
 	}
 	n, err := b.ReadCloser.Read(p)
+	b.waited += b.deadline.now().Sub(began)
 	b.n.Add(int64(n))
 	switch {
 	case err == nil:
@@ -67,6 +78,23 @@ func (b *countingBody) Read(p []byte) (int, error) {
 		b.expectBy(time.Time{})
 	}
 	return n, err
+}
+
+// left is how long the client may still be waited for at its rate so far: what it
+// sends buys time.
+func (b *countingBody) left() time.Duration {
+	if b.minRate == 0 || b.head.Load() {
+		return math.MaxInt64
+	}
+	bought := time.Duration(float64(b.n.Load()) / float64(b.minRate) * float64(time.Second))
+	return b.grace + bought - b.waited
+}
+
+// answered notes that the response's head goes out.
+func (b *countingBody) answered() {
+	if b != nil {
+		b.head.Store(true)
+	}
 }
 
 // abandon prepares for an answer that goes out before the whole body came.

@@ -23,8 +23,16 @@ func Route(next http.Handler) http.Handler {
 			problem.Write(w, problem.Problem{Status: ex.Route.Deny})
 			return
 		}
+		if r.ContentLength > ex.Route.MaxBody {
+			ex.Facts.Reason = "the body is too large"
+			problem.Write(w, problem.Problem{Status: http.StatusRequestEntityTooLarge, Detail: ex.Facts.Reason})
+			return
+		}
+		if cw, ok := w.(*writer); ok {
+			cw.expect(ex.Route.Progress)
+		}
 		if r.Body != nil && r.Body != http.NoBody {
-			r.Body = http.MaxBytesReader(w, r.Body, int64(ex.Snapshot.Policy.Server.MaxBody))
+			r.Body = http.MaxBytesReader(w, r.Body, ex.Route.MaxBody)
 		}
 		next.ServeHTTP(w, r)
 	})

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"sync/atomic"
+	"time"
 )
 
 // HeaderHook changes a response's header just before a head goes out.
@@ -59,6 +60,14 @@ func (w *writer) Header() http.Header {
 	return w.ResponseWriter.Header()
 }
 
+// expect sets how long nothing may move.
+func (w *writer) expect(progress time.Duration) {
+	w.deadline.progress = progress
+	if w.body != nil {
+		w.body.deadline.progress = progress
+	}
+}
+
 // tell calls the hooks, the innermost layer's first: outer ones have the last word.
 func (w *writer) tell(status int) {
 	for _, hook := range slices.Backward(w.hooks) {
@@ -83,6 +92,7 @@ func (w *writer) WriteHeader(status int) {
 		w.decided()
 		w.deadline.extendWrite(w.ResponseWriter)
 		h := w.ResponseWriter.Header()
+		w.body.answered()
 		w.body.abandon(status, h)
 		if _, told := h["Content-Type"]; !told {
 			h["Content-Type"] = nil // else net/http guesses, which a response with nosniff says not to

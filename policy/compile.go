@@ -68,6 +68,7 @@ func (c *compiler) server() {
 	c.positive("server.timeouts.read_header", s.Timeouts.ReadHeader)
 	c.positive("server.timeouts.progress", s.Timeouts.Progress)
 	c.positive("server.timeouts.idle", s.Timeouts.Idle)
+	c.positive("server.timeouts.upload_grace", s.Timeouts.UploadGrace)
 	if s.MaxHeader < 1<<10 || s.MaxHeader > 1<<20 {
 		c.invalid("server.max_header", "max_header must be from 1KiB to 1MiB")
 	}
@@ -101,6 +102,7 @@ func (c *compiler) upstream(name string) {
 		}
 	}
 	c.positive(join(path, "timeout"), u.Timeout)
+	c.positive(join(path, "idle"), u.Idle)
 	c.positive(join(path, "health.interval"), u.Health.Interval)
 	c.positive(join(path, "health.timeout"), u.Health.Timeout)
 	if u.Health.Path != "" && (u.Health.Path[0] != '/' || strings.ContainsAny(u.Health.Path, " \t#")) {

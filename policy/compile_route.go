@@ -53,6 +53,7 @@ func (c *compiler) route(path string, def *RouteDef, limits map[string]*Limit) *
 			c.cacheSession(path+".cache", r)
 		}
 	}
+	c.bounds(path, def, r)
 	r.Invalidates = c.templates(path+".invalidates", def.Invalidates, r.pattern)
 	for i, protocol := range def.Upgrade {
 		if protocol != "websocket" {
@@ -61,6 +62,23 @@ func (c *compiler) route(path string, def *RouteDef, limits map[string]*Limit) *
 		r.WebSocket = true
 	}
 	return r
+}
+
+// bounds fills in what bounds a route's requests.
+func (c *compiler) bounds(path string, def *RouteDef, r *Route) {
+	r.Timeout, r.Progress = c.policy.Upstreams[def.Upstream].Timeout.Std(), c.policy.Server.Timeouts.Progress.Std()
+	r.MaxBody = int64(c.policy.Server.MaxBody)
+	if c.has(path + ".timeout") {
+		c.positive(path+".timeout", def.Timeout)
+		r.Timeout = def.Timeout.Std()
+	}
+	if c.has(path + ".progress") {
+		c.positive(path+".progress", def.Progress)
+		r.Progress = def.Progress.Std()
+	}
+	if c.has(path + ".max_body") {
+		r.MaxBody = int64(def.MaxBody)
+	}
 }
 
 // match compiles which requests a route takes.
@@ -152,7 +170,7 @@ func (c *compiler) destination(path string, def *RouteDef) {
 
 // deniedKeys reports what has no meaning on a route that asks nobody.
 func (c *compiler) deniedKeys(path string) {
-	for _, key := range []string{"limits", "session", "session_signal", "cache", "invalidates", "upgrade"} {
+	for _, key := range []string{"limits", "session", "session_signal", "cache", "invalidates", "upgrade", "timeout", "progress", "max_body"} {
 		if c.has(path + "." + key) {
 			c.invalid(path+"."+key, "%s needs an upstream: a denied request gets no further", key)
 		}

@@ -22,11 +22,12 @@ func applyDefaults(v reflect.Value) {
 func (s *Server) setDefaults() {
 	s.Listen, s.Admin = ":8080", "127.0.0.1:9901"
 	s.DataDir, s.SocketMode = "./data", 0o660
-	s.MaxHeader, s.MaxBody = 32<<10, 10<<20
+	s.MaxHeader, s.MaxBody, s.MinUploadRate = 32<<10, 10<<20, 1000
 }
 
 func (t *Timeouts) setDefaults() {
 	t.ReadHeader, t.Progress = Duration(3*time.Second), Duration(30*time.Second)
+	t.UploadGrace = Duration(30 * time.Second)
 	t.Idle, t.Drain = Duration(75*time.Second), Duration(20*time.Second)
 }
 
@@ -34,7 +35,9 @@ func (l *Log) setDefaults() { l.Access, l.Format = "on", "json" }
 
 func (r *Redis) setDefaults() { r.Budget = Duration(50 * time.Millisecond) }
 
-func (u *Upstream) setDefaults() { u.Balance, u.Timeout = "p2c", Duration(30*time.Second) }
+func (u *Upstream) setDefaults() {
+	u.Balance, u.Timeout, u.Idle = "p2c", Duration(30*time.Second), Duration(60*time.Second)
+}
 
 func (r *Retries) setDefaults() { r.Attempts, r.Budget = 2, 0.2 }
 

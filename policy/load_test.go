@@ -162,14 +162,14 @@ routes: [{name: a, match: {path: /a}, upstream: app, cache: {}}]
 			Listen: ":8080", SocketMode: 0o660, Admin: "127.0.0.1:9901", DataDir: filepath.Join(folder, "data"),
 			Timeouts: Timeouts{
 				ReadHeader: Duration(3 * time.Second), Progress: Duration(30 * time.Second),
-				Idle: Duration(75 * time.Second), Drain: Duration(20 * time.Second),
+				UploadGrace: Duration(30 * time.Second), Idle: Duration(75 * time.Second), Drain: Duration(20 * time.Second),
 			},
-			MaxHeader: 32 * 1024, MaxBody: 10 * 1024 * 1024,
+			MaxHeader: 32 * 1024, MaxBody: 10 * 1024 * 1024, MinUploadRate: 1000,
 		},
 		Log:   Log{Access: "on", Format: "json"},
 		Redis: Redis{Budget: Duration(50 * time.Millisecond)},
 		Upstreams: map[string]Upstream{"app": {
-			Targets: []string{"http://127.0.0.1:5000"}, Balance: "p2c", Timeout: Duration(30 * time.Second),
+			Targets: []string{"http://127.0.0.1:5000"}, Balance: "p2c", Timeout: Duration(30 * time.Second), Idle: Duration(60 * time.Second),
 			Retries: Retries{Attempts: 2, Budget: 0.2},
 			Health:  Health{Interval: Duration(5 * time.Second), Timeout: Duration(time.Second), UnhealthyAfter: 3},
 		}},

@@ -39,16 +39,19 @@ type Server struct {
 	DataDir        string   `yaml:"data_dir" jsonschema_description:"Folder for generated keys and journals, relative to the file."`
 	Timeouts       Timeouts `yaml:"timeouts" jsonschema_description:"Timeouts towards clients."`
 	MaxHeader      Size     `yaml:"max_header" jsonschema_description:"Largest request head; above it 431."`
-	MaxBody        Size     `yaml:"max_body" jsonschema_description:"Largest request body; above it 413."`
+	MaxBody        Size     `yaml:"max_body" jsonschema_description:"Largest request body; above it 413. A route may have its own."`
+	MinUploadRate  Size     `yaml:"min_upload_rate" jsonschema_description:"Bytes a second that a client must send of a body, once timeouts.upload_grace is over; else 408. It counts the time for which the client is waited for, until the response's head. 0: none."`
 }
 
 // Timeouts are those towards clients; an upstream has its own.
 type Timeouts struct {
 	ReadHeader Duration `yaml:"read_header" jsonschema_description:"To receive a whole request head."`
-	Progress   Duration `yaml:"progress" jsonschema_description:"Without a byte moving in either direction."`
-	Idle       Duration `yaml:"idle" jsonschema_description:"Of a kept-alive connection between requests."`
-	LameDuck   Duration `yaml:"lame_duck" jsonschema_description:"How long a gateway that stops still serves while /readyz says that it is not ready, each connection for one more request: longer than a balancer takes to notice."`
-	Drain      Duration `yaml:"drain" jsonschema_description:"For requests in flight, and for streams and WebSockets, when the gateway stops, after lame_duck. What is left then is cut off, a WebSocket with a close frame (1001)."`
+	Progress   Duration `yaml:"progress" jsonschema_description:"Without a byte moving in either direction. A route may have its own."`
+	// UploadGrace comes before Server.MinUploadRate counts.
+	UploadGrace Duration `yaml:"upload_grace" jsonschema_description:"How long a body may take whatever its length; see min_upload_rate."`
+	Idle        Duration `yaml:"idle" jsonschema_description:"Of a kept-alive connection between requests."`
+	LameDuck    Duration `yaml:"lame_duck" jsonschema_description:"How long a gateway that stops still serves while /readyz says that it is not ready, each connection for one more request: longer than a balancer takes to notice."`
+	Drain       Duration `yaml:"drain" jsonschema_description:"For requests in flight, and for streams and WebSockets, when the gateway stops, after lame_duck. What is left then is cut off, a WebSocket with a close frame (1001)."`
 }
 
 // Log configures the access log.
@@ -69,7 +72,8 @@ type Redis struct {
 type Upstream struct {
 	Targets []string `yaml:"targets" jsonschema:"required,minItems=1" jsonschema_description:"Base URLs, http or https, without path."`
 	Balance string   `yaml:"balance" jsonschema:"enum=p2c,enum=round_robin,enum=hash" jsonschema_description:"How a target is chosen: p2c (least busy of two), round_robin, or hash (by client address)."`
-	Timeout Duration `yaml:"timeout" jsonschema_description:"From sending the request to the response's headers."`
+	Timeout Duration `yaml:"timeout" jsonschema_description:"From sending the request to the response's headers. A route may have its own."`
+	Idle    Duration `yaml:"idle" jsonschema_description:"How long a connection without a request is kept for the next one: less than the target keeps it. A target's Keep-Alive: timeout=N shortens it."`
 	Retries Retries  `yaml:"retries" jsonschema_description:"Second tries of idempotent requests without a body."`
 	Health  Health   `yaml:"health" jsonschema_description:"Active health checks; without a path there are none."`
 }
@@ -194,6 +198,9 @@ type RouteDef struct {
 	Cache         *CacheDef  `yaml:"cache" jsonschema_description:"How responses are cached; absent: not at all."`
 	Invalidates   StringList `yaml:"invalidates" jsonschema_description:"Tags purged after a 2xx or 3xx; {name} stands for a path value."`
 	Upgrade       StringList `yaml:"upgrade" jsonschema_description:"Protocols a client may switch to; websocket."`
+	Timeout       Duration   `yaml:"timeout" jsonschema_description:"In place of the upstream's."`
+	Progress      Duration   `yaml:"progress" jsonschema_description:"In place of server.timeouts.progress, in both directions: long for streams that are silent now and then."`
+	MaxBody       Size       `yaml:"max_body" jsonschema_description:"In place of server.max_body."`
 }
 
 // MatchDef says which requests a route takes. Path is a net/http ServeMux

@@ -60,6 +60,9 @@ type Route struct {
 	Cache         *CacheRule // nil: not cached
 	Invalidates   []Template
 	WebSocket     bool
+	Timeout       time.Duration // to the response's head; the upstream's where the route has none
+	Progress      time.Duration // the server's where the route has none
+	MaxBody       int64         // bytes; the server's where the route has none
 
 	pattern pattern
 	header  []headerMatch

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -52,11 +53,13 @@ func newEdge(t *testing.T, s setup) *edge {
 	e := &edge{pools: NewPools(PoolsConfig{Now: s.now}), facts: make(chan exchange.Facts, 64)}
 	snap := snapshotOf(s.app)
 	snap.Policy.Server.Timeouts.Progress = policy.Duration(s.progress)
+	snap.Routes = []*policy.Route{&s.route}
 	snap.Policy.Session.Cookie.Name, snap.Policy.Session.Offload = s.cookie, policy.StringList{"kept"}
-	apply(t, e.pools, snap)
 	if s.route.Upstream == "" {
 		s.route.Upstream = "app"
 	}
+	s.route.Timeout, s.route.Progress = cmp.Or(s.route.Timeout, s.app.Timeout.Std()), cmp.Or(s.route.Progress, s.progress)
+	apply(t, e.pools, snap)
 	var transport http.RoundTripper = e.pools
 	if s.between != nil {
 		transport = s.between(e.pools)

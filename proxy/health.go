@@ -65,7 +65,7 @@ func (p *pool) check(ctx context.Context, t *target) error {
 		return err
 	}
 	req.Header.Set("User-Agent", "gateway-health")
-	resp, err := p.transport.RoundTrip(req)
+	resp, err := p.conns.Load().all[p.bounds[0]].RoundTrip(req)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,13 +19,13 @@ import (
 
 // pool is one upstream: its targets, its connections, its health checks.
 type pool struct {
-	cfg       PoolsConfig
-	def       policy.Upstream
-	progress  time.Duration
-	targets   []*target // never empty
-	transport *http.Transport
-	budget    retryBudget
-	turn      atomic.Uint64 // of round robin
+	cfg     PoolsConfig
+	def     policy.Upstream
+	bounds  []bounds  // the usual ones, then those of its routes, sorted
+	targets []*target // never empty
+	conns   atomic.Pointer[transports]
+	budget  retryBudget
+	turn    atomic.Uint64 // of round robin
 
 	stop    context.CancelFunc // nil before start
 	watches sync.WaitGroup
@@ -46,12 +47,12 @@ type target struct {
 	reason   string
 }
 
-func newPool(cfg PoolsConfig, name string, def policy.Upstream, progress time.Duration) (*pool, error) {
+func newPool(cfg PoolsConfig, name string, def policy.Upstream, all []bounds) (*pool, error) {
 	p := &pool{
-		cfg: cfg, def: def, progress: progress,
-		transport: newTransport(def.Timeout.Std(), progress),
-		budget:    retryBudget{share: float64(def.Retries.Budget)},
+		cfg: cfg, def: def, bounds: all,
+		budget: retryBudget{share: float64(def.Retries.Budget)},
 	}
+	p.conns.Store(newTransports(def.Idle.Std(), all))
 	for _, raw := range def.Targets {
 		u, err := url.Parse(raw)
 		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.Trim(u.Path, "/") != "" {
@@ -69,8 +70,8 @@ func newPool(cfg PoolsConfig, name string, def policy.Upstream, progress time.Du
 }
 
 // same reports whether the definition is the one that p was made from.
-func (p *pool) same(def policy.Upstream, progress time.Duration) bool {
-	return p.progress == progress && reflect.DeepEqual(p.def, def)
+func (p *pool) same(def policy.Upstream, all []bounds) bool {
+	return slices.Equal(p.bounds, all) && reflect.DeepEqual(p.def, def)
 }
 
 // start begins the health checks, which retire ends.
@@ -91,7 +92,7 @@ func (p *pool) retire() {
 	p.retired.Store(true)
 	p.stop()
 	p.watches.Wait()
-	p.transport.CloseIdleConnections()
+	p.conns.Load().closeIdle()
 }
 
 // roundTrip sends a request, and sends it again where that is allowed.
@@ -101,7 +102,7 @@ func (p *pool) roundTrip(req *http.Request, ex *exchange.Exchange) (*http.Respon
 	for {
 		t := p.pick(ex.View.Client, tried)
 		ex.Facts.Target = t.url.Host
-		resp, err := p.try(req, t)
+		resp, err := p.try(req, ex.Route, t)
 		if err == nil {
 			return resp, nil
 		}
@@ -114,13 +115,15 @@ func (p *pool) roundTrip(req *http.Request, ex *exchange.Exchange) (*http.Respon
 }
 
 // try sends a request to one target.
-func (p *pool) try(req *http.Request, t *target) (*http.Response, error) {
+func (p *pool) try(req *http.Request, route *policy.Route, t *target) (*http.Response, error) {
 	out := req.WithContext(carrying(req.Context(), req.Body)) // a shallow copy: req is the caller's
 	u := *req.URL
 	u.Scheme, u.Host = t.url.Scheme, t.url.Host
 	out.URL = &u
 	t.inFlight.Add(1)
-	resp, err := p.transport.RoundTrip(out)
+	conns := p.conns.Load()
+	transport, progress := conns.of(route)
+	resp, err := transport.RoundTrip(out)
 	if err != nil {
 		t.inFlight.Add(-1)
 		return nil, err
@@ -128,7 +131,10 @@ func (p *pool) try(req *http.Request, t *target) (*http.Response, error) {
 	if u, ok := req.Body.(*upload); ok {
 		u.answer()
 	}
-	holdBody(resp, p.progress, func() { p.release(t) })
+	if idle, told := keptFor(resp.Header); told && resp.ProtoMajor == 1 {
+		p.keepFor(conns, idle)
+	}
+	holdBody(resp, progress, func() { p.release(t) })
 	if resp.StatusCode < 100 { // which net/http reads, but panics at when it is to write it
 		_ = resp.Body.Close() // as below
 		return nil, errStatus
@@ -141,10 +147,18 @@ func (p *pool) try(req *http.Request, t *target) (*http.Response, error) {
 	return resp, nil
 }
 
+// keepFor keeps connections for no longer than that from now on. The lowest of what
+// the targets say holds for all.
+func (p *pool) keepFor(conns *transports, idle time.Duration) {
+	if idle < conns.idle && p.conns.CompareAndSwap(conns, newTransports(idle, p.bounds)) {
+		conns.closeIdle()
+	}
+}
+
 // release is called as a response ends.
 func (p *pool) release(t *target) {
 	t.inFlight.Add(-1)
 	if p.retired.Load() {
-		p.transport.CloseIdleConnections()
+		p.conns.Load().closeIdle()
 	}
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"errors"
 	"log/slog"
 	"maps"
@@ -63,16 +64,16 @@ func NewPools(cfg PoolsConfig) *Pools {
 func (p *Pools) Prepare(snap *policy.Snapshot) (commit func(), err error) {
 	current := p.current.Load()
 	next := &generation{pools: make(map[string]*pool), removed: make(map[string]*pool)}
-	progress := snap.Policy.Server.Timeouts.Progress.Std()
 	var made []*pool
 	var failed []error
 	for _, name := range slices.Sorted(maps.Keys(snap.Policy.Upstreams)) {
 		def := snap.Policy.Upstreams[name]
-		if old := current.pools[name]; old != nil && old.same(def, progress) {
+		all := boundsOf(snap, name)
+		if old := current.pools[name]; old != nil && old.same(def, all) {
 			next.pools[name] = old
 			continue
 		}
-		fresh, err := newPool(p.cfg, name, def, progress)
+		fresh, err := newPool(p.cfg, name, def, all)
 		if err != nil {
 			failed = append(failed, err)
 			continue
@@ -84,6 +85,21 @@ func (p *Pools) Prepare(snap *policy.Snapshot) (commit func(), err error) {
 		return nil, errors.Join(failed...)
 	}
 	return func() { p.commit(current, next, made) }, nil
+}
+
+// boundsOf gives the usual bounds of an upstream, then those of all its routes.
+func boundsOf(snap *policy.Snapshot, upstream string) []bounds {
+	usual := bounds{snap.Policy.Upstreams[upstream].Timeout.Std(), snap.Policy.Server.Timeouts.Progress.Std()}
+	var own []bounds
+	for _, r := range snap.Routes {
+		if r.Upstream == upstream {
+			own = append(own, bounds{r.Timeout, r.Progress})
+		}
+	}
+	slices.SortFunc(own, func(a, b bounds) int {
+		return cmp.Or(cmp.Compare(a.head, b.head), cmp.Compare(a.progress, b.progress))
+	})
+	return append([]bounds{usual}, slices.Compact(own)...)
 }
 
 func (p *Pools) commit(current, next *generation, made []*pool) {
@@ -168,6 +184,6 @@ func (p *Pools) Close() {
 		pool.retire()
 	}
 	for _, pool := range g.removed {
-		pool.transport.CloseIdleConnections()
+		pool.conns.Load().closeIdle()
 	}
 }

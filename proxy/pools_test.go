@@ -138,7 +138,7 @@ func TestBudgetBoundsRealRetries(t *testing.T) {
 
 func poolOf(t *testing.T, def policy.Upstream) *pool {
 	t.Helper()
-	p, err := newPool(PoolsConfig{Now: time.Now}, "app", def, 0)
+	p, err := newPool(PoolsConfig{Now: time.Now}, "app", def, []bounds{{}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -449,7 +449,8 @@ func TestHTTPSUpstream(t *testing.T) {
 	t.Cleanup(s.Close)
 	t.Run("is asked by HTTP/2", func(t *testing.T) {
 		e := newEdge(t, setup{app: one(s.URL), progress: patience})
-		e.pools.current.Load().pools["app"].transport.TLSClientConfig = s.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
+		pool := e.pools.current.Load().pools["app"]
+		pool.conns.Load().all[pool.bounds[0]].TLSClientConfig = s.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
 		if _, body := e.get(t); body != "HTTP/2.0" {
 			t.Errorf("upstream was asked by %s", body)
 		}

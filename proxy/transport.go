@@ -19,17 +19,15 @@ const (
 	dialTimeout       = 2 * time.Second
 	dialKeepAlive     = 15 * time.Second
 	handshakeTimeout  = 5 * time.Second
-	idleTimeout       = 60 * time.Second
 	idlePerTarget     = 256
 	continueTimeout   = time.Second
 	maxResponseHeader = 256 << 10
 )
 
-// newTransport returns the transport of one pool: header is the most that is
-// waited for a response's head once the request is sent, progress the most that
-// a write may stand still; 0 is no bound. It takes no proxy from the
-// environment and leaves content codings alone.
-func newTransport(header, progress time.Duration) *http.Transport {
+// newTransport returns the transport of one pool's requests with those bounds. It
+// keeps connections for idle, takes no proxy from the environment and leaves
+// content codings alone.
+func newTransport(b bounds, idle time.Duration) *http.Transport {
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: dialKeepAlive}
 	return &http.Transport{
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -37,14 +35,14 @@ func newTransport(header, progress time.Duration) *http.Transport {
 			if err != nil {
 				return nil, err
 			}
-			return &movingConn{Conn: conn, progress: progress, start: time.Now()}, nil
+			return &movingConn{Conn: conn, progress: b.progress, start: time.Now()}, nil
 		},
 		DisableCompression:     true,
 		ForceAttemptHTTP2:      true, // over TLS; a DialContext of one's own would turn it off
 		TLSHandshakeTimeout:    handshakeTimeout,
 		MaxIdleConnsPerHost:    idlePerTarget, // of each target; a bound on all together would let one push out another
-		IdleConnTimeout:        idleTimeout,
-		ResponseHeaderTimeout:  header,
+		IdleConnTimeout:        idle,
+		ResponseHeaderTimeout:  b.head,
 		ExpectContinueTimeout:  continueTimeout,
 		MaxResponseHeaderBytes: maxResponseHeader,
 	}
