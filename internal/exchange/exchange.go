@@ -65,6 +65,7 @@ type Facts struct {
 	BytesIn      int64         // request body read
 	BytesOut     int64         // response body written
 	Cache        string        // hit, miss, stale, revalidated, collapsed, bypass
+	NotStored    string        // why a response that came is not stored, a token
 	Limit        string        // name of the limit that refused, or came closest to it
 	Limited      bool          // a limit refused the request
 	Session      string        // none, valid, expired, revoked, invalid, created, ...

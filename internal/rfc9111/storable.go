@@ -20,19 +20,20 @@ type Candidate struct {
 	Window     time.Duration // for how long it may be used without validation, fresh or stale
 }
 
-// Refusal says why a response is not stored; "" that it may be.
+// Refusal says why a response is not stored, as a token (RFC 9651, 3.3.4); "" that
+// it may be.
 type Refusal string
 
 // The refusals of Storable.
 const (
 	Accepted       Refusal = ""
 	RefusedStatus  Refusal = "status"           // not final, of its request alone, or not understood
-	RefusedRequest Refusal = "request no-store" // the client forbids it
+	RefusedRequest Refusal = "request-no-store" // the client forbids it
 	RefusedNoStore Refusal = "no-store"
 	RefusedPrivate Refusal = "private"
 	RefusedAuth    Refusal = "authorization"
-	RefusedVary    Refusal = "vary *" // matches no other request (4.1)
-	RefusedUseless Refusal = "no freshness, no validator"
+	RefusedVary    Refusal = "vary" // matches no other request (4.1)
+	RefusedUseless Refusal = "no-lifetime"
 )
 
 // Storable decides whether a response may be stored (RFC 9111, 3). Beyond the

@@ -140,7 +140,7 @@ func (c *call) notModified(resp *http.Response) *http.Response {
 // takeFacts takes over what a request on the call's behalf found out.
 func (c *call) takeFacts(from *exchange.Facts) {
 	f := &c.ex.Facts
-	f.Cache, f.Target, f.Retries = from.Cache, from.Target, from.Retries
+	f.Cache, f.NotStored, f.Target, f.Retries = from.Cache, from.NotStored, from.Target, from.Retries
 	f.UpstreamTime, f.UpstreamCode = from.UpstreamTime, from.UpstreamCode
 	f.Local = f.Local || from.Local
 	if from.Reason != "" {

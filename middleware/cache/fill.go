@@ -41,15 +41,32 @@ func (got head) date(h http.Header) {
 // sees them: a response that they select answers nobody else.
 var gatewayFields = []string{"X-Forwarded-For", "X-Request-Id"}
 
+// The cache's own reasons not to store a response, beside the standard's.
+const (
+	refusedCookie  rfc9111.Refusal = "set-cookie"
+	refusedStream  rfc9111.Refusal = "stream"    // endless
+	refusedRange   rfc9111.Refusal = "range"     // a part of what, nobody knows
+	refusedPolicy  rfc9111.Refusal = "policy"    // by statuses or ttl
+	refusedLarge   rfc9111.Refusal = "too-large" // by cache.max_object
+	refusedLength  rfc9111.Refusal = "no-length" // its end cannot be told from a broken connection
+	refusedPurged  rfc9111.Refusal = "purged"    // meanwhile
+	refusedFailure rfc9111.Refusal = "failure"   // what is stored is better
+)
+
 // admit decides whether a response is stored and returns its entry, without the
-// body, or nil.
-func (c *call) admit(got head) *Entry {
+// body, or why not.
+func (c *call) admit(got head) (*Entry, rfc9111.Refusal) {
 	rule, shared := c.ex.Route.Cache, c.ex.Plan.Shared
 	request := requestControl(c.ex)
 	cc := responseControl(got.header)
 	cookie := len(got.header["Set-Cookie"]) > 0
-	if cookie && !c.ex.Snapshot.Policy.Cache.StoreSetCookie || endless(mediaType(got.header)) || c.ofUnknownRange(got) {
-		return nil
+	switch {
+	case cookie && !c.ex.Snapshot.Policy.Cache.StoreSetCookie:
+		return nil, refusedCookie
+	case endless(mediaType(got.header)):
+		return nil, refusedStream
+	case c.ofUnknownRange(got):
+		return nil, refusedRange
 	}
 	lifetime, source := rfc9111.Lifetime(got.status, got.header, &cc, got.received, shared)
 	initial := rfc9111.InitialAge(got.header, got.sent, got.received)
@@ -60,7 +77,7 @@ func (c *call) admit(got head) *Entry {
 	if !rule.Strict {
 		ttl, never := c.managedTTL(got.status, source)
 		if never {
-			return nil
+			return nil, refusedPolicy
 		}
 		if ttl > 0 && !cookie {
 			lifetime, source, e.Fresh = ttl, rfc9111.Explicit, ttl
@@ -77,18 +94,21 @@ func (c *call) admit(got head) *Entry {
 	ours := func(name string) bool {
 		return slices.Contains(gatewayFields, name) || slices.Contains(c.unsent, name)
 	}
-	if refusal != rfc9111.Accepted || slices.ContainsFunc(rfc9111.VaryNames(got.header), ours) {
-		return nil
+	if refusal != rfc9111.Accepted {
+		return nil, refusal
+	}
+	if slices.ContainsFunc(rfc9111.VaryNames(got.header), ours) {
+		return nil, rfc9111.RefusedVary
 	}
 	e.NoCache = cc.NoCache
 	e.NeverStale = rfc9111.ForbidsStale(&cc, shared) || got.status >= 500 // one failure is no better than another
 	c.prepare(e, got, &cc)
 	e.Keep = min(max(0, e.Fresh)+c.usable(e), MaxKeep)
 	if !c.group(e, got) {
-		return nil
+		return nil, refusedPurged
 	}
 	c.declare(e)
-	return e
+	return e, rfc9111.Accepted
 }
 
 // usable is how long past its freshness an entry may be of use: served stale, for
@@ -176,22 +196,34 @@ func (c *call) prepare(e *Entry, got head, cc *rfc9111.CacheControl) {
 
 // fill hands a response on and, if it may be stored, records it on the way.
 func (c *call) fill(resp *http.Response, got head) *http.Response {
-	stored := c.ex.Plan.Store && c.ex.View.Method != http.MethodHead && c.record(resp, got)
-	c.ex.Facts.Cache = factMiss
-	addStatus(resp.Header, forwarded{why: c.ex.Plan.Forward, status: got.status, stored: stored, key: shownKey(c.ex, c.ex.Plan.Key)}.String())
+	status := forwarded{why: c.ex.Plan.Forward, status: got.status, key: shownKey(c.ex, c.ex.Plan.Key)}
+	if c.ex.View.Method != http.MethodHead {
+		why := c.record(resp, got)
+		status.stored, status.detail = why == rfc9111.Accepted, string(why)
+	}
+	c.ex.Facts.Cache, c.ex.Facts.NotStored = factMiss, status.detail
+	c.tellOfCookies(resp.Header)
+	addStatus(resp.Header, status.String())
 	return resp
 }
 
-// record makes a response be stored while its body is read, and reports whether
-// it may be.
-func (c *call) record(resp *http.Response, got head) bool {
+// record makes a response be stored while its body is read, or says why not.
+func (c *call) record(resp *http.Response, got head) rfc9111.Refusal {
 	limit := int64(c.ex.Snapshot.Policy.Cache.MaxObject)
-	if resp.ContentLength > limit || !delimited(resp) {
-		return false
+	switch {
+	case !c.ex.Plan.Store:
+		return rfc9111.RefusedRequest
+	case resp.ContentLength > limit:
+		return refusedLarge
+	case !delimited(resp):
+		return refusedLength
 	}
-	e := c.admit(got)
-	if e == nil || c.outranked(c.req.Context(), c.ex.Plan.Key, e) {
-		return false
+	e, refusal := c.admit(got)
+	if refusal != rfc9111.Accepted {
+		return refusal
+	}
+	if c.outranked(c.req.Context(), c.ex.Plan.Key, e) {
+		return refusedFailure
 	}
 	c.filled = e
 	commit := func(ctx context.Context, body []byte) {
@@ -204,7 +236,7 @@ func (c *call) record(resp *http.Response, got head) bool {
 	}
 	if got.status == http.StatusPartialContent {
 		if commit = c.storePart(e, got); commit == nil {
-			return false
+			return refusedRange
 		}
 	}
 	lasting := context.WithoutCancel(c.req.Context()) // a client that leaves at the last byte has paid for the fill
@@ -213,7 +245,7 @@ func (c *call) record(resp *http.Response, got head) bool {
 		held: &c.cache.recording, bound: max(limit, int64(c.ex.Snapshot.Policy.Cache.Memory)/4),
 		commit: func(body []byte) { commit(lasting, body) },
 	}
-	return true
+	return rfc9111.Accepted
 }
 
 // delimited reports whether the end of the body can be told from a broken

@@ -52,7 +52,7 @@ func (c *call) updateStored(got head) (e *Entry, stored bool) {
 	got.date(update)
 	got.status, got.header = c.stored.Status, withAge(rfc9111.Freshen(c.stored.origin(), update), got.header)
 	if c.ex.Plan.Store {
-		if e = c.admit(got); e != nil {
+		if e, _ = c.admit(got); e != nil {
 			e.Body, e.Codings = c.stored.Body, c.stored.Codings
 			c.put(c.req.Context(), e)
 			c.filled = e

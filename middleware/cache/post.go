@@ -49,5 +49,5 @@ func (t *transport) storePost(ctx context.Context, p *post, resp *http.Response,
 	if p.changes += uint64(len(purged)); p.changes != t.cache.tags.changes() {
 		return false
 	}
-	return c.record(resp, p.head)
+	return c.record(resp, p.head) == rfc9111.Accepted
 }

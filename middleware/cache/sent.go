@@ -217,6 +217,20 @@ func (c *Cache) tell(route *policy.Route, unsent []string) {
 		slog.String("at", route.Position.String()), slog.String("add", "pass: "+list+", or vary: with those that change the response"))
 }
 
+// tellOfCookies logs, once for each route, that its responses vary by Cookie, which
+// does not do what their upstream means by it.
+func (c *call) tellOfCookies(h http.Header) {
+	route := c.ex.Route
+	if !slices.Contains(rfc9111.VaryNames(h), "Cookie") || !c.cache.told.add(route.Name, "Vary: Cookie") {
+		return
+	}
+	what := "responses say Vary: Cookie, so that each client's cookies make a variant of their own and hits are rare"
+	if s := (*sent)(c.ex); s.constant("Cookie") && !slices.Contains(route.Cache.Vary, "Cookie") && !route.Cache.Sends("Cookie") {
+		what = "responses say Vary: Cookie, which selects nothing: of cookies the route sends upstream those in key alone"
+	}
+	c.cache.log.Warn(what, slog.String("route", route.Name), slog.String("at", route.Position.String()))
+}
+
 // routeFields are names of request fields by route, a bounded number of each.
 type routeFields struct {
 	mu    sync.RWMutex

@@ -147,7 +147,7 @@ func TestRFC8297_HintsPassAndAreNotStored(t *testing.T) {
 }
 
 func TestRFC9211_2_MalformedStatusOfOtherCachesIsDropped(t *testing.T) {
-	for upstream, want := range map[string]string{`inner; hit`: `[inner; hit edge; fwd=uri-miss; fwd-status=200]`, `inner; "`: `[edge; fwd=uri-miss; fwd-status=200]`} {
+	for upstream, want := range map[string]string{`inner; hit`: `[inner; hit edge; fwd=uri-miss; fwd-status=200; detail=no-lifetime]`, `inner; "`: `[edge; fwd=uri-miss; fwd-status=200; detail=no-lifetime]`} {
 		e := newEdge(t, options{})
 		e.upstreamSays(says("body", "Cache-Status", upstream))
 		if got := fmt.Sprint(e.get("/strict/a").header["Cache-Status"]); got != want {
