@@ -114,11 +114,14 @@ func forwarded(fields []string) (addresses, schemes []string) {
 	for _, field := range fields {
 		for field != "" {
 			var element string
-			element, field = cutQuoted(field, ',')
+			var closed bool
+			if element, field, closed = cutQuoted(field, ','); !closed {
+				element = "" // of the proxy's own words and the client's it cannot be told which is which
+			}
 			var address, scheme string
 			for element != "" {
 				var pair string
-				pair, element = cutQuoted(element, ';')
+				pair, element, _ = cutQuoted(element, ';')
 				name, value, _ := strings.Cut(strings.TrimSpace(pair), "=")
 				switch strings.ToLower(name) {
 				case "for":
@@ -133,8 +136,9 @@ func forwarded(fields []string) (addresses, schemes []string) {
 	return addresses, schemes
 }
 
-// cutQuoted cuts s at the first separator outside of quotes.
-func cutQuoted(s string, separator byte) (before, after string) {
+// cutQuoted cuts s at the first separator outside of quotes. closed reports whether
+// every quote before it is.
+func cutQuoted(s string, separator byte) (before, after string, closed bool) {
 	quoted := false
 	for i := 0; i < len(s); i++ {
 		switch {
@@ -143,10 +147,10 @@ func cutQuoted(s string, separator byte) (before, after string) {
 		case s[i] == '\\' && quoted:
 			i++
 		case s[i] == separator && !quoted:
-			return s[:i], s[i+1:]
+			return s[:i], s[i+1:], true
 		}
 	}
-	return s, ""
+	return s, "", !quoted
 }
 
 // unquote takes the quotes off. What is escaped within is neither in an address

@@ -165,9 +165,10 @@ func (o *Observer) end(ex *exchange.Exchange, w *writer, r *http.Request) {
 	switch {
 	case w.status != 0:
 		f.Status = w.status
+	case f.Status != 0:
 	case r.Context().Err() != nil:
 		f.Status = exchange.StatusClientGone
-	case f.Status == 0:
+	default:
 		f.Status = http.StatusOK
 	}
 	o.Metrics.End(ex, took)

@@ -139,6 +139,12 @@ func (e *edge) done(t *testing.T) exchange.Facts {
 	}
 }
 
+// usual is what the upstream app is asked by.
+func (e *edge) usual() *http.Transport {
+	pool := e.pools.current.Load().pools["app"]
+	return pool.conns.Load().all[pool.bounds[0]]
+}
+
 // do sends a request and reads the answer whole.
 func (e *edge) do(t *testing.T, req *http.Request) (*http.Response, string) {
 	t.Helper()

@@ -449,8 +449,7 @@ func TestHTTPSUpstream(t *testing.T) {
 	t.Cleanup(s.Close)
 	t.Run("is asked by HTTP/2", func(t *testing.T) {
 		e := newEdge(t, setup{app: one(s.URL), progress: patience})
-		pool := e.pools.current.Load().pools["app"]
-		pool.conns.Load().all[pool.bounds[0]].TLSClientConfig = s.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
+		e.usual().TLSClientConfig = s.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
 		if _, body := e.get(t); body != "HTTP/2.0" {
 			t.Errorf("upstream was asked by %s", body)
 		}

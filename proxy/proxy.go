@@ -14,6 +14,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"io"
 	"log"
 	"log/slog"
 	"net"
@@ -121,8 +122,23 @@ func (c *call) answered(resp *http.Response) error {
 	c.final = true
 	if body, ok := resp.Body.(*switchedBody); ok {
 		c.switched = &switched{upstream: body}
+	} else if !c.upload.finished() {
+		resp.Body = &answerBody{resp.Body, c.upload}
 	}
 	return nil
+}
+
+// answerBody is of an answer that came before all of the upload had. To close it waits
+// for the transport to be done with the upload where that goes by HTTP/2.
+type answerBody struct {
+	io.ReadCloser
+	upload *upload
+}
+
+// Close implements io.Closer.
+func (b *answerBody) Close() error {
+	b.upload.detach()
+	return b.ReadCloser.Close()
 }
 
 // fail answers in the upstream's place.
@@ -143,6 +159,9 @@ func (c *call) fail(_ http.ResponseWriter, r *http.Request, err error) {
 	facts.Reason = f.reason
 	if f.status == exchange.StatusClientGone {
 		facts.Status = f.status
+		if c.h.switches.stopped() {
+			facts.Status, facts.Reason = http.StatusServiceUnavailable, ReasonLeaving
+		}
 		abort(r)
 		return
 	}
@@ -161,6 +180,8 @@ func (c *call) fail(_ http.ResponseWriter, r *http.Request, err error) {
 func (c *call) brokeOff() {
 	switch {
 	case c.ex.Facts.Reason != "":
+	case c.h.switches.stopped():
+		c.ex.Facts.Reason = ReasonLeaving
 	case c.gone || errors.Is(c.in.Context().Err(), context.Canceled):
 		c.ex.Facts.Reason = ReasonClientGone
 	default:

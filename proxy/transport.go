@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/textproto"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -68,7 +69,7 @@ func (c *movingConn) carry(u *upload) {
 	c.carried.Store(u)
 	u.upstream.Store(c)
 	if c.ended.Load() {
-		u.interrupt()
+		u.interrupt(c)
 	}
 }
 
@@ -77,7 +78,7 @@ func (c *movingConn) carry(u *upload) {
 func (c *movingConn) Close() error {
 	c.ended.Store(true)
 	if u := c.carried.Load(); u != nil {
-		go u.interrupt() // ends with the read under way
+		go u.interrupt(c) // ends with the read under way
 	}
 	return c.Conn.Close()
 }
@@ -120,13 +121,25 @@ func carrying(ctx context.Context, body io.Reader) context.Context {
 	if !ok {
 		return ctx
 	}
-	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
-		conn := info.Conn
-		if encrypted, ok := conn.(*tls.Conn); ok {
-			conn = encrypted.NetConn()
-		}
-		if c, ok := conn.(*movingConn); ok {
-			c.carry(u)
-		}
-	}})
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(info httptrace.GotConnInfo) {
+			conn := info.Conn
+			if encrypted, ok := conn.(*tls.Conn); ok {
+				conn = encrypted.NetConn()
+				u.shared.Store(encrypted.ConnectionState().NegotiatedProtocol == "h2")
+			}
+			if c, ok := conn.(*movingConn); ok {
+				c.carry(u)
+			}
+		},
+		GotFirstResponseByte: func() {
+			if u.shared.Load() { // of a whole head; HTTP/2 may close the body before it returns
+				u.answer()
+			}
+		},
+		Got1xxResponse: func(int, textproto.MIMEHeader) error {
+			u.await()
+			return nil
+		},
+	})
 }

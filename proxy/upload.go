@@ -23,6 +23,8 @@ type upload struct {
 	eof      atomic.Bool
 	detached atomic.Bool
 	upstream atomic.Pointer[movingConn] // that it goes to; nil: none yet
+	shared   atomic.Bool                // upstream is HTTP/2: the stream may end before it
+	closed   atomic.Bool                // the transport reads no more
 
 	ending      sync.Mutex // held while reading is broken off
 	answered    bool       // the upstream's head is here; guarded by ending
@@ -60,15 +62,22 @@ func (u *upload) Read(p []byte) (int, error) {
 
 // needless reports whether nobody takes what would be read.
 func (u *upload) needless() bool {
-	if u.detached.Load() {
+	if u.detached.Load() || u.closed.Load() {
 		return true
 	}
 	conn := u.upstream.Load()
 	return conn != nil && conn.ended.Load()
 }
 
-// Close implements io.Closer.
-func (u *upload) Close() error { return u.body.Close() }
+// Close implements io.Closer. HTTP/2 closes the body of a stream that has ended, by a
+// goroutine of its own, and then waits for the read under way.
+func (u *upload) Close() error {
+	if u.shared.Load() {
+		u.closed.Store(true)
+		u.interrupt(u.upstream.Load())
+	}
+	return u.body.Close()
+}
 
 // finished reports whether the client has sent all of its body.
 func (u *upload) finished() bool { return u == nil || u.eof.Load() }
@@ -95,16 +104,19 @@ func (u *upload) detach() {
 	if !u.detached.Swap(true) {
 		u.breakOff()
 	}
+	if conn := u.upstream.Load(); conn != nil {
+		conn.carried.CompareAndSwap(u, nil)
+	}
 }
 
-// interrupt ends a read under way, since the upstream's connection has ended
+// interrupt ends a read under way, since conn, which it goes to, has ended
 // without an answer. The transport would wait for it, and the client may be silent
 // for long. To the server it looks as if the client had left.
-func (u *upload) interrupt() {
+func (u *upload) interrupt(conn *movingConn) {
 	u.ending.Lock()
 	defer u.ending.Unlock()
-	if !u.answered && !u.detached.Load() { // afterwards the connection may serve another request
-		u.interrupted = true
+	if u.upstream.Load() == conn && !u.answered && !u.eof.Load() && !u.detached.Load() { // afterwards the connection may serve another request
+		u.interrupted = u.interrupted || u.in.Context().Err() == nil // else the transport closed it on that account
 		u.breakOff()
 	}
 }
@@ -114,6 +126,16 @@ func (u *upload) answer() {
 	u.ending.Lock()
 	defer u.ending.Unlock()
 	u.answered = true
+	if conn := u.upstream.Load(); conn != nil && u.eof.Load() { // which may get another request now
+		conn.carried.CompareAndSwap(u, nil)
+	}
+}
+
+// await notes that the head was an interim one.
+func (u *upload) await() {
+	u.ending.Lock()
+	defer u.ending.Unlock()
+	u.answered = false
 }
 
 // wasInterrupted reports whether reading ended on the upstream's account.

@@ -217,6 +217,13 @@ func (s *switches) remove(c *switched) (left bool) {
 	return s.leaving
 }
 
+// stopped reports whether leave has been called.
+func (s *switches) stopped() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.leaving
+}
+
 // leave is Handler.Leave.
 func (s *switches) leave(ctx context.Context) {
 	each := func(do func(*switched)) (left int) {

@@ -144,7 +144,7 @@ func newReload() *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		file, addressed := cmd.Flag("config").Value.String(), cmd.Flag("admin").Changed
 		_, wrong := policy.Load(file, os.Getenv)
-		if _, sound := policy.LoadServer(file, os.Getenv); !sound && !addressed {
+		if _, sound := policy.LoadServer(file, os.Getenv); wrong != nil && !sound && !addressed {
 			return wrong // which gateway is meant cannot be told
 		}
 		err := ask(cmd, args)

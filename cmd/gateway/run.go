@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/jewgo/gateway/internal/reload"
 	"github.com/jewgo/gateway/policy"
 )
 
@@ -23,7 +24,14 @@ func newRun() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s.stdout, s.stderr = cmd.OutOrStdout(), cmd.ErrOrStderr()
-			s.load = func() (*policy.Snapshot, error) { return policy.Load(s.file, os.Getenv) }
+			loaded := false
+			s.load = func() (*policy.Snapshot, error) {
+				if loaded && reload.Once(s.file) {
+					return nil, fmt.Errorf("%s was read at the start, and cannot be read again", s.file)
+				}
+				loaded = true
+				return policy.Load(s.file, os.Getenv)
+			}
 			return s.run(cmd.Context())
 		},
 	}

@@ -137,7 +137,10 @@ func atOnce(lines []byte) int {
 	if last := bytes.LastIndexByte(lines[:pipeBuf], '\n'); last >= 0 {
 		return last + 1
 	}
-	return bytes.IndexByte(lines, '\n') + 1
+	if end := bytes.IndexByte(lines, '\n'); end >= 0 {
+		return end + 1
+	}
+	return len(lines)
 }
 
 // againAfter is when a pipe that was full, and does not wait, is tried again.

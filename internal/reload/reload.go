@@ -120,6 +120,9 @@ func (r *Reloader) Run(ctx context.Context, hup <-chan os.Signal, file string) {
 	turns := time.NewTicker(r.Every)
 	defer turns.Stop()
 	seen := look(file)
+	if Once(file) {
+		turns.Stop()
+	}
 	read := &state{} // unlike any: the file may have changed since it was loaded
 	for {
 		select {
@@ -136,6 +139,13 @@ func (r *Reloader) Run(ctx context.Context, hup <-chan os.Signal, file string) {
 			seen = now
 		}
 	}
+}
+
+// Once reports whether a file can be read once alone, and then keeps whoever opens it
+// waiting: a pipe, a socket, a terminal.
+func Once(file string) bool {
+	info, err := os.Stat(file)
+	return err == nil && info.Mode()&(os.ModeNamedPipe|os.ModeSocket|os.ModeCharDevice) != 0
 }
 
 // state is what a look at a file tells of it.
@@ -157,5 +167,5 @@ func (s *state) same(as *state) bool {
 	if s.info == nil || as.info == nil {
 		return s.info == as.info && s.err == as.err
 	}
-	return os.SameFile(s.info, as.info) && s.info.Size() == as.info.Size() && s.info.ModTime().Equal(as.info.ModTime())
+	return os.SameFile(s.info, as.info) && s.info.Mode() == as.info.Mode() && s.info.Size() == as.info.Size() && s.info.ModTime().Equal(as.info.ModTime())
 }

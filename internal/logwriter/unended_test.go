@@ -1,0 +1,45 @@
+package logwriter
+
+import (
+	"bytes"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// locked is a buffer that may be read while it is written.
+type locked struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+	n  int
+}
+
+func (l *locked) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.n++
+	return l.b.Write(p)
+}
+
+// What lacks a line end is written all the same, however long it is.
+func TestTextWithoutALineEnd(t *testing.T) {
+	for _, text := range []string{"", "x", strings.Repeat("x", pipeBuf), strings.Repeat("x", pipeBuf+1), "a\n" + strings.Repeat("x", 2*pipeBuf)} {
+		to := &locked{}
+		w := New(to, 1<<20)
+		_, _ = w.Write([]byte(text))
+		w.Close(time.Second)
+		select {
+		case <-w.done:
+		default:
+			t.Errorf("%d bytes: it goes on after Close", len(text))
+		}
+		to.mu.Lock()
+		if to.b.String() != text {
+			t.Errorf("%d bytes: %d were written in %d writes", len(text), to.b.Len(), to.n)
+			to.mu.Unlock()
+			return
+		}
+		to.mu.Unlock()
+	}
+}
