@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -111,6 +113,7 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 	}
 	g.durable.fleet, g.roll.fleet = g.fleet, g.fleet
 	numbers.Peers(g.fleet.numbers)
+	numbers.Targets(g.targets)
 	g.begin(ctx)
 	return g, nil
 }
@@ -138,7 +141,7 @@ type layer struct {
 func (g *gateway) layers(p *parts) []layer {
 	s := g.stores
 	g.observer = &middleware.Observer{Live: &g.live, Log: p.access, Errors: g.log, Metrics: p.numbers, Now: time.Now}
-	sessions := session.New(session.Config{Keys: p.secrets.session, Store: s.sessions, Now: time.Now, Ended: g.cache.EndSession, Forgotten: s.sessions.Forgotten})
+	sessions := session.New(session.Config{Keys: p.secrets.session, Store: s.sessions, Now: time.Now, Ended: g.cache.EndSession, Forgotten: s.sessions.Forgotten, Log: g.log})
 	inFlight := func(l *policy.Limit, allowed bool) { p.numbers.Limit(l.Name, "in_flight", allowed, l.Shadow) }
 	return []layer{
 		{"Observe", g.observer.Handler},
@@ -195,10 +198,14 @@ func (g *gateway) conditions() []admin.Condition {
 			healthy[t.Upstream]++
 		}
 	}
-	for name, u := range snapshot.Policy.Upstreams {
-		c := admin.Condition{Name: "upstream " + name, Detail: fmt.Sprintf("%d of %d targets healthy", healthy[name], len(u.Targets))}
-		if healthy[name] < len(u.Targets) {
+	for _, name := range slices.Sorted(maps.Keys(snapshot.Policy.Upstreams)) {
+		targets := len(snapshot.Policy.Upstreams[name].Targets)
+		c := admin.Condition{Name: "upstream " + name, Detail: fmt.Sprintf("%d of %d targets healthy", healthy[name], targets)}
+		if healthy[name] < targets {
 			c.Level = admin.Degraded // stored responses and the other targets still serve
+		}
+		if healthy[name] == 0 {
+			c.Serves = servesWithout(snapshot, name)
 		}
 		conditions = append(conditions, c)
 	}
@@ -206,6 +213,26 @@ func (g *gateway) conditions() []admin.Condition {
 		conditions = append(conditions, admin.Condition{Name: "process", Level: admin.NotReady, Detail: "draining"})
 	}
 	return conditions
+}
+
+// targets are what the metrics tell of the upstreams' targets.
+func (g *gateway) targets() (all []metrics.Target) {
+	for _, t := range g.pools.Status() {
+		all = append(all, metrics.Target{Upstream: t.Upstream, Address: t.Target, Up: t.Healthy})
+	}
+	return all
+}
+
+// servesWithout says what clients get of an upstream all of whose targets are out.
+func servesWithout(s *policy.Snapshot, upstream string) []string {
+	cached := func(r *policy.Route) bool { return r.Upstream == upstream && r.Cache != nil }
+	if !slices.ContainsFunc(s.Routes, cached) {
+		return []string{"clients get 502 (504 where it is silent); every request still tries it"}
+	}
+	return []string{
+		"cached routes: what is stored, stale too where it may be (stale_if_error)",
+		"anything else: 502 (504 where it is silent); every request still tries it",
+	}
 }
 
 // close ends everything that newGateway started. No request is in flight.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -83,6 +84,22 @@ type gateway struct {
 	upstream func(http.ResponseWriter, *http.Request) // guarded by mu
 	last     *exchange.Exchange                       // guarded by mu
 	ended    []string                                 // what Config.Ended heard; guarded by mu
+	log      strings.Builder                          // guarded by mu
+}
+
+// Write takes the log.
+func (g *gateway) Write(p []byte) (int, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.log.Write(p)
+}
+
+// logged gives what was logged since it was asked last.
+func (g *gateway) logged() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	defer g.log.Reset()
+	return g.log.String()
 }
 
 func newGateway(t *testing.T, keys *session.Keyring, store session.Store) *gateway {
@@ -109,7 +126,7 @@ func newGateway(t *testing.T, keys *session.Keyring, store session.Store) *gatew
 		g.ended = append(g.ended, fmt.Sprintf("%s of %q, everywhere %v", ex.Principal.SessionID, ex.Principal.User, everywhere))
 		return nil
 	}
-	cfg := session.Config{Keys: keys, Store: g.store, Now: now, Ended: ended}
+	cfg := session.Config{Keys: keys, Store: g.store, Now: now, Ended: ended, Log: slog.New(slog.NewTextHandler(g, nil))}
 	if local, ok := store.(session.Replica); ok {
 		cfg.Forgotten = local.Forgotten
 	}

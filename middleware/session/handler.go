@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -31,6 +32,9 @@ type Config struct {
 	// more whether they were revoked: these are not renewed, so that a copy of one
 	// that was dies with its idle deadline. nil: it is known of all.
 	Forgotten func() time.Time
+
+	// Log is told of signals that cannot be read. nil: nobody is.
+	Log *slog.Logger
 }
 
 // Manager opens sessions for requests and changes them as upstreams say.
@@ -41,6 +45,8 @@ type Manager struct {
 	now       func() time.Time
 	ended     func(ctx context.Context, ex *exchange.Exchange, everywhere bool) error
 	forgotten func() time.Time
+	log       *slog.Logger
+	warned    warned
 }
 
 // New returns a Manager.
@@ -54,7 +60,10 @@ func New(cfg Config) *Manager {
 	if cfg.Forgotten == nil {
 		cfg.Forgotten = func() time.Time { return time.Time{} }
 	}
-	return &Manager{sealer: NewSealer(cfg.Keys), store: cfg.Store, now: cfg.Now, ended: cfg.Ended, forgotten: cfg.Forgotten}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Manager{sealer: NewSealer(cfg.Keys), store: cfg.Store, now: cfg.Now, ended: cfg.Ended, forgotten: cfg.Forgotten, log: cfg.Log}
 }
 
 // Handler tells next who is calling, through the Exchange's Principal; answers
