@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"net/textproto"
 	"slices"
 	"strings"
@@ -86,7 +87,11 @@ func (c *compiler) match(path string, def *MatchDef, r *Route) {
 	if c.given(path + ".path") {
 		p, err := parsePattern(def.Path)
 		if err != nil {
-			c.invalid(path+".path", "bad path pattern %q: %v", clip(def.Path), err)
+			meant := ""
+			if likely := likelyPattern(def.Path); likely != "" {
+				meant = fmt.Sprintf(" (did you mean %q?)", clip(likely))
+			}
+			c.invalid(path+".path", "bad path pattern %q: %v%s", clip(def.Path), err, meant)
 		}
 		r.Pattern, r.pattern = def.Path, p
 	}

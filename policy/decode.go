@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"encoding"
 	"reflect"
 	"slices"
@@ -61,11 +62,8 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string, rule rules) 
 		}
 	case t.Kind() == reflect.Map:
 		d.mapping(n, v, path, rule)
-	case t == stringListType && n.Kind == yaml.ScalarNode:
-		one := reflect.MakeSlice(t, 1, 1)
-		if d.scalar(n, one.Index(0), path, rule); !d.empty[path] {
-			v.Set(one)
-		}
+	case t.Kind() == reflect.Slice && t.Elem().Kind() != reflect.Struct && n.Kind == yaml.ScalarNode && n.Tag != "!!null":
+		d.listOfOne(n, v, path, rule)
 	case t.Kind() == reflect.Slice:
 		d.list(n, v, path, rule)
 	default:
@@ -96,7 +94,7 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, path string) {
 		f, ok := fields[name]
 		if !ok {
 			d.typos[path] = true
-			d.report(d.place(p.key), "unknown key %q%s", name, suggest(name, keys(fields)))
+			d.report(d.place(p.key), "unknown key %q%s", name, cmp.Or(suggest(name, keys(fields)), rightPlace(name, v.Type())))
 			continue
 		}
 		seen[name] = true
@@ -153,6 +151,22 @@ func (d *decoder) list(n *yaml.Node, v reflect.Value, path string, rule rules) {
 	}
 }
 
+// listOfOne decodes a scalar where a list of scalars is asked for.
+func (d *decoder) listOfOne(n *yaml.Node, v reflect.Value, path string, rule rules) {
+	one := reflect.MakeSlice(v.Type(), 1, 1)
+	if _, ok := one.Index(0).Addr().Interface().(encoding.TextUnmarshaler); ok {
+		d.text(n, one.Index(0), path)
+	} else {
+		d.scalar(n, one.Index(0), path, rules{enum: rule.enum})
+	}
+	switch {
+	case !d.empty[path]:
+		v.Set(one)
+	case rule.minItems > 0:
+		d.unreadable(path, d.place(n), "expected at least %d in the list, found 0", rule.minItems)
+	}
+}
+
 // content gives a scalar's text with its variables expanded. What came from a
 // variable has no type of its own: it is whatever is asked for.
 func (d *decoder) content(n *yaml.Node, path, want string) (text string, untyped, ok bool) {
@@ -186,6 +200,9 @@ func (d *decoder) text(n *yaml.Node, v reflect.Value, path string) {
 // scalar decodes a string, a bool or an int.
 func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string, rule rules) {
 	want := map[reflect.Kind]string{reflect.String: "a string", reflect.Bool: "true or false", reflect.Int: "a whole number"}[v.Kind()]
+	if len(rule.enum) > 0 && v.Kind() == reflect.String {
+		want = oneOf(rule.enum)
+	}
 	text, untyped, ok := d.content(n, path, want)
 	if !ok || d.empty[path] {
 		return
@@ -196,7 +213,11 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string, rule rules)
 	switch v.Kind() {
 	case reflect.String:
 		if !untyped && n.Tag != "!!str" {
-			mismatch(" (quote it)")
+			if len(rule.enum) > 0 {
+				mismatch("")
+			} else {
+				mismatch(" (quote it)")
+			}
 			return
 		}
 		if len(rule.enum) > 0 && !slices.Contains(rule.enum, text) {

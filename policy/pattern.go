@@ -1,9 +1,11 @@
 package policy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -62,6 +64,8 @@ func parseSegment(s string, last bool) (segment, error) {
 			return segment{}, errors.New("an empty or dot segment never matches, since such paths are refused")
 		case err != nil || strings.ContainsAny(text, "/\\}"):
 			return segment{}, fmt.Errorf("bad segment %q", clip(s))
+		case s[0] == '*' || s[0] == ':' || s[0] == '<':
+			return segment{}, fmt.Errorf("%q would match itself alone (write %%%X for that character)", clip(s), s[0])
 		}
 		return segment{literal, text}, nil
 	}
@@ -80,6 +84,36 @@ func parseSegment(s string, last bool) (segment, error) {
 		return segment{rest, name}, nil
 	}
 	return segment{wildcard, name}, nil
+}
+
+// otherWildcard is how other routers write a segment that matches more than itself:
+// *, **, *rest, :id, <id>, <int:id>, {id:regexp}.
+var otherWildcard = regexp.MustCompile(`^(\*+|[:*]|<(?:[a-z]+(?:\([^)]*\))?:)?|\{\*?)([A-Za-z_][A-Za-z0-9_]*)?(:.*\}|\}|>|\*|\.\*)?$`)
+
+// likelyPattern gives the pattern that was meant by one in another router's words,
+// or "".
+func likelyPattern(s string) string {
+	parts, changed := strings.Split(s, "/"), false
+	for i, part := range parts {
+		last := i == len(parts)-1
+		if _, err := parseSegment(part, last); part == "" || err == nil && !strings.ContainsAny(part[:1], "*:<") {
+			continue
+		}
+		m := otherWildcard.FindStringSubmatch(part)
+		if m == nil {
+			return ""
+		}
+		name := cmp.Or(m[2], map[bool]string{true: "rest", false: "part"}[last])
+		if many := strings.Contains(part, "*") && !strings.Contains(part, ":") || strings.HasPrefix(part, "<path:"); many && last {
+			name += "..."
+		}
+		parts[i], changed = "{"+name+"}", true
+	}
+	likely := strings.Join(parts, "/")
+	if _, err := parsePattern(likely); err != nil || !changed {
+		return ""
+	}
+	return likely
 }
 
 // names gives the path values that a match has, in order.

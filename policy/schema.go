@@ -91,6 +91,7 @@ func refine(s *jsonschema.Schema, t reflect.Type, definitions jsonschema.Definit
 	applyDefaults(defaults)
 	for name, f := range fieldsOf(t) {
 		property, _ := s.Properties.Get(name)
+		allowOne(property)
 		allowVariable(property)
 		if property.AdditionalProperties != nil {
 			allowVariable(property.AdditionalProperties)
@@ -106,6 +107,25 @@ func refine(s *jsonschema.Schema, t reflect.Type, definitions jsonschema.Definit
 			refine(d, below, definitions)
 		}
 	}
+}
+
+// allowOne lets one scalar stand for a list of them.
+func allowOne(s *jsonschema.Schema) {
+	if s.Type != "array" || s.Items == nil || s.Items.Type == "" && !isScalarReference(s.Items.Ref) {
+		return
+	}
+	list := &jsonschema.Schema{Type: s.Type, Items: s.Items, MinItems: s.MinItems}
+	s.Type, s.Items, s.MinItems = "", nil, nil
+	s.AnyOf = []*jsonschema.Schema{list.Items, list}
+}
+
+func isScalarReference(ref string) bool {
+	for t := range scalarPatterns {
+		if ref == "#/$defs/"+t.Name() {
+			return true
+		}
+	}
+	return false
 }
 
 // allowVariable turns a schema of a scalar that no variable satisfies into a
