@@ -154,7 +154,7 @@ func (d *decoder) list(n *yaml.Node, v reflect.Value, path string, rule rules) {
 // listOfOne decodes a scalar where a list of scalars is asked for.
 func (d *decoder) listOfOne(n *yaml.Node, v reflect.Value, path string, rule rules) {
 	one := reflect.MakeSlice(v.Type(), 1, 1)
-	if _, ok := one.Index(0).Addr().Interface().(encoding.TextUnmarshaler); ok {
+	if reflect.PointerTo(v.Type().Elem()).Implements(textType) {
 		d.text(n, one.Index(0), path)
 	} else {
 		d.scalar(n, one.Index(0), path, rules{enum: rule.enum})

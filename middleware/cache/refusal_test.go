@@ -72,7 +72,7 @@ func TestVaryCookieIsToldOfOnce(t *testing.T) {
 		e.get(path, "Cookie", "a=b")
 		e.exchange()
 	}
-	for route, says := range map[string]string{"list": "which selects nothing", "strict": "a variant of their own"} {
+	for route, says := range map[string]string{"list": "it selects nothing", "strict": "a variant of their own"} {
 		n := 0
 		for line := range strings.Lines(log.String()) {
 			if strings.Contains(line, "Vary: Cookie") && strings.Contains(line, "route="+route) {

@@ -224,11 +224,11 @@ func (c *call) tellOfCookies(h http.Header) {
 	if !slices.Contains(rfc9111.VaryNames(h), "Cookie") || !c.cache.told.add(route.Name, "Vary: Cookie") {
 		return
 	}
-	what := "responses say Vary: Cookie, so that each client's cookies make a variant of their own and hits are rare"
+	so := "each client's cookies make a variant of their own, and hits are rare"
 	if s := (*sent)(c.ex); s.constant("Cookie") && !slices.Contains(route.Cache.Vary, "Cookie") && !route.Cache.Sends("Cookie") {
-		what = "responses say Vary: Cookie, which selects nothing: of cookies the route sends upstream those in key alone"
+		so = "it selects nothing, since of cookies the route sends upstream those in key alone"
 	}
-	c.cache.log.Warn(what, slog.String("route", route.Name), slog.String("at", route.Position.String()))
+	c.cache.log.Warn("responses of a cached route say Vary: Cookie", slog.String("route", route.Name), slog.String("at", route.Position.String()), slog.String("so", so))
 }
 
 // routeFields are names of request fields by route, a bounded number of each.

@@ -18,7 +18,7 @@ const saveAttempts = 16
 func (v *visit) hear(lines []string) {
 	if !v.ex.Route.SessionSignal {
 		v.note(errUnheard)
-		v.warn("the upstream's "+SignalHeader+" is not heard on this route", "session_signal: true, on the route")
+		v.warn("it is not heard on this route", "session_signal: true, on the route")
 		return
 	}
 	if p := v.ex.Plan; p != nil && (p.Lookup || p.Store) {
@@ -28,7 +28,7 @@ func (v *visit) hear(lines []string) {
 	s, err := parseSignal(lines)
 	if err != nil {
 		v.note(fmt.Errorf("malformed %s: %w", SignalHeader, err))
-		v.warn("the upstream's "+SignalHeader+" cannot be read: "+err.Error(), exampleOf(lines))
+		v.warn("it cannot be read: "+err.Error(), exampleOf(lines))
 		return
 	}
 	if v.overtaken() && (s.verb == "set" || s.verb == "logout") {

@@ -31,11 +31,11 @@ func (w *warned) due(route string, now time.Time) bool {
 	return true
 }
 
-// warn tells the operator of a signal that was not obeyed, and of what would be.
-func (v *visit) warn(what, write string) {
+// warn tells the operator why a signal was not obeyed, and of what would be.
+func (v *visit) warn(because, write string) {
 	route := v.ex.Route
 	if v.m.warned.due(route.Name, v.m.now()) {
-		v.m.log.Warn(what, slog.String("route", route.Name), slog.String("at", route.Position.String()),
+		v.m.log.Warn("the upstream's "+SignalHeader+" is not obeyed", slog.String("because", because), slog.String("route", route.Name), slog.String("at", route.Position.String()),
 			slog.String("request_id", v.ex.RequestID), slog.String("write", write))
 	}
 }
