@@ -14,13 +14,14 @@ import (
 	"time"
 )
 
-// startLogging is startSmall of a gateway whose standard output is stdout.
-func startLogging(t *testing.T, stdout *os.File) *gatewayProcess {
+// startLogging starts a gateway whose logs go elsewhere, as set says, in front of
+// an upstream that is not there.
+func startLogging(t *testing.T, set func(*exec.Cmd)) *gatewayProcess {
 	t.Helper()
 	here, there := policyFolder(t)
 	writePolicy(t, filepath.Join(here, "gateway.yaml"), fmt.Sprintf(smallPolicy, "http://127.0.0.1:1"))
 	own(t, here)
-	return startAs(t, func(cmd *exec.Cmd) { cmd.Stdout = stdout }, "run", "--config", filepath.Join(there, "gateway.yaml"))
+	return startAs(t, set, "run", "--config", filepath.Join(there, "gateway.yaml"))
 }
 
 // served asks the gateway for what its dead upstream makes a 502, at once.
@@ -51,7 +52,7 @@ func TestLogReaderThatIsGone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := startLogging(t, writer)
+	g := startLogging(t, func(cmd *exec.Cmd) { cmd.Stdout = writer })
 	_ = writer.Close()
 	g.served("/before")
 	_ = both.Close() // the last reader
@@ -101,12 +102,7 @@ func (r readUntil) Write(p []byte) (int, error) {
 // Nor is one of the other log's.
 func TestErrorLogReaderThatIsGone(t *testing.T) {
 	t.Parallel()
-	here, there := policyFolder(t)
-	writePolicy(t, filepath.Join(here, "gateway.yaml"), fmt.Sprintf(smallPolicy, "http://127.0.0.1:1"))
-	own(t, here)
-	g := startAs(t, func(cmd *exec.Cmd) {
-		cmd.Stderr = readUntil{cmd.Stderr.(*output), `"msg":"serving"`}
-	}, "run", "--config", filepath.Join(there, "gateway.yaml"))
+	g := startLogging(t, func(cmd *exec.Cmd) { cmd.Stderr = readUntil{cmd.Stderr.(*output), `"msg":"serving"`} })
 	for range 10 {
 		g.served("/") // a warning each
 	}
@@ -127,7 +123,7 @@ func TestLogReaderThatDoesNotRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer read.Close()
-	g := startLogging(t, write)
+	g := startLogging(t, func(cmd *exec.Cmd) { cmd.Stdout = write })
 	_ = write.Close()
 	uri := "/?" + strings.Repeat("x", 7000)
 	for range 500 { // 3.5 MB of lines: more than pipe and queue hold
@@ -153,7 +149,7 @@ func TestLogIsFlushedAtTheEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer read.Close()
-	g := startLogging(t, write)
+	g := startLogging(t, func(cmd *exec.Cmd) { cmd.Stdout = write })
 	_ = write.Close()
 	const lines = 1000 // some 300 KB
 	for i := range lines {
