@@ -28,10 +28,11 @@ type segment struct {
 	text string // a literal, unescaped, or a wildcard's name; "" for a final slash
 }
 
+const longestPattern = 1024 // bytes
+
 func parsePattern(s string) (pattern, error) {
-	const longest = 1024
-	if len(s) > longest {
-		return pattern{}, fmt.Errorf("longer than %d bytes", longest)
+	if len(s) > longestPattern {
+		return pattern{}, fmt.Errorf("longer than %d bytes", longestPattern)
 	}
 	if !strings.HasPrefix(s, "/") {
 		return pattern{}, errors.New("must start with /")
@@ -93,6 +94,9 @@ var otherWildcard = regexp.MustCompile(`^(\*+|[:*]|<(?:[a-z]+(?:\([^)]*\))?:)?|\
 // likelyPattern gives the pattern that was meant by one in another router's words,
 // or "".
 func likelyPattern(s string) string {
+	if len(s) > longestPattern {
+		return ""
+	}
 	parts, changed := strings.Split(s, "/"), false
 	for i, part := range parts {
 		last := i == len(parts)-1

@@ -1,10 +1,12 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // vocabulary is what other gateways call the keys of this policy. What cannot be
@@ -35,12 +37,25 @@ var vocabulary = map[string]string{
 	"websocket": "routes[].upgrade", "websockets": "routes[].upgrade",
 }
 
-// places are the keys of the surface, by name: where each stands in the file.
-var places = func() map[string][]string {
+// below caches what keysBelow gives, by type.
+var below sync.Map
+
+// keysBelow are the keys of a struct of the surface and of those below, by name:
+// where each stands, the nearest first.
+func keysBelow(t reflect.Type) map[string][]string {
+	if known, ok := below.Load(t); ok {
+		return known.(map[string][]string)
+	}
 	all := map[string][]string{}
-	collect(all, reflect.TypeFor[Policy](), "")
+	collect(all, t, "")
+	for _, places := range all {
+		slices.SortFunc(places, func(a, b string) int {
+			return cmp.Or(strings.Count(a, ".")-strings.Count(b, "."), strings.Compare(a, b))
+		})
+	}
+	below.Store(t, all)
 	return all
-}()
+}
 
 // collect adds the keys of a struct of the surface, and of those below.
 func collect(all map[string][]string, t reflect.Type, path string) {
@@ -66,10 +81,7 @@ func collect(all map[string][]string, t reflect.Type, path string) {
 // it was written in, that other gateways have, or that stands elsewhere in one
 // place; else "".
 func rightPlace(name string, in reflect.Type) string {
-	below := map[string][]string{}
-	collect(below, in, "")
-	if here := below[name]; len(here) > 0 {
-		slices.SortFunc(here, func(a, b string) int { return strings.Count(a, ".") - strings.Count(b, ".") })
+	if here := keysBelow(in)[name]; len(here) > 0 {
 		return fmt.Sprintf(" (did you mean %s?)", here[0])
 	}
 	if other, ok := vocabulary[strings.ToLower(name)]; ok {
@@ -78,7 +90,7 @@ func rightPlace(name string, in reflect.Type) string {
 		}
 		return fmt.Sprintf(" (did you mean %s?)", other)
 	}
-	if elsewhere := places[name]; len(elsewhere) == 1 {
+	if elsewhere := keysBelow(reflect.TypeFor[Policy]())[name]; len(elsewhere) == 1 {
 		return fmt.Sprintf(" (did you mean %s?)", elsewhere[0])
 	}
 	return ""

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -8,7 +9,7 @@ import (
 // What the vocabulary says is a key of the policy, or words.
 func TestVocabulary(t *testing.T) {
 	all := map[string]bool{}
-	for _, paths := range places {
+	for _, paths := range keysBelow(reflect.TypeFor[Policy]()) {
 		for _, p := range paths {
 			all[p] = true
 		}

@@ -86,9 +86,14 @@ func TestTermDrains(t *testing.T) {
 		}
 		return nil
 	})
-	if _, err := net.Dial("tcp", strings.TrimPrefix(g.base, "http://")); err == nil {
-		t.Error("it takes new connections while draining")
-	}
+	eventually(t, 5*time.Second, func() error {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(g.base, "http://"))
+		if err == nil {
+			_ = conn.Close()
+			return errors.New("it takes new connections while draining")
+		}
+		return nil
+	})
 	close(backend.release)
 	if got := <-result; got != "200 OK done <nil>" {
 		t.Errorf("the request in flight: %s", got)
