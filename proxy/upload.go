@@ -22,6 +22,7 @@ type upload struct {
 	trailer  http.Header         // the request's that goes upstream; nil: none announced
 	eof      atomic.Bool
 	detached atomic.Bool
+	broken   atomic.Bool                // a read was broken off: its error is ours
 	upstream atomic.Pointer[movingConn] // that it goes to; nil: none yet
 	shared   atomic.Bool                // upstream is HTTP/2: the stream may end before it
 	closed   atomic.Bool                // the transport reads no more
@@ -52,7 +53,7 @@ func (u *upload) Read(p []byte) (int, error) {
 			u.trailer[name] = u.in.Trailer[name]
 		}
 		u.eof.Store(true)
-	case u.needless():
+	case u.broken.Load():
 		err = errDetached
 	default:
 		u.err = err
@@ -115,8 +116,11 @@ func (u *upload) detach() {
 func (u *upload) interrupt(conn *movingConn) {
 	u.ending.Lock()
 	defer u.ending.Unlock()
+	if u.in.Context().Err() != nil { // the transport closed it on the client's account, whose read has ended
+		return
+	}
 	if u.upstream.Load() == conn && !u.answered && !u.eof.Load() && !u.detached.Load() { // afterwards the connection may serve another request
-		u.interrupted = u.interrupted || u.in.Context().Err() == nil // else the transport closed it on that account
+		u.interrupted = true
 		u.breakOff()
 	}
 }
@@ -156,6 +160,7 @@ func (u *upload) breakOff() {
 			u.mu.Unlock()
 			return
 		}
+		u.broken.Store(true)
 		_ = http.NewResponseController(u.client).SetReadDeadline(time.Unix(1, 0)) // a writer without deadlines is no connection
 		time.Sleep(time.Millisecond)
 	}

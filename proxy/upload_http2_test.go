@@ -202,7 +202,7 @@ func (s *silent) Close() error             { return nil }
 // the first one about to close, is not ended by the first one's end.
 func TestUploadOutlivesAConnectionThatItHasLeft(t *testing.T) {
 	client := &silent{ResponseWriter: httptest.NewRecorder(), ended: make(chan struct{})}
-	u := &upload{body: client, client: client}
+	u := &upload{body: client, client: client, in: &http.Request{}}
 	here, there := net.Pipe()
 	defer there.Close()
 	first, second := &movingConn{Conn: here}, &movingConn{Conn: there}
