@@ -47,7 +47,7 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string, rule rules) 
 	switch {
 	case n.Style&yaml.TaggedStyle != 0:
 		d.unreadable(path, d.place(n), "tags such as %s are not supported", clip(n.Tag))
-	case reflect.PointerTo(t).Implements(textType):
+	case readsItself(t):
 		d.text(n, v, path)
 	case t.Kind() == reflect.Pointer:
 		v.Set(reflect.New(t.Elem()))
@@ -62,7 +62,7 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string, rule rules) 
 		}
 	case t.Kind() == reflect.Map:
 		d.mapping(n, v, path, rule)
-	case t.Kind() == reflect.Slice && t.Elem().Kind() != reflect.Struct && n.Kind == yaml.ScalarNode && n.Tag != "!!null":
+	case t.Kind() == reflect.Slice && ofValues(t) && n.Kind == yaml.ScalarNode && n.Tag != "!!null":
 		d.listOfOne(n, v, path, rule)
 	case t.Kind() == reflect.Slice:
 		d.list(n, v, path, rule)
@@ -151,10 +151,18 @@ func (d *decoder) list(n *yaml.Node, v reflect.Value, path string, rule rules) {
 	}
 }
 
+// readsItself reports whether values of a type are made of text.
+func readsItself(t reflect.Type) bool { return reflect.PointerTo(t).Implements(textType) }
+
+// ofValues reports whether a list's items are written as scalars.
+func ofValues(list reflect.Type) bool {
+	return list.Elem().Kind() != reflect.Struct || readsItself(list.Elem())
+}
+
 // listOfOne decodes a scalar where a list of scalars is asked for.
 func (d *decoder) listOfOne(n *yaml.Node, v reflect.Value, path string, rule rules) {
 	one := reflect.MakeSlice(v.Type(), 1, 1)
-	if reflect.PointerTo(v.Type().Elem()).Implements(textType) {
+	if readsItself(v.Type().Elem()) {
 		d.text(n, one.Index(0), path)
 	} else {
 		d.scalar(n, one.Index(0), path, rules{enum: rule.enum})

@@ -71,7 +71,7 @@ func collect(all map[string][]string, t reflect.Type, path string) {
 			}
 			below = below.Elem()
 		}
-		if below.Kind() == reflect.Struct && !reflect.PointerTo(below).Implements(textType) {
+		if below.Kind() == reflect.Struct && !readsItself(below) {
 			collect(all, below, at)
 		}
 	}
