@@ -12,6 +12,9 @@ import (
 // errDetached is what the transport reads after the call is over.
 var errDetached = errors.New("proxy: the request is over")
 
+// errClosed is what it reads once nobody takes it.
+var errClosed = errors.New("proxy: upstream closed the connection before it answered")
+
 // upload is a request's body on its way upstream. The transport reads it in a
 // goroutine of its own, which may outlive the call; the client's body may not
 // be read then. All methods work on nil, which is no body.
@@ -42,8 +45,8 @@ func (u *upload) Read(p []byte) (int, error) {
 	if u.eof.Load() {
 		return 0, io.EOF // the transport asks once more, perhaps when the server has closed the body
 	}
-	if u.needless() {
-		return 0, errDetached
+	if err := u.needless(); err != nil {
+		return 0, err
 	}
 	n, err := u.body.Read(p)
 	switch {
@@ -54,20 +57,22 @@ func (u *upload) Read(p []byte) (int, error) {
 		}
 		u.eof.Store(true)
 	case u.broken.Load():
-		err = errDetached
+		err = u.needless()
 	default:
 		u.err = err
 	}
 	return n, err
 }
 
-// needless reports whether nobody takes what would be read.
-func (u *upload) needless() bool {
-	if u.detached.Load() || u.closed.Load() {
-		return true
+// needless says why nobody takes what would be read; nil: it is taken.
+func (u *upload) needless() error {
+	switch conn := u.upstream.Load(); {
+	case u.detached.Load():
+		return errDetached
+	case u.closed.Load(), conn != nil && conn.ended.Load():
+		return errClosed
 	}
-	conn := u.upstream.Load()
-	return conn != nil && conn.ended.Load()
+	return nil
 }
 
 // Close implements io.Closer. HTTP/2 closes the body of a stream that has ended, by a
@@ -152,7 +157,7 @@ func (u *upload) wasInterrupted() bool {
 	return u.interrupted
 }
 
-// breakOff returns when no read is under way; needless must be true. It tries more
+// breakOff returns when no read is under way; needless must say why. It tries more
 // than once, since whoever reads may just set a deadline of its own.
 func (u *upload) breakOff() {
 	for !u.eof.Load() {

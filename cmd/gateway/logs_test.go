@@ -114,17 +114,24 @@ func TestErrorLogReaderThatIsGone(t *testing.T) {
 	})
 }
 
-// A log that nobody reads fills up. Requests do not wait for it, warnings are
-// told all the same, and the end does not take for ever.
-func TestLogReaderThatDoesNotRead(t *testing.T) {
-	t.Parallel()
+// startUnread is startLogging to a pipe that nobody reads yet.
+func startUnread(t *testing.T) (g *gatewayProcess, accessLog *os.File) {
+	t.Helper()
 	read, write, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer read.Close()
-	g := startLogging(t, func(cmd *exec.Cmd) { cmd.Stdout = write })
+	t.Cleanup(func() { _ = read.Close() })
+	g = startLogging(t, func(cmd *exec.Cmd) { cmd.Stdout = write })
 	_ = write.Close()
+	return g, read
+}
+
+// A log that nobody reads fills up. Requests do not wait for it, warnings are
+// told all the same, and the end does not take for ever.
+func TestLogReaderThatDoesNotRead(t *testing.T) {
+	t.Parallel()
+	g, _ := startUnread(t)
 	uri := "/?" + strings.Repeat("x", 7000)
 	for range 500 { // 3.5 MB of lines: more than pipe and queue hold
 		g.served(uri)
@@ -144,13 +151,7 @@ func TestLogReaderThatDoesNotRead(t *testing.T) {
 // A reader that is slow to come gets every line that was kept, up to the last.
 func TestLogIsFlushedAtTheEnd(t *testing.T) {
 	t.Parallel()
-	read, write, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer read.Close()
-	g := startLogging(t, func(cmd *exec.Cmd) { cmd.Stdout = write })
-	_ = write.Close()
+	g, read := startUnread(t)
 	const lines = 1000 // some 300 KB
 	for i := range lines {
 		g.served(fmt.Sprintf("/%d", i))
