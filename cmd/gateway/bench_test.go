@@ -26,9 +26,9 @@ import (
 
 	"github.com/jewgo/gateway/internal/gcra"
 	"github.com/jewgo/gateway/internal/memory"
-	"github.com/jewgo/gateway/internal/testenv"
 	"github.com/jewgo/gateway/middleware/ratelimit"
 	"github.com/jewgo/gateway/policy"
+	"github.com/jewgo/gateway/test/env"
 )
 
 var (
@@ -88,7 +88,7 @@ func TestBench(t *testing.T) {
 		t.Skip("GATEWAY_BENCH is not set; make bench does that")
 	}
 	upstream := strings.TrimSuffix(benchChild(t, "upstream").line(t), "/")
-	store := testenv.Redis(t)
+	store := env.Redis(t)
 	g := benchListen(t, map[string]string{"REDIS_URL": store.URL, "UPSTREAM_URL": upstream})
 	silent := benchListen(t, map[string]string{"REDIS_URL": store.URL, "UPSTREAM_URL": upstream, "IETF": "off", "LEGACY": "false"})
 	client := benchChild(t, "client")

@@ -11,9 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/jewgo/gateway/internal/drill"
-	"github.com/jewgo/gateway/internal/faultproxy"
 	"github.com/jewgo/gateway/policy"
+	"github.com/jewgo/gateway/test/drill"
+	"github.com/jewgo/gateway/test/faultproxy"
 )
 
 // drillOptions are the flags of gateway drill redis.

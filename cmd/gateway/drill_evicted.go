@@ -12,8 +12,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jewgo/gateway/internal/drill"
 	"github.com/jewgo/gateway/internal/failover"
+	"github.com/jewgo/gateway/test/drill"
 )
 
 const (

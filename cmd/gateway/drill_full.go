@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jewgo/gateway/internal/drill"
 	"github.com/jewgo/gateway/internal/redisdb"
+	"github.com/jewgo/gateway/test/drill"
 )
 
 const (

@@ -16,8 +16,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/jewgo/gateway/internal/drill"
 	"github.com/jewgo/gateway/policy"
+	"github.com/jewgo/gateway/test/drill"
 )
 
 //go:embed drill_limits.yaml

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/jewgo/gateway/internal/drill"
+	"github.com/jewgo/gateway/test/drill"
 )
 
 // Builds that let too much through fail the drill.

@@ -12,9 +12,9 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/jewgo/gateway/internal/faultproxy"
 	"github.com/jewgo/gateway/internal/redisurl"
 	"github.com/jewgo/gateway/policy"
+	"github.com/jewgo/gateway/test/faultproxy"
 )
 
 // server finds the Redis to stand before, or starts one; own is nil where it is

@@ -9,9 +9,9 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/jewgo/gateway/internal/drill"
 	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/policy"
+	"github.com/jewgo/gateway/test/drill"
 )
 
 // drillSite is where the gateways of a drill are opened.

@@ -14,8 +14,8 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/jewgo/gateway/internal/drill"
-	"github.com/jewgo/gateway/internal/testenv"
+	"github.com/jewgo/gateway/test/drill"
+	"github.com/jewgo/gateway/test/env"
 )
 
 // A drill is worth what it finds: builds in which one decision of the failover is
@@ -169,7 +169,7 @@ func TestDrillOfItsOwnRedis(t *testing.T) {
 
 // Of a Redis that somebody uses nothing is lost.
 func TestDrillOfARedisInUse(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	cli := func(args ...string) string {
 		out, err := exec.Command("redis-cli", append([]string{"-u", server.URL}, args...)...).CombinedOutput()
 		if err != nil {

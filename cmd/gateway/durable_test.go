@@ -24,10 +24,10 @@ import (
 	"github.com/jewgo/gateway/internal/memory"
 	"github.com/jewgo/gateway/internal/metrics"
 	"github.com/jewgo/gateway/internal/redisdb"
-	"github.com/jewgo/gateway/internal/testenv"
 	"github.com/jewgo/gateway/middleware/cache"
 	"github.com/jewgo/gateway/middleware/session"
 	"github.com/jewgo/gateway/policy"
+	"github.com/jewgo/gateway/test/env"
 )
 
 // gwCookie is the gateway's own cookie of a new login, without the backend's.
@@ -58,7 +58,7 @@ func (g *gatewayProcess) logout(t *testing.T, cookie string) {
 }
 
 func TestEndToEndALogoutOutlivesARestartWithoutRedis(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	g := startJewGo(t, server.URL)
 	ended, other := g.gwCookie(t, "198.51.100.60"), g.gwCookie(t, "198.51.100.61")
 	server.Kill()
@@ -146,7 +146,7 @@ func TestAPurgeCountsAlthoughItsGenerationIsNoNews(t *testing.T) {
 // one that finds a logout in a journal which it could not read at its start. What
 // is no news is not repeated.
 func TestAPeersLogoutReachesRedis(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	d, err := openDurable(t.TempDir(), metrics.New("test"), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

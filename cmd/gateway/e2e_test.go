@@ -12,8 +12,8 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/jewgo/gateway/internal/testenv"
 	"github.com/jewgo/gateway/middleware/session"
+	"github.com/jewgo/gateway/test/env"
 )
 
 const listOf50 = "/api/v5/restaurants?page=1&limit=50&include_filter_options=true"
@@ -55,7 +55,7 @@ func startJewGoAs(t *testing.T, redisURL string, set func(*exec.Cmd)) *jewgo {
 		t.Fatal(err)
 	}
 	own(t, here)
-	backend := testenv.Flask(t, "IDENTITY_KEYS="+keys)
+	backend := env.Flask(t, "IDENTITY_KEYS="+keys)
 	env := []string{
 		"UPSTREAM_URL=" + backend, "REDIS_URL=" + redisURL, "GATEWAY_DATA_DIR=./data", "IDENTITY_KEYS_FILE=./identity.keys",
 		"GATEWAY_COOKIE_NAME=gw", "GATEWAY_COOKIE_SECURE=false",
@@ -93,7 +93,7 @@ func own(t *testing.T, dir string) {
 
 func redisURL(t *testing.T) string {
 	t.Helper()
-	return testenv.Redis(t).URL
+	return env.Redis(t).URL
 }
 
 func cacheStatus(a answer) string { return a.Header.Get("Cache-Status") }

@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jewgo/gateway/internal/testenv"
+	"github.com/jewgo/gateway/test/env"
 )
 
 // fleetPolicy is one of two gateways; the upstream and the Redis stand for %s.
@@ -93,7 +93,7 @@ func (g *gatewayProcess) wantHome(t *testing.T, when, cookie string, status int)
 }
 
 func TestALogoutWithoutRedisReachesTheOtherGateway(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	a, b := startFleet(t, server.URL)
 	ended, late, other := a.begin(t), a.begin(t), a.begin(t)
 	b.wantHome(t, "before", ended, http.StatusOK)
@@ -131,7 +131,7 @@ func TestALogoutWithoutRedisReachesTheOtherGateway(t *testing.T) {
 // each other.
 func TestGatewaysHearEachOtherDuringARotation(t *testing.T) {
 	t.Parallel()
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	line := func(id, letter string) string {
 		return id + ":" + base64.StdEncoding.EncodeToString([]byte(strings.Repeat(letter, 32))) + "\n"
 	}
@@ -168,7 +168,7 @@ func (g *gatewayProcess) onePeer(t *testing.T) peerView {
 func TestPeersAreShown(t *testing.T) {
 	t.Parallel()
 	begin := time.Now()
-	a, b := startFleet(t, testenv.Redis(t).URL)
+	a, b := startFleet(t, env.Redis(t).URL)
 	told := a.begin(t)
 	a.do("POST", "/auth/logout", "", "Cookie", told)
 	eventually(t, 10*time.Second, func() error {
@@ -207,7 +207,7 @@ func TestPeersAreShown(t *testing.T) {
 // Whoever holds no key cannot hold the peers' listener either.
 func TestThePeersListenerWaitsForNobody(t *testing.T) {
 	t.Parallel()
-	a, _ := startFleet(t, testenv.Redis(t).URL)
+	a, _ := startFleet(t, env.Redis(t).URL)
 	address := a.onePeer(t).Address
 	for _, said := range []string{
 		"",

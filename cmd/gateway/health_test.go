@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jewgo/gateway/internal/testenv"
+	"github.com/jewgo/gateway/test/env"
 )
 
 const redisPolicy = smallPolicy + `
@@ -81,9 +81,9 @@ func (g *gatewayProcess) verbose(t *testing.T, parts ...string) {
 }
 
 func TestEndToEndHealthOfRedis(t *testing.T) {
-	server := testenv.Redis(t, "--requirepass", "hush", "--maxmemory-policy", "allkeys-lru")
+	server := env.Redis(t, "--requirepass", "hush", "--maxmemory-policy", "allkeys-lru")
 	_, port, _ := strings.Cut(server.Addr, ":")
-	g := startOnRedis(t, "redis://:hush@"+server.Addr, testenv.Redis(t, "--maxmemory-policy", "allkeys-lru").URL)
+	g := startOnRedis(t, "redis://:hush@"+server.Addr, env.Redis(t, "--maxmemory-policy", "allkeys-lru").URL)
 	g.verbose(t, "ok\n", "[+] redis: up since ", "    limits: counted here, what that admits decided by Redis\n", "    sessions: the cookie, records in Redis",
 		"[!] redis: no persistence", "[!] redis: maxmemory-policy allkeys-lru", "[+] cache redis: up since ", "    cache: memory, then Redis\n")
 	if a := g.get(g.admin + "/readyz?verbose"); strings.Contains(a.body, "[!] cache redis") {
@@ -155,7 +155,7 @@ func TestViewWithoutRedis(t *testing.T) {
 // need it, notice nothing.
 func TestResponsesDoNotFillRedis(t *testing.T) {
 	const most = 24 << 20
-	server := testenv.Redis(t, "--maxmemory", fmt.Sprint(most), "--maxmemory-policy", "noeviction")
+	server := env.Redis(t, "--maxmemory", fmt.Sprint(most), "--maxmemory-policy", "noeviction")
 	body := strings.Repeat("x", 232<<10)
 	large := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(body)) })
 	g, _ := startSmall(t, large, fmt.Sprintf(`

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jewgo/gateway/internal/testenv"
+	"github.com/jewgo/gateway/test/env"
 )
 
 // limitsPolicy is one of several gateways; its data folder, the Redis, the
@@ -113,7 +113,7 @@ type shownBucket struct {
 }
 
 func TestLimitsAreOneForAllGateways(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	f := startLimited(t, server.URL, `{key: "header:X-Client", rate: 20/h}`, 2)
 	a, b := f.processes[0], f.processes[1]
 	if got := a.admitted(15, "x") + b.admitted(15, "x"); got != 20 {
@@ -174,7 +174,7 @@ func TestLimitsAreOneForAllGateways(t *testing.T) {
 // Each tier of a key has its bucket: the operator sees them, by their own quotas,
 // and makes them full together.
 func TestTheOperatorSeesTheBucketsOfTiers(t *testing.T) {
-	f := startLimited(t, testenv.Redis(t).URL, `{key: "header:X-Client", rate: 1/h, tiers: {anonymous: {rate: 5/h}}}`, 1)
+	f := startLimited(t, env.Redis(t).URL, `{key: "header:X-Client", rate: 1/h, tiers: {anonymous: {rate: 5/h}}}`, 1)
 	a := f.processes[0]
 	if got := a.admitted(8, "x"); got != 5 {
 		t.Errorf("%d of 8 passed, want 5", got)
@@ -212,7 +212,7 @@ func TestTheOperatorSeesTheBucketsOfTiers(t *testing.T) {
 
 // A limit that shrinks lets go of what was prepaid for it.
 func TestAReloadSettlesLeases(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	f := startLimited(t, server.URL, `{key: "header:X-Client", rate: 40/h, lease: 10}`, 1)
 	a := f.processes[0]
 	a.admitted(3, "x")
@@ -254,7 +254,7 @@ func (g *gatewayProcess) awaitReplicas(want int) {
 // Gateways that never spoke with each other share a limit while Redis is away,
 // one that was started meanwhile too.
 func TestTheFleetIsKnownWithoutRedis(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	f := startLimited(t, server.URL, `{key: "header:X-Client", rate: 30/h}`, 3)
 	for _, g := range f.processes {
 		g.awaitReplicas(3)

@@ -7,8 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/jewgo/gateway/internal/faultproxy"
-	"github.com/jewgo/gateway/internal/testenv"
+	"github.com/jewgo/gateway/test/env"
+	"github.com/jewgo/gateway/test/faultproxy"
 )
 
 // tripsPolicy has routes with one limit, with many, and with a lease; the Redis
@@ -35,7 +35,7 @@ routes:
 
 // What a limited request costs is counted on the wire.
 func TestRoundTripsOfLimits(t *testing.T) {
-	proxy, err := faultproxy.Listen(testenv.Redis(t).Addr)
+	proxy, err := faultproxy.Listen(env.Redis(t).Addr)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jewgo/gateway/internal/testenv"
+	"github.com/jewgo/gateway/test/env"
 )
 
 const offloadPolicy = `
@@ -62,7 +62,7 @@ func (b browser) send(g *gatewayProcess, method, path, body string, header ...st
 }
 
 // flushAll empties a Redis that goes on.
-func flushAll(t *testing.T, server *testenv.RedisServer) {
+func flushAll(t *testing.T, server *env.RedisServer) {
 	t.Helper()
 	conn, err := net.Dial("tcp", server.Addr)
 	if err != nil {
@@ -78,7 +78,7 @@ func flushAll(t *testing.T, server *testenv.RedisServer) {
 }
 
 // lose takes everything away that is not in the browser or the journal.
-func lose(g *gatewayProcess, server *testenv.RedisServer) *gatewayProcess {
+func lose(g *gatewayProcess, server *env.RedisServer) *gatewayProcess {
 	g.t.Helper()
 	g.signal(syscall.SIGKILL)
 	g.wait(20 * time.Second)
@@ -96,16 +96,16 @@ func TestEndToEndCookiesStayInTheGateway(t *testing.T) {
 	}{
 		{
 			says: "Flask with its own signed session", login: "/login", body: "user=dina", me: "/me", logout: "/logout",
-			backend: func() string { return testenv.FlaskIn(t, "testdata/plainflask", "SECRET_KEY=plain") }, seenAs: "dina",
+			backend: func() string { return env.FlaskIn(t, "testdata/plainflask", "SECRET_KEY=plain") }, seenAs: "dina",
 		},
 		{
 			says: "JewGo's tokens, the identity header unread", login: "/api/v5/auth/login", body: `{"email":"demo@example.org","password":"demo"}`,
 			me: "/api/v5/auth/me", logout: "/api/v5/auth/logout",
-			backend: func() string { return testenv.Flask(t) }, seenAs: `"demo@example.org"`,
+			backend: func() string { return env.Flask(t) }, seenAs: `"demo@example.org"`,
 		},
 	} {
 		t.Run(app.says, func(t *testing.T) {
-			server := testenv.Redis(t)
+			server := env.Redis(t)
 			g := startOffload(t, app.backend(), server.URL)
 			g.t = t
 			signedIn := func(when string, b browser, want int) {
@@ -148,7 +148,7 @@ func TestEndToEndCookiesStayInTheGateway(t *testing.T) {
 }
 
 func TestEndToEndABrowserCannotBringACookieThatStays(t *testing.T) {
-	backend := testenv.FlaskIn(t, "testdata/plainflask", "SECRET_KEY=plain")
+	backend := env.FlaskIn(t, "testdata/plainflask", "SECRET_KEY=plain")
 	g := startOffload(t, backend, "")
 	// The application's own cookie, as a browser had it without the gateway.
 	direct := &gatewayProcess{t: t, base: backend}
@@ -167,7 +167,7 @@ func TestEndToEndABrowserCannotBringACookieThatStays(t *testing.T) {
 }
 
 func TestEndToEndAnotherSitesPageMayNotUseTheSession(t *testing.T) {
-	g := startOffload(t, testenv.FlaskIn(t, "testdata/plainflask", "SECRET_KEY=plain"), "")
+	g := startOffload(t, env.FlaskIn(t, "testdata/plainflask", "SECRET_KEY=plain"), "")
 	b := browser{}
 	b.send(g, "POST", "/login", "user=dina")
 	evil := []string{"Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example"}

@@ -10,8 +10,8 @@ import (
 
 	vegeta "github.com/tsenart/vegeta/v12/lib"
 
-	"github.com/jewgo/gateway/internal/drill"
-	"github.com/jewgo/gateway/internal/testenv"
+	"github.com/jewgo/gateway/test/drill"
+	"github.com/jewgo/gateway/test/env"
 )
 
 // tally is what came back in one phase.
@@ -41,7 +41,7 @@ func (y *tally) add(r *vegeta.Result) {
 // Redis is killed under load, and comes back empty: nothing that a user sees
 // breaks, before, during or after.
 func TestEndToEndRedisLostUnderLoad(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	g := startJewGo(t, server.URL)
 	const seed = 20250910
 	t.Logf("seed %d", seed)
@@ -116,7 +116,7 @@ func (g *gatewayProcess) readyz(t *testing.T, want string) {
 }
 
 func TestEndToEndNoRedisAtStart(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	server.Kill()
 	g := startJewGo(t, server.URL)
 	g.readyz(t, "degraded")

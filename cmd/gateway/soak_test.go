@@ -25,9 +25,9 @@ import (
 
 	vegeta "github.com/tsenart/vegeta/v12/lib"
 
-	"github.com/jewgo/gateway/internal/drill"
-	"github.com/jewgo/gateway/internal/faultproxy"
-	"github.com/jewgo/gateway/internal/testenv"
+	"github.com/jewgo/gateway/test/drill"
+	"github.com/jewgo/gateway/test/env"
+	"github.com/jewgo/gateway/test/faultproxy"
 )
 
 const (
@@ -143,7 +143,7 @@ func (r *restingReader) pipe(t *testing.T) *os.File {
 
 func startSoak(t *testing.T, seed uint64, length time.Duration) *soak {
 	t.Helper()
-	proxy, err := faultproxy.Listen(testenv.Redis(t).Addr)
+	proxy, err := faultproxy.Listen(env.Redis(t).Addr)
 	if err != nil {
 		t.Fatal(err)
 	}

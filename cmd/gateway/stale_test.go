@@ -19,7 +19,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/jewgo/gateway/internal/testenv"
+	"github.com/jewgo/gateway/test/env"
 )
 
 const (
@@ -94,7 +94,7 @@ var pairNames = [2]string{"a", "b"}
 // pair is two gateways that share a Redis, and what happens to them.
 type pair struct {
 	t        *testing.T
-	server   *testenv.RedisServer
+	server   *env.RedisServer
 	client   *redis.Client // of that server
 	upstream versions
 	gateways [2]*gatewayProcess
@@ -106,7 +106,7 @@ type pair struct {
 
 func startPair(t *testing.T, seed uint64) *pair {
 	t.Helper()
-	p := &pair{t: t, server: testenv.Redis(t), random: rand.New(rand.NewPCG(seed, 0)), others: rand.New(rand.NewPCG(seed, 1))}
+	p := &pair{t: t, server: env.Redis(t), random: rand.New(rand.NewPCG(seed, 0)), others: rand.New(rand.NewPCG(seed, 1))}
 	p.client = redis.NewClient(&redis.Options{Addr: p.server.Addr})
 	upstream := httptest.NewServer(&p.upstream)
 	t.Cleanup(func() { _ = p.client.Close(); upstream.Close() })

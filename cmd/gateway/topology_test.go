@@ -13,8 +13,8 @@ import (
 
 	vegeta "github.com/tsenart/vegeta/v12/lib"
 
-	"github.com/jewgo/gateway/internal/drill"
-	"github.com/jewgo/gateway/internal/testenv"
+	"github.com/jewgo/gateway/test/drill"
+	"github.com/jewgo/gateway/test/env"
 )
 
 // A primary dies under load, with nobody to help: whoever takes its place is
@@ -25,11 +25,11 @@ func TestPrimaryLostUnderLoad(t *testing.T) {
 		start func(t *testing.T) (url string, kill func())
 	}{
 		{"Sentinel", func(t *testing.T) (string, func()) {
-			s := testenv.Sentinel(t)
+			s := env.Sentinel(t)
 			return s.URL, func() { s.KillPrimary() }
 		}},
 		{"Cluster", func(t *testing.T) (string, func()) {
-			c := testenv.Cluster(t)
+			c := env.Cluster(t)
 			return c.URL, func() { c.KillPrimary(0) }
 		}},
 	} {
@@ -72,25 +72,25 @@ func TestJewGoVariablesNameTheRedis(t *testing.T) {
 		start func(t *testing.T) (env []string, look []string) // look: redis-cli's arguments for each server that may count
 	}{
 		{"REDIS_URL", func(t *testing.T) ([]string, []string) {
-			s := testenv.Redis(t)
+			s := env.Redis(t)
 			return []string{"REDIS_URL=" + s.URL}, []string{cli(s.Addr)}
 		}},
 		{"REDIS_HOST with a password and a database", func(t *testing.T) ([]string, []string) {
-			s := testenv.Redis(t, "--requirepass", "p@ss/word")
+			s := env.Redis(t, "--requirepass", "p@ss/word")
 			return append(hostVariables(t, s.Addr), "REDIS_DB=3", "REDIS_PASSWORD=p@ss/word"), []string{cli(s.Addr) + " -n 3 -a p@ss/word"}
 		}},
 		{"REDIS_HOST with REDIS_SSL", func(t *testing.T) ([]string, []string) {
-			s := testenv.RedisTLS(t, "--tls-auth-clients", "no", "--requirepass", "p")
+			s := env.RedisTLS(t, "--tls-auth-clients", "no", "--requirepass", "p")
 			env := append(hostVariables(t, s.Addr), "REDIS_SSL=true", "REDIS_PASSWORD=p", "SSL_CERT_FILE="+s.Client.CA)
 			return env, []string{cli(s.Addr) + " -a p --tls --cacert " + s.Client.CA}
 		}},
 		{"REDIS_SENTINEL_HOSTS", func(t *testing.T) ([]string, []string) {
-			s := testenv.Sentinel(t)
+			s := env.Sentinel(t)
 			env := []string{"REDIS_SENTINEL_HOSTS=" + joinAddrs(s.Sentinels), "REDIS_SENTINEL_SERVICE=main", "REDIS_DB=1"}
 			return env, []string{cli(s.Primary().Addr) + " -n 1"}
 		}},
 		{"REDIS_CLUSTER_HOSTS", func(t *testing.T) ([]string, []string) {
-			c := testenv.Cluster(t)
+			c := env.Cluster(t)
 			var look []string
 			for _, primary := range c.Nodes[:3] {
 				look = append(look, cli(primary.Addr))
@@ -158,7 +158,7 @@ func cli(addr string) string {
 	return "redis-cli -e --no-auth-warning -h " + host + " -p " + port
 }
 
-func joinAddrs(servers []*testenv.RedisServer) string {
+func joinAddrs(servers []*env.RedisServer) string {
 	all := make([]string, len(servers))
 	for i, s := range servers {
 		all[i] = s.Addr

@@ -24,7 +24,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/jewgo/gateway/internal/demo"
-	"github.com/jewgo/gateway/internal/testenv"
+	"github.com/jewgo/gateway/test/env"
 )
 
 // side is one of the two backends, with a client of its own.
@@ -46,11 +46,11 @@ func newSide(t *testing.T, base string) *side {
 	return &side{t, base, &http.Client{Jar: jar, Transport: transport, Timeout: 30 * time.Second}}
 }
 
-func both(t *testing.T, env ...string) (inGo, inFlask *side) {
+func both(t *testing.T, vars ...string) (inGo, inFlask *side) {
 	t.Helper()
-	s := httptest.NewServer(demo.New(demo.Config{Now: func() time.Time { return testenv.OpenAt }}))
+	s := httptest.NewServer(demo.New(demo.Config{Now: func() time.Time { return env.OpenAt }}))
 	t.Cleanup(s.Close)
-	return newSide(t, s.URL), newSide(t, testenv.Flask(t, env...))
+	return newSide(t, s.URL), newSide(t, env.Flask(t, vars...))
 }
 
 type answer struct {
@@ -288,7 +288,7 @@ func TestEchoesAlike(t *testing.T) {
 }
 
 func TestStreamIsFlushed(t *testing.T) {
-	resp, err := http.Get(testenv.Flask(t) + "/api/v5/stream?n=20&ms=1000")
+	resp, err := http.Get(env.Flask(t) + "/api/v5/stream?n=20&ms=1000")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -319,7 +319,7 @@ func TestIdentity(t *testing.T) {
 		return fmt.Sprintf(`{"m":%q,"u":%q,"r":["editor"],"s":"x","exp":%d}`, method, user, exp)
 	}
 	good := payload("GET", "42", exp)
-	flask := newSide(t, testenv.Flask(t, "IDENTITY_KEYS="+file))
+	flask := newSide(t, env.Flask(t, "IDENTITY_KEYS="+file))
 	for _, tt := range []struct {
 		name, header string
 		want         int

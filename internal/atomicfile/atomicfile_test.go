@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"github.com/jewgo/gateway/internal/atomicfile"
-	"github.com/jewgo/gateway/internal/crashdisk"
+	"github.com/jewgo/gateway/test/crashdisk"
 )
 
 const path = "data/file"

@@ -21,7 +21,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/jewgo/gateway/internal/crashdisk"
+	"github.com/jewgo/gateway/test/crashdisk"
 )
 
 // clock is one that tests set.

@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/jewgo/gateway/internal/memory"
-	"github.com/jewgo/gateway/internal/storetest"
 	"github.com/jewgo/gateway/middleware/cache"
+	"github.com/jewgo/gateway/test/storetest"
 )
 
 func TestCache(t *testing.T) {

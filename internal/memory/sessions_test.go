@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/jewgo/gateway/internal/memory"
-	"github.com/jewgo/gateway/internal/storetest"
 	"github.com/jewgo/gateway/middleware/session"
+	"github.com/jewgo/gateway/test/storetest"
 )
 
 // manualClock goes on when it is told to.

@@ -13,9 +13,9 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/jewgo/gateway/internal/redisdb"
-	"github.com/jewgo/gateway/internal/storetest"
-	"github.com/jewgo/gateway/internal/testenv"
 	"github.com/jewgo/gateway/middleware/cache"
+	"github.com/jewgo/gateway/test/env"
+	"github.com/jewgo/gateway/test/storetest"
 )
 
 func cacheClient(t *testing.T, url string) redis.UniversalClient {
@@ -29,7 +29,7 @@ func cacheClient(t *testing.T, url string) redis.UniversalClient {
 }
 
 func TestCache(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	storetest.Cache(t, func(t *testing.T, now func() time.Time) cache.Store {
 		client := cacheClient(t, server.URL)
 		if err := client.FlushAll(context.Background()).Err(); err != nil {
@@ -41,7 +41,7 @@ func TestCache(t *testing.T) {
 
 func TestCacheRoundTrips(t *testing.T) {
 	ctx := context.Background()
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	client := cacheClient(t, server.URL)
 	trips := &roundTrips{}
 	client.AddHook(trips)
@@ -88,7 +88,7 @@ func TestCacheRoundTrips(t *testing.T) {
 
 func TestCacheKeysLiveForATime(t *testing.T) {
 	ctx := context.Background()
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	client := cacheClient(t, server.URL)
 	s := redisdb.NewCache(client, time.Now)
 	long := &cache.Entry{Status: 200, Header: http.Header{}, Received: time.Now(), Keep: 2 * time.Hour}
@@ -121,7 +121,7 @@ func TestCacheKeysLiveForATime(t *testing.T) {
 
 func TestCacheTakesGarbageForAMiss(t *testing.T) {
 	ctx := context.Background()
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	client := cacheClient(t, server.URL)
 	s := redisdb.NewCache(client, time.Now)
 	if err := s.Put(ctx, "k", &cache.Entry{Status: 200, Header: http.Header{}, Received: time.Now(), Keep: time.Hour}); err != nil {
@@ -141,7 +141,7 @@ func TestCacheTakesGarbageForAMiss(t *testing.T) {
 
 func TestCacheTags(t *testing.T) {
 	ctx := context.Background()
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	client := cacheClient(t, server.URL)
 	tags := redisdb.NewCacheTags(client)
 	begun := uint64(time.Now().UnixMicro())
@@ -209,7 +209,7 @@ func TestCacheTags(t *testing.T) {
 }
 
 func TestCacheTagsWatch(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	tags := redisdb.NewCacheTags(cacheClient(t, server.URL))
 	ctx, cancel := context.WithCancel(context.Background())
 	connected, changed := make(chan struct{}, 10), make(chan cache.Mark, 10)
@@ -252,7 +252,7 @@ func TestCacheTagsWatch(t *testing.T) {
 // A server whose clock is behind, or one that takes the place of another with such a
 // clock, begins above all that the other gave, of which it may lack the last.
 func TestTableBeginsAboveTheLastByAClockThatIsBehind(t *testing.T) {
-	client := cacheClient(t, testenv.Redis(t).URL)
+	client := cacheClient(t, env.Redis(t).URL)
 	tags, ahead := redisdb.NewCacheTags(client), uint64(time.Now().Add(time.Hour).UnixMicro())
 	first, err := tags.Change(t.Context(), ahead, []cache.Change{{Slot: 7, Add: 1}})
 	if err != nil || first.Base <= ahead+1 {

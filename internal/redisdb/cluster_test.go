@@ -16,12 +16,12 @@ import (
 
 	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/redisdb"
-	"github.com/jewgo/gateway/internal/testenv"
+	"github.com/jewgo/gateway/test/env"
 )
 
 func TestClusterStores(t *testing.T) {
 	t.Parallel()
-	cluster := testenv.Cluster(t)
+	cluster := env.Cluster(t)
 	url := restrict(t, cluster.URL, "+cluster|slots +asking", cluster.Nodes...)
 	stores(t, url, cluster.URL)
 	mustChargeBy(t, map[string]string{"REDIS_CLUSTER_HOSTS": hosts(cluster.Nodes[:2]...)})
@@ -32,7 +32,7 @@ func TestClusterStores(t *testing.T) {
 // may without a sign: neither the one that sends nor the one that listens is told.
 func TestClusterTellsOfPurgesWithoutItsBus(t *testing.T) {
 	t.Parallel()
-	cluster := testenv.Cluster(t)
+	cluster := env.Cluster(t)
 	cluster.MoveSlot(cluster.Slot("gw:{epoch}"), cluster.Nodes[0])
 	const published = 4 // the type of packets that carry messages
 	for _, node := range cluster.Nodes {
@@ -45,7 +45,7 @@ func TestClusterTellsOfPurgesWithoutItsBus(t *testing.T) {
 // them. Nothing fails, nothing waits, and the gateway stays with the cluster.
 func TestClusterMovesSlots(t *testing.T) {
 	t.Parallel()
-	cluster := testenv.Cluster(t)
+	cluster := env.Cluster(t)
 	g := newGateway(t, redisdb.Config{URL: cluster.URL, Budget: soon})
 	g.mustBecome(t, failover.Up)
 	l := newLoad(t, g)
@@ -95,7 +95,7 @@ func TestClusterMovesSlots(t *testing.T) {
 // it, or the last third would wait out its budget until another is elected.
 func TestClusterPrimaryThatHangs(t *testing.T) {
 	t.Parallel()
-	cluster := testenv.Cluster(t)
+	cluster := env.Cluster(t)
 	for _, tt := range []struct {
 		slot   int  // of the primary
 		loaded bool // while it hangs; else the probe is alone
@@ -137,7 +137,7 @@ func TestClusterPrimaryThatHangs(t *testing.T) {
 // a call that waits for it would be noticed.
 func TestClusterReplicaThatHangs(t *testing.T) {
 	t.Parallel()
-	cluster := testenv.Cluster(t)
+	cluster := env.Cluster(t)
 	g := newGateway(t, redisdb.Config{URL: cluster.URL, Budget: soon})
 	g.mustBecome(t, failover.Up)
 	since := g.Status().Generation
@@ -222,7 +222,7 @@ func TestNothingIsSentTwice(t *testing.T) {
 					_, port, _ := net.SplitHostPort(proxy.Addr().String())
 					args = []string{"--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1", "--cluster-announce-port", port}
 				}
-				server := testenv.Redis(t, args...)
+				server := env.Redis(t, args...)
 				proxy.run(t, server.Addr)
 				if args != nil {
 					admin(t, server, "CLUSTER ADDSLOTSRANGE 0 16383")
@@ -269,7 +269,7 @@ func awaitSet(t *testing.T, client redisdb.Client, key string, value any) {
 }
 
 // get reads a key past the gateway's client.
-func get(t *testing.T, s *testenv.RedisServer, key string) string {
+func get(t *testing.T, s *env.RedisServer, key string) string {
 	t.Helper()
 	client := redis.NewClient(&redis.Options{Addr: s.Addr})
 	defer client.Close()
@@ -284,7 +284,7 @@ func get(t *testing.T, s *testenv.RedisServer, key string) string {
 // has: a fault, not an answer.
 func TestClusterThatLacksSlots(t *testing.T) {
 	t.Parallel()
-	server := testenv.Redis(t, "--cluster-enabled", "yes", "--cluster-require-full-coverage", "no")
+	server := env.Redis(t, "--cluster-enabled", "yes", "--cluster-require-full-coverage", "no")
 	admin(t, server, "CLUSTER ADDSLOTSRANGE 0 8000")
 	g := newGateway(t, redisdb.Config{URL: "redis+cluster://" + server.Addr, Budget: callBudget})
 	var reason error

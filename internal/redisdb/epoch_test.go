@@ -14,7 +14,7 @@ import (
 
 	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/redisdb"
-	"github.com/jewgo/gateway/internal/testenv"
+	"github.com/jewgo/gateway/test/env"
 )
 
 // member is a gateway of a fleet: a Switch with a hook that counts its replays.
@@ -63,7 +63,7 @@ func (m *member) awaitRejoin(t *testing.T, before uint64) failover.Status {
 }
 
 func TestEpochOfAServer(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	client := openFor(t, server.URL)
 	probe, renew := redisdb.Probe(client), redisdb.Renew(client)
 	must := func(e failover.Epoch, err error) failover.Epoch {
@@ -106,7 +106,7 @@ func TestEpochOfAServer(t *testing.T) {
 
 // A user who may not ask who the server is has an epoch all the same.
 func TestEpochWithoutInfo(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	admin(t, server, "ACL SETUSER app on >app-pass ~* &* +@all -info")
 	epoch, err := redisdb.Probe(openFor(t, "redis://app:app-pass@"+server.Addr))(t.Context())
 	if err != nil || epoch.Incarnation == "" || epoch.Counter != 1 || epoch.Server != "" {
@@ -119,28 +119,28 @@ func TestEpochWithoutInfo(t *testing.T) {
 func TestEveryGatewayReplaysOnceALoss(t *testing.T) {
 	for _, tt := range []struct {
 		name string
-		lose func(t *testing.T, s *testenv.RedisServer)
+		lose func(t *testing.T, s *env.RedisServer)
 		want string // what the one tells who finds out first
 	}{
-		{"all keys are deleted", func(t *testing.T, s *testenv.RedisServer) { admin(t, s, "FLUSHALL") }, "came back empty"},
-		{"the epoch alone is gone", func(t *testing.T, s *testenv.RedisServer) { admin(t, s, "DEL gw:{epoch}") }, "came back empty"},
-		{"the epoch is evicted", func(t *testing.T, s *testenv.RedisServer) {
+		{"all keys are deleted", func(t *testing.T, s *env.RedisServer) { admin(t, s, "FLUSHALL") }, "came back empty"},
+		{"the epoch alone is gone", func(t *testing.T, s *env.RedisServer) { admin(t, s, "DEL gw:{epoch}") }, "came back empty"},
+		{"the epoch is evicted", func(t *testing.T, s *env.RedisServer) {
 			admin(t, s, "SETRANGE ballast 2000000 x", "CONFIG SET maxmemory-policy volatile-lru", "CONFIG SET maxmemory 1mb", "CONFIG SET maxmemory 0", "DEL ballast")
 		}, "came back empty"},
-		{"it is restarted empty", func(_ *testing.T, s *testenv.RedisServer) { s.Restart(true) }, "came back empty"},
-		{"an old copy is restored", func(_ *testing.T, s *testenv.RedisServer) {
+		{"it is restarted empty", func(_ *testing.T, s *env.RedisServer) { s.Restart(true) }, "came back empty"},
+		{"an old copy is restored", func(_ *testing.T, s *env.RedisServer) {
 			s.Kill()
 			s.Restart(false)
 		}, "an old copy was restored"},
-		{"it is restarted with all that it held", func(_ *testing.T, s *testenv.RedisServer) { s.Restart(false) }, "restarted or replaced"},
-		{"someone puts other data in its place", func(t *testing.T, s *testenv.RedisServer) {
+		{"it is restarted with all that it held", func(_ *testing.T, s *env.RedisServer) { s.Restart(false) }, "restarted or replaced"},
+		{"someone puts other data in its place", func(t *testing.T, s *env.RedisServer) {
 			admin(t, s, "FLUSHALL", "HSET gw:{epoch} incarnation stranger counter 5000")
 		}, "another gateway found it lost"},
-		{"an old copy is put back while it runs", func(t *testing.T, s *testenv.RedisServer) { admin(t, s, "HSET gw:{epoch} counter 1") }, "an old copy was restored"},
+		{"an old copy is put back while it runs", func(t *testing.T, s *env.RedisServer) { admin(t, s, "HSET gw:{epoch} counter 1") }, "an old copy was restored"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			server := testenv.Redis(t)
+			server := env.Redis(t)
 			fleet := []*member{joinFleet(t, server.URL), joinFleet(t, server.URL)}
 			for range 2 {
 				admin(t, server, "SAVE")
@@ -185,7 +185,7 @@ func TestEveryGatewayReplaysOnceALoss(t *testing.T) {
 // parallel: what it measures is the gateways and not the tests beside them. That
 // the rules allow no more is shown in virtual time by internal/failover.
 func TestGatewaysRejoinTogether(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	var fleet []*member
 	for range 3 {
 		fleet = append(fleet, joinFleet(t, server.URL))
@@ -246,7 +246,7 @@ func spread(times []time.Time) time.Duration {
 
 func TestBarrier(t *testing.T) {
 	t.Parallel()
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	client := openFor(t, server.URL)
 	barrier := redisdb.Barrier(client)
 	rejoining := func() bool {
@@ -310,7 +310,7 @@ func TestBarrier(t *testing.T) {
 // The loss of any part of a cluster shows, not only of the part with the epoch.
 func TestEpochOfACluster(t *testing.T) {
 	t.Parallel()
-	cluster := testenv.Cluster(t)
+	cluster := env.Cluster(t)
 	client := openFor(t, cluster.URL)
 	probe := redisdb.Probe(client)
 	first, err := probe(t.Context())

@@ -14,8 +14,8 @@ import (
 	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/gcra"
 	"github.com/jewgo/gateway/internal/redisdb"
-	"github.com/jewgo/gateway/internal/testenv"
 	"github.com/jewgo/gateway/middleware/ratelimit"
+	"github.com/jewgo/gateway/test/env"
 )
 
 const (
@@ -116,7 +116,7 @@ func (g *gateway) mustBecome(t *testing.T, want failover.State) error {
 }
 
 // admin runs commands on a connection of its own, without the gateway's bounds.
-func admin(t *testing.T, s *testenv.RedisServer, commands ...string) {
+func admin(t *testing.T, s *env.RedisServer, commands ...string) {
 	t.Helper()
 	client := redis.NewClient(&redis.Options{Addr: s.Addr})
 	defer client.Close()
@@ -132,7 +132,7 @@ func admin(t *testing.T, s *testenv.RedisServer, commands ...string) {
 }
 
 func TestKilledServer(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	g := newGateway(t, redisdb.Config{URL: server.URL})
 	g.mustTakeRemotely(t)
 	server.Kill()
@@ -146,7 +146,7 @@ func TestKilledServer(t *testing.T) {
 }
 
 func TestServerKilledUnderLoad(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	g := newGateway(t, redisdb.Config{URL: server.URL})
 	var callers sync.WaitGroup
 	ctx, stop := context.WithTimeout(t.Context(), 2*time.Second)
@@ -171,7 +171,7 @@ func TestServerKilledUnderLoad(t *testing.T) {
 }
 
 func TestStoppedServer(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	g := newGateway(t, redisdb.Config{URL: server.URL})
 	g.mustTakeRemotely(t)
 	server.Stop()
@@ -191,7 +191,7 @@ func TestStoppedServer(t *testing.T) {
 }
 
 func TestManyCallersOfAStoppedServer(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	g := newGateway(t, redisdb.Config{URL: server.URL, PoolSize: 10})
 	g.mustTakeRemotely(t)
 	server.Stop()
@@ -206,7 +206,7 @@ func TestManyCallersOfAStoppedServer(t *testing.T) {
 }
 
 func TestNoServerAtTheStart(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	server.Kill()
 	g := newGateway(t, redisdb.Config{URL: server.URL, PoolSize: 1}) // one failed dial begins the pool's backoff
 	g.mustTakeLocally(t)
@@ -220,7 +220,7 @@ func TestNoServerAtTheStart(t *testing.T) {
 
 func TestCredentials(t *testing.T) {
 	const right, wrong = "open-sesame", "barley-corn"
-	server := testenv.Redis(t, "--requirepass", right)
+	server := env.Redis(t, "--requirepass", right)
 	for _, tt := range []struct {
 		name, password, want string
 	}{
@@ -248,7 +248,7 @@ func TestCredentials(t *testing.T) {
 }
 
 func TestPausedWritesTripThoughReadsGoOn(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	g := newGateway(t, redisdb.Config{URL: server.URL})
 	g.mustBecome(t, failover.Up)
 	admin(t, server, "CLIENT PAUSE 60000 WRITE")
@@ -272,7 +272,7 @@ func TestPausedWritesTripThoughReadsGoOn(t *testing.T) {
 // TestServerThatRefuses breaks a server that goes on answering PING and, mostly,
 // reads; the first request that writes is answered locally and trips.
 func TestServerThatRefuses(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	g := newGateway(t, redisdb.Config{URL: server.URL})
 	for _, tt := range []struct {
 		name       string
@@ -312,7 +312,7 @@ func TestServerThatRefuses(t *testing.T) {
 
 // TestWhatIsNoFault does things that cost a request nothing, or itself alone.
 func TestWhatIsNoFault(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	g := newGateway(t, redisdb.Config{URL: server.URL})
 	g.mustBecome(t, failover.Up)
 	generation := g.Status().Generation
@@ -353,7 +353,7 @@ func TestDialsDoNotBackOff(t *testing.T) {
 			if topology != "redis" {
 				args = []string{"--cluster-enabled", "yes"}
 			}
-			server := testenv.Redis(t, args...)
+			server := env.Redis(t, args...)
 			if args != nil {
 				admin(t, server, "CLUSTER ADDSLOTSRANGE 0 16383")
 			}

@@ -13,12 +13,12 @@ import (
 
 	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/redisdb"
-	"github.com/jewgo/gateway/internal/testenv"
+	"github.com/jewgo/gateway/test/env"
 )
 
 // command sends one command to a server that may not answer for long, by the
 // password where there is one, on a connection of its own.
-func command(t *testing.T, s *testenv.RedisServer, password string, args ...any) error {
+func command(t *testing.T, s *env.RedisServer, password string, args ...any) error {
 	t.Helper()
 	client := redis.NewClient(&redis.Options{Addr: s.Addr, Password: password, ReadTimeout: time.Minute, MaxRetries: -1})
 	defer client.Close()
@@ -46,26 +46,26 @@ func TestServerThatIsBusyWithItself(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		args   []string
-		begin  func(t *testing.T, s *testenv.RedisServer) // the fault, and returns while it lasts
-		end    func(t *testing.T, s *testenv.RedisServer) // nil: it ends by itself
-		reason string                                     // "": a timeout
+		begin  func(t *testing.T, s *env.RedisServer) // the fault, and returns while it lasts
+		end    func(t *testing.T, s *env.RedisServer) // nil: it ends by itself
+		reason string                                 // "": a timeout
 	}{
 		{
 			name: "it sleeps", args: []string{"--enable-debug-command", "yes"},
-			begin: func(t *testing.T, s *testenv.RedisServer) { during(t, s, "DEBUG", "SLEEP", "3") },
+			begin: func(t *testing.T, s *env.RedisServer) { during(t, s, "DEBUG", "SLEEP", "3") },
 		},
 		{
 			name: "a script does not end", args: []string{"--busy-reply-threshold", "1"},
-			begin: func(t *testing.T, s *testenv.RedisServer) {
+			begin: func(t *testing.T, s *env.RedisServer) {
 				during(t, s, "EVAL", "while true do end", "0")
 				awaitReply(t, s, "BUSY", "PING")
 			},
-			end:    func(t *testing.T, s *testenv.RedisServer) { admin(t, s, "SCRIPT KILL") },
+			end:    func(t *testing.T, s *env.RedisServer) { admin(t, s, "SCRIPT KILL") },
 			reason: "BUSY",
 		},
 		{
 			name: "it loads its data", args: []string{"--enable-debug-command", "yes", "--rdbcompression", "no", "--loading-process-events-interval-bytes", "1024"},
-			begin: func(t *testing.T, s *testenv.RedisServer) {
+			begin: func(t *testing.T, s *env.RedisServer) {
 				if err := command(t, s, "", "EVAL", "for i=1,200 do redis.call('SET',i,string.rep('x',1000)) end return 1", "0"); err != nil {
 					t.Fatal(err)
 				}
@@ -78,7 +78,7 @@ func TestServerThatIsBusyWithItself(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			server := testenv.Redis(t, tt.args...)
+			server := env.Redis(t, tt.args...)
 			g := newGateway(t, redisdb.Config{URL: server.URL})
 			g.mustBecome(t, failover.Up)
 			g.mustTakeRemotely(t)
@@ -98,7 +98,7 @@ func TestServerThatIsBusyWithItself(t *testing.T) {
 }
 
 // during sends a command whose answer the test does not wait for before it ends.
-func during(t *testing.T, s *testenv.RedisServer, args ...any) {
+func during(t *testing.T, s *env.RedisServer, args ...any) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	client := redis.NewClient(&redis.Options{Addr: s.Addr, ReadTimeout: time.Minute, MaxRetries: -1})
@@ -118,7 +118,7 @@ func during(t *testing.T, s *testenv.RedisServer, args ...any) {
 }
 
 // awaitReply asks until the server refuses with that code.
-func awaitReply(t *testing.T, s *testenv.RedisServer, code string, args ...any) {
+func awaitReply(t *testing.T, s *env.RedisServer, code string, args ...any) {
 	t.Helper()
 	var err error
 	for deadline := time.Now().Add(recovery); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
@@ -132,7 +132,7 @@ func awaitReply(t *testing.T, s *testenv.RedisServer, code string, args ...any) 
 // TestServerThatCannotPersist takes the folder away from a server that saves.
 func TestServerThatCannotPersist(t *testing.T) {
 	t.Parallel()
-	server := testenv.Redis(t, "--enable-protected-configs", "yes", "--save", "3600 1000000")
+	server := env.Redis(t, "--enable-protected-configs", "yes", "--save", "3600 1000000")
 	g := newGateway(t, redisdb.Config{URL: server.URL})
 	g.mustBecome(t, failover.Up)
 	g.mustTakeRemotely(t)
@@ -158,7 +158,7 @@ func TestServerThatCannotPersist(t *testing.T) {
 // is connected stays so: it is the next connection that is refused.
 func TestPasswordThatIsAskedForNow(t *testing.T) {
 	t.Parallel()
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	g := newGateway(t, redisdb.Config{URL: server.URL})
 	g.mustBecome(t, failover.Up)
 	g.mustTakeRemotely(t)
@@ -188,7 +188,7 @@ func isClosed(err error) bool {
 // the making of new ones.
 func TestBlackhole(t *testing.T) {
 	t.Parallel()
-	url, hang, heal := blackhole(t, testenv.Redis(t))
+	url, hang, heal := blackhole(t, env.Redis(t))
 	g := newGateway(t, redisdb.Config{URL: url, Budget: callBudget})
 	g.mustBecome(t, failover.Up)
 	g.mustTakeRemotely(t)

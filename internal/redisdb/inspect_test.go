@@ -16,7 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/jewgo/gateway/internal/redisdb"
-	"github.com/jewgo/gateway/internal/testenv"
+	"github.com/jewgo/gateway/test/env"
 )
 
 // inspect looks at a Redis that answers.
@@ -31,7 +31,7 @@ func inspect(t *testing.T, client redisdb.Client) redisdb.Info {
 
 func TestInspect(t *testing.T) {
 	t.Parallel()
-	server := testenv.Redis(t, "--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru")
+	server := env.Redis(t, "--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru")
 	client := openFor(t, server.URL)
 	for _, key := range []string{
 		"rate:a", "rate:b", "gw:{s:k}", "gw:{s:k}:revoked", "gw:{u:x}:revoked",
@@ -84,7 +84,7 @@ func TestInspect(t *testing.T) {
 // The page has the units in its names.
 func TestInfoInJSON(t *testing.T) {
 	t.Parallel()
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	text, err := json.Marshal(inspect(t, openFor(t, server.URL)))
 	if err != nil {
 		t.Fatal(err)
@@ -102,7 +102,7 @@ func TestInfoInJSON(t *testing.T) {
 
 func TestInspectLooksAtASample(t *testing.T) {
 	t.Parallel()
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	client := openFor(t, server.URL)
 	fill := `for i=1,40000 do redis.call('SET', (i % 4 == 0 and 'gw:{c:' or 'rate:')..i, 1) end`
 	if err := client.Eval(t.Context(), fill, nil).Err(); err != nil && err != redis.Nil {
@@ -117,7 +117,7 @@ func TestInspectLooksAtASample(t *testing.T) {
 // What the user may not ask for is left out, and it is said so.
 func TestInspectWithoutPermission(t *testing.T) {
 	t.Parallel()
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	for _, tc := range []struct {
 		sentence, rules string
 		denied          []string
@@ -155,7 +155,7 @@ func TestWarningsOfServers(t *testing.T) {
 	for _, tc := range []struct {
 		sentence string
 		args     []string
-		then     func(t *testing.T, s *testenv.RedisServer)
+		then     func(t *testing.T, s *env.RedisServer)
 		sessions bool
 		want     []string // a part of each
 	}{
@@ -166,17 +166,17 @@ func TestWarningsOfServers(t *testing.T) {
 		{"sessions that are evicted", []string{"--appendonly", "yes", "--maxmemory-policy", "allkeys-lru"}, nil, true, []string{"maxmemory-policy allkeys-lru evicts sessions"}},
 		{"and since all have a lifetime", []string{"--appendonly", "yes", "--maxmemory-policy", "volatile-lru"}, nil, true, []string{"maxmemory-policy volatile-lru evicts sessions"}},
 		{"responses may be evicted", []string{"--maxmemory-policy", "allkeys-lfu"}, nil, false, nil},
-		{"memory that is nearly used up", nil, func(t *testing.T, s *testenv.RedisServer) {
+		{"memory that is nearly used up", nil, func(t *testing.T, s *env.RedisServer) {
 			admin(t, s, "SET big "+strings.Repeat("x", 8<<20))
 			used := inspect(t, openFor(t, s.URL)).Servers[0].Memory.UsedBytes
 			admin(t, s, fmt.Sprintf("CONFIG SET maxmemory %d", used+used/20))
 		}, false, []string{"memory is at 9"}},
-		{"a replica", nil, func(t *testing.T, s *testenv.RedisServer) { admin(t, s, "REPLICAOF 127.0.0.1 1") }, false, []string{"is a read-only replica"}},
+		{"a replica", nil, func(t *testing.T, s *env.RedisServer) { admin(t, s, "REPLICAOF 127.0.0.1 1") }, false, []string{"is a read-only replica"}},
 		{"a save that failed", nil, failToSave, false, []string{"the last RDB save failed"}},
 	} {
 		t.Run(tc.sentence, func(t *testing.T) {
 			t.Parallel()
-			server := testenv.Redis(t, tc.args...)
+			server := env.Redis(t, tc.args...)
 			if tc.then != nil {
 				tc.then(t, server)
 			}
@@ -199,7 +199,7 @@ func mustWarn(t *testing.T, got []string, want ...string) {
 }
 
 // failToSave has a save fail: a folder stands where the file should.
-func failToSave(t *testing.T, s *testenv.RedisServer) {
+func failToSave(t *testing.T, s *env.RedisServer) {
 	t.Helper()
 	client := openFor(t, s.URL)
 	dir, err := client.ConfigGet(t.Context(), "dir").Result()
@@ -303,7 +303,7 @@ func TestWarningsInDocs(t *testing.T) {
 // A Redis that is gone or hangs is an error, in time, without the password.
 func TestInspectRedisAway(t *testing.T) {
 	t.Parallel()
-	server := testenv.Redis(t, "--requirepass", "hush")
+	server := env.Redis(t, "--requirepass", "hush")
 	client := openFor(t, "redis://:"+url.QueryEscape("hush")+"@"+server.Addr)
 	inspect(t, client)
 	away := func(t *testing.T) {
@@ -332,7 +332,7 @@ func TestInspectRedisAway(t *testing.T) {
 
 func TestInspectSentinel(t *testing.T) {
 	t.Parallel()
-	set := testenv.Sentinel(t)
+	set := env.Sentinel(t)
 	if info := inspect(t, openFor(t, set.URL)); info.Mode != "sentinel" || info.Servers[0].Role != "master" || info.Servers[0].Address != "" {
 		t.Errorf("%+v", info)
 	}
@@ -340,7 +340,7 @@ func TestInspectSentinel(t *testing.T) {
 
 func TestInspectCluster(t *testing.T) {
 	t.Parallel()
-	cluster := testenv.Cluster(t)
+	cluster := env.Cluster(t)
 	client, err := redisdb.Open(redisdb.Config{URL: cluster.URL})
 	if err != nil {
 		t.Fatal(err)
@@ -391,7 +391,7 @@ func TestInspectCluster(t *testing.T) {
 // Observe is told of every command and pipeline, failed ones too.
 func TestObserve(t *testing.T) {
 	t.Parallel()
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	var calls int
 	client, err := redisdb.Open(redisdb.Config{URL: server.URL, Observe: func(took time.Duration) {
 		if took > 0 {

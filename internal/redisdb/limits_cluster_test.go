@@ -9,15 +9,15 @@ import (
 
 	"github.com/jewgo/gateway/internal/gcra"
 	"github.com/jewgo/gateway/internal/redisdb"
-	"github.com/jewgo/gateway/internal/testenv"
 	"github.com/jewgo/gateway/middleware/ratelimit"
+	"github.com/jewgo/gateway/test/env"
 )
 
 // TestClusterLimits looks at what differs where keys lie on several servers; the
 // conformance suite runs on a cluster too.
 func TestClusterLimits(t *testing.T) {
 	t.Parallel()
-	cluster := testenv.Cluster(t)
+	cluster := env.Cluster(t)
 	client := openFor(t, cluster.URL)
 	trips := &roundTrips{}
 	client.AddHook(trips)
@@ -116,9 +116,9 @@ func TestClusterLimits(t *testing.T) {
 }
 
 // keysOfSlots is three keys on three servers.
-func keysOfSlots(t *testing.T, cluster *testenv.ClusterSet) (keys []string) {
+func keysOfSlots(t *testing.T, cluster *env.ClusterSet) (keys []string) {
 	t.Helper()
-	var taken []*testenv.RedisServer
+	var taken []*env.RedisServer
 	for i := 0; len(keys) < 3; i++ {
 		key := fmt.Sprint("limit|", i)
 		if primary := cluster.Primary(cluster.Slot("rate:" + key)); !slices.Contains(taken, primary) {

@@ -12,8 +12,8 @@ import (
 
 	"github.com/jewgo/gateway/internal/gcra"
 	"github.com/jewgo/gateway/internal/redisdb"
-	"github.com/jewgo/gateway/internal/testenv"
 	"github.com/jewgo/gateway/middleware/ratelimit"
+	"github.com/jewgo/gateway/test/env"
 )
 
 const (
@@ -71,7 +71,7 @@ func (b buckets) wait(key string, d time.Duration) {
 // the bucket that was there, at a time between before and after the call.
 func TestScriptsAgree(t *testing.T) {
 	t.Parallel()
-	b := buckets{t, openFor(t, testenv.Redis(t).URL)}
+	b := buckets{t, openFor(t, env.Redis(t).URL)}
 	limits := redisdb.NewLimits(b.client)
 	partner := ratelimit.Charge{Key: "partner", Quota: gcra.Quota{Rate: 1e6, Period: time.Second, Burst: 1e6}, Cost: 1}
 	histories := 0
@@ -153,7 +153,7 @@ func mustAgree(rt *rapid.T, b buckets, c ratelimit.Charge, charge func() gcra.Re
 // longer than a whole bucket, whoever makes the charge.
 func TestATATFarAheadIsAnEmptyBucket(t *testing.T) {
 	t.Parallel()
-	b := buckets{t, openFor(t, testenv.Redis(t).URL)}
+	b := buckets{t, openFor(t, env.Redis(t).URL)}
 	limits := redisdb.NewLimits(b.client)
 	for _, n := range []int{1, 2} {
 		all := charges(n, ratelimit.Charge{Quota: hourly(3), Cost: 1})
@@ -186,7 +186,7 @@ func TestATATFarAheadIsAnEmptyBucket(t *testing.T) {
 // twice, the sum counts.
 func TestOneBucketTwice(t *testing.T) {
 	t.Parallel()
-	limits := redisdb.NewLimits(openFor(t, testenv.Redis(t).URL))
+	limits := redisdb.NewLimits(openFor(t, env.Redis(t).URL))
 	c := ratelimit.Charge{Key: "k", Quota: gcra.Quota{Rate: 10, Period: 3 * time.Hour, Burst: 3}, Cost: 1}
 	for i, want := range []string{"true 2, true 1", "true 1, false 1", "true 0"} {
 		n := 2

@@ -6,12 +6,12 @@ import (
 	"testing"
 
 	"github.com/jewgo/gateway/internal/redisdb"
-	"github.com/jewgo/gateway/internal/testenv"
+	"github.com/jewgo/gateway/test/env"
 )
 
 func TestResetsReachEveryGateway(t *testing.T) {
 	t.Parallel()
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	client := openFor(t, server.URL)
 	a, b := redisdb.NewResets(client), redisdb.NewResets(client)
 	tell := func(r *redisdb.Resets, keys ...string) {

@@ -6,11 +6,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jewgo/gateway/internal/faultproxy"
 	"github.com/jewgo/gateway/internal/gcra"
 	"github.com/jewgo/gateway/internal/redisdb"
-	"github.com/jewgo/gateway/internal/testenv"
 	"github.com/jewgo/gateway/middleware/ratelimit"
+	"github.com/jewgo/gateway/test/env"
+	"github.com/jewgo/gateway/test/faultproxy"
 )
 
 // settlement is of hours of a bucket of ten.
@@ -89,7 +89,7 @@ func settling(t *testing.T, limits *redisdb.Limits) {
 
 func TestSettle(t *testing.T) {
 	t.Parallel()
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	client := openFor(t, server.URL)
 	limits := redisdb.NewLimits(openFor(t, restrict(t, server.URL, "", server))) // by no more than the documented rights
 	settling(t, limits)
@@ -113,7 +113,7 @@ func TestSettle(t *testing.T) {
 // One key that holds no bucket keeps none of the others from being settled.
 func TestSettleBesideABrokenKey(t *testing.T) {
 	t.Parallel()
-	client := openFor(t, testenv.Redis(t).URL)
+	client := openFor(t, env.Redis(t).URL)
 	limits := redisdb.NewLimits(client)
 	if err := client.LPush(t.Context(), "rate:broken", "x").Err(); err != nil {
 		t.Fatal(err)
@@ -127,7 +127,7 @@ func TestSettleBesideABrokenKey(t *testing.T) {
 // A gateway that does not know whether it was heard asks again.
 func TestSettleAgainAfterALostReply(t *testing.T) {
 	t.Parallel()
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	proxy, err := faultproxy.Listen(server.Addr)
 	if err != nil {
 		t.Fatal(err)
@@ -172,7 +172,7 @@ func TestSettleAgainAfterALostReply(t *testing.T) {
 // again, and only that.
 func TestSettleAgainAfterALoss(t *testing.T) {
 	t.Parallel()
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	client := openFor(t, server.URL)
 	limits := redisdb.NewLimits(client)
 	settle := func(want int, s ...ratelimit.Settlement) {

@@ -15,12 +15,12 @@ import (
 	"github.com/go-redis/redis_rate/v10"
 	"github.com/redis/go-redis/v9"
 
-	"github.com/jewgo/gateway/internal/faultproxy"
 	"github.com/jewgo/gateway/internal/gcra"
 	"github.com/jewgo/gateway/internal/redisdb"
-	"github.com/jewgo/gateway/internal/storetest"
-	"github.com/jewgo/gateway/internal/testenv"
 	"github.com/jewgo/gateway/middleware/ratelimit"
+	"github.com/jewgo/gateway/test/env"
+	"github.com/jewgo/gateway/test/faultproxy"
+	"github.com/jewgo/gateway/test/storetest"
 )
 
 // openFor opens a client that ends with the test. Its bounds are wide: what
@@ -57,12 +57,12 @@ func emptyLimits(t *testing.T, client redis.UniversalClient) *redisdb.Limits {
 }
 
 func TestLimitsConformance(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	storetest.Limits(t, func(t *testing.T) ratelimit.Store { return emptyLimits(t, openFor(t, server.URL)) })
 }
 
 func TestLimitKeysExpireWithTheirBucket(t *testing.T) {
-	client := openFor(t, testenv.Redis(t).URL)
+	client := openFor(t, env.Redis(t).URL)
 	limits := redisdb.NewLimits(client)
 	quota := gcra.Quota{Rate: 1, Period: time.Minute, Burst: 5}
 	if _, err := limits.Take(t.Context(), []ratelimit.Charge{{Key: "k", Quota: quota, Cost: 2}}, nil); err != nil {
@@ -146,7 +146,7 @@ func charges(n int, c ratelimit.Charge) []ratelimit.Charge {
 
 func TestEveryCallIsOneRoundTrip(t *testing.T) {
 	t.Parallel()
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	proxy, err := faultproxy.Listen(server.Addr)
 	if err != nil {
 		t.Fatal(err)
@@ -220,7 +220,7 @@ func TestEveryCallIsOneRoundTrip(t *testing.T) {
 // Single enforced charges are redis_rate's, whatever else the script can do.
 func TestSingleChargesAreMadeByRedisRate(t *testing.T) {
 	t.Parallel()
-	client := openFor(t, testenv.Redis(t).URL)
+	client := openFor(t, env.Redis(t).URL)
 	limits := redisdb.NewLimits(client)
 	if _, err := limits.Take(t.Context(), charges(1, ratelimit.Charge{Quota: hourly(3), Cost: 1}), nil); err != nil {
 		t.Fatal(err)
@@ -261,7 +261,7 @@ func infoNumber(t *testing.T, client redis.UniversalClient, section, name string
 // of what is left: others must get their part.
 func TestLeases(t *testing.T) {
 	t.Parallel()
-	limits := redisdb.NewLimits(openFor(t, testenv.Redis(t).URL))
+	limits := redisdb.NewLimits(openFor(t, env.Redis(t).URL))
 	take := func(extra int, quota gcra.Quota, keys ...string) gcra.Result {
 		t.Helper()
 		var all []ratelimit.Charge
@@ -305,7 +305,7 @@ func TestLeases(t *testing.T) {
 
 func TestLeasesComeBack(t *testing.T) {
 	t.Parallel()
-	limits := redisdb.NewLimits(openFor(t, testenv.Redis(t).URL))
+	limits := redisdb.NewLimits(openFor(t, env.Redis(t).URL))
 	quota := hourly(20)
 	for _, tt := range []struct {
 		name  string
@@ -340,7 +340,7 @@ func TestLeasesComeBack(t *testing.T) {
 
 func TestPeekAndReset(t *testing.T) {
 	t.Parallel()
-	client := openFor(t, testenv.Redis(t).URL)
+	client := openFor(t, env.Redis(t).URL)
 	limits := redisdb.NewLimits(client)
 	peek := func(key string, known bool, left int) {
 		t.Helper()
@@ -372,7 +372,7 @@ func TestPeekAndReset(t *testing.T) {
 // Who looks at a bucket may have another quota in mind than it is charged by.
 func TestPeekChangesNothing(t *testing.T) {
 	t.Parallel()
-	client := openFor(t, testenv.Redis(t).URL)
+	client := openFor(t, env.Redis(t).URL)
 	limits := redisdb.NewLimits(client)
 	if _, err := limits.Take(t.Context(), []ratelimit.Charge{{Key: "k", Quota: hourly(9), Cost: 8}}, nil); err != nil {
 		t.Fatal(err)
@@ -389,7 +389,7 @@ func TestPeekChangesNothing(t *testing.T) {
 // Seconds since 2017 are too coarse to tell a token of a billion a second.
 func TestAVeryHighRateIsServed(t *testing.T) {
 	t.Parallel()
-	limits := redisdb.NewLimits(openFor(t, testenv.Redis(t).URL))
+	limits := redisdb.NewLimits(openFor(t, env.Redis(t).URL))
 	quota := gcra.Quota{Rate: 1_000_000_000, Period: time.Second, Burst: 1_000_000_000}
 	for _, n := range []int{1, 2} {
 		results, err := limits.Take(t.Context(), charges(n, ratelimit.Charge{Quota: quota, Cost: 1}), nil)
@@ -403,7 +403,7 @@ func TestAVeryHighRateIsServed(t *testing.T) {
 func TestErrorsDoNotTellKeys(t *testing.T) {
 	t.Parallel()
 	const secret = "198.51.100.7"
-	client := openFor(t, testenv.Redis(t).URL)
+	client := openFor(t, env.Redis(t).URL)
 	limits := redisdb.NewLimits(client)
 	if err := client.LPush(t.Context(), "rate:"+secret, "x").Err(); err != nil {
 		t.Fatal(err)
@@ -449,8 +449,8 @@ func TestOpenDoesNotConnect(t *testing.T) {
 
 func TestOpenForms(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "redis.sock")
-	single := testenv.Redis(t, "--unixsocket", socket, "--requirepass", "p@ss/word", "--user", "app", "on", ">app-pass", "~*", "+@all")
-	cluster := testenv.Redis(t, "--cluster-enabled", "yes")
+	single := env.Redis(t, "--unixsocket", socket, "--requirepass", "p@ss/word", "--user", "app", "on", ">app-pass", "~*", "+@all")
+	cluster := env.Redis(t, "--cluster-enabled", "yes")
 	if err := openFor(t, cluster.URL).ClusterAddSlotsRange(t.Context(), 0, 16383).Err(); err != nil {
 		t.Fatal(err)
 	}

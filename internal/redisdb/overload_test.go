@@ -16,9 +16,9 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/jewgo/gateway/internal/failover"
-	"github.com/jewgo/gateway/internal/faultproxy"
 	"github.com/jewgo/gateway/internal/redisdb"
-	"github.com/jewgo/gateway/internal/testenv"
+	"github.com/jewgo/gateway/test/env"
+	"github.com/jewgo/gateway/test/faultproxy"
 )
 
 // TestThousandCallersWhileRedisHangs is what a burst meets that arrives just as a
@@ -33,15 +33,15 @@ func TestThousandCallersWhileRedisHangs(t *testing.T) {
 		url  func(t *testing.T) (url string, hang, heal func())
 	}{
 		{"a server that is stopped", func(t *testing.T) (string, func(), func()) {
-			server := testenv.Redis(t)
+			server := env.Redis(t)
 			return server.URL, server.Stop, server.Cont
 		}},
 		{"a node of a cluster that is stopped", func(t *testing.T) (string, func(), func()) {
-			server := testenv.Redis(t, "--cluster-enabled", "yes")
+			server := env.Redis(t, "--cluster-enabled", "yes")
 			admin(t, server, "CLUSTER ADDSLOTSRANGE 0 16383")
 			return "redis+cluster://" + server.Addr, server.Stop, server.Cont
 		}},
-		{"a black hole", func(t *testing.T) (string, func(), func()) { return blackhole(t, testenv.Redis(t)) }},
+		{"a black hole", func(t *testing.T) (string, func(), func()) { return blackhole(t, env.Redis(t)) }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			url, hang, heal := tt.url(t)
@@ -123,7 +123,7 @@ func (l *load) burst(t *testing.T, each int) (peak int) {
 
 // blackhole puts a proxy before the server, and tells how to make packets vanish
 // there. The goroutines of the proxy end with its connections.
-func blackhole(t *testing.T, server *testenv.RedisServer) (url string, hang, heal func()) {
+func blackhole(t *testing.T, server *env.RedisServer) (url string, hang, heal func()) {
 	t.Helper()
 	proxy, err := faultproxy.Listen(server.Addr)
 	if err != nil {
@@ -150,7 +150,7 @@ func blackhole(t *testing.T, server *testenv.RedisServer) (url string, hang, hea
 // TestThousandCallersOfAHealthyRedis queue for their turns: all are answered by
 // Redis, and none is sent away since so many came at once.
 func TestThousandCallersOfAHealthyRedis(t *testing.T) {
-	g := newGateway(t, redisdb.Config{URL: testenv.Redis(t).URL, Budget: recovery})
+	g := newGateway(t, redisdb.Config{URL: env.Redis(t).URL, Budget: recovery})
 	g.mustBecome(t, failover.Up)
 	since := g.Status().Generation
 	l := &load{g: g}
@@ -245,7 +245,7 @@ func (n *namespace) neighbours(t *testing.T, near, far string) {
 // connection ends.
 func TestNetworkCut(t *testing.T) {
 	n := newNamespace(t)
-	server := testenv.RedisIn(t, n.name, n.farAddr)
+	server := env.RedisIn(t, n.name, n.farAddr)
 	g := newGateway(t, redisdb.Config{URL: server.URL, Budget: callBudget})
 	g.mustBecome(t, failover.Up)
 	for _, how := range []string{"for a moment", "for longer than connections wait"} {

@@ -6,11 +6,11 @@ import (
 
 	"github.com/jewgo/gateway/internal/journal"
 	"github.com/jewgo/gateway/internal/redisdb"
-	"github.com/jewgo/gateway/internal/testenv"
+	"github.com/jewgo/gateway/test/env"
 )
 
 func TestPeersLearnOfEachOtherWhileTheyBeat(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	client, err := redisdb.Open(redisdb.Config{URL: server.URL, Budget: time.Second})
 	if err != nil {
 		t.Fatal(err)

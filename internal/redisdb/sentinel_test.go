@@ -8,12 +8,12 @@ import (
 
 	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/redisdb"
-	"github.com/jewgo/gateway/internal/testenv"
+	"github.com/jewgo/gateway/test/env"
 )
 
 func TestSentinelStores(t *testing.T) {
 	t.Parallel()
-	set := testenv.Sentinel(t)
+	set := env.Sentinel(t)
 	stores(t, restrict(t, set.URL, "", set.Servers...), set.URL)
 	mustChargeBy(t, map[string]string{
 		"REDIS_SENTINEL_HOSTS": hosts(set.Sentinels...), "REDIS_SENTINEL_SERVICE": "main", "REDIS_DB": "1",
@@ -47,7 +47,7 @@ func TestSentinelLeavesAReplica(t *testing.T) {
 		{"its Sentinel hangs", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			set := testenv.Sentinel(t)
+			set := env.Sentinel(t)
 			g := newGateway(t, redisdb.Config{URL: "redis+sentinel://" + set.Sentinels[0].Addr + "/main", Budget: callBudget})
 			g.mustBecome(t, failover.Up)
 			l := newLoad(t, g)
@@ -74,7 +74,7 @@ func TestSentinelLeavesAReplica(t *testing.T) {
 
 func TestSentinelCredentials(t *testing.T) {
 	t.Parallel()
-	set := testenv.Sentinel(t)
+	set := env.Sentinel(t)
 	sentinel := set.Sentinels[0]
 	admin(t, sentinel, "ACL SETUSER gateway on >s3cret +@all", "ACL SETUSER default off")
 	base := "redis+sentinel://" + sentinel.Addr + "/main"

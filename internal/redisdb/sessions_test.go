@@ -11,9 +11,9 @@ import (
 
 	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/redisdb"
-	"github.com/jewgo/gateway/internal/storetest"
-	"github.com/jewgo/gateway/internal/testenv"
 	"github.com/jewgo/gateway/middleware/session"
+	"github.com/jewgo/gateway/test/env"
+	"github.com/jewgo/gateway/test/storetest"
 )
 
 func sessionClient(t *testing.T, addr string) *redis.Client {
@@ -31,7 +31,7 @@ func sessionOf(user string) (session.Ref, session.Record) {
 }
 
 func TestSessions(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	storetest.Sessions(t, func(t *testing.T) storetest.SessionStore {
 		client := sessionClient(t, server.Addr)
 		if err := client.FlushAll(context.Background()).Err(); err != nil {
@@ -42,7 +42,7 @@ func TestSessions(t *testing.T) {
 }
 
 func TestSessionKeysAreOursAndExpire(t *testing.T) {
-	ctx, client := context.Background(), sessionClient(t, testenv.Redis(t).Addr)
+	ctx, client := context.Background(), sessionClient(t, env.Redis(t).Addr)
 	s := redisdb.NewSessions(client, time.Now)
 	ref, rec := sessionOf("forty-two")
 	gone, _ := sessionOf("forty-two")
@@ -67,7 +67,7 @@ func TestSessionKeysAreOursAndExpire(t *testing.T) {
 }
 
 func TestARecordThatNobodyCanReadIsAsGoodAsNone(t *testing.T) {
-	ctx, client := context.Background(), sessionClient(t, testenv.Redis(t).Addr)
+	ctx, client := context.Background(), sessionClient(t, env.Redis(t).Addr)
 	s := redisdb.NewSessions(client, time.Now)
 	for _, stored := range []string{"", "\x80\x04pickle", `"text"`, `{"v":2,"g":1}`, `{"v":1,"g":-1}`, `{"v":1,"g":"9"}`, `[]`} {
 		ref, rec := sessionOf("42")
@@ -86,7 +86,7 @@ func TestARecordThatNobodyCanReadIsAsGoodAsNone(t *testing.T) {
 }
 
 func TestSessionsAreMadeWhileRedisIsDown(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	server.Kill()
 	client := sessionClient(t, server.Addr)
 	s := redisdb.NewSessions(client, time.Now)
@@ -112,7 +112,7 @@ func TestSessionsAreMadeWhileRedisIsDown(t *testing.T) {
 }
 
 func TestACanceledCallIsNoUnknownSession(t *testing.T) {
-	s := redisdb.NewSessions(sessionClient(t, testenv.Redis(t).Addr), time.Now)
+	s := redisdb.NewSessions(sessionClient(t, env.Redis(t).Addr), time.Now)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	ref, _ := sessionOf("42")

@@ -9,19 +9,19 @@ import (
 
 	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/redisdb"
-	"github.com/jewgo/gateway/internal/testenv"
+	"github.com/jewgo/gateway/test/env"
 )
 
 func TestTLSStores(t *testing.T) {
 	t.Parallel()
-	url := testenv.RedisTLS(t).URL
+	url := env.RedisTLS(t).URL
 	stores(t, url, url)
 }
 
 // TestTLSReasons looks at what a gateway says that cannot connect.
 func TestTLSReasons(t *testing.T) {
 	t.Parallel()
-	server, stranger, plain := testenv.RedisTLS(t), testenv.RedisTLS(t), testenv.Redis(t)
+	server, stranger, plain := env.RedisTLS(t), env.RedisTLS(t), env.Redis(t)
 	own := url.Values{"tls_ca": {server.Client.CA}, "tls_cert": {server.Client.Cert}, "tls_key": {server.Client.Key}}
 	with := func(pairs ...string) url.Values {
 		v := url.Values{}
@@ -39,7 +39,7 @@ func TestTLSReasons(t *testing.T) {
 		want       string // in the reason; "": none, it connects
 	}{
 		{"everything in order", "rediss://" + server.Addr, own, ""},
-		{"the certificate's other name", "rediss://" + server.Addr, with("tls_server_name", testenv.TLSServerName), ""},
+		{"the certificate's other name", "rediss://" + server.Addr, with("tls_server_name", env.TLSServerName), ""},
 		{"the client's certificate is left out", "rediss://" + server.Addr, with("tls_cert", "", "tls_key", ""), "certificate required"},
 		{"the client's certificate is of another CA", "rediss://" + server.Addr, with("tls_cert", stranger.Client.Cert, "tls_key", stranger.Client.Key), "certificate"},
 		{"the server's certificate is of another CA", "rediss://" + server.Addr, with("tls_ca", stranger.Client.CA), "certificate signed by unknown authority"},
@@ -65,7 +65,7 @@ func TestTLSReasons(t *testing.T) {
 }
 
 func TestTLSFilesThatCannotBeRead(t *testing.T) {
-	server := testenv.RedisTLS(t)
+	server := env.RedisTLS(t)
 	empty := t.TempDir() + "/empty.pem"
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -94,7 +94,7 @@ func TestTLSFilesThatCannotBeRead(t *testing.T) {
 // server does not take, and puts the good one back, while the gateway runs.
 func TestTLSCertificatesAreRenewed(t *testing.T) {
 	t.Parallel()
-	server, stranger := testenv.RedisTLS(t), testenv.RedisTLS(t)
+	server, stranger := env.RedisTLS(t), env.RedisTLS(t)
 	g := newGateway(t, redisdb.Config{URL: server.URL})
 	g.mustBecome(t, failover.Up)
 	files := []string{server.Client.Cert, server.Client.Key}

@@ -16,11 +16,11 @@ import (
 	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/gcra"
 	"github.com/jewgo/gateway/internal/redisdb"
-	"github.com/jewgo/gateway/internal/storetest"
-	"github.com/jewgo/gateway/internal/testenv"
 	"github.com/jewgo/gateway/middleware/cache"
 	"github.com/jewgo/gateway/middleware/ratelimit"
 	"github.com/jewgo/gateway/policy"
+	"github.com/jewgo/gateway/test/env"
+	"github.com/jewgo/gateway/test/storetest"
 )
 
 // callBudget is what a request waits here: more than the default, so that a busy
@@ -32,7 +32,7 @@ const rights = "~rate:* ~gw:* &gw:* +@read +@write +@scripting +@pubsub -@danger
 
 // restrict gives servers a user who may no more than that, and returns the URL by
 // which it is them whom the gateway uses.
-func restrict(t *testing.T, url, more string, servers ...*testenv.RedisServer) string {
+func restrict(t *testing.T, url, more string, servers ...*env.RedisServer) string {
 	t.Helper()
 	for _, s := range servers {
 		admin(t, s, "ACL SETUSER gateway on >s3cret "+rights+" "+more)
@@ -218,7 +218,7 @@ func watchTags(t *testing.T, url string) {
 }
 
 // hosts are the servers' addresses as JewGo's variables name them.
-func hosts(servers ...*testenv.RedisServer) string {
+func hosts(servers ...*env.RedisServer) string {
 	addrs := make([]string, len(servers))
 	for i, s := range servers {
 		addrs[i] = s.Addr
@@ -243,14 +243,14 @@ func TestEnvironmentHelper(t *testing.T) {
 
 func TestEnvironmentOfASingleServer(t *testing.T) {
 	t.Parallel()
-	server := testenv.Redis(t, "--requirepass", "p@ss/word")
+	server := env.Redis(t, "--requirepass", "p@ss/word")
 	host, port, _ := strings.Cut(server.Addr, ":")
 	mustChargeBy(t, map[string]string{"REDIS_HOST": host, "REDIS_PORT": port, "REDIS_DB": "3", "REDIS_PASSWORD": "p@ss/word"})
 	mustChargeBy(t, map[string]string{"REDIS_URL": "redis://:p%40ss%2Fword@" + server.Addr})
 
 	// JewGo's variables name no roots: what the system trusts is read once by a
 	// process, so that one is needed that trusts the test's.
-	secure := testenv.RedisTLS(t, "--tls-auth-clients", "no", "--requirepass", "p")
+	secure := env.RedisTLS(t, "--tls-auth-clients", "no", "--requirepass", "p")
 	host, port, _ = strings.Cut(secure.Addr, ":")
 	cmd := exec.Command(os.Args[0], "-test.run=^TestEnvironmentHelper$", "-test.v")
 	cmd.Env = append(os.Environ(), envHelper+"=1", "SSL_CERT_FILE="+secure.Client.CA,
@@ -264,7 +264,7 @@ func TestEnvironmentOfASingleServer(t *testing.T) {
 // limits need.
 func TestUserWithoutARight(t *testing.T) {
 	t.Parallel()
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	url := restrict(t, server.URL, "", server)
 	g := newGateway(t, redisdb.Config{URL: url})
 	for _, tt := range []struct{ right, reason string }{
@@ -294,7 +294,7 @@ func TestUserWithoutARight(t *testing.T) {
 func TestUnixSocket(t *testing.T) {
 	t.Parallel()
 	socket := t.TempDir() + "/redis.sock"
-	server := testenv.Redis(t, "--unixsocket", socket)
+	server := env.Redis(t, "--unixsocket", socket)
 	g := newGateway(t, redisdb.Config{URL: "unix://" + socket + "?db=2"})
 	g.mustBecome(t, failover.Up)
 	g.mustTakeRemotely(t)
@@ -310,7 +310,7 @@ func TestUnixSocket(t *testing.T) {
 
 func TestPoolStats(t *testing.T) {
 	t.Parallel()
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	client, err := redisdb.Open(redisdb.Config{URL: server.URL, PoolSize: 2, Budget: callBudget})
 	if err != nil {
 		t.Fatal(err)

@@ -64,7 +64,7 @@ func TestGraphOf(t *testing.T) {
 		{ImportPath: module + "/cmd/gateway", Imports: []string{"fmt", module + "/proxy", module + "/policy"}},
 		{ImportPath: module + "/proxy", Imports: []string{module + "/policy"}},
 		{ImportPath: module + "/policy"},
-		{ImportPath: module + "/internal/testenv", Imports: []string{module + "/policy"}},
+		{ImportPath: module + "/test/env", Imports: []string{module + "/policy"}},
 	})
 	want := "```mermaid\ngraph TD\n    cmd/gateway --> proxy\n    policy\n    proxy --> policy\n```\n"
 	if got != want {

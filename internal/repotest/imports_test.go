@@ -31,10 +31,10 @@ var layers = []layer{
 		packages: []string{"internal/memory", "internal/redisdb", "internal/metrics", "internal/admin", "internal/reload", "internal/logwriter"},
 		imports:  []string{"proxy", "features", "chain", "exchange", "policy", "pure"},
 	},
-	{name: "peers of tests and drills", packages: []string{"internal/demo", "internal/faultproxy"}, imports: []string{"pure"}},
-	{name: "drills", packages: []string{"internal/drill"}, imports: []string{"peers of tests and drills", "pure"}},
+	{name: "peers of tests and drills", packages: []string{"internal/demo", "test/faultproxy"}, imports: []string{"pure"}},
+	{name: "drills", packages: []string{"test/drill"}, imports: []string{"peers of tests and drills", "pure"}},
 	{
-		name: "tests", packages: []string{"internal/testenv", "internal/storetest", "internal/crashdisk", "internal/repotest"},
+		name: "tests", packages: []string{"test/env", "test/storetest", "test/crashdisk", "internal/repotest"},
 		imports: []string{"proxy", "features", "chain", "exchange", "policy", "pure", "disk"},
 	},
 	{
@@ -53,7 +53,7 @@ var speakers = map[string]string{
 	"github.com/spf13/cobra":           "cmd/gateway",
 	"go.yaml.in/yaml":                  "policy",
 	"github.com/google/go-cmp":         "",
-	"github.com/tsenart/vegeta":        "internal/drill",
+	"github.com/tsenart/vegeta":        "test/drill",
 	"go.uber.org/goleak":               "",
 	"pgregory.net/rapid":               "",
 	"github.com/santhosh-tekuri":       "",
@@ -145,7 +145,7 @@ func TestCheckImports(t *testing.T) {
 		{"the proxy and the chain", "proxy", "middleware", "proxy must not know chain"},
 		{"a feature and the proxy", "middleware/cache", "proxy", "features must not know proxy"},
 		{"an adapter and its neighbour", "internal/admin", "internal/redisdb", "adapters must not know adapters"},
-		{"test servers in the product", "cmd/gateway", "internal/testenv", "commands must not know tests"},
+		{"test servers in the product", "cmd/gateway", "test/env", "commands must not know tests"},
 		{"a package nobody placed", "internal/utils", "policy", "stands in no layer"},
 	} {
 		t.Run(c.why, func(t *testing.T) {
@@ -162,8 +162,8 @@ func TestCheckSpeakers(t *testing.T) {
 	expect(t, checkSpeakers(planted("internal/redisdb", "github.com/redis/go-redis/v9")))
 	expect(t, checkSpeakers(planted("middleware/session", "github.com/redis/go-redis/v9", "net/http")), "is for internal/redisdb alone")
 	expect(t, checkSpeakers(planted("internal/admin", "github.com/prometheus/client_golang/prometheus")), "is for internal/metrics alone")
-	expect(t, checkSpeakers(planted("internal/storetest", "pgregory.net/rapid")))
-	expect(t, checkSpeakers(planted("internal/storetest", "github.com/redis/go-redis/v9")), "is for internal/redisdb alone")
+	expect(t, checkSpeakers(planted("test/storetest", "pgregory.net/rapid")))
+	expect(t, checkSpeakers(planted("test/storetest", "github.com/redis/go-redis/v9")), "is for internal/redisdb alone")
 	expect(t, checkSpeakers(planted("policy", "pgregory.net/rapid")), "is for tests alone")
 }
 

@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"github.com/jewgo/gateway/internal/memory"
-	"github.com/jewgo/gateway/internal/storetest"
-	"github.com/jewgo/gateway/internal/testenv"
 	"github.com/jewgo/gateway/middleware/cache"
+	"github.com/jewgo/gateway/test/env"
+	"github.com/jewgo/gateway/test/storetest"
 )
 
 // onePolicy has one cached route, /a, with this cache section.
@@ -165,7 +165,7 @@ func TestAFailureTakesNobodysPlace(t *testing.T) {
 }
 
 func TestAFailureTakesNobodysPlaceWithoutMemory(t *testing.T) {
-	e, _ := newGateway(t, testenv.Redis(t).URL)
+	e, _ := newGateway(t, env.Redis(t).URL)
 	e.tiers.Local = nil
 	e.upstreamSays(says("good", "Cache-Control", "max-age=60"))
 	e.get("/strict/a")

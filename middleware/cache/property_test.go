@@ -20,9 +20,9 @@ import (
 
 	"github.com/jewgo/gateway/internal/exchange"
 	"github.com/jewgo/gateway/internal/memory"
-	"github.com/jewgo/gateway/internal/storetest"
 	"github.com/jewgo/gateway/middleware/cache"
 	"github.com/jewgo/gateway/policy"
+	"github.com/jewgo/gateway/test/storetest"
 )
 
 const (

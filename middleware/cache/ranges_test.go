@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/jewgo/gateway/internal/rfc9111"
-	"github.com/jewgo/gateway/internal/testenv"
+	"github.com/jewgo/gateway/test/env"
 )
 
 const digits = "0123456789"
@@ -316,7 +316,7 @@ func TestRFC9875_2_PartsAreOfTheGroupsThatTheirNewestSays(t *testing.T) {
 }
 
 func TestPartsAndAllElseWithoutMemory(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	a, _ := newGateway(t, server.URL)
 	b, _ := newGateway(t, server.URL)
 	for _, e := range []*edge{a, b} {
@@ -342,7 +342,7 @@ func TestPartsAndAllElseWithoutMemory(t *testing.T) {
 }
 
 func TestPartsReachTheOtherGateway(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	a, _ := newGateway(t, server.URL)
 	b, _ := newGateway(t, server.URL)
 	a.upstreamSays(ranged("Cache-Control", "max-age=60", "Etag", `"a"`))

@@ -17,9 +17,9 @@ import (
 	"github.com/jewgo/gateway/internal/memory"
 	"github.com/jewgo/gateway/internal/redisdb"
 	"github.com/jewgo/gateway/internal/rfc9111"
-	"github.com/jewgo/gateway/internal/storetest"
-	"github.com/jewgo/gateway/internal/testenv"
 	"github.com/jewgo/gateway/middleware/cache"
+	"github.com/jewgo/gateway/test/env"
+	"github.com/jewgo/gateway/test/storetest"
 )
 
 // shared is one gateway's way to a Redis.
@@ -99,7 +99,7 @@ func TestTiersOfMemoryAlone(t *testing.T) {
 }
 
 func TestTiersWithRedis(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	n := 0
 	storetest.Cache(t, func(t *testing.T, now func() time.Time) cache.Store {
 		s := connect(t, server.URL, now)
@@ -111,7 +111,7 @@ func TestTiersWithRedis(t *testing.T) {
 }
 
 func TestTiersWithRedisAway(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	server.Kill()
 	storetest.Cache(t, func(t *testing.T, now func() time.Time) cache.Store {
 		s := connect(t, server.URL, now)
@@ -134,7 +134,7 @@ func (p prefixed) Put(ctx context.Context, key string, e *cache.Entry) error {
 }
 
 func TestGatewaysShareWhatOneFilled(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	a, _ := newGateway(t, server.URL)
 	b, _ := newGateway(t, server.URL)
 	a.upstreamSays(says(strings.Repeat("from a ", 3000), "Vary", "X-Theme", "X-A", "1", "X-A", "2"))
@@ -150,7 +150,7 @@ func TestGatewaysShareWhatOneFilled(t *testing.T) {
 }
 
 func TestRedisKilledInBetween(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	e, s := newGateway(t, server.URL)
 	e.upstreamSays(says("body"))
 	e.get("/list")
@@ -190,7 +190,7 @@ func dropTable(t *testing.T, url string) {
 // What Redis holds from before its table was lost may have been purged since by a
 // gateway that nobody can ask any more.
 func TestWhatIsOlderThanTheTableIsNotTaken(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	a, sa := newGateway(t, server.URL)
 	a.upstreamSays(says("from a"))
 	a.get("/list")
@@ -209,7 +209,7 @@ func TestWhatIsOlderThanTheTableIsNotTaken(t *testing.T) {
 }
 
 func TestPurgeReachesTheOtherGateway(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	a, _ := newGateway(t, server.URL)
 	b, _ := newGateway(t, server.URL)
 	a.upstreamSays(says("old"))
@@ -225,7 +225,7 @@ func TestPurgeReachesTheOtherGateway(t *testing.T) {
 func TestPurgeDuringAnOutage(t *testing.T) {
 	for _, empty := range []bool{false, true} {
 		t.Run(fmt.Sprintf("Redis comes back empty: %v", empty), func(t *testing.T) {
-			server := testenv.Redis(t)
+			server := env.Redis(t)
 			a, sa := newGateway(t, server.URL)
 			b, sb := newGateway(t, server.URL)
 			for _, e := range []*edge{a, b} {
@@ -262,7 +262,7 @@ func TestPurgeDuringAnOutage(t *testing.T) {
 }
 
 func TestALostTableLowersNothing(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	a, sa := newGateway(t, server.URL)
 	a.upstreamSays(says("body"))
 	for range 3 {
@@ -291,7 +291,7 @@ func TestPurgesOfTheSameGenerationAreTwo(t *testing.T) {
 	// 3. B fills; the entry carries g+1.
 	// 4. A rejoins. Its purge came after the fill's data may have been read, so
 	//    the entry must be invalid, although A's generation is no larger.
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	clock := storetest.NewClock(time.Now())
 	sa, sb := connect(t, server.URL, clock.Now), connect(t, server.URL, clock.Now)
 	a := cache.NewTags(cache.TagsConfig{Counters: sa.counters, Switch: sa.sw}) // its switch never comes up
@@ -355,7 +355,7 @@ func (l *ledger) restore(s *shared) *cache.Tags {
 }
 
 func TestAPurgeDuringAnOutageOutlivesARestart(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	clock := storetest.NewClock(time.Now())
 	sa, sb := connect(t, server.URL, clock.Now), connect(t, server.URL, clock.Now)
 	l := &ledger{}
@@ -564,7 +564,7 @@ func (b *balky) Put(ctx context.Context, key string, e *cache.Entry) error {
 
 // A store that takes no responses still has limits and sessions.
 func TestFailedWritesPauseAndTakeNothingElseDown(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	b := &balky{put: errors.New("OOM command not allowed when used memory > 'maxmemory'")}
 	e, s := newGateway(t, server.URL)
 	b.Store, e.tiers.Shared = e.tiers.Shared, b
@@ -598,7 +598,7 @@ func TestFailedWritesPauseAndTakeNothingElseDown(t *testing.T) {
 // What a fill waits for a store comes out of the budget of the request that asks.
 func TestAMissWaitsForAStoreOnce(t *testing.T) {
 	t.Parallel()
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	b := &balky{get: context.DeadlineExceeded}
 	e, _ := newGateway(t, server.URL)
 	b.Store, e.tiers.Shared = e.tiers.Shared, b
@@ -612,7 +612,7 @@ func TestAMissWaitsForAStoreOnce(t *testing.T) {
 // A purge of long ago is written back into a new table without touching what was
 // filled since, here or at the other gateways.
 func TestALostTableInvalidatesNothing(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	a, _ := newGateway(t, server.URL)
 	b, _ := newGateway(t, server.URL)
 	for _, e := range []*edge{a, b} {

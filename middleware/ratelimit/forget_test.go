@@ -10,8 +10,8 @@ import (
 	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/gcra"
 	"github.com/jewgo/gateway/internal/memory"
-	"github.com/jewgo/gateway/internal/storetest"
 	"github.com/jewgo/gateway/middleware/ratelimit"
+	"github.com/jewgo/gateway/test/storetest"
 )
 
 // forgetful is a shared store that admits everything, and a gateway that forgets

@@ -10,8 +10,8 @@ import (
 	"github.com/jewgo/gateway/internal/exchange"
 	"github.com/jewgo/gateway/internal/gcra"
 	"github.com/jewgo/gateway/internal/memory"
-	"github.com/jewgo/gateway/internal/storetest"
 	"github.com/jewgo/gateway/middleware/ratelimit"
+	"github.com/jewgo/gateway/test/storetest"
 )
 
 // lateRig is a limiter whose questions the store can be made to answer late.

@@ -13,9 +13,9 @@ import (
 	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/memory"
 	"github.com/jewgo/gateway/internal/redisdb"
-	"github.com/jewgo/gateway/internal/storetest"
-	"github.com/jewgo/gateway/internal/testenv"
 	"github.com/jewgo/gateway/middleware/session"
+	"github.com/jewgo/gateway/test/env"
+	"github.com/jewgo/gateway/test/storetest"
 )
 
 // member is one gateway's share in a fleet's sessions.
@@ -83,7 +83,7 @@ func requestContext() (context.Context, *exchange.Exchange) {
 }
 
 func TestFailoverIsAStore(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	t.Run("with Redis", func(t *testing.T) {
 		storetest.Sessions(t, func(t *testing.T) storetest.SessionStore {
 			return storetest.SessionStore{Store: join(t, server.Addr, time.Now, nil), Now: time.Now, Sleep: time.Sleep}
@@ -118,7 +118,7 @@ func (s knownStore) Load(ctx context.Context, ref session.Ref) (session.Record, 
 }
 
 func TestALogoutDuringAnOutageHolds(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	keys := ringOf(t, "a")
 	c := &clock{}
 	one, two := join(t, server.Addr, c.now, nil), join(t, server.Addr, c.now, nil)
@@ -152,7 +152,7 @@ func TestALogoutDuringAnOutageHolds(t *testing.T) {
 }
 
 func TestALiveSessionOutlivesAnEmptiedRedis(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	keys := ringOf(t, "a")
 	c := &clock{}
 	one, two := join(t, server.Addr, c.now, nil), join(t, server.Addr, c.now, nil)
@@ -182,7 +182,7 @@ func TestALiveSessionOutlivesAnEmptiedRedis(t *testing.T) {
 }
 
 func TestAnOutageOverwritesNoRecordThatCouldNotBeRead(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	keys := ringOf(t, "a")
 	c := &clock{}
 	one, two := join(t, server.Addr, c.now, nil), join(t, server.Addr, c.now, nil)
@@ -207,7 +207,7 @@ func TestAnOutageOverwritesNoRecordThatCouldNotBeRead(t *testing.T) {
 }
 
 func TestValuesWrittenDuringAnOutageReachRedis(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	keys := ringOf(t, "a")
 	c := &clock{}
 	one := join(t, server.Addr, c.now, nil)
@@ -240,7 +240,7 @@ func (s *lossyStore) Revoke(ctx context.Context, r []session.Revocation) error {
 }
 
 func TestALostRevocationIsBroughtLater(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	lossy := &lossyStore{}
 	one := join(t, server.Addr, time.Now, func(s session.Store) session.Store {
 		lossy.Store = s
@@ -273,7 +273,7 @@ func TestALostRevocationIsBroughtLater(t *testing.T) {
 }
 
 func TestARevocationFoundRemotelyStandsLocally(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	one, two := join(t, server.Addr, time.Now, nil), join(t, server.Addr, time.Now, nil)
 	ctx, ex := requestContext()
 	now := time.Now().Truncate(time.Millisecond)
@@ -296,7 +296,7 @@ func TestARevocationFoundRemotelyStandsLocally(t *testing.T) {
 }
 
 func TestRejoinReplaysManyRevocationsInBatches(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	server.Stop() // so that it starts Down and stays so until all are there
 	one := join(t, server.Addr, time.Now, nil)
 	ctx, _ := requestContext()
@@ -330,7 +330,7 @@ func (d *diary) Keep(_ context.Context, r []session.Revocation, known bool) erro
 }
 
 func TestARevocationIsJournaledInEveryState(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	m := join(t, server.Addr, time.Now, nil)
 	alone := memory.NewSessions(memory.SessionsConfig{})
 	until := time.Now().Add(time.Hour)

@@ -16,7 +16,7 @@ import (
 
 	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/redisdb"
-	"github.com/jewgo/gateway/internal/testenv"
+	"github.com/jewgo/gateway/test/env"
 )
 
 // write returns what a gateway writes by: a script.
@@ -28,7 +28,7 @@ func write(client redisdb.Client) func(context.Context) error {
 // TestFaultsAsGoRedisSeesThem is the table of what the gateway's client makes of
 // each fault of the catalogue, on connections that stood before it.
 func TestFaultsAsGoRedisSeesThem(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	direct := open(t, server.URL)
 	if err := direct.Set(t.Context(), "k", strings.Repeat("x", 10_000), 0).Err(); err != nil {
 		t.Fatal(err)
@@ -108,7 +108,7 @@ func TestFaultsAsGoRedisSeesThem(t *testing.T) {
 }
 
 func TestConnectionsOfADeadServer(t *testing.T) {
-	p := between(t, testenv.Redis(t).Addr)
+	p := between(t, env.Redis(t).Addr)
 	for range 20 { // the port is the same whenever it comes back
 		w := dial(t, p.Addr())
 		w.do(t, "PING")
@@ -125,7 +125,7 @@ func TestConnectionsOfADeadServer(t *testing.T) {
 }
 
 func TestServerBehindIsDead(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	p := between(t, server.Addr)
 	client := open(t, p.URL())
 	server.Kill()
@@ -137,7 +137,7 @@ func TestServerBehindIsDead(t *testing.T) {
 }
 
 func TestReset(t *testing.T) {
-	p := between(t, testenv.Redis(t).Addr)
+	p := between(t, env.Redis(t).Addr)
 	w := dial(t, p.Addr())
 	if _, err := io.WriteString(w, command("BLPOP", "nothing", "0")); err != nil {
 		t.Fatal(err)
@@ -152,7 +152,7 @@ func TestReset(t *testing.T) {
 
 func TestHalfOpen(t *testing.T) {
 	for _, link := range []Link{HalfOpen, Blackhole} {
-		server := testenv.Redis(t)
+		server := env.Redis(t)
 		p := between(t, server.Addr)
 		idle, busy := dial(t, p.Addr()), dial(t, p.Addr())
 		idle.do(t, "PING")
@@ -180,7 +180,7 @@ func TestHalfOpen(t *testing.T) {
 
 // TestRepliesLostOnTheWay falls silent while the server has yet to answer.
 func TestRepliesLostOnTheWay(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	p := between(t, server.Addr)
 	w := dial(t, p.Addr())
 	if _, err := io.WriteString(w, command("BLPOP", "l", "0")); err != nil {
@@ -197,7 +197,7 @@ func TestRepliesLostOnTheWay(t *testing.T) {
 }
 
 func TestDelayedRepliesAreLostToo(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	p := between(t, server.Addr)
 	w := dial(t, p.Addr())
 	w.do(t, "PING")
@@ -241,7 +241,7 @@ func TestBlackholeHangsDials(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("needs the way in which Linux drops what finds the backlog full")
 	}
-	p := between(t, testenv.Redis(t).Addr)
+	p := between(t, env.Redis(t).Addr)
 	for _, before := range []Fault{{}, {Link: Cut}, {Link: HalfOpen}} {
 		set(t, p, before)
 		set(t, p, Fault{Link: Blackhole})
@@ -261,7 +261,7 @@ func TestBlackholeHangsDials(t *testing.T) {
 }
 
 func TestDelayIsOneForAPipeline(t *testing.T) {
-	p := between(t, testenv.Redis(t).Addr)
+	p := between(t, env.Redis(t).Addr)
 	w := dial(t, p.Addr())
 	const delay, commands = 100 * time.Millisecond, 100
 	set(t, p, Fault{Delay: delay})
@@ -289,7 +289,7 @@ func TestDelayIsOneForAPipeline(t *testing.T) {
 }
 
 func TestThrottle(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	p := between(t, server.Addr)
 	dial(t, server.Addr).do(t, "SETRANGE", "k", "9999", "x")
 	w := dial(t, p.Addr())
@@ -305,7 +305,7 @@ func TestThrottle(t *testing.T) {
 }
 
 func TestHeldWritesAreExecutedLate(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	p, direct := between(t, server.Addr), dial(t, server.Addr)
 	w := dial(t, p.Addr())
 	set(t, p, catalogued(t, "pause-writes"))
@@ -335,7 +335,7 @@ func TestHeldWritesAreExecutedLate(t *testing.T) {
 }
 
 func TestDroppedRepliesAreOfExecutedCommands(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	p := between(t, server.Addr)
 	w := dial(t, p.Addr())
 	set(t, p, catalogued(t, "drop-reply"))
@@ -350,7 +350,7 @@ func TestDroppedRepliesAreOfExecutedCommands(t *testing.T) {
 
 // TestDropEvery loses some replies; never does a command get another's.
 func TestDropEvery(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	p := between(t, server.Addr)
 	client := open(t, p.URL())
 	set(t, p, Fault{Reply: Reply{Do: Drop, Except: Handshake, Every: 5}})
@@ -375,7 +375,7 @@ func TestDropEvery(t *testing.T) {
 }
 
 func TestTruncatedAndGarbledReplies(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	p, direct := between(t, server.Addr), dial(t, server.Addr)
 	direct.do(t, "SETRANGE", "big", "999999", "x")
 	set(t, p, catalogued(t, "truncate"))
@@ -409,7 +409,7 @@ func TestTruncatedAndGarbledReplies(t *testing.T) {
 }
 
 func TestFlap(t *testing.T) {
-	p := between(t, testenv.Redis(t).Addr)
+	p := between(t, env.Redis(t).Addr)
 	const phase = 30 * time.Millisecond
 	up := func() bool {
 		c, err := net.Dial("tcp", p.Addr())
@@ -440,7 +440,7 @@ func TestFlap(t *testing.T) {
 }
 
 func TestSubscribersMeetFaults(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	p := between(t, server.Addr)
 	client, direct := open(t, p.URL()), open(t, server.URL)
 	sub := client.Subscribe(t.Context(), "c")

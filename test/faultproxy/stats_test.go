@@ -11,14 +11,14 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/jewgo/gateway/internal/redisdb"
-	"github.com/jewgo/gateway/internal/testenv"
+	"github.com/jewgo/gateway/test/env"
 )
 
 // ignored is of no interest to a count of round trips.
 var ignored = cmpopts.IgnoreFields(Stats{}, "Connections", "Accepted", "BytesIn", "BytesOut")
 
 func TestCounts(t *testing.T) {
-	p := between(t, testenv.Redis(t).Addr)
+	p := between(t, env.Redis(t).Addr)
 	client, err := redisdb.Open(redisdb.Config{URL: p.URL(), Budget: budget, PoolSize: 1})
 	if err != nil {
 		t.Fatal(err)
@@ -110,7 +110,7 @@ func TestCounts(t *testing.T) {
 }
 
 func TestHandshakeCountsApart(t *testing.T) {
-	p := between(t, testenv.Redis(t).Addr)
+	p := between(t, env.Redis(t).Addr)
 	client := open(t, p.URL()+"/3")
 	if err := client.Set(t.Context(), "k", "v", 0).Err(); err != nil {
 		t.Fatal(err)
@@ -122,7 +122,7 @@ func TestHandshakeCountsApart(t *testing.T) {
 }
 
 func TestCountsOfMany(t *testing.T) {
-	p := between(t, testenv.Redis(t).Addr)
+	p := between(t, env.Redis(t).Addr)
 	w := dial(t, p.Addr())
 	const rounds = 3000 // enough for a reply and the next command to overtake each other
 	for range rounds {
@@ -142,7 +142,7 @@ func TestCountsOfMany(t *testing.T) {
 
 func TestPubSubCountsApart(t *testing.T) {
 	for _, protocol := range []string{"2", "3"} {
-		p := between(t, testenv.Redis(t).Addr)
+		p := between(t, env.Redis(t).Addr)
 		sub, pub := dial(t, p.Addr()), dial(t, p.Addr())
 		sub.do(t, "HELLO", protocol)
 		sub.do(t, "SUBSCRIBE", "c")

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"log"
 
-	"github.com/jewgo/gateway/internal/faultproxy"
+	"github.com/jewgo/gateway/test/faultproxy"
 )
 
 // A gateway that is given the proxy's URL meets what the proxy is told to do.

@@ -7,7 +7,7 @@ import (
 	vegeta "github.com/tsenart/vegeta/v12/lib"
 
 	"github.com/jewgo/gateway/internal/failover"
-	"github.com/jewgo/gateway/internal/faultproxy"
+	"github.com/jewgo/gateway/test/faultproxy"
 )
 
 // Scenario is one way in which Redis fails. Start and End do not wait for what

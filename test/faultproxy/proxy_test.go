@@ -19,7 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/jewgo/gateway/internal/redisdb"
-	"github.com/jewgo/gateway/internal/testenv"
+	"github.com/jewgo/gateway/test/env"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -127,7 +127,7 @@ func (w *wire) do(t testing.TB, args ...string) string {
 }
 
 func TestValuesPassBytewise(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	// 16 MiB take a busy machine longer than the gateway's own client waits.
 	patient := func(addr string) *redis.Client {
 		client := redis.NewClient(&redis.Options{Addr: addr, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second})
@@ -169,7 +169,7 @@ func TestValuesPassBytewise(t *testing.T) {
 
 // TestReplyTypesPass asks a real server for everything that RESP has.
 func TestReplyTypesPass(t *testing.T) {
-	server := testenv.Redis(t, "--enable-debug-command", "yes")
+	server := env.Redis(t, "--enable-debug-command", "yes")
 	direct, through := dial(t, server.Addr), dial(t, between(t, server.Addr).Addr())
 	for _, protocol := range []string{"2", "3"} {
 		if reply := direct.do(t, "HELLO", protocol); reply[0] == '-' {
@@ -194,7 +194,7 @@ func TestReplyTypesPass(t *testing.T) {
 }
 
 func TestInlineCommandsPass(t *testing.T) {
-	w := dial(t, between(t, testenv.Redis(t).Addr).Addr())
+	w := dial(t, between(t, env.Redis(t).Addr).Addr())
 	for _, tt := range []struct{ in, want string }{
 		{"PING\r\n", "+PONG\r\n"},
 		{"\r\n*0\r\nset k \"a b\"\n", "+OK\r\n"},
@@ -210,7 +210,7 @@ func TestInlineCommandsPass(t *testing.T) {
 }
 
 func TestLastWordIsAnswered(t *testing.T) {
-	w := dial(t, between(t, testenv.Redis(t).Addr).Addr())
+	w := dial(t, between(t, env.Redis(t).Addr).Addr())
 	if _, err := io.WriteString(w, "PING\r\n"); err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +226,7 @@ func TestLastWordIsAnswered(t *testing.T) {
 }
 
 func TestWhatIsNotRESPEndsTheConnection(t *testing.T) {
-	w := dial(t, between(t, testenv.Redis(t).Addr).Addr())
+	w := dial(t, between(t, env.Redis(t).Addr).Addr())
 	if _, err := io.WriteString(w, "*1\r\n:1\r\n"); err != nil {
 		t.Fatal(err)
 	}
@@ -236,7 +236,7 @@ func TestWhatIsNotRESPEndsTheConnection(t *testing.T) {
 }
 
 func TestRepliesThatCannotBeMatchedAreRefused(t *testing.T) {
-	w := dial(t, between(t, testenv.Redis(t).Addr).Addr())
+	w := dial(t, between(t, env.Redis(t).Addr).Addr())
 	for _, args := range [][]string{{"CLIENT", "REPLY", "OFF"}, {"SYNC"}, {"PSYNC", "?", "-1"}} {
 		if got := w.do(t, args...); got != "-"+errAlien+"\r\n" {
 			t.Errorf("%q: %q", args, got)
@@ -249,7 +249,7 @@ func TestRepliesThatCannotBeMatchedAreRefused(t *testing.T) {
 
 func TestUnixTarget(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	testenv.Redis(t, "--unixsocket", path)
+	env.Redis(t, "--unixsocket", path)
 	if got := dial(t, between(t, "unix:"+path).Addr()).do(t, "ECHO", "x"); got != "$1\r\nx\r\n" {
 		t.Errorf("%q", got)
 	}
@@ -265,7 +265,7 @@ func TestListenRefuses(t *testing.T) {
 }
 
 func TestManyConnections(t *testing.T) {
-	p := between(t, testenv.Redis(t).Addr)
+	p := between(t, env.Redis(t).Addr)
 	const connections, rounds = 200, 25
 	var all sync.WaitGroup
 	for i := range connections {
@@ -304,7 +304,7 @@ func TestManyConnections(t *testing.T) {
 // TestFaultsUnderLoad switches through the whole catalogue while 50 callers go
 // on; whatever they get, it must be their own.
 func TestFaultsUnderLoad(t *testing.T) {
-	p := between(t, testenv.Redis(t).Addr)
+	p := between(t, env.Redis(t).Addr)
 	client := open(t, p.URL())
 	stop := make(chan struct{})
 	var callers sync.WaitGroup
@@ -347,7 +347,7 @@ func TestFaultsUnderLoad(t *testing.T) {
 }
 
 func TestCloseUnderEveryFault(t *testing.T) {
-	server := testenv.Redis(t)
+	server := env.Redis(t)
 	for _, f := range Faults() {
 		p := between(t, server.Addr)
 		w := dial(t, p.Addr())

@@ -6,12 +6,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jewgo/gateway/internal/testenv"
+	"github.com/jewgo/gateway/test/env"
 )
 
 // TestClassesAreTheServers compares the table with that of a real server.
 func TestClassesAreTheServers(t *testing.T) {
-	w := dial(t, testenv.Redis(t).Addr)
+	w := dial(t, env.Redis(t).Addr)
 	flags := []struct {
 		flag  string
 		class Class
@@ -95,7 +95,7 @@ var asked = []struct {
 // TestRefusalsAreTheServers breaks a real server in every way in which it can be
 // broken, and compares what it says with the proxy in front of a healthy one.
 func TestRefusalsAreTheServers(t *testing.T) {
-	healthy := testenv.Redis(t)
+	healthy := env.Redis(t)
 	p := between(t, healthy.Addr)
 	for _, tt := range []struct {
 		fault string
@@ -129,7 +129,7 @@ func TestRefusalsAreTheServers(t *testing.T) {
 		{fault: "noscript"},
 	} {
 		t.Run(tt.fault, func(t *testing.T) {
-			server := testenv.Redis(t, tt.args...)
+			server := env.Redis(t, tt.args...)
 			f := catalogued(t, tt.fault)
 			spoiler := dial(t, server.Addr)
 			for i, c := range tt.spoil {
@@ -210,7 +210,7 @@ func compare(t *testing.T, server, proxied *wire, code, skip string) (refused bo
 }
 
 func TestRefusalsInATransaction(t *testing.T) {
-	p := between(t, testenv.Redis(t).Addr)
+	p := between(t, env.Redis(t).Addr)
 	w := dial(t, p.Addr())
 	w.do(t, "SET", "k", "before")
 	set(t, p, catalogued(t, "readonly"))
@@ -240,7 +240,7 @@ func TestRefusalsInATransaction(t *testing.T) {
 }
 
 func TestRefusalsKeepTheirPlace(t *testing.T) {
-	p := between(t, testenv.Redis(t).Addr)
+	p := between(t, env.Redis(t).Addr)
 	w := dial(t, p.Addr())
 	set(t, p, catalogued(t, "oom"))
 	big := strings.Repeat("x", 3*bufSize)
@@ -257,7 +257,7 @@ func TestRefusalsKeepTheirPlace(t *testing.T) {
 
 // TestEvery counts over connections.
 func TestEvery(t *testing.T) {
-	p := between(t, testenv.Redis(t).Addr)
+	p := between(t, env.Redis(t).Addr)
 	set(t, p, Fault{Reply: Reply{Do: Refuse, Error: ErrReadOnly, Only: Writes, Every: 3}})
 	conns := []*wire{dial(t, p.Addr()), dial(t, p.Addr())}
 	var got strings.Builder

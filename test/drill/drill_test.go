@@ -12,7 +12,7 @@ import (
 	vegeta "github.com/tsenart/vegeta/v12/lib"
 
 	"github.com/jewgo/gateway/internal/failover"
-	"github.com/jewgo/gateway/internal/faultproxy"
+	"github.com/jewgo/gateway/test/faultproxy"
 )
 
 var start = time.Unix(1_700_000_000, 0)
