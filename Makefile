@@ -28,6 +28,11 @@ help: ## List the targets
 build: ## Build bin/gateway, statically linked
 	CGO_ENABLED=0 go build -trimpath -o bin/gateway ./cmd/gateway
 
+# The drill is not part of the product, and not of its image.
+.PHONY: build-drill
+build-drill: build
+	CGO_ENABLED=0 go build -trimpath -o bin/gateway-drill ./cmd/gateway-drill
+
 .PHONY: run
 run: build ## Start the demo on :8080 (needs Go alone; ARGS="--listen :8081" and the like)
 	@exec ./bin/gateway demo $(ARGS)
@@ -49,12 +54,12 @@ fmt: $(GOFUMPT) ## Format the Go files
 	$(GOFUMPT) -w .
 
 .PHONY: drill
-drill: build ## Break Redis in every way under traffic, in front of the real Flask (ARGS="--for 20s")
-	@scripts/drill.sh $(ARGS)
+drill: build-drill deps ## Break Redis in every way under traffic, in front of the real Flask (ARGS="--for 20s")
+	@GATEWAY_COOKIE_NAME=gw GATEWAY_COOKIE_SECURE=false ./bin/gateway-drill redis --config configs/gateway.yaml --flask $(ARGS)
 
 .PHONY: drill-limits
-drill-limits: build ## Break Redis under three gateways, and count what their limits let through (ARGS="--for 20s --seed 1")
-	@./bin/gateway drill limits $(ARGS)
+drill-limits: build-drill deps ## Break Redis under three gateways, and count what their limits let through (ARGS="--for 20s --seed 1")
+	@./bin/gateway-drill limits $(ARGS)
 
 .PHONY: soak
 soak: deps ## Ten minutes of random faults and a log that is read now and then: no failure, and neither heap nor goroutines grow (SOAK=10m)

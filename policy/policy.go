@@ -35,7 +35,7 @@ type Server struct {
 	Peers          string   `yaml:"peers" jsonschema_description:"Address, host:port, at which other gateways reach this one, to be told of logouts while Redis is away; they share session.keys_file, and what they say is signed but not encrypted. Empty: none."`
 	Hosts          []string `yaml:"hosts" jsonschema_description:"Host names served, without port; any other is 421. Omitted: every host."`
 	TrustedProxies []Prefix `yaml:"trusted_proxies" jsonschema_description:"Networks whose X-Forwarded-For and X-Forwarded-Proto, or Forwarded, are believed."`
-	Production     bool     `yaml:"production" jsonschema_description:"This policy serves real users: gateway drill wants --yes for it."`
+	Production     bool     `yaml:"production" jsonschema_description:"This policy serves real users: gateway-drill wants --yes for it."`
 	DataDir        string   `yaml:"data_dir" jsonschema_description:"Folder for generated keys and journals, relative to the file."`
 	Timeouts       Timeouts `yaml:"timeouts" jsonschema_description:"Timeouts towards clients."`
 	MaxHeader      Size     `yaml:"max_header" jsonschema_description:"Largest request head; above it 431."`

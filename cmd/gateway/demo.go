@@ -1,7 +1,6 @@
 package main
 
 import (
-	_ "embed"
 	"fmt"
 	"io"
 	"net"
@@ -13,9 +12,6 @@ import (
 
 	"github.com/jewgo/gateway/internal/demo"
 )
-
-//go:embed demo.yaml
-var demoPolicy []byte
 
 func newDemo() *cobra.Command {
 	var s service
@@ -43,7 +39,7 @@ func runDemo(cmd *cobra.Command, s *service, latency time.Duration) error {
 	}
 	defer end()
 	s.banner = banner
-	return runEmbedded(cmd, s, "demo.yaml", demoPolicy, map[string]string{"UPSTREAM_URL": backend})
+	return runEmbedded(cmd, s, "demo.yaml", demo.Policy, map[string]string{"UPSTREAM_URL": backend})
 }
 
 // startBackend serves the embedded backend until end is called.

@@ -63,7 +63,7 @@ func newRoot() *cobra.Command {
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
-	root.AddCommand(newRun(), newUp(), newDemo(), newValidate(), newReload(), newDrill(), newHealthcheck(), newSchema(), newVersion())
+	root.AddCommand(newRun(), newUp(), newDemo(), newValidate(), newReload(), newHealthcheck(), newSchema(), newVersion())
 	for _, cmd := range root.Commands() {
 		cmd.Args = usageArgs(cmd.Args)
 	}

@@ -45,7 +45,7 @@ func TestEndToEndRedisLostUnderLoad(t *testing.T) {
 	g := startJewGo(t, server.URL)
 	const seed = 20250910
 	t.Logf("seed %d", seed)
-	m := drill.NewMix(g.base, g.login("198.51.100.40"), seed)
+	m := drill.NewMix([]string{g.base}, g.login("198.51.100.40"), seed)
 	const phase = 6 * time.Second
 	begin := time.Now()
 	phases := []struct {

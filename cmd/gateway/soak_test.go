@@ -167,7 +167,7 @@ func startSoak(t *testing.T, seed uint64, length time.Duration) *soak {
 		},
 	}}
 	s.readyz(t, "ok")
-	s.mix = drill.NewMix(s.base, s.login("198.51.100.70"), seed)
+	s.mix = drill.NewMix([]string{s.base}, s.login("198.51.100.70"), seed)
 	return s
 }
 

@@ -40,7 +40,7 @@ func TestPrimaryLostUnderLoad(t *testing.T) {
 			g.readyz(t, "ok")
 			const length, seed = 30 * time.Second, 20250911
 			t.Logf("seed %d", seed)
-			mix := drill.NewMix(g.base, g.login("198.51.100.60"), seed)
+			mix := drill.NewMix([]string{g.base}, g.login("198.51.100.60"), seed)
 			var before, after tally
 			killed := false
 			begin := time.Now()

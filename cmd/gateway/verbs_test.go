@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/jewgo/gateway/internal/demo"
 )
 
 func TestVerbs(t *testing.T) {
@@ -141,7 +143,7 @@ func TestSchemaIsTheCommittedOne(t *testing.T) {
 
 // The policies that come with the binary stay valid.
 func TestEmbeddedPolicies(t *testing.T) {
-	for name, text := range map[string][]byte{"demo.yaml": demoPolicy, "up.yaml": upPolicy} {
+	for name, text := range map[string][]byte{"demo.yaml": demo.Policy, "up.yaml": upPolicy} {
 		file := filepath.Join(t.TempDir(), name)
 		if err := os.WriteFile(file, text, 0o644); err != nil {
 			t.Fatal(err)

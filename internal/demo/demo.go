@@ -9,6 +9,7 @@ package demo
 import (
 	"context"
 	"crypto/rand"
+	_ "embed"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -17,6 +18,11 @@ import (
 	"sync"
 	"time"
 )
+
+// Policy is that of `gateway demo`; UPSTREAM_URL stands for the backend's URL.
+//
+//go:embed demo.yaml
+var Policy []byte
 
 const (
 	maxBody  = 1 << 20 // bytes of a request's body that are read

@@ -11,12 +11,12 @@ const (
 	graphBegin = "<!-- import graph: begin -->\n"
 )
 
-// importGraph draws the product's packages as Mermaid. An arrow that follows
+// importGraph draws the product's packages as Mermaid, without what tests it. An arrow that follows
 // from others is left out: when a → b → c, nothing is said by a → c.
 func importGraph(pkgs []pkg) string {
 	direct := map[string][]string{}
 	for _, p := range pkgs {
-		if l, ok := layerOf(p.path()); ok && l.name == "tests" {
+		if l, ok := layerOf(p.path()); ok && slices.Contains([]string{"tests", "drills", "drill"}, l.name) {
 			continue
 		}
 		direct[p.path()] = nil

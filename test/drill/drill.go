@@ -1,231 +1,255 @@
-// Package drill proves the failover on a running gateway: it sends traffic,
-// breaks what lies between gateway and Redis in one way after the other, and
-// judges what the clients saw. It knows the gateway by its URL and by the
-// state of its Switch, and Redis by the proxy that stands before it.
+// Package drill proves the failover on gateway processes: it sends traffic
+// through three of them, breaks their Redis in one way after the other, and
+// judges what clients and the backend saw. It knows a gateway by its URL and by
+// what its admin listener says of Redis.
 package drill
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
-	vegeta "github.com/tsenart/vegeta/v12/lib"
-
-	"github.com/jewgo/gateway/internal/failover"
+	"github.com/jewgo/gateway/test/env"
 )
+
+// gateways is how many share a Redis.
+const gateways = 3
+
+// Fault is one way in which Redis fails.
+type Fault struct {
+	Name, Description string
+	Before            func()       // called before the time in which nothing is broken; nil: nothing
+	Start             func()       // does not wait for what it brings about
+	End               func()       // nil: nothing is broken once Start has returned, but data is gone
+	Check             func() error // looks for what no client may see once all use Redis again; nil: nothing
+	Fill              bool         // meanwhile, lists come of which nobody has asked before
+	Steady            bool         // Redis is of no use all the time, until End
+	Late              bool         // answers come after Redis was given up
+	Loss              bool         // Redis does not hold afterwards what it held
+	NeverFor          string       // Redis must not be given up for a reason that contains this; "": any will do
+	Skip              string       // why it cannot be played; "": it can
+}
+
+// fleet is the gateways of a drill.
+type fleet []*gateway
+
+// outage is how a fleet took a fault.
+type outage struct {
+	from, whole, to time.Time // broken, whole again, and settled
+
+	trips     int           // the most often that one gave Redis up
+	trip      time.Duration // until it was first given up; 0: it was not
+	returned  time.Duration // from when Redis was whole until the last used it; 0: it was in use then
+	apart     time.Duration // from the first that used it again to the last
+	unsettled time.Duration // that some used it while what others had admitted alone was not there
+	tripped   int           // gateways that gave Redis up
+	misled    int           // times that one took Redis for whole while it was not
+	late      int           // answers that were dropped since they came late
+	losses    int           // times that Redis was found to have lost data
+	reasons   []string      // for which it was given up
+}
 
 const (
-	// returnLimit is how long a gateway may take to use a Redis that is whole again.
-	returnLimit = 8 * time.Second
+	// returnLimit is how long the gateways may take to use a Redis that is whole
+	// again: one that keeps coming and going is left alone for some seconds.
+	returnLimit = 15 * time.Second
 	// together is how far apart gateways on one Redis may use it again.
 	together = 500 * time.Millisecond
-	// moreShare is the part of the rate at which further traffic comes: it is all for
-	// the backend, which shares the machine.
-	moreShare = 10
+	// settleTime is how long after its return a gateway has brought what it admitted
+	// alone in its last moments, with what a decision takes.
+	settleTime = 150 * time.Millisecond
+	// pollEvery is the time between two looks at the gateways.
+	pollEvery = 50 * time.Millisecond
 )
 
-// Config configures a drill; all of it is required.
-type Config struct {
-	Target    vegeta.Targeter
-	Rate      int // requests a second
-	Status    func() failover.Status
-	Scenarios []Scenario
-	Each      time.Duration         // how long a scenario lasts, and the time before it
-	Budget    time.Duration         // the most that a request waits for Redis
-	Progress  func(scenario string) // told when one begins
+// ErrNotUp says that a gateway did not use Redis when it was whole, so that there
+// was nothing to break.
+var ErrNotUp = errors.New("not every gateway uses Redis though nothing is broken")
+
+// errNotBack says that one did not use it after a fault.
+var errNotBack = fmt.Errorf("not every gateway used Redis again within %s", returnLimit)
+
+// play breaks Redis for a time, makes it whole again, and waits until all
+// gateways use it. However little time is left, what was broken is mended.
+func (f fleet) play(ctx context.Context, fault Fault, length time.Duration) (o outage, err error) {
+	before, err := f.statuses()
+	if err != nil {
+		return o, err
+	}
+	o.from = time.Now()
+	fault.Start()
+	o.whole = o.from
+	_ = sleep(ctx, length) // the drill ends with this fault where it returns early
+	if fault.End != nil {
+		o.whole = time.Now()
+		fault.End()
+	}
+	err = f.awaitUp(func(all []status) bool { return o.measure(fault, before, all) })
+	if errors.Is(err, ErrNotUp) {
+		err = errNotBack
+	}
+	time.Sleep(2 * settleTime)
+	o.to = time.Now()
+	return o, err
 }
 
-// ErrNotUp says that the gateway did not use Redis when it was whole, so that
-// there was nothing to break.
-var ErrNotUp = errors.New("the gateway does not use Redis though nothing is broken")
-
-// Run plays all scenarios, or as many as begin before ctx is done, and judges
-// them. One that fails for the time that requests took is played once more, and
-// the second time counts: the machine may have been busy with something else.
-func Run(ctx context.Context, cfg Config) ([]Row, error) {
-	d := &drill{Config: cfg, traffic: startTraffic(cfg.Target, cfg.Rate)}
-	defer d.traffic.stop()
-	// The first seconds fill caches and pools, and count for nothing.
-	if !d.awaitUp(nil) || !sleep(ctx, cfg.Each) {
-		return nil, ErrNotUp
-	}
-	var rows []Row
-	for _, s := range cfg.Scenarios {
-		if s.Skip != "" {
-			rows = append(rows, Row{Scenario: s})
+// awaitUp waits until all gateways use Redis and done is content, for some looks
+// in a row: one that has not given Redis up yet may still be about to.
+func (f fleet) awaitUp(done func([]status) bool) error {
+	steady := 0
+	for deadline := time.Now().Add(returnLimit); time.Now().Before(deadline); time.Sleep(pollEvery) {
+		all, err := f.statuses()
+		if err != nil {
+			return err
+		}
+		if !allUp(all) || !done(all) {
+			steady = 0
 			continue
 		}
-		row, err := d.play(ctx, s)
-		if err == nil && row.slow && len(row.Problems) == 1 {
-			cfg.Progress(s.Name + ", again: " + row.Problems[0])
-			row, err = d.play(ctx, s)
+		if steady++; steady == 5 {
+			return nil
 		}
-		if errors.Is(err, context.DeadlineExceeded) {
-			break
-		}
+	}
+	return ErrNotUp
+}
+
+func (f fleet) statuses() (all []status, err error) {
+	for _, g := range f {
+		s, err := g.status()
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", s.Name, err)
+			return nil, err
 		}
-		rows = append(rows, row)
+		all = append(all, s)
 	}
-	return rows, nil
+	return all, nil
 }
 
-// drill is a Config at work.
-type drill struct {
-	Config
-	traffic *traffic
-	healthy []span // when nothing was broken
-}
-
-// play plays one scenario, after a time in which nothing is broken.
-func (d *drill) play(ctx context.Context, s Scenario) (Row, error) {
-	others, end, err := d.others(s)
-	if err != nil {
-		return Row{}, err
-	}
-	defer end()
-	if !d.awaitUp(others) {
-		return Row{}, ErrNotUp
-	}
-	before := span{from: time.Now()}
-	if !sleep(ctx, d.Each) {
-		return Row{}, context.DeadlineExceeded
-	}
-	before.to = time.Now()
-	d.healthy = append(d.healthy, before)
-	d.Progress(s.Name)
-	row := Row{Scenario: s}
-	if err := d.breakAndHeal(&row, others); err != nil {
-		return Row{}, err
-	}
-	if s.Check != nil && row.returned {
-		row.seen = s.Check()
-	}
-	time.Sleep(4 * d.Budget) // what was under way at the end is over then
-	row.measure(d.traffic.soFar(), d.healthy, d.Config)
-	row.add(row.more)
-	for _, o := range others {
-		row.add(figures(o.traffic.soFar(), func(s sample) bool { return row.during.holds(s.at) }))
-	}
-	row.judge(d.Config)
-	return row, nil
-}
-
-// other is a Gateway with traffic of its own.
-type other struct {
-	Gateway
-	traffic *traffic
-}
-
-// others prepares a scenario, and sends some traffic through the gateways that
-// this brings; end stops all of that.
-func (d *drill) others(s Scenario) (others []other, end func(), err error) {
-	if s.Prepare == nil {
-		return nil, func() {}, nil
-	}
-	gateways, release, err := s.Prepare()
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, g := range gateways {
-		others = append(others, other{g, startTraffic(g.Target, max(1, d.Rate/4))})
-	}
-	return others, func() {
-		for _, o := range others {
-			o.traffic.stop()
-		}
-		release()
-	}, nil
-}
-
-// breakAndHeal breaks Redis and makes it whole again, however little time is left:
-// what was broken is always healed.
-func (d *drill) breakAndHeal(row *Row, others []other) error {
-	before := d.Status()
-	row.during.from = time.Now()
-	if err := row.Scenario.Start(); err != nil {
-		return err
-	}
-	more := d.more(row.Scenario)
-	time.Sleep(d.Each)
-	row.during.to = time.Now()
-	then := d.Status()
-	row.Trips = int(then.Counts.Trips - before.Counts.Trips)
-	for _, c := range then.History {
-		if c.To == failover.Rejoining && row.during.holds(c.At) {
-			row.misled++
+func allUp(all []status) bool {
+	for _, s := range all {
+		if s.State != "up" {
+			return false
 		}
 	}
-	healed := time.Now()
-	if err := row.Scenario.End(); err != nil {
-		return err
-	}
-	row.more = more()
-	row.returned = d.awaitUp(others)
-	after := d.Status()
-	row.late = after.Counts.Late - before.Counts.Late
-	row.losses = after.Counts.Losses - before.Counts.Losses
-	for _, c := range after.History {
-		switch {
-		case c.To == failover.Down && c.At.After(row.during.from):
-			row.givenUp(c)
-		case c.To == failover.Up && c.At.After(healed) && row.Return == 0:
-			row.Return = c.At.Sub(healed)
-		}
-	}
-	row.compareReturns(healed, others)
-	return nil
+	return true
 }
 
-// more starts the further traffic of a scenario; end ends it and returns what it
-// saw.
-func (d *drill) more(s Scenario) (end func() Figures) {
-	if s.More == nil {
-		return func() Figures { return Figures{} }
-	}
-	t := startTraffic(s.More().Fill, max(1, d.Rate/moreShare))
-	return func() Figures {
-		t.stop()
-		return figures(t.soFar(), func(sample) bool { return true })
-	}
-}
-
-// compareReturns finds out how far apart the gateways came to use Redis again:
-// from the first to the last, each by the first time that it did.
-func (r *Row) compareReturns(healed time.Time, others []other) {
-	first, last := r.Return, r.Return
-	for _, o := range others {
-		returned := time.Duration(0)
-		for _, c := range o.Status().History {
-			if c.To == failover.Up && c.At.After(healed) {
-				returned = c.At.Sub(healed)
-				break
+// measure reads from the gateways' histories how they took the fault. It reports
+// whether those that must have come back have.
+func (o *outage) measure(fault Fault, before, after []status) (done bool) {
+	*o = outage{from: o.from, whole: o.whole}
+	var first, last, rejoining, down time.Time
+	for i, s := range after {
+		up := o.follow(s.History, &down, &rejoining)
+		o.late += s.Counts.Late - before[i].Counts.Late
+		o.losses += s.Counts.Losses - before[i].Counts.Losses
+		if up.IsZero() {
+			if fault.End == nil {
+				return false // it has not found out yet
 			}
+			continue // it never gave Redis up, or came back while it was broken
 		}
-		first, last = min(first, returned), max(last, returned)
+		o.tripped++
+		if first.IsZero() || up.Before(first) {
+			first = up
+		}
+		if up.After(last) {
+			last = up
+		}
 	}
-	if first == 0 && len(others) > 0 {
-		r.unhurt = true
-		return
+	if !down.IsZero() {
+		o.trip = down.Sub(o.from)
 	}
-	r.Apart = last - first
+	if o.tripped == 0 {
+		return true
+	}
+	o.returned, o.apart, o.unsettled = last.Sub(o.whole), last.Sub(first), last.Sub(rejoining)
+	if o.tripped < len(after) {
+		o.unsettled = o.returned // the others used it all the time
+	}
+	o.unsettled += settleTime
+	return true
 }
 
-// awaitUp waits until Redis is used by all gateways.
-func (d *drill) awaitUp(others []other) bool {
-	up := func() bool {
-		return d.Status().State == failover.Up &&
-			!slices.ContainsFunc(others, func(o other) bool { return o.Status().State != failover.Up })
-	}
-	for deadline := time.Now().Add(returnLimit); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if up() {
-			return true
+// follow reads the changes of one gateway since the fault began: when it used
+// Redis for good after that was whole; zero: it was not away then. down and
+// rejoining become the first times at which any gateway was so.
+func (o *outage) follow(history []change, down, rejoining *time.Time) (up time.Time) {
+	earliest := func(t *time.Time, at time.Time) {
+		if t.IsZero() || at.Before(*t) {
+			*t = at
 		}
 	}
-	return false
+	trips := 0
+	for _, c := range history {
+		switch {
+		case c.At.Before(o.from):
+		case c.To == "down" && c.From == "up":
+			trips++
+			earliest(down, c.At)
+			o.reasons = append(o.reasons, c.Reason)
+		case c.To == "rejoining" && c.At.Before(o.whole):
+			o.misled++
+		case c.To == "rejoining":
+			earliest(rejoining, c.At)
+		case c.To == "up" && c.At.After(o.whole):
+			up = c.At
+		}
+	}
+	o.trips = max(o.trips, trips)
+	return up
+}
+
+// Run calls play with a T outside of a test: servers that play starts end when it
+// does, and what fails there is the error. The T's folder is gone afterwards.
+func Run(play func(t env.T) error) (err error) {
+	dir, err := os.MkdirTemp("", "gateway-drill-")
+	if err != nil {
+		return err
+	}
+	b := &bench{dir: dir}
+	defer func() {
+		for _, end := range slices.Backward(b.ends) {
+			end()
+		}
+		err = errors.Join(err, b.err, os.RemoveAll(dir))
+	}()
+	defer func() {
+		if failure, ok := recover().(fatal); ok {
+			err = failure
+		}
+	}()
+	return play(b)
+}
+
+// bench is an env.T outside of a test, for one goroutine.
+type bench struct {
+	dir  string
+	dirs int
+	ends []func()
+	err  error
+}
+
+// fatal is what bench panics with, since Fatal may not return.
+type fatal struct{ error }
+
+func (b *bench) Helper()                           {}
+func (b *bench) Cleanup(end func())                { b.ends = append(b.ends, end) }
+func (b *bench) Error(args ...any)                 { b.err = errors.Join(b.err, errors.New(fmt.Sprint(args...))) }
+func (b *bench) Errorf(format string, args ...any) { b.Error(fmt.Sprintf(format, args...)) }
+func (b *bench) Fatal(args ...any)                 { panic(fatal{errors.New(fmt.Sprint(args...))}) }
+func (b *bench) Fatalf(format string, args ...any) { b.Fatal(fmt.Sprintf(format, args...)) }
+
+// TempDir is a new folder.
+func (b *bench) TempDir() string {
+	b.dirs++
+	dir := fmt.Sprint(b.dir, "/", b.dirs)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		b.Fatal(err)
+	}
+	return dir
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {

@@ -2,12 +2,13 @@ package drill
 
 import (
 	"cmp"
+	"fmt"
 	"math"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/jewgo/gateway/internal/failover"
+	"github.com/jewgo/gateway/internal/gcra"
 )
 
 // maxAdmissions bounds what is remembered of one client.
@@ -40,62 +41,32 @@ func (l *admissionLog) of(client string) []admission {
 	return slices.SortedFunc(slices.Values(l.by[client]), func(a, b admission) int { return cmp.Compare(a.arrived, b.arrived) })
 }
 
-// playedFault is a fault that was played. Times in the past are since the
-// Upstream's start.
-type playedFault struct {
-	fault     LimitsFault
+// event is a fault that was played. Times in the past are since the upstream's
+// start.
+type event struct {
+	name      string
 	from, to  time.Duration // when what it does to limits may be seen
-	outage    time.Duration // that Redis did not answer
-	returned  time.Duration // from when Redis was whole to when the last gateway used it
-	apart     time.Duration // from the first gateway that used it to the last
-	unsettled time.Duration // that some used it while what others had admitted alone was not there
+	away      time.Duration // that Redis did not answer; 0: it forgot without failing, so that it was trusted until a probe found out
+	returned  time.Duration // as in outage
+	apart     time.Duration
+	unsettled time.Duration
 }
 
-// measure reads from the gateways' histories how they came back from a fault that
-// began, and after which Redis was whole, at these times. It reports whether all
-// have.
-func (p *playedFault) measure(all []failover.Status, began, whole time.Time) bool {
-	var first, last, rejoining time.Time
-	tripped := 0
-	for _, s := range all {
-		if s.State != failover.Up {
-			return false
-		}
-		var up, down time.Time
-		for _, c := range s.History {
-			switch {
-			case c.At.Before(began):
-			case c.To == failover.Down && down.IsZero():
-				down = c.At
-			case c.To == failover.Rejoining && c.At.After(whole) && (rejoining.IsZero() || c.At.Before(rejoining)):
-				rejoining = c.At
-			case c.To == failover.Up && c.At.After(whole):
-				up = c.At
-			}
-		}
-		if up.IsZero() {
-			if p.fault.Unnoticed || !down.IsZero() {
-				return false
-			}
-			continue // it never gave Redis up
-		}
-		tripped++
-		if first.IsZero() || up.Before(first) {
-			first = up
-		}
-		if up.After(last) {
-			last = up
-		}
+func newEvent(name string, o outage, start time.Time) event {
+	return event{
+		name: name, from: o.from.Sub(start), to: o.to.Sub(start), away: o.whole.Sub(o.from),
+		returned: o.returned, apart: o.apart, unsettled: o.unsettled,
 	}
-	if tripped == 0 {
-		return p.fault.End != nil
+}
+
+// String tells a person what was played and how the gateways took it.
+func (e event) String() string {
+	away := ""
+	if e.away > 0 {
+		away = fmt.Sprintf(" for %.1fs", e.away.Seconds())
 	}
-	p.returned, p.apart, p.unsettled = last.Sub(whole), last.Sub(first), last.Sub(rejoining)
-	if tripped < len(all) {
-		p.unsettled = p.returned // the others used it all the time
-	}
-	p.unsettled += settleTime
-	return true
+	return fmt.Sprintf("%6.1fs  %s%s, in use by all %.1fs later, the last %s after the first",
+		e.from.Seconds(), e.name, away, e.returned.Seconds(), e.apart.Round(time.Millisecond))
 }
 
 // limitsTogether is how long gateways that return together may take from the first
@@ -106,20 +77,20 @@ const limitsTogether = time.Second
 // that it falls into, by docs/rate-limits.md: greedy clients see to it that all
 // know how the bucket stood. What stands there as a second is the time that it
 // took.
-func (p *playedFault) beyond(l LimitsLimit, n int) float64 {
-	burst := float64(l.Quota.Burst)
-	extra := float64(2*n) + l.rate()*p.unsettled.Seconds()
-	if p.unsettled > limitsTogether {
-		extra = burst + min(burst, l.rate()*(p.outage+p.returned).Seconds())
+func (e event) beyond(q gcra.Quota, n int) float64 {
+	burst := float64(q.Burst)
+	extra := float64(2*n) + perSecond(q)*e.unsettled.Seconds()
+	if e.unsettled > limitsTogether {
+		extra = burst + min(burst, perSecond(q)*(e.away+e.returned).Seconds())
 	}
-	if p.fault.Unnoticed {
+	if e.away == 0 {
 		extra += burst
 	}
 	return extra
 }
 
-// rate is in tokens a second.
-func (l LimitsLimit) rate() float64 { return 1 / l.Quota.Interval().Seconds() }
+// perSecond is the rate in tokens a second.
+func perSecond(q gcra.Quota) float64 { return 1 / q.Interval().Seconds() }
 
 // windows is what the admissions of a client were, held against one limit: the
 // window, of any length, in which most was admitted beyond B + rW, and the one in
@@ -135,18 +106,18 @@ type windows struct {
 type window struct{ from, to time.Duration }
 
 // admits is B + rW, the most that one bucket admits in a window.
-func (l LimitsLimit) admits(w window) float64 {
-	return float64(l.Quota.Burst) + l.rate()*(w.to-w.from).Seconds()
+func admits(q gcra.Quota, w window) float64 {
+	return float64(q.Burst) + perSecond(q)*(w.to-w.from).Seconds()
 }
 
 // bound is the most that n gateways may admit in a window. Whatever becomes of
 // Redis, none admits more than the limit says by itself.
-func bound(l LimitsLimit, n int, faults []playedFault, w window) float64 {
-	most := l.admits(w)
+func bound(q gcra.Quota, n int, faults []event, w window) float64 {
+	most := admits(q, w)
 	alone := float64(n) * most
-	for i := range faults {
-		if faults[i].from <= w.to && faults[i].to >= w.from {
-			most += faults[i].beyond(l, n)
+	for _, e := range faults {
+		if e.from <= w.to && e.to >= w.from {
+			most += e.beyond(q, n)
 		}
 	}
 	return min(most, alone)
@@ -155,7 +126,7 @@ func bound(l LimitsLimit, n int, faults []playedFault, w window) float64 {
 // look holds the admissions, in order of arrival, against a limit of n gateways.
 // Only those count in a window that were both sent and admitted within it, so that
 // nothing is blamed on the limit that happened on the way.
-func look(l LimitsLimit, n int, admissions []admission, faults []playedFault) windows {
+func look(q gcra.Quota, n int, admissions []admission, faults []event) windows {
 	w := windows{Overshoot: math.Inf(-1), Broken: math.Inf(-1)}
 	for i := range admissions {
 		from := admissions[i].sent
@@ -167,18 +138,18 @@ func look(l LimitsLimit, n int, admissions []admission, faults []playedFault) wi
 			}
 			count++
 			in := window{from, a.arrived}
-			over := float64(count) - l.admits(in)
+			over := float64(count) - admits(q, in)
 			if over > w.Overshoot {
 				w.Worst, w.Admitted, w.Overshoot = in, count, over
 			}
 			if over <= w.Broken {
 				continue // faults make no bound lower
 			}
-			if broken := float64(count) - bound(l, n, faults, in); broken > w.Broken {
+			if broken := float64(count) - bound(q, n, faults, in); broken > w.Broken {
 				w.Broke, w.Broken = in, broken
 			}
 		}
 	}
-	w.Normal, w.Bound = l.admits(w.Worst), bound(l, n, faults, w.Worst)
+	w.Normal, w.Bound = admits(q, w.Worst), bound(q, n, faults, w.Worst)
 	return w
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/jewgo/gateway/policy"
 )
 
 // LimitsReport is a drill of the limits as one JSON document, whose names are as
@@ -20,11 +22,11 @@ type LimitsReport struct {
 
 // LimitsEvent is a fault that was played.
 type LimitsEvent struct {
-	Fault    string  `json:"fault"`
-	At       float64 `json:"at_ms"`
-	Outage   float64 `json:"outage_ms"`    // that Redis did not answer
-	Returned float64 `json:"to_return_ms"` // from when it was whole until the last gateway used it
-	Apart    float64 `json:"apart_ms"`     // from the first gateway that used it to the last
+	Fault    string `json:"fault"`
+	At       MS     `json:"at_ms"`
+	Outage   MS     `json:"outage_ms"`    // that Redis did not answer
+	Returned MS     `json:"to_return_ms"` // from when it was whole until the last gateway used it
+	Apart    MS     `json:"apart_ms"`     // from the first gateway that used it to the last
 }
 
 // LimitsRow is what one client got of one limit.
@@ -39,7 +41,7 @@ type LimitsRow struct {
 	// Of the window, of any length, in which most was admitted beyond rate times
 	// length: that length, the requests admitted, as many as the limit admits when
 	// nothing fails, and as many as it may with the faults that fell into it.
-	Window float64 `json:"window_ms"`
+	Window MS      `json:"window_ms"`
 	Worst  int     `json:"worst"`
 	Normal float64 `json:"normal"`
 	Bound  float64 `json:"bound"`
@@ -50,14 +52,14 @@ type LimitsRow struct {
 
 // report judges all clients.
 func (d *limitsDrill) report() LimitsReport {
-	r := LimitsReport{Seed: d.Seed, Gateways: len(d.Gateways), Faults: []LimitsEvent{}, Passed: len(d.faults) > 0}
+	r := LimitsReport{Seed: d.Seed, Gateways: len(d.fleet), Faults: []LimitsEvent{}, Passed: len(d.faults) > 0}
 	for _, f := range d.faults {
-		r.Faults = append(r.Faults, LimitsEvent{f.fault.Name, inMS(f.from), inMS(f.outage), inMS(f.returned), inMS(f.apart)})
+		r.Faults = append(r.Faults, LimitsEvent{f.name, inMS(f.from), inMS(f.away), inMS(f.returned), inMS(f.apart)})
 	}
-	length := d.Upstream.now()
+	length := d.upstream.now()
 	for _, c := range d.clients {
 		for _, l := range c.route.Limits {
-			row := c.row(l, look(l, len(d.Gateways), d.Upstream.log.of(c.name), d.faults), length)
+			row := c.row(l, look(l.Quota, len(d.fleet), d.upstream.log.of(c.name), d.faults), length)
 			r.Rows = append(r.Rows, row)
 			r.Passed = r.Passed && len(row.Problems) == 0
 		}
@@ -65,9 +67,9 @@ func (d *limitsDrill) report() LimitsReport {
 	return r
 }
 
-func (c *limitsClient) row(l LimitsLimit, w windows, length time.Duration) LimitsRow {
+func (c *limitsClient) row(l *policy.Limit, w windows, length time.Duration) LimitsRow {
 	r := LimitsRow{
-		Client: "polite", Route: c.route.Path, Limit: l.Name, Sent: c.sent, Admitted: c.admitted, Refused: c.refused, Failed: len(c.failed),
+		Client: "polite", Route: c.route.Pattern, Limit: l.Name, Sent: c.sent, Admitted: c.admitted, Refused: c.refused, Failed: c.failed,
 		Window: inMS(w.Worst.to - w.Worst.from), Worst: w.Admitted, Normal: w.Normal, Bound: w.Bound,
 		Overshoot: max(w.Overshoot, 0) / float64(l.Quota.Burst), Problems: []string{},
 	}
@@ -78,25 +80,18 @@ func (c *limitsClient) row(l LimitsLimit, w windows, length time.Duration) Limit
 	if w.Broken > 0.01 { // Redis counts in microseconds
 		problem("%.1f tokens beyond the bound from %.2fs to %.2fs", w.Broken, w.Broke.from.Seconds(), w.Broke.to.Seconds())
 	}
-	if len(c.failed) > 0 {
-		problem("%d requests failed, the first: %s", len(c.failed), c.failed[0])
+	if c.failed > 0 {
+		problem("%d requests failed, the first: %s", c.failed, c.first)
 	}
 	if !c.greedy && c.refused > 0 {
 		problem("%d requests within the limit were refused", c.refused)
 	}
 	// A limiter that refuses all would pass everything above.
-	tightest := true
-	for _, other := range c.route.Limits {
-		tightest = tightest && other.rate() >= l.rate()
-	}
-	if least := l.rate() * length.Seconds() / 2; c.greedy && tightest && float64(c.admitted) < least {
+	if least := perSecond(l.Quota) * length.Seconds() / 2; c.greedy && l == c.tightest() && float64(c.admitted) < least {
 		problem("only %d of at least %.0f requests were admitted", c.admitted, least)
 	}
 	return r
 }
-
-// Write writes the document.
-func (r LimitsReport) Write(w io.Writer) error { return writeJSON(w, r) }
 
 // Table writes it for a person; below, what is wrong, and the faults played.
 func (r LimitsReport) Table(w io.Writer) error {
@@ -115,7 +110,7 @@ func (r LimitsReport) Table(w io.Writer) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	counts, outage := map[string]int{}, 0.0
+	counts, outage := map[string]int{}, MS(0)
 	var kinds []string
 	for _, f := range r.Faults {
 		if counts[f.Fault]++; counts[f.Fault] == 1 {

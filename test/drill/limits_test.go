@@ -1,17 +1,16 @@
 package drill
 
 import (
-	"errors"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/gcra"
+	"github.com/jewgo/gateway/policy"
 )
 
 // tenASecond admits 10 at once, and 10 a second.
-var tenASecond = LimitsLimit{Name: "ten", Quota: gcra.Quota{Rate: 10, Period: time.Second, Burst: 10}}
+var tenASecond = &policy.Limit{Name: "ten", Quota: gcra.Quota{Rate: 10, Period: time.Second, Burst: 10}}
 
 // at are admissions, n at each of the seconds, that took no time.
 func at(n int, seconds ...float64) (all []admission) {
@@ -25,17 +24,17 @@ func at(n int, seconds ...float64) (all []admission) {
 }
 
 func TestLook(t *testing.T) {
-	fault := func(from, to float64) playedFault {
-		return playedFault{from: time.Duration(from * float64(time.Second)), to: time.Duration(to * float64(time.Second)), fault: LimitsFault{Unnoticed: true}}
+	fault := func(from, to float64) event {
+		return event{from: time.Duration(from * float64(time.Second)), to: time.Duration(to * float64(time.Second))}
 	}
-	allowed := (&playedFault{fault: LimitsFault{Unnoticed: true}}).beyond(tenASecond, 3)
+	allowed := (event{}).beyond(tenASecond.Quota, 3)
 	if allowed != 16 {
 		t.Fatalf("a fault in which nobody is away for long may add %.1f", allowed)
 	}
 	for _, tc := range []struct {
 		sentence   string
 		admissions []admission
-		faults     []playedFault
+		faults     []event
 		overshoot  float64
 		broken     float64
 	}{
@@ -43,13 +42,13 @@ func TestLook(t *testing.T) {
 		{"a burst, and what came back since", at(10, 1, 2, 3), nil, 0, 0},
 		{"one more in the burst", at(11, 1), nil, 1, 1},
 		{"a little more in each of many seconds", at(12, 1, 2, 3, 4, 5), nil, 10, 10},
-		{"the same in a time with a fault", at(12, 1, 2, 3, 4, 5), []playedFault{fault(0, 9)}, 10, -1}, // of 12 at once, 23 allowed: so none beyond
-		{"a burst too many before a fault", at(20, 1), []playedFault{fault(2, 3)}, 10, 10},
-		{"a burst too many after a fault", at(20, 4), []playedFault{fault(2, 3)}, 10, 10},
-		{"in a window that a fault falls into", at(10, 1, 1.5, 4), []playedFault{fault(1.2, 1.3)}, 5, 0},
-		{"each gateway's own limit holds in any case", at(31, 1), []playedFault{fault(0, 2), fault(0, 2), fault(0, 2)}, 21, 1},
+		{"the same in a time with a fault", at(12, 1, 2, 3, 4, 5), []event{fault(0, 9)}, 10, -1}, // of 12 at once, 23 allowed: so none beyond
+		{"a burst too many before a fault", at(20, 1), []event{fault(2, 3)}, 10, 10},
+		{"a burst too many after a fault", at(20, 4), []event{fault(2, 3)}, 10, 10},
+		{"in a window that a fault falls into", at(10, 1, 1.5, 4), []event{fault(1.2, 1.3)}, 5, 0},
+		{"each gateway's own limit holds in any case", at(31, 1), []event{fault(0, 2), fault(0, 2), fault(0, 2)}, 21, 1},
 	} {
-		w := look(tenASecond, 3, tc.admissions, tc.faults)
+		w := look(tenASecond.Quota, 3, tc.admissions, tc.faults)
 		if !near(w.Overshoot, tc.overshoot) || tc.broken >= 0 && !near(w.Broken, tc.broken) || tc.broken < 0 && w.Broken > 0 {
 			t.Errorf("%s: %+v, want %.0f beyond the rate and %.0f beyond the bound", tc.sentence, w, tc.overshoot, tc.broken)
 		}
@@ -59,56 +58,21 @@ func TestLook(t *testing.T) {
 	for i := range 20 {
 		late = append(late, admission{time.Duration(i) * 100 * time.Millisecond, 3 * time.Second})
 	}
-	if w := look(tenASecond, 3, late, nil); w.Broken > 0 {
+	if w := look(tenASecond.Quota, 3, late, nil); w.Broken > 0 {
 		t.Errorf("requests that were held up on the way count against the limit: %+v", w)
 	}
 }
 
 func near(a, b float64) bool { return a-b < 1e-6 && b-a < 1e-6 }
 
-// How long gateways were apart, or had not settled, is read from their histories.
-func TestMeasure(t *testing.T) {
-	began := time.Now()
-	whole := began.Add(time.Second)
-	ms := func(n int) time.Time { return began.Add(time.Duration(n) * time.Millisecond) }
-	back := func(down, rejoining, up int) failover.Status {
-		return failover.Status{State: failover.Up, History: []failover.Change{
-			{At: began.Add(-time.Minute), To: failover.Up},
-			{At: ms(down), To: failover.Down},
-			{At: ms(rejoining), To: failover.Rejoining},
-			{At: ms(up), To: failover.Up},
-		}}
-	}
-	never := failover.Status{State: failover.Up, History: []failover.Change{{At: began.Add(-time.Minute), To: failover.Up}}}
-	for _, tc := range []struct {
-		sentence                   string
-		all                        []failover.Status
-		unnoticed                  bool
-		done                       bool
-		returned, apart, unsettled time.Duration
-	}{
-		{"together", []failover.Status{back(10, 1200, 1600), back(20, 1250, 1605)}, false, true, 605 * time.Millisecond, 5 * time.Millisecond, 405 * time.Millisecond},
-		{"one late", []failover.Status{back(10, 1200, 1600), back(20, 1700, 1800)}, false, true, 800 * time.Millisecond, 200 * time.Millisecond, 600 * time.Millisecond},
-		{"one that saw nothing used Redis all the time", []failover.Status{back(10, 1200, 1600), never}, false, true, 600 * time.Millisecond, 0, 600 * time.Millisecond},
-		{"one is away", []failover.Status{back(10, 1200, 1600), {State: failover.Down}}, false, false, 0, 0, 0},
-		{"one has not noticed a loss", []failover.Status{back(10, 1200, 1600), never}, true, false, 0, 0, 0},
-	} {
-		p := playedFault{fault: LimitsFault{Unnoticed: tc.unnoticed, End: func() error { return nil }}}
-		done := p.measure(tc.all, began, whole)
-		if done != tc.done || done && (p.returned != tc.returned || p.apart != tc.apart || p.unsettled != tc.unsettled+settleTime) {
-			t.Errorf("%s: %v, %+v", tc.sentence, done, p)
-		}
-	}
-}
-
 // A row says all that is wrong with it.
 func TestLimitsRow(t *testing.T) {
-	c := &limitsClient{greedy: true, route: LimitsRoute{Path: "/a", Limits: []LimitsLimit{tenASecond}}, admitted: 10, failed: []string{"502 "}}
+	c := &limitsClient{greedy: true, route: &policy.Route{Pattern: "/a", Limits: []*policy.Limit{tenASecond}}, admitted: 10, failed: 1, first: "502 "}
 	row := c.row(tenASecond, windows{Broken: 3}, 10*time.Second)
 	if all := strings.Join(row.Problems, "; "); !strings.Contains(all, "3.0 tokens beyond the bound") || !strings.Contains(all, "1 requests failed, the first: 502") || !strings.Contains(all, "only 10 of at least 50") {
 		t.Errorf("problems %q", all)
 	}
-	c.greedy, c.refused, c.failed = false, 2, nil
+	c.greedy, c.refused, c.failed = false, 2, 0
 	if row = c.row(tenASecond, windows{}, 10*time.Second); len(row.Problems) != 1 || !strings.Contains(row.Problems[0], "2 requests within the limit were refused") {
 		t.Errorf("problems %q", row.Problems)
 	}
@@ -130,19 +94,5 @@ func TestAdmissionLog(t *testing.T) {
 	all := l.of("a")
 	if len(all) != maxAdmissions || all[0].arrived > all[1].arrived {
 		t.Errorf("%d admissions, the first at %v and %v", len(all), all[0].arrived, all[1].arrived)
-	}
-}
-
-// What breaks a fault ends the drill.
-func TestRunLimitsErrors(t *testing.T) {
-	broken := errors.New("no redis-server")
-	_, err := RunLimits(t.Context(), LimitsConfig{
-		Upstream: NewUpstream(), Length: time.Minute, Seed: 1, Progress: func(string) {},
-		Gateways: []LimitsGateway{{URL: "http://127.0.0.1:1"}},
-		Routes:   []LimitsRoute{{Path: "/", Limits: []LimitsLimit{tenASecond}}},
-		Faults:   []LimitsFault{{Name: "killed", Before: func() error { return broken }}},
-	})
-	if !errors.Is(err, broken) {
-		t.Errorf("%v, want %v", err, broken)
 	}
 }

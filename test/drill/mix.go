@@ -11,22 +11,36 @@ import (
 	vegeta "github.com/tsenart/vegeta/v12/lib"
 )
 
-// Mix is traffic as the front end of JewGo makes it: mostly lists of 232 KB, a
-// few of them over and over, from many clients. It needs a policy that believes
-// X-Forwarded-For of this machine, or all of it is one client.
+// Mix is traffic as the front end of JewGo makes it, through all gateways in turn:
+// mostly lists of 232 KB, a few of them over and over, from many clients. It needs
+// a policy that believes X-Forwarded-For of this machine, or all of it is one
+// client. Equal seeds make equal traffic.
 type Mix struct {
-	base    string
-	cookies string // of a user who is logged in; "": nobody is
+	bases   []string // URLs of the gateways
+	cookies string   // a Cookie field of a user; "": nobody can log in
 
 	mu     sync.Mutex // the attacker's workers share it
 	random *rand.Rand // guarded by mu
-	filled int        // requests of Fill; guarded by mu
+	made   int        // requests of Target; guarded by mu
+	filled int        // requests of fill; guarded by mu
 }
 
-// NewMix returns traffic for the gateway at base; equal seeds make equal
-// traffic. cookies, a Cookie field, are sent where a user is asked for.
-func NewMix(base, cookies string, seed uint64) *Mix {
-	return &Mix{base: base, cookies: cookies, random: rand.New(rand.NewPCG(seed, 0))}
+// NewMix returns traffic through the gateways at these URLs. cookies, a Cookie field,
+// are sent where a user is asked for.
+func NewMix(bases []string, cookies string, seed uint64) *Mix {
+	return &Mix{bases: bases, cookies: cookies, random: rand.New(rand.NewPCG(seed, 0))}
+}
+
+// sharedHost is the Host of all requests, so that gateways on different ports
+// share what they store.
+const sharedHost = "127.0.0.1"
+
+func (m *Mix) next(method, path, client string, turn int) vegeta.Target {
+	// Redis is what breaks here: compressing, and undoing it here, would take the
+	// time of a machine that runs both sides.
+	return vegeta.Target{Method: method, URL: m.bases[turn%len(m.bases)] + path, Header: http.Header{
+		"Host": {sharedHost}, "X-Forwarded-For": {client}, "Accept-Encoding": {"identity"},
+	}}
 }
 
 // Target makes the next request; it is a vegeta.Targeter.
@@ -36,37 +50,33 @@ func (m *Mix) Target(t *vegeta.Target) error {
 	request, user := m.choose()
 	client := fmt.Sprintf("198.51.%d.%d", m.random.IntN(100), 1+m.random.IntN(250))
 	method, path, _ := strings.Cut(request, " ")
-	// Redis is what breaks here: compressing, and undoing it here, would take the
-	// time of a machine that runs both sides.
-	*t = vegeta.Target{Method: method, URL: m.base + path, Header: http.Header{"X-Forwarded-For": {client}, "Accept-Encoding": {"identity"}}}
+	m.made++
+	*t = m.next(method, path, client, m.made)
 	if user && m.cookies != "" {
 		t.Header.Set("Cookie", m.cookies)
 	}
 	if path == "/api/v5/auth/login" {
-		t.Body = []byte(`{"email":"demo@example.org","password":"demo"}`)
+		t.Body = []byte(credentials)
 		t.Header.Set("Content-Type", "application/json")
 	}
 	return nil
 }
 
-// Fill makes the next request for a list of which nobody has asked before, each
+// fill makes the next request for a list of which nobody has asked before, each
 // from another client; it is a vegeta.Targeter too. What it has made cannot be
 // asked for again before maxFills more.
-func (m *Mix) Fill(t *vegeta.Target) error {
+func (m *Mix) fill(t *vegeta.Target) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	n := m.filled % maxFills
 	m.filled++
 	const list = "/api/v5/restaurants?limit=50&include_filter_options=true&radius=30&sort=distance_asc"
-	*t = vegeta.Target{
-		Method: http.MethodGet,
-		URL:    fmt.Sprintf("%s%s&latitude=%.3f&longitude=%.3f", m.base, list, 25.7+float64(n/100)/1000, -80.3+float64(n%100)/1000),
-		Header: http.Header{"X-Forwarded-For": {fmt.Sprintf("203.0.113.%d", 1+n%250)}, "Accept-Encoding": {"identity"}},
-	}
+	path := fmt.Sprintf("%s&latitude=%.3f&longitude=%.3f", list, 25.7+float64(n/100)/1000, -80.3+float64(n%100)/1000)
+	*t = m.next(http.MethodGet, path, fmt.Sprintf("203.0.113.%d", 1+n%250), n)
 	return nil
 }
 
-// maxFills bounds the places of Fill to a tenth of a degree either way.
+// maxFills bounds the places of fill to a tenth of a degree either way.
 const maxFills = 100 * 100
 
 // choose draws a request, and whether a user makes it, by weights in per cent.
@@ -126,3 +136,19 @@ var zipfSum = func() (sum float64) {
 	}
 	return sum
 }()
+
+// login returns the Cookie field of the demo's user, or "" where he is unknown.
+func login(g *gateway) string {
+	res, err := client.Post(g.url+"/api/v5/auth/login", "application/json", strings.NewReader(credentials))
+	if err != nil {
+		return ""
+	}
+	_ = res.Body.Close() // the head is all that matters
+	var cookies []string
+	for _, c := range res.Cookies() {
+		cookies = append(cookies, c.Name+"="+c.Value)
+	}
+	return strings.Join(cookies, "; ")
+}
+
+const credentials = `{"email":"demo@example.org","password":"demo"}`

@@ -11,6 +11,26 @@ import (
 	vegeta "github.com/tsenart/vegeta/v12/lib"
 )
 
+// longest bounds a drill that nobody stops.
+const longest = 30 * time.Minute
+
+// attack sends requests until stop is called, and shows heard each result, one
+// after the other.
+func attack(target vegeta.Targeter, rate vegeta.Rate, heard func(*vegeta.Result)) (stop func()) {
+	attacker := vegeta.NewAttacker(vegeta.Timeout(10*time.Second), vegeta.MaxWorkers(256))
+	results := attacker.Attack(target, rate, longest, "drill")
+	var ended sync.WaitGroup
+	ended.Go(func() {
+		for r := range results {
+			heard(r)
+		}
+	})
+	return func() {
+		attacker.Stop()
+		ended.Wait()
+	}
+}
+
 // sample is what one request met.
 type sample struct {
 	at      time.Time // when it was sent
@@ -33,44 +53,25 @@ func newSample(r *vegeta.Result) sample {
 	return s
 }
 
-// traffic is an attack that goes on until it is stopped. At some hundred
-// requests a second for some minutes its samples take a few megabytes.
-type traffic struct {
-	attacker *vegeta.Attacker
-	ended    sync.WaitGroup
-
-	mu      sync.Mutex
-	samples []sample // appended to alone; guarded by mu
+// samples are those of a drill. At some hundred requests a second for some minutes
+// they take a few megabytes.
+type samples struct {
+	mu  sync.Mutex
+	all []sample // appended to alone; guarded by mu
 }
 
-// longest bounds a drill that nobody stops.
-const longest = 30 * time.Minute
-
-func startTraffic(target vegeta.Targeter, rate int) *traffic {
-	t := &traffic{attacker: vegeta.NewAttacker(vegeta.Timeout(10*time.Second), vegeta.MaxWorkers(256))}
-	results := t.attacker.Attack(target, vegeta.Rate{Freq: rate, Per: time.Second}, longest, "drill")
-	t.ended.Go(func() {
-		for r := range results {
-			s := newSample(r)
-			t.mu.Lock()
-			t.samples = append(t.samples, s)
-			t.mu.Unlock()
-		}
-	})
-	return t
+func (s *samples) add(r *vegeta.Result) {
+	one := newSample(r)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all = append(s.all, one)
 }
 
-// soFar returns the samples of the requests that have ended.
-func (t *traffic) soFar() []sample {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.samples
-}
-
-// stop ends the attack.
-func (t *traffic) stop() {
-	t.attacker.Stop()
-	t.ended.Wait()
+// soFar returns those of the requests that have ended.
+func (s *samples) soFar() []sample {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.all
 }
 
 // span is a time from, and up to but without to.
@@ -78,28 +79,31 @@ type span struct{ from, to time.Time }
 
 func (s span) holds(at time.Time) bool { return !at.Before(s.from) && at.Before(s.to) }
 
-// Latency is what 50 and 99 of 100 requests do not exceed.
-type Latency struct{ P50, P99 time.Duration }
-
-// Figures are what the samples of a time say.
+// Figures are what the samples of some time say. Percentiles are of what the
+// gateway answers itself.
 type Figures struct {
-	Requests int
-	Failed   []string // one a failure
-	HitRatio float64  // of requests on cached routes
-	Latency  Latency  // of what the gateway answers itself
+	Requests int     `json:"requests"`
+	Failed   int     `json:"failed"` // answered with 5xx, or not at all
+	P50      MS      `json:"p50_ms"`
+	P99      MS      `json:"p99_ms"`
+	HitRatio float64 `json:"hit_ratio"` // of requests on cached routes
+
+	first string // failure
 }
 
-func figures(samples []sample, in func(sample) bool) Figures {
+func figures(all []sample, in ...span) Figures {
 	var f Figures
 	var own []time.Duration
 	hits, cached := 0, 0
-	for _, s := range samples {
-		if !in(s) {
+	for _, s := range all {
+		if !slices.ContainsFunc(in, func(one span) bool { return one.holds(s.at) }) {
 			continue
 		}
 		f.Requests++
 		if s.failed != "" {
-			f.Failed = append(f.Failed, s.failed)
+			if f.Failed++; f.Failed == 1 {
+				f.first = s.failed
+			}
 		}
 		if s.cached {
 			cached++
@@ -115,7 +119,7 @@ func figures(samples []sample, in func(sample) bool) Figures {
 		f.HitRatio = float64(hits) / float64(cached)
 	}
 	slices.Sort(own)
-	f.Latency = Latency{quantile(own, 0.5), quantile(own, 0.99)}
+	f.P50, f.P99 = inMS(quantile(own, 0.5)), inMS(quantile(own, 0.99))
 	return f
 }
 

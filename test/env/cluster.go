@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"testing"
 	"time"
 )
 
@@ -21,11 +20,11 @@ type ClusterSet struct {
 	URL   string         // redis+cluster://, of the first primaries
 	Nodes []*RedisServer // the first three began as primaries, the others as their replicas
 
-	t testing.TB
+	t T
 }
 
 // Cluster starts a cluster and waits until every node knows that it is whole.
-func Cluster(t testing.TB) *ClusterSet {
+func Cluster(t T) *ClusterSet {
 	t.Helper()
 	c := &ClusterSet{t: t}
 	var addrs []string
@@ -37,7 +36,7 @@ func Cluster(t testing.TB) *ClusterSet {
 	c.URL = "redis+cluster://" + strings.Join(addrs[:clusterPrimaries], ",")
 	c.meet()
 	for i, node := range c.Nodes[clusterPrimaries:] {
-		node.must("OK", "CLUSTER", "REPLICATE", c.id(c.Nodes[i]))
+		node.Do("OK", "CLUSTER", "REPLICATE", c.id(c.Nodes[i]))
 	}
 	for i, node := range c.Nodes {
 		node.await("cluster_state:ok", "CLUSTER", "INFO")
@@ -56,7 +55,7 @@ func Cluster(t testing.TB) *ClusterSet {
 
 // clusterArgs makes the arguments of a node. The port of the bus is not left to
 // Redis, which adds 10000 to the other.
-func clusterArgs(t testing.TB) func(port string) []string {
+func clusterArgs(t T) func(port string) []string {
 	return func(port string) []string {
 		_, bus, err := net.SplitHostPort(freeAddr(t))
 		if err != nil {
@@ -77,16 +76,16 @@ func (c *ClusterSet) meet() {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	bus := c.Nodes[0].must("", "CONFIG", "GET", "cluster-port")
+	bus := c.Nodes[0].Do("", "CONFIG", "GET", "cluster-port")
 	_, bus, _ = strings.Cut(bus, "\n")
 	for i, node := range c.Nodes {
-		node.must("OK", "CLUSTER", "SET-CONFIG-EPOCH", strconv.Itoa(i+1))
+		node.Do("OK", "CLUSTER", "SET-CONFIG-EPOCH", strconv.Itoa(i+1))
 		if i < clusterPrimaries {
 			first, end := clusterSlots*i/clusterPrimaries, clusterSlots*(i+1)/clusterPrimaries
-			node.must("OK", "CLUSTER", "ADDSLOTSRANGE", strconv.Itoa(first), strconv.Itoa(end-1))
+			node.Do("OK", "CLUSTER", "ADDSLOTSRANGE", strconv.Itoa(first), strconv.Itoa(end-1))
 		}
 		if i > 0 {
-			node.must("OK", "CLUSTER", "MEET", host, port, bus)
+			node.Do("OK", "CLUSTER", "MEET", host, port, bus)
 		}
 	}
 	for _, node := range c.Nodes {
@@ -100,13 +99,13 @@ func (c *ClusterSet) meet() {
 // id is a node's name within the cluster.
 func (c *ClusterSet) id(node *RedisServer) string {
 	c.t.Helper()
-	return node.must("", "CLUSTER", "MYID")
+	return node.Do("", "CLUSTER", "MYID")
 }
 
 // Slot is the slot of a key.
 func (c *ClusterSet) Slot(key string) int {
 	c.t.Helper()
-	n, err := strconv.Atoi(c.alive().must("", "CLUSTER", "KEYSLOT", key))
+	n, err := strconv.Atoi(c.alive().Do("", "CLUSTER", "KEYSLOT", key))
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -131,7 +130,7 @@ func (c *ClusterSet) Primary(slot int) *RedisServer {
 	asked := c.alive()
 	primary := c.primary(asked, slot)
 	if primary == nil {
-		c.t.Fatalf("nobody serves slot %d:\n%s", slot, asked.must("", "CLUSTER", "SLOTS"))
+		c.t.Fatalf("nobody serves slot %d:\n%s", slot, asked.Do("", "CLUSTER", "SLOTS"))
 	}
 	return primary
 }
@@ -141,7 +140,7 @@ func (c *ClusterSet) primary(asked *RedisServer, slot int) *RedisServer {
 	c.t.Helper()
 	// Each range is its ends, then the nodes, the primary first: host, port,
 	// name and, as an array, more about it, which may be empty.
-	lines := strings.Split(asked.must("", "CLUSTER", "SLOTS"), "\n")
+	lines := strings.Split(asked.Do("", "CLUSTER", "SLOTS"), "\n")
 	for i := 0; i+3 < len(lines); i++ {
 		first, err1 := strconv.Atoi(lines[i])
 		last, err2 := strconv.Atoi(lines[i+1])
@@ -178,22 +177,22 @@ func (c *ClusterSet) MoveSlot(slot int, to *RedisServer) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	to.must("OK", "CLUSTER", "SETSLOT", number, "IMPORTING", c.id(from))
-	from.must("OK", "CLUSTER", "SETSLOT", number, "MIGRATING", c.id(to))
+	to.Do("OK", "CLUSTER", "SETSLOT", number, "IMPORTING", c.id(from))
+	from.Do("OK", "CLUSTER", "SETSLOT", number, "MIGRATING", c.id(to))
 	for {
-		keys := strings.Fields(from.must("", "CLUSTER", "GETKEYSINSLOT", number, "10"))
+		keys := strings.Fields(from.Do("", "CLUSTER", "GETKEYSINSLOT", number, "10"))
 		if len(keys) == 0 {
 			break
 		}
 		args := append([]string{"MIGRATE", host, port, "", "0", "5000", "KEYS"}, keys...)
-		if reply := from.must("", args...); reply != "OK" && reply != "NOKEY" { // a key may have expired
+		if reply := from.Do("", args...); reply != "OK" && reply != "NOKEY" { // a key may have expired
 			c.t.Fatalf("migrate slot %d: %s", slot, reply)
 		}
 	}
 	// The new owner is told first: were it the last, nobody would serve the slot
 	// if the old one died in between.
 	for _, node := range []*RedisServer{to, from} {
-		node.must("OK", "CLUSTER", "SETSLOT", number, "NODE", c.id(to))
+		node.Do("OK", "CLUSTER", "SETSLOT", number, "NODE", c.id(to))
 	}
 	for _, node := range c.Nodes[:clusterPrimaries] {
 		if node != to && node != from && node.answers() {

@@ -36,8 +36,9 @@ func (s *RedisServer) command(args ...string) (string, error) {
 	return readReply(bufio.NewReader(c))
 }
 
-// must is command for what has to succeed; want is a part of the reply.
-func (s *RedisServer) must(want string, args ...string) string {
+// Do sends a command and returns the reply, an array as its elements, one a line.
+// The test fails if the reply does not hold want.
+func (s *RedisServer) Do(want string, args ...string) string {
 	s.t.Helper()
 	reply, err := s.command(args...)
 	if err != nil || !strings.Contains(reply, want) {

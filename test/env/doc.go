@@ -1,7 +1,17 @@
-// Package env starts real servers for tests: a redis-server that can be
-// killed, frozen and brought back, with TLS or without, three Sentinels over a
+// Package env starts real servers for tests and drills: a redis-server that can
+// be killed, frozen and brought back, with TLS or without, three Sentinels over a
 // primary and its replicas, a cluster of three, and the Flask example under
-// gunicorn. It is used by tests alone. Every server listens on loopback, or in a
-// network namespace, belongs to one test, and ends with it, also when the test
-// binary dies.
+// gunicorn. Every server listens on loopback, or in a network namespace, belongs
+// to one test or drill, and ends with it, also when that process dies.
 package env
+
+// T is what a server needs of its test. *testing.T is one.
+type T interface {
+	Helper()
+	Cleanup(end func())
+	TempDir() string
+	Error(args ...any)
+	Errorf(format string, args ...any)
+	Fatal(args ...any) // does not return
+	Fatalf(format string, args ...any)
+}

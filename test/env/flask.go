@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"syscall"
-	"testing"
 	"time"
 )
 
@@ -23,7 +22,7 @@ const installFlask = "apt-get install python3-flask gunicorn"
 // env ("NAME=value") over the test's own environment, waits until it answers,
 // and returns its base URL without a slash at the end. The test fails if
 // gunicorn is missing.
-func Flask(t testing.TB, env ...string) string {
+func Flask(t T, env ...string) string {
 	t.Helper()
 	example, err := exampleDir()
 	if err != nil {
@@ -34,7 +33,7 @@ func Flask(t testing.TB, env ...string) string {
 
 // FlaskIn is Flask with another application: app in app.py of a folder, which
 // answers GET /__stats with 200.
-func FlaskIn(t testing.TB, dir string, env ...string) string {
+func FlaskIn(t T, dir string, env ...string) string {
 	t.Helper()
 	gunicorn, err := exec.LookPath("gunicorn")
 	if err != nil {
@@ -58,8 +57,7 @@ func FlaskIn(t testing.TB, dir string, env ...string) string {
 	cmd.ExtraFiles = []*os.File{socket}
 	cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1", "BIND=fd://3", "OPEN_AT="+OpenAt.Format(time.RFC3339))
 	cmd.Env = append(cmd.Env, env...)
-	log := filepath.Join(t.TempDir(), "gunicorn.log")
-	p, err := start(cmd, log)
+	p := Start(t, cmd)
 	for _, closer := range []interface{ Close() error }{socket, l} { // the server has its own copy
 		if err := closer.Close(); err != nil {
 			t.Error(err)
@@ -68,16 +66,16 @@ func FlaskIn(t testing.TB, dir string, env ...string) string {
 	if err != nil {
 		t.Fatalf("gunicorn: %v", err)
 	}
-	t.Cleanup(func() { p.stop(t, syscall.SIGQUIT) }) // the quick one of gunicorn's shutdowns
+	t.Cleanup(func() { p.Stop(syscall.SIGQUIT) }) // the quick one of gunicorn's shutdowns
 	base := "http://" + l.Addr().String()
 	// Of all requests, the example does not count this one.
 	if err := awaitHTTP(p, base+"/__stats"); err != nil {
-		t.Fatalf("gunicorn: %v (%s)\n%s", err, installFlask, output(log))
+		t.Fatalf("gunicorn: %v (%s)\n%s", err, installFlask, p.Output())
 	}
 	return base
 }
 
-func awaitHTTP(p *process, url string) error {
+func awaitHTTP(p *Process, url string) error {
 	transport := &http.Transport{DisableKeepAlives: true}
 	client := &http.Client{Transport: transport, Timeout: startTimeout}
 	var err error
@@ -90,7 +88,7 @@ func awaitHTTP(p *process, url string) error {
 			}
 			return fmt.Errorf("%s: status %d", url, resp.StatusCode)
 		}
-		if !p.running() {
+		if !p.Running() {
 			return fmt.Errorf("exited: %w", err)
 		}
 	}

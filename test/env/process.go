@@ -4,28 +4,41 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"syscall"
-	"testing"
 	"time"
 )
 
-// process is a started command. One goroutine starts it and waits for it, and
-// ends when it does; stop waits for that.
-type process struct {
+// Process is a started command. One goroutine starts it and waits for it, and
+// ends when it does; Stop waits for that.
+type Process struct {
+	t    T
 	pid  int
+	log  string        // file with what it says
 	done chan struct{} // closed once the process has been waited for
 }
 
+// Start runs cmd, which ends with the test. What it says goes to a file.
+func Start(t T, cmd *exec.Cmd) *Process {
+	t.Helper()
+	p, err := start(t, cmd, filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Kill)
+	return p
+}
+
 // start runs cmd with its output appended to the file log.
-func start(cmd *exec.Cmd, log string) (*process, error) {
+func start(t T, cmd *exec.Cmd, log string) (*Process, error) {
 	out, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	cmd.Stdout, cmd.Stderr = out, out
 	dieWithParent(cmd)
-	p := &process{done: make(chan struct{})}
+	p := &Process{t: t, log: log, done: make(chan struct{})}
 	started := make(chan error, 1)
 	go func() {
 		// The kernel's parent-death signal is tied to the thread that started
@@ -49,7 +62,8 @@ func start(cmd *exec.Cmd, log string) (*process, error) {
 	return p, nil
 }
 
-func (p *process) running() bool {
+// Running reports whether the process has not ended.
+func (p *Process) Running() bool {
 	select {
 	case <-p.done:
 		return false
@@ -58,31 +72,9 @@ func (p *process) running() bool {
 	}
 }
 
-// signal sends sig; a process that has already ended is left alone, since its
-// number may belong to another by now.
-func (p *process) signal(t testing.TB, sig syscall.Signal) {
-	t.Helper()
-	if !p.running() {
-		return
-	}
-	if err := syscall.Kill(p.pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
-		t.Errorf("signal %v to process %d: %v", sig, p.pid, err)
-	}
-}
+// Output is what the process has said so far.
+func (p *Process) Output() string { return output(p.log) }
 
-// stop sends sig, waits, and kills what has not ended after ten seconds.
-func (p *process) stop(t testing.TB, sig syscall.Signal) {
-	t.Helper()
-	p.signal(t, sig)
-	select {
-	case <-p.done:
-	case <-time.After(10 * time.Second):
-		p.signal(t, syscall.SIGKILL)
-		<-p.done
-	}
-}
-
-// output is what the server printed, for the message of a failed start.
 func output(log string) string {
 	b, err := os.ReadFile(log)
 	if err != nil {
@@ -90,3 +82,30 @@ func output(log string) string {
 	}
 	return string(b)
 }
+
+// Signal sends sig; a process that has already ended is left alone, since its
+// number may belong to another by now.
+func (p *Process) Signal(sig syscall.Signal) {
+	p.t.Helper()
+	if !p.Running() {
+		return
+	}
+	if err := syscall.Kill(p.pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
+		p.t.Errorf("signal %v to process %d: %v", sig, p.pid, err)
+	}
+}
+
+// Stop sends sig, waits, and kills what has not ended after ten seconds.
+func (p *Process) Stop(sig syscall.Signal) {
+	p.t.Helper()
+	p.Signal(sig)
+	select {
+	case <-p.done:
+	case <-time.After(10 * time.Second):
+		p.Signal(syscall.SIGKILL)
+		<-p.done
+	}
+}
+
+// Kill is Stop by SIGKILL.
+func (p *Process) Kill() { p.Stop(syscall.SIGKILL) }

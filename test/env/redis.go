@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"testing"
 	"time"
 )
 
@@ -24,12 +23,12 @@ type RedisServer struct {
 	Addr string // host:port
 	URL  string // redis://host:port
 
-	t       testing.TB
+	t       T
 	args    func(port string) []string
 	dial    func(addr string) (net.Conn, error)
 	dir     string
 	log     string
-	process *process
+	process *Process
 	frozen  bool // by Stop
 
 	ip        string // "": 127.0.0.1
@@ -39,7 +38,7 @@ type RedisServer struct {
 // Redis starts a redis-server on a free loopback port, without persistence,
 // and waits until it answers. args are further arguments, such as
 // "--maxmemory", "10mb". The test fails if redis-server is missing.
-func Redis(t testing.TB, args ...string) *RedisServer {
+func Redis(t T, args ...string) *RedisServer {
 	t.Helper()
 	return launch(t, &RedisServer{dir: t.TempDir(), dial: dialPlain, args: func(port string) []string {
 		return slices.Concat(volatile, []string{"--port", port}, args)
@@ -48,7 +47,7 @@ func Redis(t testing.TB, args ...string) *RedisServer {
 
 // RedisIn is Redis at an address within a network namespace, which only root may
 // enter.
-func RedisIn(t testing.TB, namespace, ip string) *RedisServer {
+func RedisIn(t T, namespace, ip string) *RedisServer {
 	t.Helper()
 	s := &RedisServer{dir: t.TempDir(), dial: dialPlain, namespace: namespace, ip: ip}
 	s.args = func(port string) []string {
@@ -66,7 +65,7 @@ var volatile = []string{
 }
 
 // launch starts s, of which args, dir and dial are set.
-func launch(t testing.TB, s *RedisServer) *RedisServer {
+func launch(t T, s *RedisServer) *RedisServer {
 	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		t.Fatal("install redis-server (Debian: apt-get install redis-server)")
@@ -98,14 +97,14 @@ func launch(t testing.TB, s *RedisServer) *RedisServer {
 func (s *RedisServer) Pid() int { return s.process.pid }
 
 // answers reports whether the server is neither dead nor frozen.
-func (s *RedisServer) answers() bool { return !s.frozen && s.process.running() }
+func (s *RedisServer) answers() bool { return !s.frozen && s.process.Running() }
 
 // Kill ends the server by SIGKILL, as a crash would: new connections are
 // refused, and data since the last SAVE is lost. Killing twice is harmless.
 func (s *RedisServer) Kill() {
 	s.t.Helper()
 	if s.process != nil {
-		s.process.stop(s.t, syscall.SIGKILL)
+		s.process.Stop(syscall.SIGKILL)
 	}
 }
 
@@ -122,7 +121,7 @@ func (s *RedisServer) Restart(empty bool) {
 		}
 	} else {
 		s.Cont()
-		s.process.stop(s.t, syscall.SIGTERM) // which saves: see start
+		s.process.Stop(syscall.SIGTERM) // which saves: see start
 	}
 	var err error
 	for range 20 { // the port may be the source port of someone's connection for a moment
@@ -139,14 +138,14 @@ func (s *RedisServer) Restart(empty bool) {
 func (s *RedisServer) Stop() {
 	s.t.Helper()
 	s.frozen = true
-	s.process.signal(s.t, syscall.SIGSTOP)
+	s.process.Signal(syscall.SIGSTOP)
 }
 
 // Cont lets a frozen server go on.
 func (s *RedisServer) Cont() {
 	s.t.Helper()
 	s.frozen = false
-	s.process.signal(s.t, syscall.SIGCONT)
+	s.process.Signal(syscall.SIGCONT)
 }
 
 func (s *RedisServer) start() error {
@@ -158,7 +157,7 @@ func (s *RedisServer) start() error {
 	if s.namespace != "" {
 		args = append([]string{"ip", "netns", "exec", s.namespace}, args...) // which becomes the server
 	}
-	s.process, err = start(exec.Command(args[0], args[1:]...), s.log)
+	s.process, err = start(s.t, exec.Command(args[0], args[1:]...), s.log)
 	if err != nil {
 		return err
 	}
@@ -172,11 +171,11 @@ func (s *RedisServer) start() error {
 				return nil
 			}
 		}
-		if !s.process.running() {
+		if !s.process.Running() {
 			return errors.New("exited")
 		}
 	}
-	s.process.stop(s.t, syscall.SIGKILL)
+	s.process.Stop(syscall.SIGKILL)
 	return fmt.Errorf("no answer in %v: %w", startTimeout, err)
 }
 
@@ -193,7 +192,7 @@ func (s *RedisServer) ping() error {
 func dialPlain(addr string) (net.Conn, error) { return net.DialTimeout("tcp", addr, time.Second) }
 
 // freeAddr is a loopback address that nobody listens on at this moment.
-func freeAddr(t testing.TB) string {
+func freeAddr(t T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

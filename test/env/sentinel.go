@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"testing"
 	"time"
 )
 
@@ -21,11 +20,11 @@ type SentinelSet struct {
 	Servers   []*RedisServer
 	Sentinels []*RedisServer
 
-	t testing.TB
+	t T
 }
 
 // Sentinel starts a set and waits until it could fail over.
-func Sentinel(t testing.TB) *SentinelSet {
+func Sentinel(t T) *SentinelSet {
 	t.Helper()
 	s := &SentinelSet{t: t}
 	primary := Redis(t)
@@ -45,7 +44,7 @@ func Sentinel(t testing.TB) *SentinelSet {
 	for range 3 {
 		sentinel := launch(t, newSentinel(t, host, port))
 		// So that they meet at once.
-		sentinel.must("OK", "SENTINEL", "DEBUG", "PUBLISH-PERIOD", "100", "INFO-PERIOD", "200")
+		sentinel.Do("OK", "SENTINEL", "DEBUG", "PUBLISH-PERIOD", "100", "INFO-PERIOD", "200")
 		s.Sentinels = append(s.Sentinels, sentinel)
 		addrs = append(addrs, sentinel.Addr)
 	}
@@ -55,14 +54,14 @@ func Sentinel(t testing.TB) *SentinelSet {
 		sentinel.await("OK 3 usable Sentinels", "SENTINEL", "CKQUORUM", sentinelService)
 	}
 	for _, sentinel := range s.Sentinels { // in such haste they take what they do themselves for a fault
-		sentinel.must("OK", "SENTINEL", "DEBUG", "PUBLISH-PERIOD", "2000", "INFO-PERIOD", "10000")
+		sentinel.Do("OK", "SENTINEL", "DEBUG", "PUBLISH-PERIOD", "2000", "INFO-PERIOD", "10000")
 	}
 	s.URL = "redis+sentinel://" + strings.Join(addrs, ",") + "/" + sentinelService
 	return s
 }
 
 // newSentinel is a Sentinel that is not yet started. It keeps its state in a file.
-func newSentinel(t testing.TB, host, port string) *RedisServer {
+func newSentinel(t T, host, port string) *RedisServer {
 	t.Helper()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "sentinel.conf")
@@ -91,7 +90,7 @@ func (s *SentinelSet) alive() *RedisServer {
 // Primary is the primary by the word of a Sentinel.
 func (s *SentinelSet) Primary() *RedisServer {
 	s.t.Helper()
-	addr := strings.Replace(s.alive().must("", "SENTINEL", "GET-MASTER-ADDR-BY-NAME", sentinelService), "\n", ":", 1)
+	addr := strings.Replace(s.alive().Do("", "SENTINEL", "GET-MASTER-ADDR-BY-NAME", sentinelService), "\n", ":", 1)
 	for _, server := range s.Servers {
 		if server.Addr == addr {
 			return server
@@ -114,7 +113,7 @@ func (s *SentinelSet) KillPrimary() *RedisServer {
 func (s *SentinelSet) FailOver() (old *RedisServer) {
 	s.t.Helper()
 	old = s.Primary()
-	s.alive().must("OK", "SENTINEL", "FAILOVER", sentinelService)
+	s.alive().Do("OK", "SENTINEL", "FAILOVER", sentinelService)
 	for deadline := time.Now().Add(startTimeout); s.Primary() == old; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			s.t.Fatalf("no other primary after %v", startTimeout)

@@ -14,7 +14,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"testing"
 	"time"
 )
 
@@ -34,7 +33,7 @@ type TLSServer struct {
 
 // RedisTLS starts a redis-server with a certificate of a CA made for the test,
 // and makes a client's certificate of the same CA. args are as for Redis.
-func RedisTLS(t testing.TB, args ...string) *TLSServer {
+func RedisTLS(t T, args ...string) *TLSServer {
 	t.Helper()
 	dir := t.TempDir()
 	ca := newAuthority(t, dir)
@@ -70,7 +69,7 @@ type authority struct {
 	file string
 }
 
-func newAuthority(t testing.TB, dir string) *authority {
+func newAuthority(t T, dir string) *authority {
 	t.Helper()
 	ca := &authority{file: filepath.Join(dir, "ca.pem")}
 	template := &x509.Certificate{
@@ -91,7 +90,7 @@ func newAuthority(t testing.TB, dir string) *authority {
 }
 
 // issue makes a certificate that serves on loopback and as a client.
-func (ca *authority) issue(t testing.TB, dir, name string) TLSFiles {
+func (ca *authority) issue(t T, dir, name string) TLSFiles {
 	t.Helper()
 	files := TLSFiles{CA: ca.file, Cert: filepath.Join(dir, name+".pem"), Key: filepath.Join(dir, name+".key")}
 	key := newKey(t)
@@ -112,7 +111,7 @@ func (ca *authority) issue(t testing.TB, dir, name string) TLSFiles {
 	return files
 }
 
-func newKey(t testing.TB) *ecdsa.PrivateKey {
+func newKey(t T) *ecdsa.PrivateKey {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -121,7 +120,7 @@ func newKey(t testing.TB) *ecdsa.PrivateKey {
 	return key
 }
 
-func writePEM(t testing.TB, file, kind string, der []byte) {
+func writePEM(t T, file, kind string, der []byte) {
 	t.Helper()
 	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
 		t.Fatal(err)

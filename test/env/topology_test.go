@@ -27,7 +27,7 @@ func TestSentinelFailsOver(t *testing.T) {
 	}
 	t.Logf("failed over after %v", time.Since(start))
 	s.Primary().await("role:master", "INFO", "replication")
-	s.Primary().must("OK", "SET", "k", "1")
+	s.Primary().Do("OK", "SET", "k", "1")
 }
 
 func TestClusterFailsOver(t *testing.T) {
@@ -58,32 +58,32 @@ func TestClusterFailsOver(t *testing.T) {
 		t.Error("not its replica")
 	}
 	c.Nodes[5].await("cluster_state:ok", "CLUSTER", "INFO")
-	c.Nodes[5].must("OK", "SET", "{a}k", "1")
+	c.Nodes[5].Do("OK", "SET", "{a}k", "1")
 }
 
 func TestClusterMovesSlots(t *testing.T) {
 	c := Cluster(t)
 	slot := c.Slot("{a}")
 	for i := range 25 {
-		c.Nodes[2].must("OK", "SET", "{a}"+strconv.Itoa(i), "1")
+		c.Nodes[2].Do("OK", "SET", "{a}"+strconv.Itoa(i), "1")
 	}
 	c.MoveSlot(slot, c.Nodes[0])
 	if c.Primary(slot) != c.Nodes[0] {
 		t.Error("not moved")
 	}
-	if n := c.Nodes[0].must("", "CLUSTER", "COUNTKEYSINSLOT", strconv.Itoa(slot)); n != "25" {
+	if n := c.Nodes[0].Do("", "CLUSTER", "COUNTKEYSINSLOT", strconv.Itoa(slot)); n != "25" {
 		t.Errorf("%s keys there", n)
 	}
-	if reply := c.Nodes[2].must("", "GET", "{a}1"); !strings.HasPrefix(reply, "MOVED "+strconv.Itoa(slot)+" "+c.Nodes[0].Addr) {
+	if reply := c.Nodes[2].Do("", "GET", "{a}1"); !strings.HasPrefix(reply, "MOVED "+strconv.Itoa(slot)+" "+c.Nodes[0].Addr) {
 		t.Errorf("the old owner says %q", reply)
 	}
 }
 
 func TestRedisTLSAsksForACertificate(t *testing.T) {
 	s := RedisTLS(t)
-	s.must("PONG", "PING")
+	s.Do("PONG", "PING")
 	s.Restart(true)
-	s.must("PONG", "PING")
+	s.Do("PONG", "PING")
 	s.dial = dialPlain
 	if reply, err := s.command("PING"); err == nil {
 		t.Errorf("answers %q without TLS", reply)

@@ -1,6 +1,6 @@
 // Package faultproxy stands between the gateway and its Redis and makes the
 // network and the server fail in every way that they do, while it counts what a
-// request costs in round trips. Tests and `gateway drill redis` use the same
+// request costs in round trips. Tests and `gateway-drill redis` use the same
 // proxy and the same catalogue of faults.
 //
 // It understands RESP2 and RESP3 as far as it takes to tell one command and one

@@ -1,0 +1,206 @@
+package drill
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/jewgo/gateway/test/env"
+)
+
+// canary is a backend of the drill's own beside those of the policy. Each tag
+// there has a version, which a PUT raises and thereby purges, and a GET tells: so
+// a response that was purged can be told from one that was not.
+type canary struct {
+	t   env.T
+	url string
+
+	mu       sync.Mutex
+	versions map[string]int // by tag; guarded by mu
+}
+
+func newCanary(t env.T) *canary {
+	c := &canary{t: t, versions: map[string]int{}}
+	server := httptest.NewServer(c)
+	t.Cleanup(server.Close)
+	c.url = server.URL
+	return c
+}
+
+// canaryPolicy is what a policy needs for it; the URL stands for %s.
+const canaryPolicy = `
+upstreams:
+  gateway-drill: {targets: [%q]}
+routes:
+  - {name: gateway-drill-read, match: {methods: [GET], path: "/gateway-drill/{tag}/{item}"}, upstream: gateway-drill, cache: {ttl: 1h, tags: ["gateway-drill-{tag}"]}}
+  - {name: gateway-drill-purge, match: {methods: [PUT], path: "/gateway-drill/{tag}/{item}"}, upstream: gateway-drill, invalidates: ["gateway-drill-{tag}"]}
+`
+
+// join adds the canary to a policy.
+func (c *canary) join(policy *yaml.Node) {
+	var own yaml.Node
+	if err := yaml.Unmarshal(fmt.Appendf(nil, canaryPolicy, c.url), &own); err != nil {
+		c.t.Fatal(err)
+	}
+	parts := own.Content[0].Content
+	for i := 0; i < len(parts); i += 2 {
+		for j := 0; j < len(policy.Content); j += 2 {
+			if policy.Content[j].Value == parts[i].Value {
+				policy.Content[j+1].Content = append(policy.Content[j+1].Content, parts[i+1].Content...)
+			}
+		}
+	}
+}
+
+func (c *canary) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	tag := strings.Split(r.URL.Path, "/")[2]
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r.Method == http.MethodPut {
+		c.versions[tag]++
+	}
+	_, _ = fmt.Fprint(w, c.versions[tag]) // a gateway that is gone has nothing to be told
+}
+
+// version asks a gateway for an item, or purges its tag, and returns the version.
+func (c *canary) version(method string, g *gateway, item string) (int, error) {
+	_, body, err := get(method, g, "/gateway-drill/"+item, "")
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(body)
+}
+
+// stale asks a gateway for an item that was purged at a version.
+func (c *canary) stale(who string, g *gateway, item string, purged int) error {
+	v, err := c.version(http.MethodGet, g, item)
+	if err == nil && v < purged {
+		err = fmt.Errorf("%s was purged, and %s served it", item, who)
+	}
+	return err
+}
+
+const (
+	// purgeEvery is the time between two purges.
+	purgeEvery = 100 * time.Millisecond
+	// heardWithin is how long another gateway may take to hear of a purge.
+	heardWithin = 300 * time.Millisecond
+)
+
+// eviction plays the eviction of the key that holds the epoch and the generations
+// of the cache's tags, by a Redis that keeps all else: responses that were purged
+// before are still there, and nothing in Redis says so any more. Three gateways
+// must not serve them: the one that purged them, another that holds them in memory,
+// and a newcomer that knows no more than Redis does.
+type eviction struct {
+	*canary
+	site    *site
+	fleet   fleet
+	redis   *env.RedisServer
+	cookies string // of a user; "": nobody can log in
+
+	stop   func() // ends the purges
+	purged int    // the version of tag since, and what the purges found; read after stop
+	found  error
+}
+
+func (e *eviction) fault() Fault {
+	return Fault{
+		Name: "table-evicted", Description: "under purges, the key of the epoch and of the generations of tags vanishes alone",
+		Before: e.before, Start: e.start, Check: e.check, Loss: true,
+	}
+}
+
+// before has both gateways store what is purged later, and begins to purge. Tag
+// before is purged once, before the eviction; tag since all the time.
+func (e *eviction) before() {
+	for _, item := range []string{"before/1", "since/1"} {
+		for _, g := range e.fleet[:2] {
+			if _, err := e.version(http.MethodGet, g, item); err != nil {
+				e.t.Fatal(err)
+			}
+		}
+	}
+	stopped, ended := make(chan struct{}), make(chan struct{})
+	e.stop = sync.OnceFunc(func() { close(stopped); <-ended })
+	e.t.Cleanup(e.stop)
+	e.found = nil
+	go func() {
+		defer close(ended)
+		for {
+			v, err := e.version(http.MethodPut, e.fleet[0], "since/2")
+			e.purged = max(e.purged, v)
+			e.found = cmp.Or(e.found, err, e.stale("the gateway that purged it", e.fleet[0], "since/2", v))
+			select {
+			case <-stopped:
+				return
+			case <-time.After(purgeEvery):
+			}
+		}
+	}()
+}
+
+// start purges a list that is then left alone, and evicts what says so.
+func (e *eviction) start() {
+	if _, err := e.version(http.MethodPut, e.fleet[0], "before/1"); err != nil {
+		e.t.Fatal(err)
+	}
+	e.redis.Do("1", "DEL", "gw:{epoch}")
+}
+
+// check asks all three gateways. The newcomer starts now, as by a deployment.
+func (e *eviction) check() error {
+	e.stop()
+	newcomer := e.site.open()
+	defer newcomer.process.Kill()
+	if err := (fleet{e.fleet[1], newcomer}).awaitUp(anyway); err != nil {
+		return err
+	}
+	time.Sleep(heardWithin)
+	e.mu.Lock()
+	before := e.versions["before"]
+	e.mu.Unlock()
+	return cmp.Or(
+		e.found, e.stale("a gateway that started since", newcomer, "before/1", before), e.stale("another gateway", e.fleet[1], "since/1", e.purged),
+		knows(e.fleet[0], e.cookies), knows(e.fleet[1], e.cookies), knows(newcomer, e.cookies),
+	)
+}
+
+// knows asks with the cookies of a user: the session must not have ended.
+func knows(g *gateway, cookies string) error {
+	code, _, err := get(http.MethodGet, g, "/api/v5/auth/profile", cookies)
+	if err == nil && cookies != "" && code == http.StatusUnauthorized {
+		err = errors.New("a session was lost")
+	}
+	return err
+}
+
+// get asks a gateway as one of many clients, none of which meets a limit.
+func get(method string, g *gateway, path, cookies string) (code int, body string, err error) {
+	req, err := http.NewRequest(method, g.url+path, nil)
+	if err != nil {
+		return 0, "", err
+	}
+	req.Host = sharedHost
+	req.Header.Set("X-Forwarded-For", fmt.Sprintf("192.0.2.%d", 1+rand.IntN(250)))
+	if cookies != "" {
+		req.Header.Set("Cookie", cookies)
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return 0, "", err
+	}
+	defer func() { _ = res.Body.Close() }() // it has been read
+	text, err := io.ReadAll(res.Body)
+	return res.StatusCode, string(text), err
+}

@@ -1,0 +1,155 @@
+package drill
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jewgo/gateway/test/env"
+	"github.com/jewgo/gateway/test/faultproxy"
+)
+
+// notOwn is why faults are skipped that would hurt whoever uses that Redis.
+const notOwn = "Redis is not the drill's own"
+
+// proxyFaults are what a proxy before Redis can do. It may be nil for a list.
+func proxyFaults(t env.T, proxy *faultproxy.Proxy) (all []Fault) {
+	set := func(f faultproxy.Fault) func() {
+		return func() {
+			if err := proxy.Set(f); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	heal := set(faultproxy.Fault{})
+	for _, n := range faultproxy.Faults() {
+		all = append(all, Fault{Name: n.Name, Description: n.Description, Start: set(n.Fault), End: heal, Steady: steady(n)})
+	}
+	return append(all, Fault{
+		Name: "late", Description: "replies take 30 ms, and one write in 15 is refused while others are under way",
+		Start: set(faultproxy.Fault{
+			Delay: 30 * time.Millisecond,
+			Reply: faultproxy.Reply{Do: faultproxy.Refuse, Error: faultproxy.ErrLoading, Only: faultproxy.Writes, Every: 15},
+		}),
+		End: heal, Late: true,
+	})
+}
+
+// steady reports whether a fault leaves nothing of use until it is over.
+func steady(n faultproxy.Named) bool {
+	f := n.Fault
+	switch {
+	case f.Flap != (faultproxy.Flap{}), f.Reply.Every > 1, n.Name == "noscript":
+		return false
+	}
+	return f.Link != faultproxy.Whole || f.Reply.Do != faultproxy.Pass || f.Delay > 100*time.Millisecond
+}
+
+// serverFaults are what may be done to a Redis that nobody else uses. It may be
+// nil for a list.
+func serverFaults(redis *env.RedisServer) []Fault {
+	return []Fault{
+		{
+			Name: "emptied", Description: "all keys vanish, nothing else is wrong",
+			Start: func() { redis.Do("OK", "FLUSHALL") }, Loss: true,
+		},
+		{
+			Name: "restarted-empty", Description: "the server is killed, and comes back empty",
+			Start: func() { redis.Kill() }, End: func() { redis.Restart(true) }, Steady: true, Loss: true,
+		},
+		{
+			Name: "restored-old", Description: "the server is killed, and comes back with what it held some seconds before",
+			Before: func() { redis.Do("OK", "SAVE") }, Start: func() { redis.Kill() }, End: func() { redis.Restart(false) }, Steady: true, Loss: true,
+		},
+		{
+			Name: "stopped", Description: "the server hangs, and goes on where it was",
+			Start: func() { redis.Stop() }, End: func() { redis.Cont() }, Steady: true,
+		},
+	}
+}
+
+// choose returns the faults of these names, in their order; none: all.
+func choose(all []Fault, names []string) (chosen []Fault, err error) {
+	if len(names) == 0 {
+		return all, nil
+	}
+	for _, name := range names {
+		i := slices.IndexFunc(all, func(f Fault) bool { return f.Name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("unknown fault %q; see --list", name)
+		}
+		chosen = append(chosen, all[i])
+	}
+	return chosen, nil
+}
+
+// shuffled are the faults in an order that the seed decides.
+func shuffled(all []Fault, random *rand.Rand) []Fault {
+	all = slices.Clone(all)
+	random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	return all
+}
+
+const (
+	// fullBytes is the least maxmemory of a Redis that responses would fill. What
+	// they may not take must hold the buffers of all connections.
+	fullBytes = 16 << 20
+	// fullFrom is how full it is at first: a few lists short of the 80 % at which
+	// writing responses stops, so that it does so at once.
+	fullFrom = 0.765
+	// fullTo is what it may reach: responses that were under way, and the rest.
+	fullTo = 0.9
+	// fillKey is what fills it that far.
+	fillKey = "drill:fill"
+	// seenWithin is how long gateways take to see that: they look once a second.
+	seenWithin = 1500 * time.Millisecond
+)
+
+// full plays a Redis that has a maxmemory, refuses writes beyond it, and is sent
+// responses until it would be full. That is the cache's matter alone: limits and
+// sessions need the room that is left.
+func full(redis *env.RedisServer) Fault {
+	var most, end int64
+	return Fault{
+		Name: "full", Description: "maxmemory is near, refuses writes, and responses come that nobody has stored yet",
+		Before: func() {
+			used := memoryOf(redis)
+			most = max(fullBytes, 2*used)
+			fill := int64(fullFrom*float64(most)) - used
+			redis.Do(strconv.FormatInt(fill, 10), "SETRANGE", fillKey, strconv.FormatInt(fill-1, 10), "x")
+			redis.Do("OK", "CONFIG", "SET", "maxmemory", strconv.FormatInt(most, 10))
+			time.Sleep(seenWithin)
+		},
+		Start: func() {},
+		End: func() {
+			end = memoryOf(redis)
+			redis.Do("OK", "CONFIG", "SET", "maxmemory", "0")
+			redis.Do("OK", "SET", fillKey, "x", "PX", "1")
+		},
+		Check: func() error {
+			if share := float64(end) / float64(most); share > fullTo {
+				return fmt.Errorf("responses filled Redis to %.0f %% of its memory, allowed %.0f %%", 100*share, 100*fullTo)
+			}
+			return nil
+		},
+		Fill: true, NeverFor: "OOM",
+	}
+}
+
+// memoryOf is how many bytes the Redis counts against maxmemory.
+func memoryOf(redis *env.RedisServer) (bytes int64) {
+	for line := range strings.Lines(redis.Do("used_memory:", "INFO", "memory")) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		n, _ := strconv.ParseInt(value, 10, 64) // others are no numbers
+		switch name {
+		case "used_memory":
+			bytes += n
+		case "mem_not_counted_for_evict":
+			bytes -= n
+		}
+	}
+	return bytes
+}
