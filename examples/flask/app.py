@@ -1,55 +1,71 @@
 """A Flask application in the shape of JewGo's API, with generated data in memory."""
 
-import os
-import time
+import hashlib
 
-from flask import Flask, request
+from flask import Flask, jsonify, request
 from werkzeug.exceptions import HTTPException
 
+import auth
+import families
 import identity
-from backend import auth, entities, probes, reviews, search, specials
-from backend.filters import BadCursor
-from backend.store import Refused, failure
 
-LATENCY = float(os.environ.get("LATENCY_MS", "0")) / 1000
+MAX_STATS = 10_000  # different methods and paths that are counted
+ALL = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+counts = {}  # requests by method and path, under families.LOCK
 
 app = Flask(__name__, static_folder=None)
-for part in (entities, search, reviews, specials, auth, probes):
-    app.register_blueprint(part.api)
-
-app.before_request(probes.count)
+app.config["MAX_CONTENT_LENGTH"] = 1 << 20
+app.url_map.strict_slashes = False
+app.register_blueprint(auth.api)
+app.register_blueprint(families.api)
 app.before_request(identity.before_request)
 app.before_request(auth.authenticate)
 app.after_request(auth.refresh_early)
 
 
 @app.before_request
-def delay():
-    if LATENCY and request.path.startswith("/api/"):
-        time.sleep(LATENCY)
-
-
-@app.before_request
-def limit_body():
-    if (request.content_length or 0) > probes.MAX_BODY:
-        return failure(413, "Body too large")
-
-
-@app.errorhandler(Refused)
-def refused(error):
-    return failure(error.status, str(error))
-
-
-@app.errorhandler(BadCursor)
-def bad_cursor(error):
-    return failure(400, str(error))
+def count():
+    key = f"{request.method} {request.path}"
+    if request.path != "/__stats":
+        with families.LOCK:
+            key = key if key in counts or len(counts) < MAX_STATS else "other"
+            counts[key] = counts.get(key, 0) + 1
 
 
 @app.errorhandler(HTTPException)
 def http_error(error):
-    if error.code is None or error.code < 400:  # a redirect
-        return error
-    response = failure(error.code, error.name)
-    if error.code == 405:
-        response.headers["Allow"] = ", ".join(sorted(error.valid_methods or []))
+    response = error.get_response()  # with its headers, such as Allow
+    if error.code and error.code >= 400:
+        response.data, response.mimetype = jsonify(success=False, error=error.description).data, "application/json"
     return response
+
+
+@app.get("/__stats")
+def stats():
+    """How many requests have come. It does not count itself."""
+    with families.LOCK:
+        return jsonify(requests=counts)
+
+
+@app.get("/healthz")
+@app.get("/readyz")
+@app.get("/health")
+def healthy():
+    return jsonify(status="healthy", version="5.0")
+
+
+@app.route("/api/v5/debug/<path:rest>", methods=ALL)
+def debug(rest):
+    """Open to everyone, which a gateway must not be."""
+    return jsonify(database_url="postgres://demo:secret@db/demo")
+
+
+@app.route("/api/v5/echo", methods=ALL)
+@app.post("/webhook/<path:rest>")
+@app.post("/api/v5/webhook/<path:rest>")
+def echo(rest=""):
+    """The request as it came in; RAW_URI is gunicorn's."""
+    body = request.get_data()
+    return jsonify(
+        method=request.method, target=request.environ.get("RAW_URI"), headers=dict(request.headers),
+        length=len(body), sha256=hashlib.sha256(body).hexdigest())

@@ -1,158 +1,156 @@
 package demo
 
 import (
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/base64"
-	"encoding/hex"
+	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
 
-// signal is the header by which the backend tells the gateway of a login or a
-// logout.
-const signal = "X-Gw-Session"
+const (
+	accessLife   = 15 * time.Minute
+	refreshLife  = 30 * 24 * time.Hour
+	refreshEarly = 2 * time.Minute // an access token with less to live is renewed on any GET
+)
 
-func (r *request) text(field string) string {
-	text, _ := r.body[field].(string)
-	return text
+// user is someone who can log in. The password is plain: this is a
+// demonstration.
+type user struct {
+	id, email, name, password string
+	roles                     []string
+}
+
+// users are as in the README of the Flask example.
+var users = []user{
+	{"42", "demo@example.org", "Dina Demo", "demo", []string{"editor"}},
+	{"1", "admin@example.org", "Adam Admin", "admin", []string{"admin"}},
+	{"7", "user@example.org", "Uri User", "user", []string{"user"}},
+}
+
+// may tells whether u has a role. Everyone who is logged in is a "user", and an
+// admin may do everything.
+func (u *user) may(role string) bool {
+	return role == "user" || slices.Contains(u.roles, role) || slices.Contains(u.roles, "admin")
+}
+
+// userOf is the user with an id, or a stranger of whom no more is known than
+// the roles.
+func userOf(id string, roles []string) *user {
+	if i := slices.IndexFunc(users, func(u user) bool { return u.id == id }); i >= 0 {
+		return &users[i]
+	}
+	return &user{id: id, roles: roles}
+}
+
+// claims are what a token says.
+type claims struct {
+	User, Kind string
+	Expires    int64 // Unix seconds
+}
+
+// token signs claims: their JSON and its mac, in base64url around a dot.
+func (s *server) token(c claims) string {
+	text := base64.RawURLEncoding.EncodeToString(encode(c))
+	return text + "." + base64.RawURLEncoding.EncodeToString(mac(s.secret, text))
+}
+
+// verify returns the claims of an access token that is ours and has not
+// expired.
+func (s *server) verify(token string, now time.Time) (c claims, ok bool) {
+	head, sum, ok := cutMac(token)
+	if !ok || !hmac.Equal(sum, mac(s.secret, head)) {
+		return claims{}, false
+	}
+	text, err := base64.RawURLEncoding.DecodeString(head)
+	if err != nil || json.Unmarshal(text, &c) != nil || c.Kind != "access" || c.Expires <= now.Unix() {
+		return claims{}, false
+	}
+	return c, true
+}
+
+func mac(key []byte, text string) []byte {
+	h := hmac.New(sha256.New, key)
+	_, _ = h.Write([]byte(text)) // a hash takes everything
+	return h.Sum(nil)
+}
+
+// authenticate finds out who asks: by the gateway's signed header, or else by
+// the cookie.
+func (s *server) authenticate(r *request) {
+	if id, ok := identified(s.cfg.IdentityKeys, r.Request, r.now); ok {
+		r.user = userOf(id.User, id.Roles)
+		return
+	}
+	c, err := r.Cookie("access_token")
+	if err != nil {
+		return
+	}
+	if token, ok := s.verify(c.Value, r.now); ok {
+		r.token, r.user = token, userOf(token.User, nil)
+	}
+}
+
+// renewed are new cookies for an access token that ends soon.
+func (s *server) renewed(r *request) []*http.Cookie {
+	if r.token.Expires == 0 || time.Unix(r.token.Expires, 0).Sub(r.now) > refreshEarly {
+		return nil
+	}
+	return s.cookies(r, r.user, accessLife)
+}
+
+func (s *server) cookies(r *request, u *user, life time.Duration) []*http.Cookie {
+	access := s.token(claims{u.id, "access", r.now.Add(life).Unix()})
+	refresh := s.token(claims{u.id, "refresh", r.now.Add(refreshLife).Unix()})
+	return []*http.Cookie{cookie("access_token", access, life), cookie("refresh_token", refresh, refreshLife)}
+}
+
+// cookie is as Flask sets it. A life of 0 deletes it.
+func cookie(name, value string, life time.Duration) *http.Cookie {
+	c := &http.Cookie{Name: name, Value: value, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode}
+	if c.MaxAge = int(life / time.Second); life <= 0 {
+		c.MaxAge = -1 // is written as 0
+	}
+	return c
 }
 
 // login takes email and password, and for tests expires_in, the life of the
 // access token in seconds, at most 900.
 func (s *server) login(r *request) reply {
-	email, password := r.text("email"), r.text("password")
-	for _, u := range s.users {
-		if u.email == email && equal(u.password, password) {
-			life := accessLife
-			if seconds, _ := r.body["expires_in"].(float64); seconds >= 1 {
-				life = min(life, time.Duration(seconds)*time.Second)
-			}
-			return s.loggedIn(r, u, life)
+	life := accessLife
+	if seconds, _ := r.body["expires_in"].(float64); seconds >= 1 && seconds < life.Seconds() {
+		life = time.Duration(seconds) * time.Second
+	}
+	for _, u := range users {
+		if u.email == r.body["email"] && u.password == r.body["password"] {
+			said := encode(map[string]any{"user": u.id, "roles": u.roles})
+			a := profileOf(&u).with("X-Gw-Session", "login "+strings.TrimSpace(string(said)))
+			a.cookies = s.cookies(r, &u, life)
+			return a
 		}
 	}
 	return failure(http.StatusUnauthorized, "Invalid email or password")
 }
 
-func equal(a, b string) bool {
-	x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b)) // which hides the lengths
-	return subtle.ConstantTimeCompare(x[:], y[:]) == 1
+func (s *server) logout(*request) reply {
+	a := success(map[string]any{"message": "Logged out"}).with("X-Gw-Session", "logout")
+	a.cookies = []*http.Cookie{cookie("access_token", "", 0), cookie("refresh_token", "", 0)}
+	return a
 }
 
-// loggedIn answers with new tokens, in the body and as cookies.
-func (s *server) loggedIn(r *request, u *user, life time.Duration) reply {
-	answer := s.tokens(r, u, life)
-	answer.header = map[string]string{signal: "login " + string(encode(map[string]any{"user": u.id, "roles": u.roles}))}
-	return answer
+func (s *server) profile(r *request) reply { return profileOf(r.user) }
+
+func profileOf(u *user) reply {
+	return success(map[string]any{"user": map[string]any{"id": u.id, "email": u.email, "name": u.name, "roles": u.roles}})
 }
 
-func (s *server) tokens(r *request, u *user, life time.Duration) reply {
-	login := s.newSession(u, r.now, life)
-	answer := success(map[string]any{
-		"user": u.profile(),
-		"tokens": map[string]any{
-			"access_token": login.access, "refresh_token": login.refresh, "token_type": "Bearer",
-			"expires_in": int(life / time.Second),
-		},
-	})
-	answer.login = login
-	return answer
-}
-
-func (s *server) register(r *request) reply {
-	email, password := r.text("email"), r.text("password")
-	if !strings.Contains(email, "@") || password == "" || len(email)+len(password)+len(r.text("name")) > 1000 {
-		return failure(http.StatusBadRequest, "email and password required")
-	}
-	u, ok := s.addUser(email, r.text("name"), password)
-	if !ok {
-		return failure(http.StatusConflict, "email already registered")
-	}
-	answer := s.loggedIn(r, u, accessLife)
-	answer.status = http.StatusCreated
-	return answer
-}
-
-// guest makes a user that exists in its token alone.
-func (s *server) guest(r *request) reply {
-	return s.tokens(r, s.userOf("guest-"+rand.Text()[:12], []string{"guest"}), accessLife)
-}
-
-// refresh takes a refresh token from the cookie or the body.
-func (s *server) refresh(r *request) reply {
-	token := r.text("refresh_token")
-	if c, err := r.Cookie("refresh_token"); err == nil {
-		token = c.Value
-	}
-	c, ok := s.verify(token, "refresh", r.now)
-	if !ok {
-		return failure(http.StatusUnauthorized, "Invalid refresh token")
-	}
-	return s.tokens(r, s.userOf(c.Subject, c.Roles), accessLife)
-}
-
-func logout(*request) reply {
-	answer := success(map[string]any{"message": "Logged out"})
-	answer.logout = true
-	answer.header = map[string]string{signal: "logout"}
-	return answer
-}
-
-// changePassword ends every session of the user, as far as it can: tokens
-// cannot be taken back, the gateway's sessions can.
-func (s *server) changePassword(r *request) reply {
-	fresh := r.text("new_password")
-	if fresh == "" || len(fresh) > 1000 {
-		return failure(http.StatusBadRequest, "new_password required")
-	}
-	if !equal(r.user.password, r.text("current_password")) {
-		return failure(http.StatusUnauthorized, "Invalid password")
-	}
-	r.user.password = fresh
-	answer := success(map[string]any{"message": "Password changed"})
-	answer.logout = true
-	answer.header = map[string]string{signal: "logout-all"}
-	return answer
-}
-
-func (s *server) profile(r *request) reply {
-	if r.user == nil {
-		return failure(http.StatusUnauthorized, "Authentication required")
-	}
-	return success(map[string]any{"user": r.user.profile()})
-}
-
-// csrf gives a token bound to the client's address, as a proxy reports it, and
-// to its user agent.
-func (s *server) csrf(r *request) reply {
-	address, _, _ := strings.Cut(r.RemoteAddr, ":")
-	if forwarded := r.Header.Get("X-Forwarded-For"); forwarded != "" {
-		address, _, _ = strings.Cut(forwarded, ",")
-	}
-	nonce := rand.Text()
-	sum := mac(s.secret, nonce+"|"+strings.TrimSpace(address)+"|"+r.UserAgent())
-	token := nonce + "." + hex.EncodeToString(sum)
-	answer := success(map[string]any{"csrf_token": token, "expires_in": 3600})
-	answer.csrf = token
-	answer.header = map[string]string{"Cache-Control": "no-store"}
-	return answer
-}
-
-// jwks shows a key set of the real one's shape; no token of this backend is
-// signed with it.
-func jwks(*request) reply {
-	var n []byte
-	for i := range 8 {
-		sum := sha256.Sum256([]byte{byte(i)})
-		n = append(n, sum[:]...)
-	}
-	return reply{
-		value: map[string]any{"keys": []map[string]any{{
-			"kty": "RSA", "use": "sig", "alg": "RS256", "kid": "demo", "e": "AQAB",
-			"n": base64.RawURLEncoding.EncodeToString(n),
-		}}},
-		header: map[string]string{"Cache-Control": "public, max-age=300"},
-	}
+func (s *server) csrf(*request) reply {
+	token := rand.Text()
+	a := success(map[string]any{"csrf_token": token, "expires_in": 3600}).with("Cache-Control", "no-store")
+	a.cookies = []*http.Cookie{cookie("_csrf_token", token, time.Hour)}
+	return a
 }

@@ -1,13 +1,14 @@
 // Package demo is a backend in the shape of JewGo's Flask API, with generated
-// data, held in memory: what `gateway demo` stands in front of, and a stand-in
-// for the real API in tests. The Flask example has the same endpoints and the
-// same data. It keeps the real API's habits, also those that a gateway has to
-// bear: a strong ETag and never a 304, new cookies on any GET, debug pages
-// for everyone. It is a demonstration: passwords are plain and known.
+// data in memory. `gateway demo` stands in front of it. It keeps the habits of
+// the real API that a gateway has to bear: a strong ETag and never a 304, new
+// cookies on any GET, debug pages for everyone. It leaves out registration,
+// guests and the refresh of tokens. Filters by opening hours or distance are
+// imitated. Passwords are plain and known. The Flask example has the same shape.
 package demo
 
 import (
-	"context"
+	"bytes"
+	"cmp"
 	"crypto/rand"
 	_ "embed"
 	"encoding/json"
@@ -29,7 +30,7 @@ const (
 	maxStats = 10_000  // different methods and paths that are counted
 )
 
-// Config is how a backend is made. The zero value works.
+// Config says how a backend is made. The zero value works.
 type Config struct {
 	Latency      time.Duration    // added to every request under /api/; 0: none
 	Seed         uint64           // of the data
@@ -42,12 +43,9 @@ type server struct {
 	secret []byte // signs tokens
 	mux    *http.ServeMux
 
-	mu          sync.Mutex // guards all below
-	collections map[string]*collection
-	reviews     *reviews
-	specials    *specials
-	users       []*user
-	counts      map[string]int // requests by method and path
+	mu       sync.Mutex // guards all below
+	families []*family
+	counts   map[string]int // requests by method and path
 }
 
 // New returns a backend with data of its own.
@@ -55,23 +53,20 @@ func New(cfg Config) http.Handler {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	restaurants := makeRestaurants(cfg.Seed)
 	s := &server{
-		cfg:    cfg,
-		secret: []byte(rand.Text()),
-		mux:    http.NewServeMux(),
-		collections: map[string]*collection{
-			"restaurants": newCollection("restaurants", "restaurant", restaurants),
-			"synagogues":  newCollection("synagogues", "synagogue", makeSynagogues(cfg.Seed)),
-			"mikvahs":     newCollection("mikvahs", "mikvah", makeMikvahs(cfg.Seed)),
-			"stores":      newCollection("stores", "store", makeStores(cfg.Seed)),
-		},
-		reviews:  makeReviews(cfg.Seed, restaurants),
-		specials: makeSpecials(cfg.Seed, restaurants),
-		users:    demoUsers(),
-		counts:   map[string]int{},
+		cfg: cfg, secret: []byte(rand.Text()), mux: http.NewServeMux(), families: newFamilies(cfg.Seed),
+		counts: map[string]int{},
 	}
-	s.routes()
+	for _, e := range endpoints {
+		if !strings.Contains(e.pattern, "{family}") {
+			s.mux.HandleFunc(e.pattern, s.handle(e, nil))
+			continue
+		}
+		for _, f := range s.families {
+			s.mux.HandleFunc(strings.Replace(e.pattern, "{family}", f.name, 1), s.handle(e, f))
+		}
+	}
+	s.mux.HandleFunc("/socket.io/", echoSocket)
 	return s
 }
 
@@ -80,12 +75,12 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path != "/__stats" {
 		s.count(r.Method + " " + r.URL.Path)
 	}
-	if strings.HasPrefix(r.URL.Path, "/api/") && !wait(r.Context(), s.cfg.Latency) {
-		return
-	}
-	if _, pattern := s.mux.Handler(r); pattern == "" {
-		s.noRoute(w, r)
-		return
+	if strings.HasPrefix(r.URL.Path, "/api/") && s.cfg.Latency > 0 {
+		select {
+		case <-time.After(s.cfg.Latency):
+		case <-r.Context().Done(): // the client left
+			return
+		}
 	}
 	s.mux.ServeHTTP(w, r)
 }
@@ -99,115 +94,112 @@ func (s *server) count(key string) {
 	s.counts[key]++
 }
 
-// wait is false if the client left first.
-func wait(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return true
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-// request is what a handler is given.
+// request is what an endpoint is given.
 type request struct {
 	*http.Request
-	now   time.Time
-	body  map[string]any // nil: no JSON object
-	user  *user          // nil: nobody is logged in
-	token claims         // of the user's access token, zero without one
+	now    time.Time
+	raw    []byte         // the body as it came
+	body   map[string]any // nil: no JSON object
+	family *family        // nil: the endpoint has none
+	record record         // of the {id} in the path; nil: there is no {id}
+	user   *user          // nil: nobody is logged in
+	token  claims         // the user's access token; zero without one
 }
 
-// id is the number in the path, or -1.
-func (r *request) id() int { return positive(r.PathValue("id"), -1) }
-
-// reply is what a handler answers.
+// reply is what an endpoint answers.
 type reply struct {
-	status int // 0: 200
-	value  any // the body, as JSON
-	raw    []byte
-	header map[string]string
-	login  *session // cookies to set
-	logout bool     // clear the cookies
-	csrf   string   // the token to set as a cookie; "": none
+	status  int    // 0: 200
+	body    []byte // JSON
+	header  map[string]string
+	cookies []*http.Cookie
 }
+
+func answer(v any) reply { return reply{body: encode(v)} }
+
+func success(data any) reply { return answer(map[string]any{"success": true, "data": data}) }
 
 func failure(status int, message string) reply {
-	return reply{status: status, value: map[string]any{"success": false, "error": message}}
+	return answer(map[string]any{"success": false, "error": message}).as(status)
 }
 
-func (a reply) json() []byte {
-	if a.raw != nil {
-		return a.raw
+func (a reply) as(status int) reply {
+	a.status = status
+	return a
+}
+
+func (a reply) with(name, value string) reply {
+	a.header = map[string]string{name: value}
+	return a
+}
+
+// encode is compact JSON with sorted keys, as Flask writes it. It panics on a
+// value that JSON does not know: no such value is ever stored.
+func encode(v any) []byte {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		panic("demo: " + err.Error())
 	}
-	return encode(a.value)
+	return b.Bytes() // with a newline at the end
 }
 
-func success(data any) reply {
-	return reply{value: map[string]any{"success": true, "data": data}}
-}
-
-// handle makes a handler of f, which runs under the lock; the client is read
-// before and written to afterwards.
-func (s *server) handle(f func(*request) reply) http.HandlerFunc {
+// handle serves an endpoint, for one family if it is about families. The
+// endpoint runs under the lock; the client is read before and written to after.
+func (s *server) handle(e endpoint, f *family) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		q := &request{Request: r, now: s.cfg.Now()}
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-			if err != nil {
-				s.write(w, q, failure(http.StatusRequestEntityTooLarge, "Body too large"))
-				return
-			}
-			if json.Unmarshal(body, &q.body) != nil {
-				q.body = nil
-			}
+		q := &request{Request: r, now: s.cfg.Now(), family: f}
+		var err error
+		if q.raw, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody)); err != nil {
+			write(w, failure(http.StatusRequestEntityTooLarge, "Body too large"))
+			return
+		}
+		if json.Unmarshal(q.raw, &q.body) != nil {
+			q.body = nil
 		}
 		s.mu.Lock()
 		s.authenticate(q)
-		answer := f(q)
-		answer.raw = answer.json() // under the lock: it may refer to live data
+		a := s.call(e, q)
+		if r.Method == http.MethodGet && a.cookies == nil {
+			a.cookies = s.renewed(q)
+		}
 		s.mu.Unlock()
-		s.write(w, q, answer)
+		write(w, a)
 	}
 }
 
-func (s *server) write(w http.ResponseWriter, q *request, answer reply) {
-	body := answer.json()
+// call runs the endpoint if the user may use it and the record is there.
+func (s *server) call(e endpoint, r *request) reply {
+	role := e.role
+	if r.family != nil {
+		role = cmp.Or(map[string]string{"writer": r.family.writer, "remover": r.family.remover}[role], role)
+	}
+	switch {
+	case role != "" && r.user == nil:
+		return failure(http.StatusUnauthorized, "Authentication required")
+	case role != "" && !r.user.may(role):
+		return failure(http.StatusForbidden, "Insufficient permissions")
+	}
+	if id := r.PathValue("id"); id != "" {
+		if r.record = r.family.find(id); r.record == nil {
+			return failure(http.StatusNotFound, "Not found")
+		}
+	}
+	return e.serve(s, r)
+}
+
+func write(w http.ResponseWriter, a reply) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
-	h.Set("Content-Length", strconv.Itoa(len(body)+1))
-	for name, value := range answer.header {
+	h.Set("Content-Length", strconv.Itoa(len(a.body)))
+	for name, value := range a.header {
 		h.Set(name, value)
 	}
-	s.writeCookies(w, q, answer)
-	if answer.status != 0 {
-		w.WriteHeader(answer.status)
+	for _, c := range a.cookies {
+		http.SetCookie(w, c)
 	}
-	_, _ = w.Write(body) // a client that is gone cannot be told
-	_, _ = io.WriteString(w, "\n")
-}
-
-// noRoute gives the multiplexer's 404 and 405 a body in JSON.
-func (s *server) noRoute(w http.ResponseWriter, r *http.Request) {
-	refusal := &statusWriter{header: http.Header{}}
-	s.mux.ServeHTTP(refusal, r)
-	if allow := refusal.header.Get("Allow"); allow != "" {
-		w.Header().Set("Allow", allow)
+	if a.status != 0 {
+		w.WriteHeader(a.status)
 	}
-	s.write(w, &request{Request: r, now: s.cfg.Now()}, failure(refusal.status, http.StatusText(refusal.status)))
+	_, _ = w.Write(a.body) // a client that is gone cannot be told
 }
-
-// statusWriter takes the head of an answer alone.
-type statusWriter struct {
-	header http.Header
-	status int
-}
-
-func (w *statusWriter) Header() http.Header         { return w.header }
-func (w *statusWriter) WriteHeader(status int)      { w.status = status }
-func (w *statusWriter) Write(b []byte) (int, error) { return len(b), nil }

@@ -11,11 +11,6 @@ import (
 	"time"
 )
 
-// OpenAt is the time for which the Flask example tells whether a place is
-// open, a Wednesday at 13:00 in New York, so that its bodies do not change
-// under a test. OPEN_AT in the environment given to Flask replaces it.
-var OpenAt = time.Date(2025, time.September, 10, 17, 0, 0, 0, time.UTC)
-
 const installFlask = "apt-get install python3-flask gunicorn"
 
 // Flask starts the Flask example under gunicorn on a free loopback port, with
@@ -55,7 +50,7 @@ func FlaskIn(t T, dir string, env ...string) string {
 	cmd := exec.Command(gunicorn, "--config", filepath.Join(example, "gunicorn.conf.py"), "app:app")
 	cmd.Dir = dir
 	cmd.ExtraFiles = []*os.File{socket}
-	cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1", "BIND=fd://3", "OPEN_AT="+OpenAt.Format(time.RFC3339))
+	cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1", "BIND=fd://3")
 	cmd.Env = append(cmd.Env, env...)
 	p := Start(t, cmd)
 	for _, closer := range []interface{ Close() error }{socket, l} { // the server has its own copy

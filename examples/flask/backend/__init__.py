@@ -1,1 +1,0 @@
-"""JewGo's API in memory: generated data, and the endpoints over it."""
