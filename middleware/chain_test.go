@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -20,6 +21,7 @@ import (
 	"github.com/jewgo/gateway/internal/exchange"
 	"github.com/jewgo/gateway/middleware"
 	"github.com/jewgo/gateway/policy"
+	"github.com/jewgo/gateway/test/env"
 )
 
 const testPolicy = `
@@ -103,13 +105,12 @@ func newEdge(t *testing.T, text string, next http.HandlerFunc) *edge {
 // the client may have seen the response.
 func (e *edge) lines(t *testing.T, n int) []map[string]any {
 	t.Helper()
-	deadline := time.Now().Add(5 * time.Second)
-	for strings.Count(e.log.String(), "\n") < n {
-		if time.Now().After(deadline) {
-			t.Fatalf("want %d log lines, got:\n%s", n, e.log.String())
+	env.Eventually(t, env.Patience, func() error {
+		if text := e.log.String(); strings.Count(text, "\n") < n {
+			return fmt.Errorf("want %d log lines, got:\n%s", n, text)
 		}
-		time.Sleep(5 * time.Millisecond)
-	}
+		return nil
+	})
 	var lines []map[string]any
 	for line := range strings.Lines(e.log.String()) {
 		var m map[string]any
@@ -139,6 +140,8 @@ func (e *edge) raw(t *testing.T, method, request string) *http.Response {
 	t.Cleanup(func() { _ = res.Body.Close() })
 	return res
 }
+
+func TestMain(m *testing.M) { env.SideBySide(8); m.Run() }
 
 func TestRequestsThatAreRefusedOrCleaned(t *testing.T) {
 	var mu sync.Mutex
@@ -405,9 +408,10 @@ func TestSampledLogKeepsErrors(t *testing.T) {
 	if fine > 40 {
 		t.Errorf("%d of 300 ordinary requests were logged, about 3 expected", fine)
 	}
-	for deadline := time.Now().Add(5 * time.Second); broken == 0 && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		broken = strings.Count(e.log.String(), `"status":502`)
-	}
+	env.Until(t, "a line for the error", func() bool {
+		broken = max(broken, strings.Count(e.log.String(), `"status":502`))
+		return broken > 0
+	})
 	if broken != 1 {
 		t.Errorf("%d lines for one error", broken)
 	}
@@ -432,6 +436,7 @@ func TestClientThatLeaves(t *testing.T) {
 }
 
 func TestStalledClientsAreCutAndMovingOnesAreNot(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, strings.Replace(testPolicy, "max_body: 1KiB", "max_body: 1KiB\n  timeouts: {progress: 1500ms}", 1), func(w http.ResponseWriter, r *http.Request) {
 		if _, err := io.Copy(io.Discard, r.Body); err != nil {
 			w.WriteHeader(http.StatusRequestTimeout)

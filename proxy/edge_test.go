@@ -20,9 +20,10 @@ import (
 
 	"github.com/jewgo/gateway/internal/exchange"
 	"github.com/jewgo/gateway/policy"
+	"github.com/jewgo/gateway/test/env"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { env.SideBySide(8); goleak.VerifyTestMain(m) }
 
 const patience = 10 * time.Second // far above anything that should happen
 
@@ -130,13 +131,7 @@ func apply(t *testing.T, p *Pools, snap *policy.Snapshot) {
 // done waits for a request's handler to return and gives its facts.
 func (e *edge) done(t *testing.T) exchange.Facts {
 	t.Helper()
-	select {
-	case f := <-e.facts:
-		return f
-	case <-time.After(patience):
-		t.Fatal("the handler did not return")
-		return exchange.Facts{}
-	}
+	return env.Receive(t, "the handler returns", e.facts)
 }
 
 // usual is what the upstream app is asked by.
@@ -263,16 +258,6 @@ func (e *edge) rawClient(t *testing.T, text string) (net.Conn, *bufio.Reader) {
 		t.Fatal(err)
 	}
 	return conn, bufio.NewReader(conn)
-}
-
-// eventually waits for what another goroutine is about to do.
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); !is(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not seen: %s", what)
-		}
-	}
 }
 
 func answer(format string, args ...any) http.HandlerFunc {

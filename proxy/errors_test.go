@@ -54,7 +54,7 @@ func TestFailuresBecomeProblems(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			app := one(tt.target(t))
 			app.Timeout = policy.Duration(patience)
-			if tt.deadline == 0 {
+			if tt.deadline == 0 && tt.status == http.StatusGatewayTimeout {
 				app.Timeout = policy.Duration(100 * time.Millisecond)
 			}
 			e := newEdge(t, setup{app: app, route: policy.Route{Upstream: tt.upstream}, between: func(next http.RoundTripper) http.RoundTripper {
@@ -95,6 +95,7 @@ func TestFailuresBecomeProblems(t *testing.T) {
 }
 
 func TestFailuresOfTheClientsBody(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name   string
 		text   string
@@ -149,6 +150,7 @@ func TestClientThatLeavesDuringItsUpload(t *testing.T) {
 // The transport notices when the client goes on, and then the rest of its body
 // must not be taken for other requests.
 func TestUpstreamThatDiesDuringAnUpload(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, setup{app: one(rawBackend(t, func(net.Conn, *bufio.Reader) {}))})
 	conn, r := e.rawClient(t, "POST / HTTP/1.1\nHost: a\nContent-Length: 1000000\n\nstart")
 	ended := make(chan struct{})

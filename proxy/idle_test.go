@@ -128,6 +128,7 @@ func TestKeptFor(t *testing.T) {
 
 // A route's bounds hold for its requests, the upstream's for the others.
 func TestRoutesHaveBoundsOfTheirOwn(t *testing.T) {
+	t.Parallel()
 	slow := backend(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/head" {
 			time.Sleep(300 * time.Millisecond)

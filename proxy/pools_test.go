@@ -17,6 +17,7 @@ import (
 
 	"github.com/jewgo/gateway/internal/exchange"
 	"github.com/jewgo/gateway/policy"
+	"github.com/jewgo/gateway/test/env"
 )
 
 // named returns backends that answer with their number.
@@ -265,12 +266,12 @@ func TestHealth(t *testing.T) {
 		}
 		return by
 	}
-	eventually(t, "a first check", func() bool { return e.pools.Status()[0].Checked })
+	env.Until(t, "a first check", func() bool { return e.pools.Status()[0].Checked })
 	if got := served(); len(got) != 2 {
 		t.Errorf("served by %v, want both", got)
 	}
 	sick.Store(true)
-	eventually(t, "the sick target out", func() bool { return !healthy() })
+	env.Until(t, "the sick target out", func() bool { return !healthy() })
 	if got := served(); got["first"] {
 		t.Errorf("served by %v, want not the sick one", got)
 	}
@@ -278,7 +279,7 @@ func TestHealth(t *testing.T) {
 		t.Errorf("status %+v", s)
 	}
 	sick.Store(false)
-	eventually(t, "the target back", healthy)
+	env.Until(t, "the target back", healthy)
 	if got := served(); len(got) != 2 {
 		t.Errorf("served by %v, want both again", got)
 	}
@@ -296,7 +297,7 @@ func TestLastTargetIsNeverEjected(t *testing.T) {
 		})},
 		Health: policy.Health{Path: "/healthz", Interval: policy.Duration(5 * time.Millisecond), UnhealthyAfter: 1},
 	}})
-	eventually(t, "the target failing its checks", func() bool { return !e.pools.Status()[0].Healthy })
+	env.Until(t, "the target failing its checks", func() bool { return !e.pools.Status()[0].Healthy })
 	if resp, _ := e.get(t); resp.StatusCode != http.StatusOK {
 		t.Errorf("status %d, want the target asked all the same", resp.StatusCode)
 	}

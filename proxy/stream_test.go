@@ -21,6 +21,7 @@ import (
 
 	"github.com/jewgo/gateway/internal/exchange"
 	"github.com/jewgo/gateway/policy"
+	"github.com/jewgo/gateway/test/env"
 )
 
 func TestResponseStreams(t *testing.T) {
@@ -85,13 +86,8 @@ func TestUploadStreams(t *testing.T) {
 	}()
 	for _, chunk := range []string{"first", "later"} {
 		fmt.Fprint(send, chunk)
-		select {
-		case got := <-arrived:
-			if got != chunk {
-				t.Fatalf("upstream read %q, want %q", got, chunk)
-			}
-		case <-time.After(patience):
-			t.Fatalf("%q did not arrive before more was sent", chunk)
+		if got := env.Receive(t, "it arrives before more is sent", arrived); got != chunk {
+			t.Fatalf("upstream read %q, want %q", got, chunk)
 		}
 	}
 	send.Close()
@@ -327,7 +323,7 @@ func TestWebSocket(t *testing.T) {
 		}
 		ws.Close()
 		e.done(t)
-		eventually(t, "nothing in flight", func() bool { return e.pools.Status()[0].InFlight == 0 })
+		env.Until(t, "nothing in flight", func() bool { return e.pools.Status()[0].InFlight == 0 })
 	})
 	t.Run("is refused elsewhere", func(t *testing.T) {
 		e := newEdge(t, setup{app: one(s.URL)})
@@ -356,11 +352,7 @@ func TestClientThatLeavesCancelsTheUpstream(t *testing.T) {
 	conn, _ := e.rawClient(t, "GET / HTTP/1.1\nHost: a\n\n")
 	<-asked
 	conn.Close()
-	select {
-	case <-canceled:
-	case <-time.After(patience):
-		t.Fatal("the upstream goes on")
-	}
+	env.Receive(t, "the upstream ends", canceled)
 	if got := e.done(t); got.Status != exchange.StatusClientGone || got.Reason != ReasonClientGone {
 		t.Errorf("facts %+v, want 499", got)
 	}
@@ -428,6 +420,7 @@ func TestClientThatLeavesDuringTheBody(t *testing.T) {
 }
 
 func TestUpstreamThatStallsIsCutOff(t *testing.T) {
+	t.Parallel()
 	t.Run("in its body", func(t *testing.T) {
 		e := newEdge(t, setup{progress: 100 * time.Millisecond, app: one(backend(t, func(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprint(w, "start")
@@ -463,6 +456,7 @@ func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 // A stream lives as long as it moves.
 func TestStreamOutlivesItsTimeouts(t *testing.T) {
+	t.Parallel()
 	app := one(backend(t, func(w http.ResponseWriter, _ *http.Request) {
 		for range 10 {
 			fmt.Fprint(w, ".")

@@ -201,6 +201,7 @@ func (s *silent) Close() error             { return nil }
 // An upload that has moved on to another connection, which HTTP/2 does when it finds
 // the first one about to close, is not ended by the first one's end.
 func TestUploadOutlivesAConnectionThatItHasLeft(t *testing.T) {
+	t.Parallel()
 	client := &silent{ResponseWriter: httptest.NewRecorder(), ended: make(chan struct{})}
 	u := &upload{body: client, client: client, in: &http.Request{}}
 	here, there := net.Pipe()
@@ -223,6 +224,7 @@ func TestUploadOutlivesAConnectionThatItHasLeft(t *testing.T) {
 
 // An upstream that takes an upload and then says nothing is slow, not broken.
 func TestSlowUpstreamAfterAnUpload(t *testing.T) {
+	t.Parallel()
 	app := one(backend(t, func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		<-r.Context().Done()
@@ -241,6 +243,7 @@ func TestSlowUpstreamAfterAnUpload(t *testing.T) {
 
 // An answer without a body ends the upstream's connection as it is read.
 func TestEarlyAnswersWithoutABody(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, setup{progress: patience, app: one(rawBackend(t, func(conn net.Conn, _ *bufio.Reader) {
 		fmt.Fprint(conn, "HTTP/1.1 401 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
 	}))})
@@ -267,6 +270,7 @@ func TestEarlyAnswersWithoutABody(t *testing.T) {
 
 // TLS upstream closes with close_notify while the client is silent.
 func TestTLSUpstreamThatCloses(t *testing.T) {
+	t.Parallel()
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost {
 			return
@@ -302,6 +306,7 @@ func TestTLSUpstreamThatCloses(t *testing.T) {
 // An answer that comes before the upload is over, by HTTP/2, reaches the client with
 // all of its body though the client is silent.
 func TestHTTP2EarlyAnswers(t *testing.T) {
+	t.Parallel()
 	text := strings.Repeat("no ", 50_000)
 	e, _ := http2Edge(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost {

@@ -51,6 +51,7 @@ func uploadTo(address string) bool {
 // A refusal that comes before the upload is over reaches the client as often as it
 // does without a gateway in between.
 func TestEarlyRefusalsArePassedOn(t *testing.T) {
+	t.Parallel()
 	const clients, uploads = 40, 3
 	count := func(address string) int64 {
 		var refused atomic.Int64
@@ -87,6 +88,7 @@ func TestEarlyRefusalsArePassedOn(t *testing.T) {
 // An upstream that closes while the client is silent has failed, and the client is
 // told at once, whether or not any of the request had been sent on by then.
 func TestUpstreamThatClosesWhileTheClientIsSilent(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct{ head, body string }{
 		"nothing was sent on":          {"Content-Length: 100000", ""},
 		"a part of the body was":       {"Content-Length: 100000", strings.Repeat("x", 20_000)},

@@ -3,13 +3,14 @@ package main
 import (
 	"encoding/json"
 	"errors"
-	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/jewgo/gateway/test/env"
 )
 
 // A mutant is a gateway of which one decision is broken. A drill is worth what it
@@ -147,10 +148,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv("GATEWAY_DRILL") != "" {
 		os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr))
 	}
-	flag.Parse()
-	if err := flag.Set("test.parallel", "3"); err != nil { // drills wait most of the time
-		panic(err)
-	}
+	env.SideBySide(3)
 	code := m.Run()
 	if built != "" {
 		_ = os.RemoveAll(built) // the system clears its folder for temporary files

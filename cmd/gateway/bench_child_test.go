@@ -90,6 +90,7 @@ func (p *benchProcess) ask(t *testing.T, to string, requests int) (a benchAnswer
 
 // TestBenchChild is no test: it is what benchChild starts.
 func TestBenchChild(t *testing.T) {
+	t.Parallel()
 	switch os.Getenv("GATEWAY_BENCH_PART") {
 	case "upstream":
 		base := benchServe(t, func(w http.ResponseWriter, r *http.Request) {

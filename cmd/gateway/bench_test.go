@@ -84,6 +84,7 @@ type cost struct {
 // upstream and Redis are processes of their own, and rounds of the two sides
 // alternate, so that a ratio says more than a time. make bench sets GATEWAY_BENCH.
 func TestBench(t *testing.T) {
+	t.Parallel()
 	if os.Getenv("GATEWAY_BENCH") == "" {
 		t.Skip("GATEWAY_BENCH is not set; make bench does that")
 	}

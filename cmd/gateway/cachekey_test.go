@@ -26,6 +26,7 @@ routes:
 // TestALogoutPurgesWhatTheSessionSaw sees the purge by a tag that is that of the
 // user's private entries: of a session that has ended no key is made again.
 func TestALogoutPurgesWhatTheSessionSaw(t *testing.T) {
+	t.Parallel()
 	g, _ := startSmall(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/auth/logout-all" {
 			w.Header().Set("X-Gw-Session", "logout-all")
@@ -58,6 +59,7 @@ func TestALogoutPurgesWhatTheSessionSaw(t *testing.T) {
 // take for the request's own host, scheme, path or method, and looks whether the
 // next client gets what it did.
 func TestNoHeaderPoisonsTheCache(t *testing.T) {
+	t.Parallel()
 	g, _ := startSmall(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for name, values := range r.Header {
 			if strings.Contains(strings.Join(values, " "), "evil") {
@@ -90,6 +92,7 @@ func TestNoHeaderPoisonsTheCache(t *testing.T) {
 // TestNobodysResponseIsStoredForAll holds that a session changes nothing in what
 // a shared entry is filled with.
 func TestNobodysResponseIsStoredForAll(t *testing.T) {
+	t.Parallel()
 	g, _ := startSmall(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/auth/") {
 			signals(w, r)

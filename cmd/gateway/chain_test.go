@@ -29,6 +29,7 @@ routes: [{name: all, match: {path: "/{rest...}"}, upstream: inner, cache: {mode:
 // A gateway in front of another one obeys the cache fields that are meant for it. The
 // page of one visitor, which the inner one made private, goes to no other.
 func TestAChainOfGatewaysSharesNoPageOfASession(t *testing.T) {
+	t.Parallel()
 	inner, _ := startSmall(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/login" {
 			w.Header().Set("X-Gw-Session", `login {"user":"anna"}`)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jewgo/gateway/policy"
+	"github.com/jewgo/gateway/test/env"
 )
 
 // startDemo serves the demo and returns the command lines that it prints.
@@ -44,6 +45,7 @@ func shell(t *testing.T, dir, line string) string {
 }
 
 func TestEndToEndDemoLines(t *testing.T) {
+	t.Parallel()
 	_, lines := startDemo(t)
 	if len(lines) != 5 {
 		t.Fatalf("%d lines worth trying, want 5", len(lines))
@@ -79,6 +81,7 @@ func masked(s string) string {
 
 // The README's first five minutes, typed into a shell.
 func TestReadme(t *testing.T) {
+	t.Parallel()
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
@@ -104,6 +107,7 @@ func TestReadme(t *testing.T) {
 
 // Every policy in the documentation is valid.
 func TestPoliciesInDocs(t *testing.T) {
+	t.Parallel()
 	docs, err := filepath.Glob("../../docs/*.md")
 	if err != nil {
 		t.Fatal(err)
@@ -128,6 +132,7 @@ func TestPoliciesInDocs(t *testing.T) {
 
 // The README shows how a mistake in its policy is reported.
 func TestMistakeInReadme(t *testing.T) {
+	t.Parallel()
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
@@ -141,6 +146,7 @@ func TestMistakeInReadme(t *testing.T) {
 
 // The order of the layers in docs/architecture.md is that of the chain.
 func TestRequestPathInDocs(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile("../../docs/architecture.md")
 	if err != nil {
 		t.Fatal(err)
@@ -157,13 +163,14 @@ func TestRequestPathInDocs(t *testing.T) {
 
 // up serves a backend that it is pointed to.
 func TestUp(t *testing.T) {
+	t.Parallel()
 	demo, _ := startDemo(t)
 	g := start(t, nil, "up", "--to", demo.base)
 	a := g.get("/api/v5/auth/.well-known/jwks.json")
 	if a.StatusCode != 200 || !strings.Contains(a.Header.Get("Cache-Control"), "max-age=300") {
 		t.Fatalf("%s %v", a.Status, a.Header)
 	}
-	eventually(t, 5*time.Second, func() error {
+	env.Eventually(t, 5*time.Second, func() error {
 		if a := g.get("/api/v5/auth/.well-known/jwks.json"); !strings.Contains(cacheStatus(a), "edge; hit") {
 			return fmt.Errorf("Cache-Status %q", cacheStatus(a))
 		}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/net/websocket"
+
+	"github.com/jewgo/gateway/test/env"
 )
 
 // drainPolicy is smallPolicy with other timeouts.
@@ -51,7 +53,7 @@ func TestLameDuck(t *testing.T) {
 	_ = res.Body.Close()
 	began := time.Now()
 	g.signal(syscall.SIGTERM)
-	eventually(t, 2*time.Second, func() error {
+	env.Eventually(t, 2*time.Second, func() error {
 		ready, served, last, err := g.readying()
 		if ready != http.StatusServiceUnavailable || served != http.StatusOK || !last {
 			return fmt.Errorf("readyz %d, served %d, last %v, %v", ready, served, last, err)
@@ -122,7 +124,7 @@ func dialEcho(t *testing.T, g *gatewayProcess) *websocket.Conn {
 func (g *gatewayProcess) line(path string) map[string]any {
 	g.t.Helper()
 	var found map[string]any
-	eventually(g.t, 5*time.Second, func() error {
+	env.Eventually(g.t, 5*time.Second, func() error {
 		for _, l := range g.accessLog() {
 			if l["uri"] == path {
 				found = l

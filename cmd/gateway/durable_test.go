@@ -58,6 +58,7 @@ func (g *gatewayProcess) logout(t *testing.T, cookie string) {
 }
 
 func TestEndToEndALogoutOutlivesARestartWithoutRedis(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	g := startJewGo(t, server.URL)
 	ended, other := g.gwCookie(t, "198.51.100.60"), g.gwCookie(t, "198.51.100.61")
@@ -80,6 +81,7 @@ func TestEndToEndALogoutOutlivesARestartWithoutRedis(t *testing.T) {
 }
 
 func TestOneDataDirIsForOneProcess(t *testing.T) {
+	t.Parallel()
 	g, _ := startSmall(t, newSlow(), smallPolicy)
 	if a := g.get(g.admin + "/readyz?verbose"); !strings.Contains(a.body, "[+] journal: ok") {
 		t.Errorf("readyz:\n%s", a.body)
@@ -92,6 +94,7 @@ func TestOneDataDirIsForOneProcess(t *testing.T) {
 
 // Records of one subject merge to what two revocations of it mean together.
 func TestRevocationsMergeAsRecords(t *testing.T) {
+	t.Parallel()
 	now := time.Now().Truncate(time.Millisecond)
 	early := session.Revocation{Subject: "u:42", Issued: now, Until: now.Add(2 * time.Hour)}
 	late := session.Revocation{Subject: "u:42", Issued: now.Add(time.Minute), Until: now.Add(time.Hour)}
@@ -106,6 +109,7 @@ func TestRevocationsMergeAsRecords(t *testing.T) {
 // Two gateways that purge one slot while neither hears of the other give it the
 // same generation. The second purge goes for what was filled after the first.
 func TestAPurgeCountsAlthoughItsGenerationIsNoNews(t *testing.T) {
+	t.Parallel()
 	d, err := openDurable(t.TempDir(), metrics.New("test"), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -146,6 +150,7 @@ func TestAPurgeCountsAlthoughItsGenerationIsNoNews(t *testing.T) {
 // one that finds a logout in a journal which it could not read at its start. What
 // is no news is not repeated.
 func TestAPeersLogoutReachesRedis(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	d, err := openDurable(t.TempDir(), metrics.New("test"), slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -164,7 +169,7 @@ func TestAPeersLogoutReachesRedis(t *testing.T) {
 	running.Go(func() { redis.health.Run(ctx) })
 	defer running.Wait()
 	defer cancel()
-	eventually(t, 20*time.Second, func() error {
+	env.Eventually(t, 20*time.Second, func() error {
 		if s := redis.health.Status(); s.State != failover.Up {
 			return errors.New(s.State.String())
 		}
@@ -193,7 +198,7 @@ func TestAPeersLogoutReachesRedis(t *testing.T) {
 		if !g.stores.ended("ended", now) || g.stores.ended("other", now) { // the second is a request that asks Redis
 			t.Errorf("%s: not in force here", round.when)
 		}
-		eventually(t, 20*time.Second, func() error {
+		env.Eventually(t, 20*time.Second, func() error {
 			if _, err := there.Load(t.Context(), session.Ref{Key: "ended", Issued: now}); !errors.Is(err, round.want) {
 				return fmt.Errorf("%s: Redis says %w, want %w", round.when, err, round.want)
 			}
@@ -215,6 +220,7 @@ func (s *stores) ended(key string, issued time.Time) bool {
 // What is durable stands in memory too, however much it is: a gateway that lives
 // by its memory forgets no logout.
 func TestNoRevocationOfTheJournalIsForgotten(t *testing.T) {
+	t.Parallel()
 	d, err := openDurable(t.TempDir(), metrics.New("test"), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -226,7 +232,7 @@ func TestNoRevocationOfTheJournalIsForgotten(t *testing.T) {
 		revocations[i] = session.Revocation{Subject: "s:" + strconv.Itoa(i), Issued: now, Until: now.Add(time.Hour + time.Duration(i)*time.Millisecond)}
 	}
 	if err := (durableSessions{d}).Keep(t.Context(), revocations, false); err != nil {
-		eventually(t, 20*time.Second, func() error { // the disk was slow
+		env.Eventually(t, 20*time.Second, func() error { // the disk was slow
 			if s := d.journal.Status(); s.Records != len(revocations) {
 				return fmt.Errorf("%d records: %w", s.Records, err)
 			}
@@ -244,6 +250,7 @@ func TestNoRevocationOfTheJournalIsForgotten(t *testing.T) {
 
 // That a revocation had to be dropped is told for as long as it would have stood.
 func TestForgottenRevocationsDegrade(t *testing.T) {
+	t.Parallel()
 	now := time.Now()
 	local := memory.NewSessions(memory.SessionsConfig{Revocations: 1, Now: func() time.Time { return now }})
 	s := &stores{sessions: session.NewFailover(session.FailoverConfig{Local: local})}
@@ -266,6 +273,7 @@ func TestForgottenRevocationsDegrade(t *testing.T) {
 
 // A disk that is known to take nothing slows no request down.
 func TestPatienceWithTheDisk(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		state journal.State
 		want  time.Duration
@@ -282,6 +290,7 @@ func TestPatienceWithTheDisk(t *testing.T) {
 // A disk that cannot be read when the gateway starts, and can later, brings back
 // the logouts and purges that are on it.
 func TestAJournalThatIsReadLate(t *testing.T) {
+	t.Parallel()
 	dir, now := t.TempDir(), time.Now().Truncate(time.Millisecond)
 	d, err := openDurable(dir, metrics.New("test"), slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -312,7 +321,7 @@ func TestAJournalThatIsReadLate(t *testing.T) {
 	if err := errors.Join(os.Remove(log), os.Rename(log+".kept", log)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 20*time.Second, func() error {
+	env.Eventually(t, 20*time.Second, func() error {
 		if ended, m := s.ended("1", now), s.tags.Marks([]string{"t"})[0]; !ended || m != purged {
 			return fmt.Errorf("revoked %v, and %v", ended, m)
 		}
@@ -322,6 +331,7 @@ func TestAJournalThatIsReadLate(t *testing.T) {
 
 // Whoever finds the token's file finds a token in it, also while it is made.
 func TestATokenIsMadeWholeOrNotAtAll(t *testing.T) {
+	t.Parallel()
 	for range 20 {
 		path := filepath.Join(t.TempDir(), "admin.token")
 		var all sync.WaitGroup
@@ -351,6 +361,7 @@ func TestATokenIsMadeWholeOrNotAtAll(t *testing.T) {
 
 // What the journal is told of a purge comes back to the cache of the next run.
 func TestPurgesComeBackFromTheJournal(t *testing.T) {
+	t.Parallel()
 	d, err := openDurable(t.TempDir(), metrics.New("test"), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

@@ -121,6 +121,7 @@ func (g *jewgo) login(client string) string {
 }
 
 func TestEndToEnd(t *testing.T) {
+	t.Parallel()
 	for name, redis := range map[string]func(*testing.T) string{"in Redis": redisURL, "in memory": func(*testing.T) string { return "" }} {
 		t.Run(name, func(t *testing.T) {
 			g := startJewGo(t, redis(t))

@@ -66,7 +66,7 @@ func startFleet(t *testing.T, redisURL string, rings ...string) (a, b *gatewayPr
 		both = append(both, start(t, nil, "run", "--config", filepath.Join(there, name+".yaml")))
 	}
 	for _, g := range both {
-		eventually(t, 20*time.Second, func() error {
+		env.Eventually(t, 20*time.Second, func() error {
 			if r := g.get(g.admin + "/readyz?verbose"); !strings.Contains(r.body, "peers: 1 of 1 reachable") {
 				return fmt.Errorf("readyz:\n%s", r.body)
 			}
@@ -93,6 +93,7 @@ func (g *gatewayProcess) wantHome(t *testing.T, when, cookie string, status int)
 }
 
 func TestALogoutWithoutRedisReachesTheOtherGateway(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	a, b := startFleet(t, server.URL)
 	ended, late, other := a.begin(t), a.begin(t), a.begin(t)
@@ -101,7 +102,7 @@ func TestALogoutWithoutRedisReachesTheOtherGateway(t *testing.T) {
 	if out := a.do("POST", "/auth/logout", "", "Cookie", ended); out.StatusCode != http.StatusOK {
 		t.Fatalf("logout: %s", out.Status)
 	}
-	eventually(t, time.Second, func() error {
+	env.Eventually(t, time.Second, func() error {
 		if r := b.get("/home", "Cookie", ended); r.StatusCode != http.StatusUnauthorized {
 			return fmt.Errorf("the other gateway, after the logout: %s", r.Status)
 		}
@@ -118,7 +119,7 @@ func TestALogoutWithoutRedisReachesTheOtherGateway(t *testing.T) {
 	}
 	b = b.again()
 	b.wantHome(t, "what it was told before its restart", ended, http.StatusUnauthorized)
-	eventually(t, 20*time.Second, func() error {
+	env.Eventually(t, 20*time.Second, func() error {
 		if r := b.get("/home", "Cookie", late); r.StatusCode != http.StatusUnauthorized {
 			return fmt.Errorf("what it missed: %s", r.Status)
 		}
@@ -146,7 +147,7 @@ func TestGatewaysHearEachOtherDuringARotation(t *testing.T) {
 	}
 	a.do("POST", "/auth/logout", "", "Cookie", ofA)
 	b.do("POST", "/auth/logout", "", "Cookie", ofB)
-	eventually(t, 5*time.Second, func() error {
+	env.Eventually(t, 5*time.Second, func() error {
 		there, here := b.get("/home", "Cookie", ofA), a.get("/home", "Cookie", ofB)
 		if there.StatusCode != http.StatusUnauthorized || here.StatusCode != http.StatusUnauthorized {
 			return fmt.Errorf("after logouts on the other gateway: %s, %s", there.Status, here.Status)
@@ -171,7 +172,7 @@ func TestPeersAreShown(t *testing.T) {
 	a, b := startFleet(t, env.Redis(t).URL)
 	told := a.begin(t)
 	a.do("POST", "/auth/logout", "", "Cookie", told)
-	eventually(t, 10*time.Second, func() error {
+	env.Eventually(t, 10*time.Second, func() error {
 		p := a.onePeer(t)
 		if !p.Reachable || p.Pending != 0 || p.Behind || p.Error != "" || p.Delivered.Before(begin) || p.Seen.Before(begin) {
 			return fmt.Errorf("after a logout: %+v", p)
@@ -192,7 +193,7 @@ func TestPeersAreShown(t *testing.T) {
 	b.signal(syscall.SIGKILL)
 	b.wait(20 * time.Second)
 	a.do("POST", "/auth/logout", "", "Cookie", missed)
-	eventually(t, 10*time.Second, func() error {
+	env.Eventually(t, 10*time.Second, func() error {
 		p := a.onePeer(t)
 		if p.Reachable || p.Pending == 0 && !p.Behind || p.Error == "" {
 			return fmt.Errorf("with the peer gone: %+v", p)

@@ -69,7 +69,7 @@ func (g *gatewayProcess) redis(t *testing.T) []shownRedis {
 // verbose waits until /readyz?verbose has all parts.
 func (g *gatewayProcess) verbose(t *testing.T, parts ...string) {
 	t.Helper()
-	eventually(t, 10*time.Second, func() error {
+	env.Eventually(t, 10*time.Second, func() error {
 		a := g.get(g.admin + "/readyz?verbose")
 		for _, part := range parts {
 			if !strings.Contains(a.body, part) {
@@ -81,6 +81,7 @@ func (g *gatewayProcess) verbose(t *testing.T, parts ...string) {
 }
 
 func TestEndToEndHealthOfRedis(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t, "--requirepass", "hush", "--maxmemory-policy", "allkeys-lru")
 	_, port, _ := strings.Cut(server.Addr, ":")
 	g := startOnRedis(t, "redis://:hush@"+server.Addr, env.Redis(t, "--maxmemory-policy", "allkeys-lru").URL)
@@ -123,7 +124,7 @@ func TestEndToEndHealthOfRedis(t *testing.T) {
 	}
 	server.Cont()
 	g.readyz(t, "ok")
-	eventually(t, 5*time.Second, func() error {
+	env.Eventually(t, 5*time.Second, func() error {
 		if a := g.get(g.admin + "/readyz?verbose"); strings.Contains(a.body, "[!]") {
 			return fmt.Errorf("old warnings:\n%s", a.body)
 		}
@@ -141,6 +142,7 @@ func TestEndToEndHealthOfRedis(t *testing.T) {
 
 // Without a Redis the page is there, and empty.
 func TestViewWithoutRedis(t *testing.T) {
+	t.Parallel()
 	g := startOnRedis(t, "", "")
 	if all := g.redis(t); len(all) != 0 {
 		t.Errorf("%+v", all)
@@ -154,6 +156,7 @@ func TestViewWithoutRedis(t *testing.T) {
 // Responses alone would fill Redis several times over. Limits and sessions, which
 // need it, notice nothing.
 func TestResponsesDoNotFillRedis(t *testing.T) {
+	t.Parallel()
 	const most = 24 << 20
 	server := env.Redis(t, "--maxmemory", fmt.Sprint(most), "--maxmemory-policy", "noeviction")
 	body := strings.Repeat("x", 232<<10)
@@ -167,7 +170,7 @@ routes: [{name: all, match: {path: "/{rest...}"}, upstream: app, limits: [all], 
 `, server.URL))
 	g.stderr.await(t, "redis is in use")
 	page := 0
-	eventually(t, 30*time.Second, func() error {
+	env.Eventually(t, 30*time.Second, func() error {
 		for range 10 {
 			page++
 			if a := g.get(fmt.Sprintf("/list?page=%d", page)); a.StatusCode != http.StatusOK {

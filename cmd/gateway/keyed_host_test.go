@@ -11,6 +11,7 @@ import (
 // it: one who writes it in capitals chooses what all others get, such as a 404 for
 // a host that the upstream compares byte by byte, or links and redirects.
 func TestTheCaseOfAHostDoesNotPoisonTheCache(t *testing.T) {
+	t.Parallel()
 	g, _ := startSmall(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, "host "+r.Host+", forwarded "+r.Header.Get("X-Forwarded-Host"))
 	}), keyedPolicy)

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/jewgo/gateway/test/env"
 )
 
 // smallPolicy has one upstream, whose URL stands for %s.
@@ -64,6 +66,7 @@ func (s *slow) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func TestTermDrains(t *testing.T) {
+	t.Parallel()
 	backend := newSlow()
 	g, _ := startSmall(t, backend, smallPolicy)
 	result := make(chan string, 1)
@@ -79,14 +82,14 @@ func TestTermDrains(t *testing.T) {
 	}()
 	<-backend.entered
 	g.signal(syscall.SIGTERM)
-	eventually(t, 5*time.Second, func() error {
+	env.Eventually(t, 5*time.Second, func() error {
 		a := g.get(g.admin + "/readyz")
 		if a.StatusCode != http.StatusServiceUnavailable {
 			return fmt.Errorf("readyz while draining: %s", a.Status)
 		}
 		return nil
 	})
-	eventually(t, 5*time.Second, func() error {
+	env.Eventually(t, 5*time.Second, func() error {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(g.base, "http://"))
 		if err == nil {
 			_ = conn.Close()
@@ -104,6 +107,7 @@ func TestTermDrains(t *testing.T) {
 }
 
 func TestNothingInFlightIsNoWait(t *testing.T) {
+	t.Parallel()
 	g, _ := startSmall(t, newSlow(), smallPolicy)
 	g.get("/") // leaves an idle connection
 	conn, err := net.Dial("tcp", strings.TrimPrefix(g.base, "http://"))
@@ -119,6 +123,7 @@ func TestNothingInFlightIsNoWait(t *testing.T) {
 }
 
 func TestSecondInterruptStopsAtOnce(t *testing.T) {
+	t.Parallel()
 	backend := newSlow()
 	g, _ := startSmall(t, backend, smallPolicy)
 	go func() {
@@ -135,6 +140,7 @@ func TestSecondInterruptStopsAtOnce(t *testing.T) {
 }
 
 func TestReload(t *testing.T) {
+	t.Parallel()
 	g, file := startSmall(t, newSlow(), smallPolicy)
 	if a := g.get("/gone"); a.StatusCode != http.StatusOK {
 		t.Fatalf("before: %s", a.Status)
@@ -146,7 +152,7 @@ func TestReload(t *testing.T) {
 	gone := string(text) + "  - {name: gone, match: {path: /gone}, deny: 410}\n"
 	await := func(status int) {
 		t.Helper()
-		eventually(t, 10*time.Second, func() error {
+		env.Eventually(t, 10*time.Second, func() error {
 			if a := g.get("/gone"); a.StatusCode != status {
 				return fmt.Errorf("status %s, want %d", a.Status, status)
 			}
@@ -185,6 +191,7 @@ func TestReload(t *testing.T) {
 }
 
 func TestReloadVerb(t *testing.T) {
+	t.Parallel()
 	g, file := startSmall(t, newSlow(), smallPolicy)
 	there := strings.TrimPrefix(g.admin, "http://")
 	config := filepath.Join(filepath.Dir(file), "gateway.yaml")
@@ -218,6 +225,7 @@ func TestReloadVerb(t *testing.T) {
 // Containers mount the one file, which is edited in place outside of them: nothing
 // happens in the folder that they see.
 func TestReloadOfAMountedFile(t *testing.T) {
+	t.Parallel()
 	if out, err := exec.Command("unshare", "--mount", "true").CombinedOutput(); err != nil || os.Getenv("GATEWAY_E2E_COMMAND") != "" {
 		t.Skipf("no mount namespace here: %s", out)
 	}
@@ -237,6 +245,7 @@ func TestReloadOfAMountedFile(t *testing.T) {
 
 // A policy with a mistake is reported as such, and no other gateway is asked for it.
 func TestReloadOfAPolicyWithAMistake(t *testing.T) {
+	t.Parallel()
 	asked := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "asked", http.StatusTeapot) }))
 	defer asked.Close()
 	here, there := policyFolder(t)
@@ -259,6 +268,7 @@ func TestReloadOfAPolicyWithAMistake(t *testing.T) {
 }
 
 func TestUnixSockets(t *testing.T) {
+	t.Parallel()
 	here, there := policyFolder(t)
 	upstream := httptest.NewServer(newSlow())
 	defer upstream.Close()
@@ -297,6 +307,7 @@ func TestUnixSockets(t *testing.T) {
 // A proxy that connects by the socket speaks for its clients while the socket's mode
 // keeps others out.
 func TestSocketModeSaysWhoIsBelieved(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		mode           string
 		want           os.FileMode
@@ -344,6 +355,7 @@ func TestSocketModeSaysWhoIsBelieved(t *testing.T) {
 }
 
 func TestAddressTaken(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -357,6 +369,7 @@ func TestAddressTaken(t *testing.T) {
 }
 
 func TestASocketInUseIsLeftAlone(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "a.sock")
 	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
 	if err != nil {
@@ -380,6 +393,7 @@ func TestASocketInUseIsLeftAlone(t *testing.T) {
 }
 
 func TestOthersMayNotConnectToTheAdminSocket(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "a.sock")
 	umask := syscall.Umask(0)
 	l, err := listenAdmin("unix:" + path)

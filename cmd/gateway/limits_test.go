@@ -113,6 +113,7 @@ type shownBucket struct {
 }
 
 func TestLimitsAreOneForAllGateways(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	f := startLimited(t, server.URL, `{key: "header:X-Client", rate: 20/h}`, 2)
 	a, b := f.processes[0], f.processes[1]
@@ -141,7 +142,7 @@ func TestLimitsAreOneForAllGateways(t *testing.T) {
 	if got := a.admitted(1, "x"); got != 1 {
 		t.Error("refused after the reset, where it was asked for")
 	}
-	eventually(t, 10*time.Second, func() error {
+	env.Eventually(t, 10*time.Second, func() error {
 		if b.admitted(1, "x") == 0 {
 			return fmt.Errorf("the other gateway refuses after the reset: %s", b.get(b.admin+"/v1/limits/few?key=x").body)
 		}
@@ -174,6 +175,7 @@ func TestLimitsAreOneForAllGateways(t *testing.T) {
 // Each tier of a key has its bucket: the operator sees them, by their own quotas,
 // and makes them full together.
 func TestTheOperatorSeesTheBucketsOfTiers(t *testing.T) {
+	t.Parallel()
 	f := startLimited(t, env.Redis(t).URL, `{key: "header:X-Client", rate: 1/h, tiers: {anonymous: {rate: 5/h}}}`, 1)
 	a := f.processes[0]
 	if got := a.admitted(8, "x"); got != 5 {
@@ -212,6 +214,7 @@ func TestTheOperatorSeesTheBucketsOfTiers(t *testing.T) {
 
 // A limit that shrinks lets go of what was prepaid for it.
 func TestAReloadSettlesLeases(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	f := startLimited(t, server.URL, `{key: "header:X-Client", rate: 40/h, lease: 10}`, 1)
 	a := f.processes[0]
@@ -232,7 +235,7 @@ func TestAReloadSettlesLeases(t *testing.T) {
 	}
 	f.write(0, `{key: "header:X-Client", rate: 40/h}`)
 	a.signal(syscall.SIGHUP)
-	eventually(t, 10*time.Second, func() error {
+	env.Eventually(t, 10*time.Second, func() error {
 		if n, left := leased(); n != 0 || left != 37 {
 			return fmt.Errorf("after the reload %d leased, %d left", n, left)
 		}
@@ -242,7 +245,7 @@ func TestAReloadSettlesLeases(t *testing.T) {
 
 func (g *gatewayProcess) awaitReplicas(want int) {
 	g.t.Helper()
-	eventually(g.t, 15*time.Second, func() error {
+	env.Eventually(g.t, 15*time.Second, func() error {
 		var list struct{ Replicas int }
 		if res := g.get(g.admin + "/v1/limits"); json.Unmarshal([]byte(res.body), &list) != nil || list.Replicas != want {
 			return fmt.Errorf("%d gateways are believed in, want %d", list.Replicas, want)
@@ -254,6 +257,7 @@ func (g *gatewayProcess) awaitReplicas(want int) {
 // Gateways that never spoke with each other share a limit while Redis is away,
 // one that was started meanwhile too.
 func TestTheFleetIsKnownWithoutRedis(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	f := startLimited(t, server.URL, `{key: "header:X-Client", rate: 30/h}`, 3)
 	for _, g := range f.processes {
@@ -271,7 +275,7 @@ func TestTheFleetIsKnownWithoutRedis(t *testing.T) {
 	}
 	server.Restart(true)
 	a := f.processes[0]
-	eventually(t, 20*time.Second, func() error {
+	env.Eventually(t, 20*time.Second, func() error {
 		var state struct{ Redis *struct{ Remaining int } }
 		res := a.get(a.admin + "/v1/limits/few?key=x")
 		if err := json.Unmarshal([]byte(res.body), &state); err != nil {

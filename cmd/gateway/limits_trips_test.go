@@ -35,6 +35,7 @@ routes:
 
 // What a limited request costs is counted on the wire.
 func TestRoundTripsOfLimits(t *testing.T) {
+	t.Parallel()
 	proxy, err := faultproxy.Listen(env.Redis(t).Addr)
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/jewgo/gateway/test/env"
 )
 
 // startLogging starts a gateway whose logs go elsewhere, as set says, in front of
@@ -56,7 +58,7 @@ func TestLogReaderThatIsGone(t *testing.T) {
 	_ = writer.Close()
 	g.served("/before")
 	_ = both.Close() // the last reader
-	eventually(t, 20*time.Second, func() error {
+	env.Eventually(t, 20*time.Second, func() error {
 		g.served("/gone")
 		if g.metric(t, "gateway_log_dropped_total") == 0 {
 			return fmt.Errorf("no line was dropped")
@@ -106,7 +108,7 @@ func TestErrorLogReaderThatIsGone(t *testing.T) {
 	for range 10 {
 		g.served("/") // a warning each
 	}
-	eventually(t, 20*time.Second, func() error {
+	env.Eventually(t, 20*time.Second, func() error {
 		if n := g.metric(t, "gateway_log_dropped_total"); n < 10 {
 			return fmt.Errorf("%v lines dropped", n)
 		}

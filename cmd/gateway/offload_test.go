@@ -89,6 +89,7 @@ func lose(g *gatewayProcess, server *env.RedisServer) *gatewayProcess {
 // An application that nobody changed signs in by its own cookies, which the
 // browser never sees: they outlive Redis and the gateway, and not a logout.
 func TestEndToEndCookiesStayInTheGateway(t *testing.T) {
+	t.Parallel()
 	for _, app := range []struct {
 		says                            string
 		backend                         func() string
@@ -148,6 +149,7 @@ func TestEndToEndCookiesStayInTheGateway(t *testing.T) {
 }
 
 func TestEndToEndABrowserCannotBringACookieThatStays(t *testing.T) {
+	t.Parallel()
 	backend := env.FlaskIn(t, "testdata/plainflask", "SECRET_KEY=plain")
 	g := startOffload(t, backend, "")
 	// The application's own cookie, as a browser had it without the gateway.
@@ -167,6 +169,7 @@ func TestEndToEndABrowserCannotBringACookieThatStays(t *testing.T) {
 }
 
 func TestEndToEndAnotherSitesPageMayNotUseTheSession(t *testing.T) {
+	t.Parallel()
 	g := startOffload(t, env.FlaskIn(t, "testdata/plainflask", "SECRET_KEY=plain"), "")
 	b := browser{}
 	b.send(g, "POST", "/login", "user=dina")

@@ -41,6 +41,7 @@ func (y *tally) add(r *vegeta.Result) {
 // Redis is killed under load, and comes back empty: nothing that a user sees
 // breaks, before, during or after.
 func TestEndToEndRedisLostUnderLoad(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	g := startJewGo(t, server.URL)
 	const seed = 20250910
@@ -106,7 +107,7 @@ func flood(base string, length time.Duration) map[uint16]int {
 // readyz waits for the state.
 func (g *gatewayProcess) readyz(t *testing.T, want string) {
 	t.Helper()
-	eventually(t, 10*time.Second, func() error {
+	env.Eventually(t, 10*time.Second, func() error {
 		a := g.get(g.admin + "/readyz?verbose")
 		if a.StatusCode != http.StatusOK || !strings.HasPrefix(a.body, want+"\n") {
 			return fmt.Errorf("readyz: %s\n%s", a.Status, a.body)
@@ -116,6 +117,7 @@ func (g *gatewayProcess) readyz(t *testing.T, want string) {
 }
 
 func TestEndToEndNoRedisAtStart(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	server.Kill()
 	g := startJewGo(t, server.URL)
@@ -129,7 +131,7 @@ func TestEndToEndNoRedisAtStart(t *testing.T) {
 	server.Restart(true)
 	g.readyz(t, "ok")
 	g.stderr.await(t, "redis is in use")
-	eventually(t, 5*time.Second, func() error {
+	env.Eventually(t, 5*time.Second, func() error {
 		g.get("/api/v5/stores", "X-Forwarded-For", "198.51.100.50")
 		keys, err := exec.Command("redis-cli", "-u", server.URL, "--raw", "keys", "*").CombinedOutput()
 		if err != nil || !strings.Contains(string(keys), "rate:") || !strings.Contains(string(keys), "gw:{c:") {

@@ -14,6 +14,7 @@ import (
 // A policy that comes by a pipe can be read once. What was not asked of a gateway
 // has not been done.
 func TestReloadByAPipe(t *testing.T) {
+	t.Parallel()
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -17,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/jewgo/gateway/test/env"
 )
 
 // built is the folder that binary has made.
@@ -38,10 +39,7 @@ var binary = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	if err := flag.Set("test.parallel", "4"); err != nil { // those that run side by side wait most of the time
-		panic(err)
-	}
+	env.SideBySide(6)
 	code := m.Run()
 	if built != "" {
 		_ = os.RemoveAll(built) // the system clears its folder for temporary files
@@ -99,28 +97,12 @@ func (o *output) String() string {
 // await waits until the output holds text.
 func (o *output) await(t *testing.T, text string) {
 	t.Helper()
-	eventually(t, 20*time.Second, func() error {
+	env.Eventually(t, 20*time.Second, func() error {
 		if !strings.Contains(o.String(), text) {
 			return fmt.Errorf("no %q in:\n%s", text, o.String())
 		}
 		return nil
 	})
-}
-
-// eventually tries until check is content.
-func eventually(t *testing.T, limit time.Duration, check func() error) {
-	t.Helper()
-	deadline := time.Now().Add(limit)
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
 }
 
 // gatewayProcess is a running gateway.
@@ -152,7 +134,7 @@ func startAs(t *testing.T, set func(*exec.Cmd), args ...string) *gatewayProcess 
 // serving waits until the gateway serves.
 func (g *gatewayProcess) serving() {
 	g.t.Helper()
-	eventually(g.t, 30*time.Second, func() error {
+	env.Eventually(g.t, 30*time.Second, func() error {
 		select {
 		case err := <-g.ended:
 			g.ended <- err

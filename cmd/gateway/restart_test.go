@@ -21,6 +21,8 @@ import (
 	"time"
 
 	vegeta "github.com/tsenart/vegeta/v12/lib"
+
+	"github.com/jewgo/gateway/test/env"
 )
 
 // balanced is one of the gateways behind a balancer.
@@ -62,7 +64,7 @@ func (g *balanced) poll(end <-chan struct{}) {
 func (g *balanced) inUse(t *testing.T) {
 	t.Helper()
 	before := g.sent.Load()
-	eventually(t, 10*time.Second, func() error {
+	env.Eventually(t, 10*time.Second, func() error {
 		if g.sent.Load() == before {
 			return fmt.Errorf("the balancer sends no requests to %s", g.listen)
 		}
@@ -207,7 +209,7 @@ func TestRestartsUnderLoad(t *testing.T) {
 	for _, g := range b.gateways {
 		polls.Go(func() { g.poll(end) })
 	}
-	eventually(t, 10*time.Second, func() error {
+	env.Eventually(t, 10*time.Second, func() error {
 		for _, g := range b.gateways {
 			if !g.ready.Load() {
 				return fmt.Errorf("%s is not ready", g.admin)

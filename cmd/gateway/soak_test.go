@@ -226,7 +226,7 @@ func (s *soak) set(f faultproxy.Fault) {
 func (s *soak) settled() (m held) {
 	s.t.Helper()
 	s.set(faultproxy.Fault{Link: faultproxy.Cut})
-	eventually(s.t, 30*time.Second, func() error {
+	env.Eventually(s.t, 30*time.Second, func() error {
 		if n := s.metric(s.t, `gateway_redis_pool_connections{redis="redis",use="idle"}`); n > 0 {
 			return fmt.Errorf("%v idle connections to a Redis that is dead", n)
 		}
@@ -300,6 +300,7 @@ func (g *gatewayProcess) metric(t *testing.T, name string) float64 {
 // memory nor goroutines. Nor does a request wait for the reader of the access log.
 // GATEWAY_SOAK says for how long; `make soak` does.
 func TestSoak(t *testing.T) {
+	t.Parallel()
 	length, err := time.ParseDuration(os.Getenv("GATEWAY_SOAK"))
 	if err != nil {
 		t.Skip("GATEWAY_SOAK names no duration; make soak does")
@@ -354,7 +355,7 @@ func (s *soak) logged(dropped float64) {
 	if s.resting.Requests == 0 || s.reading.Requests == 0 || resting > reading+min(time.Second, s.log.period/4) {
 		s.t.Error("requests wait for the reader of the access log")
 	}
-	eventually(s.t, s.log.period+5*time.Second, func() error {
+	env.Eventually(s.t, s.log.period+5*time.Second, func() error {
 		if lines := s.log.lines.Load(); float64(lines)+dropped < float64(s.total) {
 			return fmt.Errorf("%d lines in the access log, and %v dropped, of %d requests", lines, dropped, s.total)
 		}
@@ -376,6 +377,7 @@ func slope(x, y []float64) float64 {
 }
 
 func TestSlope(t *testing.T) {
+	t.Parallel()
 	minutes := []float64{6, 7, 8, 9, 10}
 	for _, tc := range []struct {
 		sentence string

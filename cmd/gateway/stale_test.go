@@ -126,7 +126,7 @@ func startPair(t *testing.T, seed uint64) *pair {
 // awaitUp waits until both gateways say in one look that they use Redis.
 func (p *pair) awaitUp() {
 	p.t.Helper()
-	eventually(p.t, 20*time.Second, func() error {
+	env.Eventually(p.t, 20*time.Second, func() error {
 		for i, g := range p.gateways {
 			if a := g.get(g.admin + "/readyz?verbose"); !strings.Contains(a.body, "\n[+] redis: up since ") {
 				return fmt.Errorf("gateway %s is not up:\n%s\nafter%s", pairNames[i], a.body, p.last())

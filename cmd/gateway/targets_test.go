@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jewgo/gateway/test/env"
 )
 
 // All targets of an upstream are down: /readyz says what clients get, and they do.
@@ -30,7 +32,7 @@ func TestAllTargetsDown(t *testing.T) {
 	g.get("/cached")
 	upstream.Close()
 	time.Sleep(time.Second) // the lifetime
-	eventually(t, 10*time.Second, func() error {
+	env.Eventually(t, 10*time.Second, func() error {
 		if got := g.metric(t, up); got != 0 {
 			return fmt.Errorf("%s %v", up, got)
 		}

@@ -20,6 +20,7 @@ import (
 // A primary dies under load, with nobody to help: whoever takes its place is
 // found, and until then everything goes on from memory.
 func TestPrimaryLostUnderLoad(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name  string
 		start func(t *testing.T) (url string, kill func())
@@ -67,6 +68,7 @@ func TestPrimaryLostUnderLoad(t *testing.T) {
 // JewGo's variables, as its deployments set them, take the gateway with JewGo's
 // policy to the Redis that they name: it is up, and a request is counted there.
 func TestJewGoVariablesNameTheRedis(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name  string
 		start func(t *testing.T) (env []string, look []string) // look: redis-cli's arguments for each server that may count

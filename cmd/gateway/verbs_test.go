@@ -12,6 +12,7 @@ import (
 )
 
 func TestVerbs(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	bad := filepath.Join(dir, "bad.yaml")
 	if err := os.WriteFile(bad, []byte("version: 1\nlimits:\n  a: {rate: 5/s, burts: 9}\n  b: {rate: often}\n"), 0o644); err != nil {
@@ -60,6 +61,7 @@ func TestVerbs(t *testing.T) {
 }
 
 func TestValidateJSON(t *testing.T) {
+	t.Parallel()
 	var stdout, stderr bytes.Buffer
 	execute([]string{"validate", "--json", "../../policy/testdata/bad_reference.yaml"}, &stdout, &stderr)
 	var got struct {
@@ -80,6 +82,7 @@ func TestValidateJSON(t *testing.T) {
 
 // A valid policy is printed with what its limits come to.
 func TestValidateShowsLimits(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "p.yaml")
 	if err := os.WriteFile(file, []byte(`
 version: 1
@@ -130,6 +133,7 @@ users           session.user    100/h     100    20 in 1h
 }
 
 func TestSchemaIsTheCommittedOne(t *testing.T) {
+	t.Parallel()
 	var stdout, stderr bytes.Buffer
 	execute([]string{"schema"}, &stdout, &stderr)
 	committed, err := os.ReadFile("../../configs/gateway.schema.json")

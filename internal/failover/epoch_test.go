@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/jewgo/gateway/test/env"
 )
 
 // epochs keeps an epoch as a store does that several gateways share.
@@ -199,10 +201,7 @@ func TestALossFoundDuringATripIsMadeGood(t *testing.T) {
 			},
 			Classify: classify,
 		})
-		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan struct{})
-		go func() { defer close(ended); s.Run(ctx) }()
-		defer func() { cancel(); <-ended }()
+		env.Run(t, s.Run)
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		store.set(func(e *Epoch) { e.Counter = 1 })
@@ -267,10 +266,7 @@ func TestLossDuringARejoin(t *testing.T) {
 					}
 					return nil
 				})
-				ctx, cancel := context.WithCancel(t.Context())
-				ended := make(chan struct{})
-				go func() { defer close(ended); s.Run(ctx) }()
-				defer func() { cancel(); <-ended }()
+				env.Run(t, s.Run)
 				<-s.Probed()
 				time.Sleep(time.Second)
 				history := s.Status().History
@@ -296,10 +292,7 @@ func TestRenewThatFailsKeepsTheStoreDown(t *testing.T) {
 			}
 			return store.Renew(ctx, last)
 		}})
-		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan struct{})
-		go func() { defer close(ended); s.Run(ctx) }()
-		defer func() { cancel(); <-ended }()
+		env.Run(t, s.Run)
 		<-s.Probed()
 		store.set(func(e *Epoch) { *e = Epoch{} })
 		time.Sleep(20 * time.Second)

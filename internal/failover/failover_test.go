@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/jewgo/gateway/test/env"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -125,11 +127,7 @@ func inBubble(t *testing.T, f func(t *testing.T, r *rig), prepare ...func(*rig))
 		for _, p := range prepare {
 			p(r)
 		}
-		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan struct{})
-		go func() { defer close(ended); r.Run(ctx) }()
-		r.stop = func() { cancel(); <-ended }
-		defer r.stop()
+		r.stop = env.Run(t, r.Run)
 		f(t, r)
 	})
 }

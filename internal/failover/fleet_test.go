@@ -139,6 +139,7 @@ var outages = map[string]func(sh *shared){
 func TestFleetRejoinsTogether(t *testing.T) {
 	for name, outage := range outages {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			bubble(t, func(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				var group sync.WaitGroup
@@ -151,7 +152,7 @@ func TestFleetRejoinsTogether(t *testing.T) {
 					time.Sleep(rand.N(700 * time.Millisecond))
 				}
 				worst, all := time.Duration(0), 0
-				for i := range 30 {
+				for i := range 15 {
 					outage(sh)
 					sh.store.now(behaviour{})
 					healed := time.Now()

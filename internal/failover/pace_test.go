@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/jewgo/gateway/test/env"
 )
 
 // holds are how long the Switch was Down each time.
@@ -63,11 +65,7 @@ func TestAHookThatKeepsFailingIsTriedLessAndLess(t *testing.T) {
 func (r *rig) faultAtOnce(t *testing.T, times int) {
 	t.Helper()
 	for range times {
-		for limit := time.Now().Add(10 * time.Second); !r.Up(); time.Sleep(time.Millisecond) {
-			if time.Now().After(limit) {
-				t.Fatalf("not up: %+v", r.Status())
-			}
-		}
+		env.Until(t, "Up", r.Up)
 		r.report(r.load(), Fault, errRefused)
 	}
 }

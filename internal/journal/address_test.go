@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/jewgo/gateway/test/env"
 )
 
 func TestPlace(t *testing.T) {
@@ -71,7 +73,7 @@ func TestAnotherNameOfThisGatewayIsDropped(t *testing.T) {
 	b := net.node(t, "b")
 	meet(a, b)
 	a.Learn([]Peer{{ID: "before", Address: "alias.example:1", Started: epoch.Add(-1)}})
-	eventually(t, "it is dropped", func() bool { return len(a.Known()) == 1 && a.Known()[0].ID == "b" })
+	env.Until(t, "it is dropped", func() bool { return len(a.Known()) == 1 && a.Known()[0].ID == "b" })
 }
 
 // renamed is a name server of one name.

@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/jewgo/gateway/test/env"
 )
 
 // tmpfs mounts a file system of that many KiB, or skips the test.
@@ -87,7 +89,7 @@ func TestRealReadOnlyDisk(t *testing.T) {
 	}
 	wantKeys(t, j, "a", "b")
 	remount(0)
-	eventually(t, "it finds by itself that it may write", func() bool { return j.Status().State == OK })
+	env.Until(t, "it finds by itself that it may write", func() bool { return j.Status().State == OK })
 	if err := j.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -22,19 +22,8 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/jewgo/gateway/test/crashdisk"
+	"github.com/jewgo/gateway/test/env"
 )
-
-// clock is one that tests set.
-type clock struct{ ns atomic.Int64 }
-
-func newClock() *clock {
-	c := &clock{}
-	c.ns.Store(epoch.UnixNano())
-	return c
-}
-
-func (c *clock) now() time.Time          { return time.Unix(0, c.ns.Load()).UTC() }
-func (c *clock) advance(d time.Duration) { c.ns.Add(int64(d)) }
 
 func open(t testing.TB, cfg Config) *Journal {
 	t.Helper()
@@ -120,21 +109,21 @@ func TestAppendSurvives(t *testing.T) {
 }
 
 func TestExpiredRecordsVanish(t *testing.T) {
-	dir, c := t.TempDir(), newClock()
-	j := open(t, Config{Dir: dir, Now: c.now, Retry: 10 * time.Millisecond})
+	dir, c := t.TempDir(), env.NewClock(epoch)
+	j := open(t, Config{Dir: dir, Now: c.Now, Retry: 10 * time.Millisecond})
 	short := rec("short", 1)
 	short.Expires = epoch.Add(time.Minute)
 	over := rec("over", 1)
 	over.Expires = epoch
 	appendAll(t, j, short, rec("long", 1), over)
 	wantKeys(t, j, "short", "long")
-	c.advance(time.Minute)
+	c.Advance(time.Minute)
 	wantKeys(t, j, "long")
-	eventually(t, "the memory is given back", func() bool { return j.Status().Records == 1 })
+	env.Until(t, "the memory is given back", func() bool { return j.Status().Records == 1 })
 	if err := j.Close(); err != nil {
 		t.Fatal(err)
 	}
-	wantKeys(t, open(t, Config{Dir: dir, Now: c.now}), "long")
+	wantKeys(t, open(t, Config{Dir: dir, Now: c.Now}), "long")
 }
 
 // TestAnOlderRecordDoesNotOutliveANewer: also across a restart at which the
@@ -150,15 +139,6 @@ func TestAnOlderRecordDoesNotOutliveANewer(t *testing.T) {
 	j := open(t, Config{Dir: dir, Now: at(2 * time.Minute)})
 	if got := j.Records(); len(got) != 1 || got[0].Version != 2 {
 		t.Errorf("got %+v", got)
-	}
-}
-
-func eventually(t testing.TB, why string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("never: %s", why)
-		}
 	}
 }
 
@@ -275,12 +255,12 @@ func TestDiskFaults(t *testing.T) {
 		{"a read-only file system", map[string]int{"write": 1, "truncate": 1, "open": 1}, syscall.EROFS},
 	} {
 		t.Run(c.why, func(t *testing.T) {
-			disk, clk := crashdisk.New(), newClock()
-			cfg := Config{Dir: t.TempDir(), Now: clk.now, disk: disk}
+			disk, clk := crashdisk.New(), env.NewClock(epoch)
+			cfg := Config{Dir: t.TempDir(), Now: clk.Now, disk: disk}
 			j := open(t, cfg)
 			appendAll(t, j, rec("before", 1))
 			disk.Fail(crashdisk.Times(c.err, c.fails))
-			clk.advance(time.Second)
+			clk.Advance(time.Second)
 			if err := j.Append(t.Context(), rec("during", 1)); !errors.Is(err, c.err) {
 				t.Fatalf("got %v, want %v", err, c.err)
 			}
@@ -309,7 +289,7 @@ func TestDegradedHealsByItself(t *testing.T) {
 	if err := j.Append(t.Context(), rec("a", 1)); !errors.Is(err, syscall.ENOSPC) {
 		t.Fatal(err)
 	}
-	eventually(t, "the record is written without another Append", func() bool {
+	env.Until(t, "the record is written without another Append", func() bool {
 		s := j.Status()
 		return s.State == OK && s.Pending == 0
 	})
@@ -332,19 +312,19 @@ func TestDurableRecordsAreNoErrorWhileDegraded(t *testing.T) {
 }
 
 func TestCompactionThatFails(t *testing.T) {
-	disk, clk := crashdisk.New(), newClock()
-	cfg := Config{Dir: t.TempDir(), disk: disk, Now: clk.now, compactAbove: 200}
+	disk, clk := crashdisk.New(), env.NewClock(epoch)
+	cfg := Config{Dir: t.TempDir(), disk: disk, Now: clk.Now, compactAbove: 200}
 	j := open(t, cfg)
 	disk.Fail(crashdisk.Times(syscall.ENOSPC, map[string]int{"rename": 1}))
 	for i := range 20 {
 		appendAll(t, j, rec("a", uint64(i)))
 	}
-	eventually(t, "the state is degraded", func() bool { return j.Status().State == Degraded })
+	env.Until(t, "the state is degraded", func() bool { return j.Status().State == Degraded })
 	wantState(t, j, Degraded, "rewrite journal")
 	long := j.Status().FileBytes
-	clk.advance(compactRetry)
+	clk.Advance(compactRetry)
 	appendAll(t, j, rec("b", 1))
-	eventually(t, "it is compacted", func() bool { s := j.Status(); return s.State == OK && s.FileBytes < long })
+	env.Until(t, "it is compacted", func() bool { s := j.Status(); return s.State == OK && s.FileBytes < long })
 }
 
 func TestFull(t *testing.T) {
@@ -356,8 +336,8 @@ func TestFull(t *testing.T) {
 		{"too many bytes", Config{MaxBytes: 2*frameSize(rec("a", 1)) + 1}},
 	} {
 		t.Run(c.why, func(t *testing.T) {
-			clk := newClock()
-			c.cfg.Dir, c.cfg.Now = t.TempDir(), clk.now
+			clk := env.NewClock(epoch)
+			c.cfg.Dir, c.cfg.Now = t.TempDir(), clk.Now
 			j := open(t, c.cfg)
 			soon := rec("a", 1)
 			soon.Expires = epoch.Add(time.Minute)
@@ -373,7 +353,7 @@ func TestFull(t *testing.T) {
 			if err := j.Append(t.Context(), rec("c", 1)); !errors.Is(err, ErrFull) {
 				t.Fatalf("got %v", err)
 			}
-			clk.advance(time.Minute)
+			clk.Advance(time.Minute)
 			appendAll(t, j, rec("c", 1)) // in the place of the one that expired
 			wantKeys(t, j, "b", "c")
 			wantState(t, j, OK, "")
@@ -480,8 +460,8 @@ func TestClosed(t *testing.T) {
 
 // TestContextBoundsTheWait: what was taken in stays, though nobody waits.
 func TestContextBoundsTheWait(t *testing.T) {
-	disk, clk := crashdisk.New(), newClock()
-	cfg := Config{Dir: t.TempDir(), disk: disk, Now: clk.now}
+	disk, clk := crashdisk.New(), env.NewClock(epoch)
+	cfg := Config{Dir: t.TempDir(), disk: disk, Now: clk.Now}
 	j := open(t, cfg)
 	hung, goOn := make(chan struct{}), make(chan struct{})
 	first := true
@@ -501,7 +481,7 @@ func TestContextBoundsTheWait(t *testing.T) {
 	if err := <-errs; !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
-	clk.advance(stuckAfter + time.Second)
+	clk.Advance(stuckAfter + time.Second)
 	wantState(t, j, Degraded, "has not answered for 3s")
 	wantKeys(t, j, "a")
 	close(goOn)

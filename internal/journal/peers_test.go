@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/jewgo/gateway/test/env"
 )
 
 var fleetKey = []byte("a key that all gateways share")
@@ -186,7 +188,7 @@ func TestOnlyWhoMakesARecordSendsIt(t *testing.T) {
 	a, b, c := net.node(t, "a"), net.node(t, "b"), net.node(t, "c")
 	meet(a, b, c)
 	for _, n := range []*node{a, b, c} {
-		eventually(t, "all know each other", func() bool {
+		env.Until(t, "all know each other", func() bool {
 			return len(n.Known()) == 2 && !n.Known()[0].Behind && !n.Known()[1].Behind
 		})
 	}
@@ -216,9 +218,9 @@ func TestCutOffAndBack(t *testing.T) {
 	}
 	c.say(t, rec("z", 1)) // as a user does who is at the gateway that is cut off
 	net.set(false, c.self.Address)
-	eventually(t, "c gets what it missed", c.has("x", "y", "z"))
-	eventually(t, "the others get what c could not send", func() bool { return a.has("z")() && b.has("z")() })
-	eventually(t, "a knows that c is back", func() bool { s := a.statusOf(c); return s.Reachable && s.Pending == 0 && s.Error == "" })
+	env.Until(t, "c gets what it missed", c.has("x", "y", "z"))
+	env.Until(t, "the others get what c could not send", func() bool { return a.has("z")() && b.has("z")() })
+	env.Until(t, "a knows that c is back", func() bool { s := a.statusOf(c); return s.Reachable && s.Pending == 0 && s.Error == "" })
 }
 
 // TestGreetingsEnd: a hello that is answered by a hello would never end.
@@ -265,8 +267,8 @@ func TestQueueRunsOver(t *testing.T) {
 		t.Errorf("status %+v", s)
 	}
 	net.set(false, b.self.Address)
-	eventually(t, "b gets everything", func() bool { return len(b.j.Records()) == maxQueue+2 })
-	eventually(t, "a knows", func() bool { return !a.statusOf(b).Behind })
+	env.Until(t, "b gets everything", func() bool { return len(b.j.Records()) == maxQueue+2 })
+	env.Until(t, "a knows", func() bool { return !a.statusOf(b).Behind })
 }
 
 func TestApplyThatFailsIsTriedAgain(t *testing.T) {
@@ -285,7 +287,7 @@ func TestApplyThatFailsIsTriedAgain(t *testing.T) {
 	b.mu.Lock()
 	b.fault = nil
 	b.mu.Unlock()
-	eventually(t, "it arrives later", b.has("x"))
+	env.Until(t, "it arrives later", b.has("x"))
 }
 
 func TestPull(t *testing.T) {
@@ -346,9 +348,9 @@ func TestPeersCompareByThemselves(t *testing.T) {
 	net := newNetwork(t)
 	a, b := net.node(t, "a"), net.node(t, "b", func(c *PeersConfig) { c.PullEvery = 50 * time.Millisecond })
 	meet(a, b)
-	eventually(t, "they have met", func() bool { return !a.statusOf(b).Behind && a.statusOf(b).Reachable })
+	env.Until(t, "they have met", func() bool { return !a.statusOf(b).Behind && a.statusOf(b).Reachable })
 	appendAll(t, a.j, rec("never sent", 1)) // as if its sender had died half way
-	eventually(t, "b finds what it lacks", b.has("never sent"))
+	env.Until(t, "b finds what it lacks", b.has("never sent"))
 }
 
 func TestAnswersAreSigned(t *testing.T) {
@@ -448,10 +450,10 @@ func TestRefusals(t *testing.T) {
 }
 
 func TestReplay(t *testing.T) {
-	clk := newClock()
-	a := newNetwork(t).node(t, "a", func(c *PeersConfig) { c.Now = clk.now })
+	clk := env.NewClock(epoch)
+	a := newNetwork(t).node(t, "a", func(c *PeersConfig) { c.Now = clk.Now })
 	request := httptest.NewRequest(http.MethodGet, helloPath, nil)
-	signer{[][]byte{fleetKey}, clk.now}.sign(request, nil)
+	signer{[][]byte{fleetKey}, clk.Now}.sign(request, nil)
 	serve := func(r *http.Request) (int, string) {
 		w := httptest.NewRecorder()
 		a.Handler().ServeHTTP(w, r)
@@ -462,11 +464,11 @@ func TestReplay(t *testing.T) {
 	}
 	for range 40 { // over two turns of the nonces, until the time alone refuses it
 		if status, text := serve(request.Clone(t.Context())); status != 401 {
-			t.Fatalf("at %v it counts once more: %d %s", clk.now(), status, text)
+			t.Fatalf("at %v it counts once more: %d %s", clk.Now(), status, text)
 		}
-		clk.advance(time.Second)
+		clk.Advance(time.Second)
 		other := httptest.NewRequest(http.MethodGet, helloPath, nil)
-		signer{[][]byte{fleetKey}, clk.now}.sign(other, nil)
+		signer{[][]byte{fleetKey}, clk.Now}.sign(other, nil)
 		if status, text := serve(other); status != 200 {
 			t.Fatalf("another request: %d %s", status, text)
 		}
@@ -495,7 +497,7 @@ func TestReplaysAreBounded(t *testing.T) {
 }
 
 func TestLearn(t *testing.T) {
-	clk := newClock()
+	clk := env.NewClock(epoch)
 	p := func(id, address string, started time.Duration) Peer {
 		return Peer{ID: id, Address: address, Started: epoch.Add(started)}
 	}
@@ -516,7 +518,7 @@ func TestLearn(t *testing.T) {
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			a := newNetwork(t).node(t, "a", func(cfg *PeersConfig) {
-				cfg.Now, cfg.Self = clk.now, func() Peer { return Peer{ID: "a", Address: "self:1"} }
+				cfg.Now, cfg.Self = clk.Now, func() Peer { return Peer{ID: "a", Address: "self:1"} }
 				cfg.Client = &http.Client{Transport: refusing{}}
 			})
 			for _, peer := range c.told {
@@ -538,9 +540,9 @@ type refusing struct{}
 func (refusing) RoundTrip(*http.Request) (*http.Response, error) { return nil, errors.New("refused") }
 
 func TestPeersAreBoundedAndForgotten(t *testing.T) {
-	clk := newClock()
+	clk := env.NewClock(epoch)
 	a := newNetwork(t).node(t, "a", func(c *PeersConfig) {
-		c.Now, c.Client = clk.now, &http.Client{Transport: refusing{}}
+		c.Now, c.Client = clk.Now, &http.Client{Transport: refusing{}}
 	})
 	for i := range maxPeers + 10 {
 		a.Learn([]Peer{{ID: fmt.Sprint(i), Address: fmt.Sprint("host:", i+1)}})
@@ -548,8 +550,8 @@ func TestPeersAreBoundedAndForgotten(t *testing.T) {
 	if n := len(a.Known()); n != maxPeers {
 		t.Errorf("%d peers, want %d", n, maxPeers)
 	}
-	clk.advance(time.Hour + time.Second)
-	eventually(t, "they are dropped", func() bool { return len(a.Known()) == 0 })
+	clk.Advance(time.Hour + time.Second)
+	env.Until(t, "they are dropped", func() bool { return len(a.Known()) == 0 })
 }
 
 func TestPeersAreRemembered(t *testing.T) {
@@ -558,7 +560,7 @@ func TestPeersAreRemembered(t *testing.T) {
 	remember := func(c *PeersConfig) { c.File = file }
 	a, b := net.node(t, "a", remember), net.node(t, "b")
 	a.Learn([]Peer{b.self})
-	eventually(t, "the file is written", func() bool { _, err := os.Stat(file); return err == nil })
+	env.Until(t, "the file is written", func() bool { _, err := os.Stat(file); return err == nil })
 	if err := a.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -598,7 +600,7 @@ func TestARestartedPeerIsFound(t *testing.T) {
 	before := b.self
 	before.ID, before.Started = "before", epoch.Add(-time.Hour)
 	a.Learn([]Peer{before})
-	eventually(t, "the new run is known in the place of the old", func() bool {
+	env.Until(t, "the new run is known in the place of the old", func() bool {
 		known := a.Known()
 		return len(known) == 1 && known[0].ID == "b" && known[0].Reachable
 	})

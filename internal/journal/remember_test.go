@@ -15,6 +15,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/jewgo/gateway/test/env"
 )
 
 // A peer is on disk without waiting for anything: no time passes in a bubble
@@ -117,7 +119,7 @@ func TestAPeerThatHangs(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-pulled
-	eventually(t, "its goroutines have ended", func() bool { return runtime.NumGoroutine() <= before })
+	env.Until(t, "its goroutines have ended", func() bool { return runtime.NumGoroutine() <= before })
 }
 
 // What runs over while everything that stands is being collected is told too.
@@ -145,5 +147,5 @@ func TestQueueRunsOverWhileEverythingIsCollected(t *testing.T) {
 	appendAll(t, a.j, rec("before", 1))
 	a.Learn([]Peer{b.self})
 	<-again
-	eventually(t, "b has all of it", func() bool { return len(b.j.Records()) == maxQueue+2 })
+	env.Until(t, "b has all of it", func() bool { return len(b.j.Records()) == maxQueue+2 })
 }

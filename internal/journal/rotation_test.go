@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+
+	"github.com/jewgo/gateway/test/env"
 )
 
 var nextKey = []byte("the key that comes after it")
@@ -36,7 +38,7 @@ func TestKeysInCommon(t *testing.T) {
 	net := newNetwork(t)
 	a, b := net.node(t, "a", keys(fleetKey, nextKey)), net.node(t, "b", keys(bytes.Repeat([]byte("x"), 32)))
 	a.Learn([]Peer{b.self})
-	eventually(t, "it is refused", func() bool { return strings.Contains(a.statusOf(b).Error, "another key") })
+	env.Until(t, "it is refused", func() bool { return strings.Contains(a.statusOf(b).Error, "another key") })
 	if s := a.statusOf(b); s.Reachable {
 		t.Error("it counts as reachable")
 	}

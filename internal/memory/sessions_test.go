@@ -9,34 +9,29 @@ import (
 
 	"github.com/jewgo/gateway/internal/memory"
 	"github.com/jewgo/gateway/middleware/session"
+	"github.com/jewgo/gateway/test/env"
 	"github.com/jewgo/gateway/test/storetest"
 )
 
-// manualClock goes on when it is told to.
-type manualClock struct{ t time.Time }
-
-func (c *manualClock) now() time.Time        { return c.t }
-func (c *manualClock) sleep(d time.Duration) { c.t = c.t.Add(d) }
-func newManualClock() *manualClock           { return &manualClock{time.UnixMilli(1_700_000_000_000)} }
-func keyOf(i int) string                     { return fmt.Sprintf("%064d", i) }
-func refOf(i int, c *manualClock) session.Ref {
-	return session.Ref{Key: keyOf(i), Issued: c.t, Absolute: c.t.Add(time.Hour + time.Duration(i)*time.Second)}
+func keyOf(i int) string { return fmt.Sprintf("%064d", i) }
+func refOf(i int, c *env.Clock) session.Ref {
+	return session.Ref{Key: keyOf(i), Issued: c.Now(), Absolute: c.Now().Add(time.Hour + time.Duration(i)*time.Second)}
 }
 
 func TestSessions(t *testing.T) {
 	storetest.Sessions(t, func(*testing.T) storetest.SessionStore {
-		c := newManualClock()
+		c := &env.Clock{}
 		return storetest.SessionStore{
-			Store: memory.NewSessions(memory.SessionsConfig{Now: c.now}),
-			Now:   c.now, Sleep: c.sleep,
+			Store: memory.NewSessions(memory.SessionsConfig{Now: c.Now}),
+			Now:   c.Now, Sleep: c.Advance,
 		}
 	})
 }
 
 func TestSessionRecordsAreBoundedAndTheLeastUsedGoesFirst(t *testing.T) {
-	c, ctx := newManualClock(), context.Background()
-	s := memory.NewSessions(memory.SessionsConfig{Bytes: 5000, Now: c.now})
-	rec := session.Record{Claims: session.Claims{Generation: 1, Issued: c.t, Idle: c.t.Add(time.Hour), Absolute: c.t.Add(time.Hour)}}
+	c, ctx := &env.Clock{}, context.Background()
+	s := memory.NewSessions(memory.SessionsConfig{Bytes: 5000, Now: c.Now})
+	rec := session.Record{Claims: session.Claims{Generation: 1, Issued: c.Now(), Idle: c.Now().Add(time.Hour), Absolute: c.Now().Add(time.Hour)}}
 	for i := range 100 {
 		if err := s.Save(ctx, keyOf(i), rec); err != nil {
 			t.Fatal(err)
@@ -60,8 +55,8 @@ func TestSessionRecordsAreBoundedAndTheLeastUsedGoesFirst(t *testing.T) {
 }
 
 func TestRevocationsAreBoundedAndTheSoonestToEndGoesFirst(t *testing.T) {
-	c, ctx, full := newManualClock(), context.Background(), 0
-	s := memory.NewSessions(memory.SessionsConfig{Revocations: 10, Now: c.now, Full: func() { full++ }})
+	c, ctx, full := &env.Clock{}, context.Background(), 0
+	s := memory.NewSessions(memory.SessionsConfig{Revocations: 10, Now: c.Now, Full: func() { full++ }})
 	for _, i := range []int{15, 3, 8, 19, 0, 12, 7, 1, 16, 5, 11, 2, 18, 9, 4, 14, 6, 17, 10, 13} {
 		if err := s.Revoke(ctx, []session.Revocation{refOf(i, c).Revocation()}); err != nil {
 			t.Fatal(err)
@@ -86,7 +81,7 @@ func TestRevocationsAreBoundedAndTheSoonestToEndGoesFirst(t *testing.T) {
 	if got, want := s.Forgotten(), refOf(10, c).Issued; !got.Equal(want) || full != 1 {
 		t.Errorf("forgotten up to %v, told %d times; want %v, once", got, full, want)
 	}
-	c.sleep(time.Hour + 15*time.Second)
+	c.Advance(time.Hour + 15*time.Second)
 	if n := len(s.Revocations()); n != 5 {
 		t.Errorf("%d revocations stand, want the 5 that end later", n)
 	}

@@ -29,6 +29,7 @@ func cacheClient(t *testing.T, url string) redis.UniversalClient {
 }
 
 func TestCache(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	storetest.Cache(t, func(t *testing.T, now func() time.Time) cache.Store {
 		client := cacheClient(t, server.URL)
@@ -40,6 +41,7 @@ func TestCache(t *testing.T) {
 }
 
 func TestCacheRoundTrips(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	server := env.Redis(t)
 	client := cacheClient(t, server.URL)
@@ -87,6 +89,7 @@ func TestCacheRoundTrips(t *testing.T) {
 }
 
 func TestCacheKeysLiveForATime(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	server := env.Redis(t)
 	client := cacheClient(t, server.URL)
@@ -120,6 +123,7 @@ func TestCacheKeysLiveForATime(t *testing.T) {
 }
 
 func TestCacheTakesGarbageForAMiss(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	server := env.Redis(t)
 	client := cacheClient(t, server.URL)
@@ -140,6 +144,7 @@ func TestCacheTakesGarbageForAMiss(t *testing.T) {
 }
 
 func TestCacheTags(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	server := env.Redis(t)
 	client := cacheClient(t, server.URL)
@@ -209,6 +214,7 @@ func TestCacheTags(t *testing.T) {
 }
 
 func TestCacheTagsWatch(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	tags := redisdb.NewCacheTags(cacheClient(t, server.URL))
 	ctx, cancel := context.WithCancel(context.Background())
@@ -222,23 +228,14 @@ func TestCacheTagsWatch(t *testing.T) {
 	})
 	expect := func(slot uint16) {
 		t.Helper()
-		select {
-		case <-connected:
-		case <-time.After(20 * time.Second):
-			t.Fatal("the watch did not connect")
-		}
+		env.Receive(t, "the watch connects", connected)
 		made, err := tags.Change(context.Background(), 0, []cache.Change{{Slot: slot, Add: 1}, {Slot: slot + 1, Add: 2}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, want := range made.Marks {
-			select {
-			case got := <-changed:
-				if got != want {
-					t.Errorf("watched %v, want %v", got, want)
-				}
-			case <-time.After(20 * time.Second):
-				t.Fatal("a change was not told")
+			if got := env.Receive(t, "a change is told", changed); got != want {
+				t.Errorf("watched %v, want %v", got, want)
 			}
 		}
 	}
@@ -252,6 +249,7 @@ func TestCacheTagsWatch(t *testing.T) {
 // A server whose clock is behind, or one that takes the place of another with such a
 // clock, begins above all that the other gave, of which it may lack the last.
 func TestTableBeginsAboveTheLastByAClockThatIsBehind(t *testing.T) {
+	t.Parallel()
 	client := cacheClient(t, env.Redis(t).URL)
 	tags, ahead := redisdb.NewCacheTags(client), uint64(time.Now().Add(time.Hour).UnixMicro())
 	first, err := tags.Change(t.Context(), ahead, []cache.Change{{Slot: 7, Add: 1}})

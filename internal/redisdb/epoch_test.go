@@ -3,6 +3,7 @@ package redisdb_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -40,29 +41,25 @@ func joinFleet(t *testing.T, url string) *member {
 		Budget: 2 * time.Second, ProbeTimeout: 2 * time.Second, StableAfter: time.Millisecond,
 	})
 	m.Brings("replay", m)
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	go func() { defer close(ended); m.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-ended })
+	env.Run(t, m.Run)
 	<-m.Probed()
 	return m
 }
 
 // awaitRejoin waits until the gateway has rejoined more often than before.
-func (m *member) awaitRejoin(t *testing.T, before uint64) failover.Status {
+func (m *member) awaitRejoin(t *testing.T, before uint64) (st failover.Status) {
 	t.Helper()
-	for deadline := time.Now().Add(2 * recovery); ; time.Sleep(5 * time.Millisecond) {
-		st := m.Status()
-		if st.State == failover.Up && st.Counts.Rejoins > before {
-			return st
+	env.Eventually(t, 2*recovery, func() error {
+		if st = m.Status(); st.State != failover.Up || st.Counts.Rejoins <= before {
+			return fmt.Errorf("no rejoin: %+v", st)
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("no rejoin after %v: %+v", 2*recovery, st)
-		}
-	}
+		return nil
+	})
+	return st
 }
 
 func TestEpochOfAServer(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	client := openFor(t, server.URL)
 	probe, renew := redisdb.Probe(client), redisdb.Renew(client)
@@ -106,6 +103,7 @@ func TestEpochOfAServer(t *testing.T) {
 
 // A user who may not ask who the server is has an epoch all the same.
 func TestEpochWithoutInfo(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	admin(t, server, "ACL SETUSER app on >app-pass ~* &* +@all -info")
 	epoch, err := redisdb.Probe(openFor(t, "redis://app:app-pass@"+server.Addr))(t.Context())
@@ -117,6 +115,7 @@ func TestEpochWithoutInfo(t *testing.T) {
 // TestEveryGatewayReplaysOnceALoss takes from two gateways, in every way that
 // Redis knows, what they have brought.
 func TestEveryGatewayReplaysOnceALoss(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name string
 		lose func(t *testing.T, s *env.RedisServer)
@@ -181,61 +180,71 @@ func TestEveryGatewayReplaysOnceALoss(t *testing.T) {
 }
 
 // TestGatewaysRejoinTogether makes outages of three kinds, of which one is found
-// by probes alone, for gateways that probe at moments of their own. It is not
-// parallel: what it measures is the gateways and not the tests beside them. That
-// the rules allow no more is shown in virtual time by internal/failover.
+// by probes alone, for gateways that probe at moments of their own. Three fleets
+// do so side by side, and no other test beside them: what it measures is the
+// gateways. That the rules allow no more is shown in virtual time by
+// internal/failover.
 func TestGatewaysRejoinTogether(t *testing.T) {
-	server := env.Redis(t)
-	var fleet []*member
-	for range 3 {
-		fleet = append(fleet, joinFleet(t, server.URL))
+	for n, first := range outageKinds {
+		t.Run("first "+first, func(t *testing.T) {
+			t.Parallel()
+			server := env.Redis(t)
+			var fleet []*member
+			for range 3 {
+				fleet = append(fleet, joinFleet(t, server.URL))
+				time.Sleep(rand.N(300 * time.Millisecond))
+			}
+			var worst, worstPlanned time.Duration
+			for outage := range 5 {
+				kind := outageKinds[(n+outage)%len(outageKinds)]
+				apart, planned := rejoin(t, server, fleet, kind)
+				worst, worstPlanned = max(worst, apart), max(worstPlanned, planned)
+				if planned > 500*time.Millisecond || apart > 2*time.Second {
+					t.Errorf("outage %d, %s: the gateways were to go Up %v apart and did %v apart", outage, kind, planned, apart)
+				}
+				time.Sleep(rand.N(200 * time.Millisecond))
+			}
+			t.Logf("to go Up at most %v apart, and did at most %v apart", worstPlanned, worst)
+		})
+	}
+}
+
+var outageKinds = []string{"read-only", "emptied", "killed"}
+
+// rejoin makes an outage and tells how far apart the gateways came back, and how
+// far apart they meant to.
+func rejoin(t *testing.T, server *env.RedisServer, fleet []*member, kind string) (apart, plannedApart time.Duration) {
+	t.Helper()
+	var before []uint64
+	for _, m := range fleet {
+		before = append(before, m.Status().Counts.Rejoins)
+	}
+	switch kind {
+	case "read-only":
+		admin(t, server, "REPLICAOF 127.0.0.1 1")
+		awaitAllDown(t, fleet)
 		time.Sleep(rand.N(300 * time.Millisecond))
+		admin(t, server, "REPLICAOF NO ONE")
+	case "emptied":
+		admin(t, server, "FLUSHALL")
+	case "killed":
+		server.Kill()
+		awaitAllDown(t, fleet)
+		time.Sleep(rand.N(300 * time.Millisecond))
+		server.Restart(true)
 	}
-	kinds := []string{"read-only", "emptied", "killed"}
-	var worst, worstPlanned time.Duration
-	for outage := range 15 {
-		var before []uint64
-		for _, m := range fleet {
-			before = append(before, m.Status().Counts.Rejoins)
-		}
-		kind := kinds[outage%len(kinds)]
-		switch kind {
-		case "read-only":
-			admin(t, server, "REPLICAOF 127.0.0.1 1")
-			awaitAllDown(t, fleet)
-			time.Sleep(rand.N(300 * time.Millisecond))
-			admin(t, server, "REPLICAOF NO ONE")
-		case "emptied":
-			admin(t, server, "FLUSHALL")
-		case "killed":
-			server.Kill()
-			awaitAllDown(t, fleet)
-			time.Sleep(rand.N(300 * time.Millisecond))
-			server.Restart(true)
-		}
-		var up, planned []time.Time
-		for i, m := range fleet {
-			up = append(up, m.awaitRejoin(t, before[i]).Since)
-			planned = append(planned, time.Unix(0, m.planned.Load()))
-		}
-		apart, plannedApart := spread(up), spread(planned)
-		worst, worstPlanned = max(worst, apart), max(worstPlanned, plannedApart)
-		if plannedApart > 500*time.Millisecond || apart > 2*time.Second {
-			t.Errorf("outage %d, %s: the gateways were to go Up %v apart and did %v apart", outage, kind, plannedApart, apart)
-		}
-		time.Sleep(rand.N(200 * time.Millisecond))
+	var up, planned []time.Time
+	for i, m := range fleet {
+		up = append(up, m.awaitRejoin(t, before[i]).Since)
+		planned = append(planned, time.Unix(0, m.planned.Load()))
 	}
-	t.Logf("to go Up at most %v apart, and did at most %v apart", worstPlanned, worst)
+	return spread(up), spread(planned)
 }
 
 func awaitAllDown(t *testing.T, fleet []*member) {
 	t.Helper()
 	for _, m := range fleet {
-		for deadline := time.Now().Add(recovery); m.Up(); time.Sleep(5 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("still up: %+v", m.Status())
-			}
-		}
+		env.Until(t, "Down", func() bool { return !m.Up() })
 	}
 }
 
@@ -296,8 +305,7 @@ func TestBarrier(t *testing.T) {
 	if again := ask(); again != 400*time.Millisecond {
 		t.Errorf("after all was lost the first waits %v", again)
 	}
-	time.Sleep(500 * time.Millisecond)
-	time.Sleep(time.Second)
+	time.Sleep(1500 * time.Millisecond)
 	if again := ask(); again != 400*time.Millisecond {
 		t.Errorf("after the next outage the first waits %v", again)
 	}

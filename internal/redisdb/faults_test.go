@@ -29,6 +29,8 @@ const (
 	recovery = 5 * time.Second
 )
 
+func TestMain(m *testing.M) { env.SideBySide(8); m.Run() }
+
 // gateway is what a gateway has of Redis: a client, a Switch and limits.
 type gateway struct {
 	client redis.UniversalClient
@@ -57,16 +59,12 @@ func newGateway(t *testing.T, cfg redisdb.Config) *gateway {
 		Budget:    cfg.Budget,
 		OnChange:  func(c failover.Change) { t.Logf("%v → %v %v", c.From, c.To, c.Reason) },
 	})
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	go func() { defer close(ended); g.Run(ctx) }()
 	t.Cleanup(func() {
-		cancel()
-		<-ended
 		if err := client.Close(); err != nil {
 			t.Errorf("close: %v", err)
 		}
 	})
+	env.Run(t, g.Run)
 	<-g.Probed()
 	return g
 }
@@ -105,14 +103,20 @@ func (g *gateway) mustTakeLocally(t *testing.T) {
 // mustBecome waits for a state and returns its reason.
 func (g *gateway) mustBecome(t *testing.T, want failover.State) error {
 	t.Helper()
-	deadline := time.Now().Add(recovery)
-	for g.Status().State != want {
-		if time.Now().After(deadline) {
-			t.Fatalf("not %v after %v: %+v", want, recovery, g.Status())
+	env.Eventually(t, recovery, func() error {
+		if st := g.Status(); st.State != want {
+			return fmt.Errorf("not %v: %+v", want, st)
 		}
-		time.Sleep(5 * time.Millisecond)
-	}
+		return nil
+	})
 	return g.Status().Reason
+}
+
+// mustServe waits until the gateway is Up, and Redis answers it.
+func (g *gateway) mustServe(t *testing.T) {
+	t.Helper()
+	g.mustBecome(t, failover.Up)
+	g.mustTakeRemotely(t)
 }
 
 // admin runs commands on a connection of its own, without the gateway's bounds.
@@ -132,6 +136,7 @@ func admin(t *testing.T, s *env.RedisServer, commands ...string) {
 }
 
 func TestKilledServer(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	g := newGateway(t, redisdb.Config{URL: server.URL})
 	g.mustTakeRemotely(t)
@@ -141,11 +146,11 @@ func TestKilledServer(t *testing.T) {
 		t.Errorf("reason: %v", reason)
 	}
 	server.Restart(true)
-	g.mustBecome(t, failover.Up)
-	g.mustTakeRemotely(t)
+	g.mustServe(t)
 }
 
 func TestServerKilledUnderLoad(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	g := newGateway(t, redisdb.Config{URL: server.URL})
 	var callers sync.WaitGroup
@@ -166,11 +171,11 @@ func TestServerKilledUnderLoad(t *testing.T) {
 	callers.Wait()
 	// As many dials failed as the pool holds connections, so that its own
 	// backoff has begun: the way back leads through it.
-	g.mustBecome(t, failover.Up)
-	g.mustTakeRemotely(t)
+	g.mustServe(t)
 }
 
 func TestStoppedServer(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	g := newGateway(t, redisdb.Config{URL: server.URL})
 	g.mustTakeRemotely(t)
@@ -186,11 +191,11 @@ func TestStoppedServer(t *testing.T) {
 		t.Errorf("reason: %v", reason)
 	}
 	server.Cont()
-	g.mustBecome(t, failover.Up)
-	g.mustTakeRemotely(t)
+	g.mustServe(t)
 }
 
 func TestManyCallersOfAStoppedServer(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	g := newGateway(t, redisdb.Config{URL: server.URL, PoolSize: 10})
 	g.mustTakeRemotely(t)
@@ -206,6 +211,7 @@ func TestManyCallersOfAStoppedServer(t *testing.T) {
 }
 
 func TestNoServerAtTheStart(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	server.Kill()
 	g := newGateway(t, redisdb.Config{URL: server.URL, PoolSize: 1}) // one failed dial begins the pool's backoff
@@ -214,11 +220,11 @@ func TestNoServerAtTheStart(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 	server.Restart(true)
-	g.mustBecome(t, failover.Up)
-	g.mustTakeRemotely(t)
+	g.mustServe(t)
 }
 
 func TestCredentials(t *testing.T) {
+	t.Parallel()
 	const right, wrong = "open-sesame", "barley-corn"
 	server := env.Redis(t, "--requirepass", right)
 	for _, tt := range []struct {
@@ -231,8 +237,7 @@ func TestCredentials(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			g := newGateway(t, redisdb.Config{URL: fmt.Sprintf("redis://:%s@%s", tt.password, server.Addr)})
 			if tt.want == "" {
-				g.mustBecome(t, failover.Up)
-				g.mustTakeRemotely(t)
+				g.mustServe(t)
 				return
 			}
 			g.mustTakeLocally(t)
@@ -248,32 +253,27 @@ func TestCredentials(t *testing.T) {
 }
 
 func TestPausedWritesTripThoughReadsGoOn(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	g := newGateway(t, redisdb.Config{URL: server.URL})
 	g.mustBecome(t, failover.Up)
 	admin(t, server, "CLIENT PAUSE 60000 WRITE")
-	deadline := time.Now().Add(2 * recovery)
-	for g.Up() {
+	env.Until(t, "hanging writes are noticed", func() bool {
 		// What the gateway asks meanwhile are reads alone, and they succeed.
 		read := func(ctx context.Context) (string, error) { return g.client.Get(ctx, "absent").Result() }
 		if _, answered, err := failover.Ask(t.Context(), g.Switch, read); answered && !errors.Is(err, redis.Nil) {
 			t.Fatalf("read: %v", err)
 		}
-		if time.Now().After(deadline) {
-			t.Fatal("hanging writes were not noticed")
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+		return !g.Up()
+	})
 	admin(t, server, "CLIENT UNPAUSE")
-	g.mustBecome(t, failover.Up)
-	g.mustTakeRemotely(t)
+	g.mustServe(t)
 }
 
 // TestServerThatRefuses breaks a server that goes on answering PING and, mostly,
 // reads; the first request that writes is answered locally and trips.
 func TestServerThatRefuses(t *testing.T) {
-	server := env.Redis(t)
-	g := newGateway(t, redisdb.Config{URL: server.URL})
+	t.Parallel()
 	for _, tt := range []struct {
 		name       string
 		spoil, fix []string
@@ -296,22 +296,24 @@ func TestServerThatRefuses(t *testing.T) {
 		{"a right taken away", []string{"ACL SETUSER default -evalsha"}, []string{"ACL SETUSER default +evalsha"}, "NOPERM"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			g.mustBecome(t, failover.Up)
-			g.mustTakeRemotely(t)
+			t.Parallel()
+			server := env.Redis(t)
+			g := newGateway(t, redisdb.Config{URL: server.URL})
+			g.mustServe(t)
 			admin(t, server, tt.spoil...)
 			g.mustTakeLocally(t)
 			if reason := g.mustBecome(t, failover.Down); reason == nil || !strings.Contains(reason.Error(), tt.reason) {
 				t.Errorf("reason: %v, want %s", reason, tt.reason)
 			}
 			admin(t, server, tt.fix...)
-			g.mustBecome(t, failover.Up)
-			g.mustTakeRemotely(t)
+			g.mustServe(t)
 		})
 	}
 }
 
 // TestWhatIsNoFault does things that cost a request nothing, or itself alone.
 func TestWhatIsNoFault(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	g := newGateway(t, redisdb.Config{URL: server.URL})
 	g.mustBecome(t, failover.Up)
@@ -367,11 +369,7 @@ func TestDialsDoNotBackOff(t *testing.T) {
 				_, err := redisdb.Probe(client)(t.Context())
 				return err
 			}
-			for deadline := time.Now().Add(failoverTime); ask() != nil; time.Sleep(20 * time.Millisecond) {
-				if time.Now().After(deadline) {
-					t.Fatal(ask())
-				}
-			}
+			env.Eventually(t, failoverTime, ask)
 			server.Kill()
 			for range 10 { // of more than the one connection
 				if err := ask(); redisdb.Classify(err) != failover.Fault {

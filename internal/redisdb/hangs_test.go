@@ -3,6 +3,7 @@ package redisdb_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,22 +28,24 @@ func command(t *testing.T, s *env.RedisServer, password string, args ...any) err
 
 // mustTrip calls until Redis is given up, and returns the reason. Every call is
 // answered, in time.
-func (g *gateway) mustTrip(t *testing.T, since uint64) error {
+func (g *gateway) mustTrip(t *testing.T, since uint64) (reason error) {
 	t.Helper()
-	for deadline := time.Now().Add(recovery); ; time.Sleep(5 * time.Millisecond) {
+	env.Eventually(t, recovery, func() error {
 		g.take(t)
-		if st := g.Status(); st.Generation != since {
-			return st.History[len(st.History)-1].Reason
+		st := g.Status()
+		if st.Generation == since {
+			return fmt.Errorf("still Up: %+v", st)
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("still Up: %+v", g.Status())
-		}
-	}
+		reason = st.History[len(st.History)-1].Reason
+		return nil
+	})
+	return reason
 }
 
 // TestServerThatIsBusyWithItself makes servers that live and refuse or hang for a
 // while, and are well again without anyone's doing, or by what ends the cause.
 func TestServerThatIsBusyWithItself(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name   string
 		args   []string
@@ -80,8 +83,7 @@ func TestServerThatIsBusyWithItself(t *testing.T) {
 			t.Parallel()
 			server := env.Redis(t, tt.args...)
 			g := newGateway(t, redisdb.Config{URL: server.URL})
-			g.mustBecome(t, failover.Up)
-			g.mustTakeRemotely(t)
+			g.mustServe(t)
 			since := g.Status().Generation
 			tt.begin(t, server)
 			reason := g.mustTrip(t, since)
@@ -120,13 +122,12 @@ func during(t *testing.T, s *env.RedisServer, args ...any) {
 // awaitReply asks until the server refuses with that code.
 func awaitReply(t *testing.T, s *env.RedisServer, code string, args ...any) {
 	t.Helper()
-	var err error
-	for deadline := time.Now().Add(recovery); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if err = command(t, s, "", args...); err != nil && strings.HasPrefix(err.Error(), code) {
-			return
+	env.Eventually(t, recovery, func() error {
+		if err := command(t, s, "", args...); err == nil || !strings.HasPrefix(err.Error(), code) {
+			return fmt.Errorf("%v: %w, want %s", args, err, code)
 		}
-	}
-	t.Fatalf("%v: %v, want %s", args, err, code)
+		return nil
+	})
 }
 
 // TestServerThatCannotPersist takes the folder away from a server that saves.
@@ -134,8 +135,7 @@ func TestServerThatCannotPersist(t *testing.T) {
 	t.Parallel()
 	server := env.Redis(t, "--enable-protected-configs", "yes", "--save", "3600 1000000")
 	g := newGateway(t, redisdb.Config{URL: server.URL})
-	g.mustBecome(t, failover.Up)
-	g.mustTakeRemotely(t)
+	g.mustServe(t)
 	since := g.Status().Generation
 	dir := filepath.Join(t.TempDir(), "data")
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -160,19 +160,14 @@ func TestPasswordThatIsAskedForNow(t *testing.T) {
 	t.Parallel()
 	server := env.Redis(t)
 	g := newGateway(t, redisdb.Config{URL: server.URL})
-	g.mustBecome(t, failover.Up)
-	g.mustTakeRemotely(t)
+	g.mustServe(t)
 	since := g.Status().Generation
 	admin(t, server, "CONFIG SET requirepass open-sesame", "CLIENT KILL TYPE normal SKIPME yes")
 	if reason := g.mustTrip(t, since); !strings.Contains(reason.Error(), "NOAUTH") && !isClosed(reason) {
 		t.Errorf("reason: %v", reason)
 	}
 	g.mustTakeLocally(t)
-	for deadline := time.Now().Add(recovery); !strings.Contains(g.Status().Reason.Error(), "NOAUTH"); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("reason: %v", g.Status().Reason)
-		}
-	}
+	env.Until(t, "NOAUTH", func() bool { return strings.Contains(g.Status().Reason.Error(), "NOAUTH") })
 	if err := command(t, server, "open-sesame", "CONFIG", "SET", "requirepass", ""); err != nil {
 		t.Fatal(err)
 	}
@@ -190,8 +185,7 @@ func TestBlackhole(t *testing.T) {
 	t.Parallel()
 	url, hang, heal := blackhole(t, env.Redis(t))
 	g := newGateway(t, redisdb.Config{URL: url, Budget: callBudget})
-	g.mustBecome(t, failover.Up)
-	g.mustTakeRemotely(t)
+	g.mustServe(t)
 	since := g.Status().Generation
 	l := newLoad(t, g)
 	time.Sleep(200 * time.Millisecond)

@@ -210,15 +210,12 @@ func failToSave(t *testing.T, s *env.RedisServer) {
 		t.Fatal(err)
 	}
 	admin(t, s, "SET a 1", "BGSAVE")
-	for deadline := time.Now().Add(recovery); ; time.Sleep(10 * time.Millisecond) {
-		text := client.Info(t.Context(), "persistence").Val()
-		if strings.Contains(text, "rdb_last_bgsave_status:err") {
-			return
+	env.Eventually(t, recovery, func() error {
+		if text := client.Info(t.Context(), "persistence").Val(); !strings.Contains(text, "rdb_last_bgsave_status:err") {
+			return fmt.Errorf("the save did not fail:\n%s", text)
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the save did not fail:\n%s", text)
-		}
-	}
+		return nil
+	})
 }
 
 func TestWarnings(t *testing.T) {

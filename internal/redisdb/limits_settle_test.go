@@ -150,21 +150,14 @@ func TestSettleAgainAfterALostReply(t *testing.T) {
 		t.Fatal(err)
 	}
 	direct := redisdb.NewLimits(openFor(t, server.URL))
-	deadline := time.Now().Add(recovery)
-	for used(t, direct, "b") == 0 {
-		if time.Now().After(deadline) {
-			t.Fatal("the server was never asked")
-		}
-	}
+	env.Until(t, "the server was asked", func() bool { return used(t, direct, "b") > 0 })
 	var whole []time.Duration
-	for range 10 { // the pool may still hold connections that are reset
-		if whole, err = limits.Settle(t.Context(), owed); err == nil {
-			break
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	if err != nil || len(whole) != 2 || !about(whole[0], 4) || !about(whole[1], 2) {
-		t.Errorf("%v, %v", whole, err)
+	env.Eventually(t, recovery, func() (err error) { // the pool may still hold connections that are reset
+		whole, err = limits.Settle(t.Context(), owed)
+		return err
+	})
+	if len(whole) != 2 || !about(whole[0], 4) || !about(whole[1], 2) {
+		t.Error(whole)
 	}
 }
 
@@ -178,15 +171,12 @@ func TestSettleAgainAfterALoss(t *testing.T) {
 	settle := func(want int, s ...ratelimit.Settlement) {
 		t.Helper()
 		var whole []time.Duration
-		var err error
-		for range 20 { // connections to the server that was
-			if whole, err = limits.Settle(t.Context(), s); err == nil {
-				break
-			}
-			time.Sleep(100 * time.Millisecond)
-		}
-		if err != nil || !about(whole[0], want) {
-			t.Errorf("%v, %v, want %d hours", whole, err, want)
+		env.Eventually(t, recovery, func() (err error) { // connections to the server that was
+			whole, err = limits.Settle(t.Context(), s)
+			return err
+		})
+		if !about(whole[0], want) {
+			t.Errorf("%v, want %d hours", whole, want)
 		}
 	}
 	first, second := settlement("1", "a", 0, 3), settlement("2", "a", 0, 2)

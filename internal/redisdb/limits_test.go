@@ -57,11 +57,13 @@ func emptyLimits(t *testing.T, client redis.UniversalClient) *redisdb.Limits {
 }
 
 func TestLimitsConformance(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	storetest.Limits(t, func(t *testing.T) ratelimit.Store { return emptyLimits(t, openFor(t, server.URL)) })
 }
 
 func TestLimitKeysExpireWithTheirBucket(t *testing.T) {
+	t.Parallel()
 	client := openFor(t, env.Redis(t).URL)
 	limits := redisdb.NewLimits(client)
 	quota := gcra.Quota{Rate: 1, Period: time.Minute, Burst: 5}
@@ -448,6 +450,7 @@ func TestOpenDoesNotConnect(t *testing.T) {
 }
 
 func TestOpenForms(t *testing.T) {
+	t.Parallel()
 	socket := filepath.Join(t.TempDir(), "redis.sock")
 	single := env.Redis(t, "--unixsocket", socket, "--requirepass", "p@ss/word", "--user", "app", "on", ">app-pass", "~*", "+@all")
 	cluster := env.Redis(t, "--cluster-enabled", "yes")
@@ -461,16 +464,10 @@ func TestOpenForms(t *testing.T) {
 		"redis+cluster://" + cluster.Addr,
 	} {
 		client := openFor(t, url)
-		var err error
-		for range 50 { // a new cluster is down for a moment
-			if _, err = redisdb.Probe(client)(t.Context()); err == nil {
-				break
-			}
-			time.Sleep(100 * time.Millisecond)
-		}
-		if err != nil {
-			t.Errorf("%s: %v", url, err)
-		}
+		env.Eventually(t, recovery, func() error { // a new cluster is down for a moment
+			_, err := redisdb.Probe(client)(t.Context())
+			return err
+		})
 	}
 	// Both forms of a database number mean that database.
 	for _, form := range []string{"/1", "?db=1"} {

@@ -10,6 +10,7 @@ import (
 )
 
 func TestPeersLearnOfEachOtherWhileTheyBeat(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	client, err := redisdb.Open(redisdb.Config{URL: server.URL, Budget: time.Second})
 	if err != nil {

@@ -31,6 +31,7 @@ func sessionOf(user string) (session.Ref, session.Record) {
 }
 
 func TestSessions(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	storetest.Sessions(t, func(t *testing.T) storetest.SessionStore {
 		client := sessionClient(t, server.Addr)
@@ -42,6 +43,7 @@ func TestSessions(t *testing.T) {
 }
 
 func TestSessionKeysAreOursAndExpire(t *testing.T) {
+	t.Parallel()
 	ctx, client := context.Background(), sessionClient(t, env.Redis(t).Addr)
 	s := redisdb.NewSessions(client, time.Now)
 	ref, rec := sessionOf("forty-two")
@@ -67,6 +69,7 @@ func TestSessionKeysAreOursAndExpire(t *testing.T) {
 }
 
 func TestARecordThatNobodyCanReadIsAsGoodAsNone(t *testing.T) {
+	t.Parallel()
 	ctx, client := context.Background(), sessionClient(t, env.Redis(t).Addr)
 	s := redisdb.NewSessions(client, time.Now)
 	for _, stored := range []string{"", "\x80\x04pickle", `"text"`, `{"v":2,"g":1}`, `{"v":1,"g":-1}`, `{"v":1,"g":"9"}`, `[]`} {
@@ -86,6 +89,7 @@ func TestARecordThatNobodyCanReadIsAsGoodAsNone(t *testing.T) {
 }
 
 func TestSessionsAreMadeWhileRedisIsDown(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	server.Kill()
 	client := sessionClient(t, server.Addr)
@@ -112,6 +116,7 @@ func TestSessionsAreMadeWhileRedisIsDown(t *testing.T) {
 }
 
 func TestACanceledCallIsNoUnknownSession(t *testing.T) {
+	t.Parallel()
 	s := redisdb.NewSessions(sessionClient(t, env.Redis(t).Addr), time.Now)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

@@ -49,10 +49,10 @@ func TestTLSReasons(t *testing.T) {
 		{"the server speaks TLS alone", "redis://" + server.Addr, nil, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			g := newGateway(t, redisdb.Config{URL: tt.base + "?" + tt.query.Encode(), Budget: callBudget})
 			if tt.want == "" && tt.query != nil {
-				g.mustBecome(t, failover.Up)
-				g.mustTakeRemotely(t)
+				g.mustServe(t)
 				return
 			}
 			g.mustTakeLocally(t)
@@ -65,6 +65,7 @@ func TestTLSReasons(t *testing.T) {
 }
 
 func TestTLSFilesThatCannotBeRead(t *testing.T) {
+	t.Parallel()
 	server := env.RedisTLS(t)
 	empty := t.TempDir() + "/empty.pem"
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {

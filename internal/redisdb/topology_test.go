@@ -182,8 +182,7 @@ func mustChargeBy(t *testing.T, vars map[string]string) {
 		t.Fatal(err)
 	}
 	g := newGateway(t, redisdb.Config{URL: s.Policy.Redis.URL})
-	g.mustBecome(t, failover.Up)
-	g.mustTakeRemotely(t)
+	g.mustServe(t)
 }
 
 // watchTags changes a tag by one client and hears of it by another.
@@ -274,16 +273,13 @@ func TestUserWithoutARight(t *testing.T) {
 		{"resetkeys ~gw:*", "NOPERM this user has no permissions to access one of the keys"},
 		{"resetkeys ~rate:*", "NOPERM this user has no permissions to access one of the keys"},
 	} {
-		g.mustBecome(t, failover.Up)
-		g.mustTakeRemotely(t)
+		g.mustServe(t)
 		since := g.Status().Generation
 		admin(t, server, "ACL SETUSER gateway "+tt.right)
-		for deadline := time.Now().Add(recovery); g.Status().Generation == since; time.Sleep(10 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("%s: still Up", tt.right)
-			}
+		env.Until(t, tt.right, func() bool {
 			g.take(t)
-		}
+			return g.Status().Generation != since
+		})
 		if reason := g.Status().Reason; reason == nil || !strings.Contains(reason.Error(), tt.reason) || redisdb.Classify(reason) != failover.Fault {
 			t.Errorf("%s: reason: %v", tt.right, reason)
 		}
@@ -296,16 +292,14 @@ func TestUnixSocket(t *testing.T) {
 	socket := t.TempDir() + "/redis.sock"
 	server := env.Redis(t, "--unixsocket", socket)
 	g := newGateway(t, redisdb.Config{URL: "unix://" + socket + "?db=2"})
-	g.mustBecome(t, failover.Up)
-	g.mustTakeRemotely(t)
+	g.mustServe(t)
 	server.Kill()
 	g.mustTakeLocally(t)
 	if reason := g.mustBecome(t, failover.Down); redisdb.Classify(reason) != failover.Fault {
 		t.Errorf("reason: %v", reason)
 	}
 	server.Restart(true)
-	g.mustBecome(t, failover.Up)
-	g.mustTakeRemotely(t)
+	g.mustServe(t)
 }
 
 func TestPoolStats(t *testing.T) {

@@ -3,6 +3,7 @@ package reload_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/jewgo/gateway/internal/reload"
 	"github.com/jewgo/gateway/policy"
+	"github.com/jewgo/gateway/test/env"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -113,22 +115,13 @@ func TestWhatNeedsARestartIsNamedAllAtOnce(t *testing.T) {
 // run starts Run and ends it with the test.
 func run(t *testing.T, r *reload.Reloader, hup chan os.Signal, file string) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() { defer close(done); r.Run(ctx, hup, file) }()
-	t.Cleanup(func() { cancel(); <-done })
+	env.Run(t, func(ctx context.Context) { r.Run(ctx, hup, file) })
 }
 
 // next waits for an attempt.
 func next(t *testing.T, outcomes chan error) error {
 	t.Helper()
-	select {
-	case err := <-outcomes:
-		return err
-	case <-time.After(10 * time.Second):
-		t.Fatal("no attempt to reload")
-		return nil
-	}
+	return env.Receive(t, "an attempt to reload", outcomes)
 }
 
 const every = 50 * time.Millisecond
@@ -184,9 +177,11 @@ func TestRunSeesEveryKindOfChange(t *testing.T) {
 			"replaced, in a flurry of writes",
 			func(t *testing.T, dir string) string { folder(t, dir, good); return dir + "/gateway.yaml" },
 			func(t *testing.T, dir string) {
-				for range 5 {
-					write(t, dir+"/new", changed)
-					rename(t, dir+"/new", dir+"/gateway.yaml")
+				for i := range 5 {
+					write(t, fmt.Sprint(dir, "/new", i), changed)
+				}
+				for i := range 5 { // at once: a look between two of them would be another attempt
+					rename(t, fmt.Sprint(dir, "/new", i), dir+"/gateway.yaml")
 				}
 			},
 		},

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jewgo/gateway/internal/reload"
 	"github.com/jewgo/gateway/policy"
+	"github.com/jewgo/gateway/test/env"
 )
 
 // A file that could not be read when it changed, and can be now, is read: its
@@ -23,10 +24,7 @@ func TestRunReadsWhatHasBecomeReadable(t *testing.T) {
 		}
 		return load()
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan struct{})
-	go func() { defer close(ended); r.Run(ctx, nil, file) }()
-	defer func() { cancel(); <-ended }()
+	run(t, r, nil, file)
 	time.Sleep(4 * every)
 	next := filepath.Join(filepath.Dir(file), "next")
 	write(t, next, good+"log: {access: off}\n")
@@ -36,19 +34,14 @@ func TestRunReadsWhatHasBecomeReadable(t *testing.T) {
 	if err := os.Rename(next, file); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-outcomes; err == nil {
+	if err := env.Receive(t, "it is read", outcomes); err == nil {
 		t.Fatal("it could be read")
 	}
 	if err := os.Chmod(file, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	select {
-	case err := <-outcomes:
-		if err != nil {
-			t.Error(err)
-		}
-	case <-time.After(20*every + time.Second):
-		t.Error("it was not read again")
+	if err := env.Receive(t, "it is read again", outcomes); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -75,7 +68,7 @@ func TestRunEndsWithAPipe(t *testing.T) {
 	cancel()
 	select {
 	case <-ended:
-	case <-time.After(2 * time.Second):
+	case <-time.After(env.Patience):
 		t.Error("Run goes on")
 		if f, err := os.OpenFile(pipe, os.O_WRONLY|syscall.O_NONBLOCK, 0); err == nil { // lets it go
 			_ = f.Close()

@@ -16,7 +16,7 @@ const (
 func importGraph(pkgs []pkg) string {
 	direct := map[string][]string{}
 	for _, p := range pkgs {
-		if l, ok := layerOf(p.path()); ok && slices.Contains([]string{"tests", "drills", "drill"}, l.name) {
+		if l, ok := layerOf(p.path()); ok && slices.Contains([]string{"servers of tests", "tests", "drills", "drill"}, l.name) {
 			continue
 		}
 		direct[p.path()] = nil

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/jewgo/gateway/internal/memory"
+	"github.com/jewgo/gateway/test/env"
 )
 
 // A client that leads the second try, and leaves, takes nobody with it. One
@@ -59,9 +60,9 @@ func TestALeaverFailsNobodyElse(t *testing.T) {
 				}
 			})
 		}
-		e.eventually("the stayers", func() bool { return e.cache.Waiting() == 1+stayers })
+		env.Until(e, "the stayers", func() bool { return e.cache.Waiting() == 1+stayers })
 		all.Go(func() { serve(ctx, "leaver") })
-		e.eventually("the leaver", func() bool { return e.cache.Waiting() == 2+stayers }) // who waits last is woken first
+		env.Until(e, "the leaver", func() bool { return e.cache.Waiting() == 2+stayers }) // who waits last is woken first
 		gate.release()
 		all.Wait()
 		cancel()

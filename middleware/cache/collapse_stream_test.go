@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/jewgo/gateway/test/env"
 )
 
 // aStream is a stream of a recording that may take limit bytes, with what feeds
@@ -148,11 +150,7 @@ func TestWhatSlowReadersHoldIsCountedAndBounded(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	slid := make(chan error)
 	go func() { slid <- s.slide(ctx, []byte("more")) }()
-	for deadline := time.Now().Add(20 * time.Second); s.held.Load() != 1<<20; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d bytes are counted before the client reads", s.held.Load())
-		}
-	}
+	env.Until(t, "1 MiB is counted before the client reads", func() bool { return s.held.Load() == 1<<20 })
 	s.held.Add(1) // others have the rest
 	mustRead(t, r, string(body[:len(body)-minWindow]))
 	select {

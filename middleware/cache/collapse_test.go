@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/jewgo/gateway/test/env"
 )
 
 // pattern is n bytes of which each tells where it stands, more or less.
@@ -49,7 +51,7 @@ func (e *edge) herd(n int, path string, header func(client int) []string) (repli
 	for i := range n {
 		clients.Go(func() { got[i] = e.get(path, header(i)...) })
 	}
-	e.eventually("the herd", func() bool { return e.cache.Waiting() == n })
+	env.Until(e, "the herd", func() bool { return e.cache.Waiting() == n })
 	return func() []reply { clients.Wait(); return got }
 }
 
@@ -207,7 +209,7 @@ func TestAFillOutlivesItsFirstClient(t *testing.T) {
 	replies := e.herdMore(5, 1, "/list")
 	leave()
 	_ = resp.Body.Close()
-	e.eventually("the first client's end", func() bool { return e.cache.Waiting() == 5 })
+	env.Until(e, "the first client's end", func() bool { return e.cache.Waiting() == 5 })
 	gate.release()
 	for _, got := range replies() {
 		e.expect("who still waits", got, "first half, second half", "edge; fwd=uri-miss; collapsed")
@@ -223,7 +225,7 @@ func (e *edge) herdMore(n, others int, path string, header ...string) (replies f
 	for i := range n {
 		clients.Go(func() { got[i] = e.get(path, header...) })
 	}
-	e.eventually("the herd", func() bool { return e.cache.Waiting() == n+others })
+	env.Until(e, "the herd", func() bool { return e.cache.Waiting() == n+others })
 	return func() []reply { clients.Wait(); return got }
 }
 
@@ -251,7 +253,7 @@ func TestAFillEndsWithItsLastClient(t *testing.T) {
 					}
 				})
 			}
-			e.eventually("the clients", func() bool { return e.cache.Waiting() == 3 })
+			env.Until(e, "the clients", func() bool { return e.cache.Waiting() == 3 })
 			<-arrived
 			leave()
 			clients.Wait()
@@ -330,7 +332,7 @@ func TestAFailureBeforeTheHeadIsTriedOnceMore(t *testing.T) {
 					}
 				})
 			}
-			e.eventually("the others", func() bool { return e.cache.Waiting() == clients })
+			env.Until(e, "the others", func() bool { return e.cache.Waiting() == clients })
 			gate.release()
 			if got := first()[0]; got.status != http.StatusBadGateway {
 				t.Errorf("the leader: %d", got.status)
@@ -524,7 +526,7 @@ func TestABodyThatGrowsTooLargeGoesOnInAWindow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e.eventually("the second", func() bool { return e.cache.Waiting() == 2 })
+	env.Until(e, "the second", func() bool { return e.cache.Waiting() == 2 })
 	gate.release()
 	got, err := io.ReadAll(fast.Body)
 	_ = fast.Body.Close()
@@ -622,7 +624,7 @@ func TestAHandlerThatPanicsHoldsNothing(t *testing.T) {
 			}
 		}
 	}
-	e.eventually("their end", func() bool { return e.cache.Waiting() == 1 })
+	env.Until(e, "their end", func() bool { return e.cache.Waiting() == 1 })
 	gate.release()
 	got, err := io.ReadAll(sound.Body)
 	_ = sound.Body.Close()
@@ -673,7 +675,7 @@ func TestWhoMayWait(t *testing.T) {
 			<-gate.arrived
 			got := make(chan reply, 1)
 			go func() { got <- e.get("/strict/a", tt.header...) }()
-			e.eventually("the second", func() bool { return e.cache.Waiting() == 2 || e.asked.Load() == 2 })
+			env.Until(e, "the second", func() bool { return e.cache.Waiting() == 2 || e.asked.Load() == 2 })
 			gate.release()
 			r := <-got
 			if r.status != tt.status || strings.Contains(r.cacheStatus(), "collapsed") == tt.alone {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/andybalholm/brotli"
+
+	"github.com/jewgo/gateway/test/env"
 )
 
 func itoa(n int) string { return strconv.Itoa(n) }
@@ -139,7 +141,7 @@ func TestAboveTheBoundsIdentityIsSent(t *testing.T) {
 	for range 2 {
 		e.expectCoding("past the cache", e.get("/item/1", "Accept-Encoding", "br", "Authorization", "x"), "br", listing)
 	}
-	e.eventually("the end of all encodings", func() bool { return e.cache.Streaming() == 0 })
+	env.Until(e, "the end of all encodings", func() bool { return e.cache.Streaming() == 0 })
 }
 
 func TestAPlaceIsGivenBackByWhoeverLeaves(t *testing.T) {
@@ -167,5 +169,5 @@ func TestAPlaceIsGivenBackByWhoeverLeaves(t *testing.T) {
 	}
 	leave()
 	_ = resp.Body.Close()
-	e.eventually("the place", func() bool { return e.cache.Streaming() == 0 })
+	env.Until(e, "the place", func() bool { return e.cache.Streaming() == 0 })
 }

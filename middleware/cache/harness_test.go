@@ -16,12 +16,16 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/jewgo/gateway/internal/exchange"
 	"github.com/jewgo/gateway/internal/memory"
 	"github.com/jewgo/gateway/middleware/cache"
 	"github.com/jewgo/gateway/policy"
-	"github.com/jewgo/gateway/test/storetest"
+	"github.com/jewgo/gateway/test/env"
 )
+
+func TestMain(m *testing.M) { env.SideBySide(8); goleak.VerifyTestMain(m) }
 
 const testPolicy = `
 version: 1
@@ -65,7 +69,7 @@ routes:
 // clock of its own.
 type edge struct {
 	*testing.T
-	clock    *storetest.Clock
+	clock    *env.Clock
 	cache    *cache.Cache
 	tags     *cache.Tags
 	tiers    *cache.Tiers
@@ -82,7 +86,7 @@ type edge struct {
 // testPolicy.
 type options struct {
 	patience time.Duration // for the head of an upstream response; 0: for ever
-	clock    *storetest.Clock
+	clock    *env.Clock
 	policy   string
 	tiers    func(*cache.Tiers)
 	tags     cache.TagsConfig
@@ -101,7 +105,7 @@ func newEdge(t *testing.T, o options) *edge {
 		t.Fatal(err)
 	}
 	if o.clock == nil {
-		o.clock = storetest.NewClock(time.Now().Truncate(time.Second))
+		o.clock = env.NewClock(time.Now().Truncate(time.Second))
 	}
 	e := &edge{T: t, clock: o.clock}
 	e.tags = cache.NewTags(o.tags)
@@ -246,18 +250,8 @@ func (e *edge) get(path string, header ...string) reply {
 // have that before the handler is done.
 func (e *edge) exchange() *exchange.Exchange {
 	e.Helper()
-	e.eventually("the end of the request", func() bool { return e.active.Load() == 0 })
+	env.Until(e, "the end of the request", func() bool { return e.active.Load() == 0 })
 	return e.last.Load()
-}
-
-// eventually waits for something that the edge does in the background.
-func (e *edge) eventually(what string, done func() bool) {
-	e.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			e.Fatalf("%s did not come", what)
-		}
-	}
 }
 
 // expect compares the body and the start of Cache-Status.

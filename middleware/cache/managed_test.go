@@ -11,7 +11,6 @@ import (
 	"github.com/jewgo/gateway/internal/memory"
 	"github.com/jewgo/gateway/middleware/cache"
 	"github.com/jewgo/gateway/test/env"
-	"github.com/jewgo/gateway/test/storetest"
 )
 
 // onePolicy has one cached route, /a, with this cache section.
@@ -170,7 +169,7 @@ func TestAFailureTakesNobodysPlaceWithoutMemory(t *testing.T) {
 	e.upstreamSays(says("good", "Cache-Control", "max-age=60"))
 	e.get("/strict/a")
 	stored := func() bool { return strings.HasPrefix(e.get("/strict/a").cacheStatus(), "edge; hit") }
-	e.eventually("a hit", stored)
+	env.Until(e, "a hit", stored)
 	e.answers(http.StatusServiceUnavailable, "Cache-Control", "max-age=60")
 	if failure := e.get("/strict/a", "Cache-Control", "no-cache"); strings.Contains(failure.cacheStatus(), "stored") {
 		t.Errorf("the failure: Cache-Status %q", failure.cacheStatus())
@@ -190,7 +189,7 @@ func TestAFailedRefreshKeepsWhatMayBeServed(t *testing.T) {
 	for round := int64(2); round < 5; round++ {
 		e.clock.Advance(31 * time.Second) // past the pause after a failure
 		e.expect("stale", e.get("/a"), "good", "edge; hit; ttl=-")
-		e.eventually("the refresh", func() bool { e.get("/a"); return e.asked.Load() >= round })
+		env.Until(e, "the refresh", func() bool { e.get("/a"); return e.asked.Load() >= round })
 		e.cache.Settle() // or the next pause would begin after the clock has moved
 	}
 }
@@ -345,7 +344,7 @@ func TestAPathDoesNotRunIntoItsQuery(t *testing.T) {
 // A policy that keys another field finds nothing of what was keyed by the old one,
 // though the values are the same.
 func TestAKeyIsOfItsPolicy(t *testing.T) {
-	clock := storetest.NewClock(time.Now().Truncate(time.Second))
+	clock := env.NewClock(time.Now().Truncate(time.Second))
 	shared := memory.NewCache(1<<20, clock.Now)
 	for _, section := range []string{`key: ["header:X-A"]`, `key: ["header:X-B"]`, `vary: [X-A]`, `vary: [X-B]`, `key: ["cookie:X-A"]`, `key: []`} {
 		o := onePolicy(`{ttl: 60s, ` + section + `}`)

@@ -359,8 +359,9 @@ func (f *modelFleet) allUp() bool {
 // Whatever happens to the store, and whichever gateways start anew: one second after
 // all use it again nothing stale is served. Time is virtual.
 func TestNothingStaleAfterAllAreUp(t *testing.T) {
+	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
-	for i := range uint64(16) {
+	for i := range uint64(10) {
 		if stale := modelStale(t, seed+i, ""); stale != "" {
 			t.Error(stale)
 		}
@@ -369,6 +370,7 @@ func TestNothingStaleAfterAllAreUp(t *testing.T) {
 
 // The model finds each of these, built in, so it would find them in the code.
 func TestModelFindsPlantedBugs(t *testing.T) {
+	t.Parallel()
 	for _, plant := range []string{
 		"a table begins from nothing",
 		"an unanswered purge counts as made",
@@ -379,6 +381,7 @@ func TestModelFindsPlantedBugs(t *testing.T) {
 		"the journal keeps what the store knows alone",
 	} {
 		t.Run(plant, func(t *testing.T) {
+			t.Parallel()
 			seed := uint64(time.Now().UnixNano())
 			for i := range uint64(150) {
 				if stale := modelStale(t, seed+i, plant); stale != "" {

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/jewgo/gateway/test/env"
 )
 
 // What one request says, or when it comes, must not change what others get.
@@ -82,7 +84,7 @@ func TestWhoWaitedForAnotherQueryAsksItself(t *testing.T) {
 	for i := range got {
 		clients.Go(func() { got[i] = e.get(fmt.Sprintf("/strict/s?id=%d", i)) })
 	}
-	e.eventually("the herd", func() bool { return e.cache.Waiting() == len(got) })
+	env.Until(e, "the herd", func() bool { return e.cache.Waiting() == len(got) })
 	gate.release()
 	clients.Wait()
 	for i := range got {

@@ -338,7 +338,7 @@ func TestPartsAndAllElseWithoutMemory(t *testing.T) {
 		w.WriteHeader(503)
 	})
 	a.expect("a failure", a.get("/strict/b"), "", "edge; fwd=uri-miss; fwd-status=503; stored")
-	a.eventually("a hit", func() bool { return strings.HasPrefix(a.get("/strict/b").cacheStatus(), "edge; hit") })
+	env.Until(a, "a hit", func() bool { return strings.HasPrefix(a.get("/strict/b").cacheStatus(), "edge; hit") })
 }
 
 func TestPartsReachTheOtherGateway(t *testing.T) {

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/jewgo/gateway/test/env"
 )
 
 func TestAStaleEntryIsValidatedOnceForAll(t *testing.T) {
@@ -197,7 +199,7 @@ func TestCloseEndsFillsAndWaitsForThem(t *testing.T) {
 			t.Errorf("%q looks whole", got.body)
 		}
 	}
-	e.eventually("the upstream's end", ended.Load)
+	env.Until(e, "the upstream's end", ended.Load)
 	e.upstreamSays(says("whole"))
 	e.expect("after Close each goes alone", e.get("/list"), "whole", "edge; fwd=uri-miss; fwd-status=200; stored")
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jewgo/gateway/test/env"
 )
 
 const longAgo = "Sun, 06 Nov 1994 08:49:37 GMT"
@@ -207,7 +209,7 @@ func TestRFC5861_3_StaleWhileRevalidateOfTheOrigin(t *testing.T) {
 	e.clock.Advance(20 * time.Second)
 	e.upstreamSays(says("new", "Cache-Control", "max-age=5, stale-while-revalidate=30"))
 	e.expect("within", e.get("/strict/a"), "old", "edge; hit; ttl=-15; detail=stale-while-revalidate")
-	e.eventually("the refresh", func() bool { return e.get("/strict/a").body == "new" })
+	env.Until(e, "the refresh", func() bool { return e.get("/strict/a").body == "new" })
 	e.clock.Advance(time.Minute)
 	e.upstreamSays(says("newest"))
 	e.expect("beyond", e.get("/strict/a"), "newest", "edge; fwd=stale; fwd-status=200")

@@ -72,7 +72,7 @@ func (t *Tags) complete(ctx context.Context, table Table) error {
 	for i := range slots {
 		slot := uint16(i)
 		gen := t.local.get(slot)
-		if gen > base && gen > now[slot] || gen < base && gen > before[slot] {
+		if gen > base && gen > now[slot] || gen > 0 && gen < base && gen > before[slot] { // most are 0
 			changes = append(changes, Change{Slot: slot, Floor: gen})
 		}
 	}

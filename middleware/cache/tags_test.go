@@ -10,6 +10,7 @@ import (
 
 	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/middleware/cache"
+	"github.com/jewgo/gateway/test/env"
 )
 
 // strictCounters refuse the first changes, and then take them.
@@ -88,7 +89,7 @@ func TestARefusedPurgeIsRepeated(t *testing.T) {
 	}
 	b.tasks.Go(func() { tags.Run(b.ctx) })
 	e := &edge{T: t}
-	e.eventually("the repeated purge", func() bool { return counters.purged(before[0].Slot) })
+	env.Until(e, "the repeated purge", func() bool { return counters.purged(before[0].Slot) })
 }
 
 // What is purged while the Switch is on its last way to Up, is told although nothing
@@ -118,7 +119,7 @@ func TestAPurgeJustBeforeUpIsTold(t *testing.T) {
 	b.tasks.Go(func() { tags.Run(b.ctx) })
 	b.tasks.Go(func() { sw.Run(b.ctx) })
 	e := &edge{T: t}
-	e.eventually("the purge", func() bool { return counters.purged(slot) })
+	env.Until(e, "the purge", func() bool { return counters.purged(slot) })
 }
 
 // After a break in listening the table is read until that has succeeded.
@@ -131,7 +132,7 @@ func TestAFailedReadOfTheTableIsRepeated(t *testing.T) {
 	counters.mu.Unlock()
 	b.tasks.Go(func() { tags.Run(b.ctx) })
 	e := &edge{T: t}
-	e.eventually("what others purged", func() bool { return !tags.Valid(before) })
+	env.Until(e, "what others purged", func() bool { return !tags.Valid(before) })
 }
 
 func TestTagsOfOneGateway(t *testing.T) {

@@ -71,17 +71,22 @@ func (s *shared) run(t *testing.T, tags *cache.Tags) {
 
 func (s *shared) waitFor(t *testing.T, up bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); s.sw.Up() != up; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("the switch did not become up=%v: %+v", up, s.sw.Status())
+	env.Eventually(t, env.Patience, func() error {
+		if s.sw.Up() != up {
+			return fmt.Errorf("the switch did not become up=%v: %+v", up, s.sw.Status())
 		}
-	}
+		return nil
+	})
 }
+
+// began is where the clocks of all gateways stand: a second's end between the
+// starts of two would show.
+var began = time.Now().Truncate(time.Second)
 
 // newGateway is an edge on a shared Redis.
 func newGateway(t *testing.T, url string) (*edge, *shared) {
 	t.Helper()
-	clock := storetest.NewClock(time.Now().Truncate(time.Second))
+	clock := env.NewClock(began)
 	s := connect(t, url, clock.Now)
 	e := newEdge(t, options{
 		clock: clock,
@@ -111,6 +116,7 @@ func TestTiersWithRedis(t *testing.T) {
 }
 
 func TestTiersWithRedisAway(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	server.Kill()
 	storetest.Cache(t, func(t *testing.T, now func() time.Time) cache.Store {
@@ -134,6 +140,7 @@ func (p prefixed) Put(ctx context.Context, key string, e *cache.Entry) error {
 }
 
 func TestGatewaysShareWhatOneFilled(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	a, _ := newGateway(t, server.URL)
 	b, _ := newGateway(t, server.URL)
@@ -150,6 +157,7 @@ func TestGatewaysShareWhatOneFilled(t *testing.T) {
 }
 
 func TestRedisKilledInBetween(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	e, s := newGateway(t, server.URL)
 	e.upstreamSays(says("body"))
@@ -190,16 +198,13 @@ func dropTable(t *testing.T, url string) {
 // What Redis holds from before its table was lost may have been purged since by a
 // gateway that nobody can ask any more.
 func TestWhatIsOlderThanTheTableIsNotTaken(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	a, sa := newGateway(t, server.URL)
 	a.upstreamSays(says("from a"))
 	a.get("/list")
 	dropTable(t, server.URL)
-	for deadline := time.Now().Add(20 * time.Second); sa.sw.Status().Counts.Losses == 0 || !sa.sw.Up(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("the loss was not noticed: %+v", sa.sw.Status())
-		}
-	}
+	env.Until(t, "the loss is noticed", func() bool { return sa.sw.Status().Counts.Losses > 0 && sa.sw.Up() })
 	a.expect("who held it goes on", a.get("/list"), "from a", "edge; hit; ttl=300; detail=l1")
 	b, _ := newGateway(t, server.URL) // restarted, with nothing in memory
 	b.upstreamSays(says("from b"))
@@ -209,6 +214,7 @@ func TestWhatIsOlderThanTheTableIsNotTaken(t *testing.T) {
 }
 
 func TestPurgeReachesTheOtherGateway(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	a, _ := newGateway(t, server.URL)
 	b, _ := newGateway(t, server.URL)
@@ -218,13 +224,15 @@ func TestPurgeReachesTheOtherGateway(t *testing.T) {
 	b.expect("before", b.get("/list"), "old", "edge; hit")
 	a.do("PUT", "/item/1", "x")
 	b.upstreamSays(says("new"))
-	b.eventually("the purge", func() bool { return b.get("/list").body == "new" })
+	env.Until(b, "the purge", func() bool { return b.get("/list").body == "new" })
 	a.expect("and what the other filled is valid here", a.get("/list"), "new", "edge; hit; ttl=300; detail=l2")
 }
 
 func TestPurgeDuringAnOutage(t *testing.T) {
+	t.Parallel()
 	for _, empty := range []bool{false, true} {
 		t.Run(fmt.Sprintf("Redis comes back empty: %v", empty), func(t *testing.T) {
+			t.Parallel()
 			server := env.Redis(t)
 			a, sa := newGateway(t, server.URL)
 			b, sb := newGateway(t, server.URL)
@@ -255,13 +263,14 @@ func TestPurgeDuringAnOutage(t *testing.T) {
 			}
 			sa.waitFor(t, true)
 			sb.waitFor(t, true)
-			b.eventually("the purge", func() bool { return b.get("/list").body == "new" })
+			env.Until(b, "the purge", func() bool { return b.get("/list").body == "new" })
 			b.expect("what was not purged stays", b.get("/item/7"), "old", "edge; hit")
 		})
 	}
 }
 
 func TestALostTableLowersNothing(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	a, sa := newGateway(t, server.URL)
 	a.upstreamSays(says("body"))
@@ -273,7 +282,7 @@ func TestALostTableLowersNothing(t *testing.T) {
 	time.Sleep(1500 * time.Millisecond) // more than clocks may differ by
 	server.Restart(true)
 	sa.waitFor(t, true)
-	a.eventually("a new table that begins above the maxima", func() bool {
+	env.Until(a, "a new table that begins above the maxima", func() bool {
 		shared, err := sa.counters.Load(t.Context())
 		return err == nil && shared.Base > marks[0].Gen
 	})
@@ -286,13 +295,14 @@ func TestALostTableLowersNothing(t *testing.T) {
 }
 
 func TestPurgesOfTheSameGenerationAreTwo(t *testing.T) {
+	t.Parallel()
 	// 1. A is cut off and purges: its generation goes from g to g+1.
 	// 2. B purges too: the shared generation goes from g to g+1.
 	// 3. B fills; the entry carries g+1.
 	// 4. A rejoins. Its purge came after the fill's data may have been read, so
 	//    the entry must be invalid, although A's generation is no larger.
 	server := env.Redis(t)
-	clock := storetest.NewClock(time.Now())
+	clock := env.NewClock(time.Now())
 	sa, sb := connect(t, server.URL, clock.Now), connect(t, server.URL, clock.Now)
 	a := cache.NewTags(cache.TagsConfig{Counters: sa.counters, Switch: sa.sw}) // its switch never comes up
 	b := cache.NewTags(cache.TagsConfig{Counters: sb.counters, Switch: sb.sw})
@@ -308,11 +318,7 @@ func TestPurgesOfTheSameGenerationAreTwo(t *testing.T) {
 	if err := storetest.Replay(ctx, a); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); b.Valid(filled); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the purge of the gateway that was cut off had no effect on a fill before its rejoin")
-		}
-	}
+	env.Until(t, "the purge of the gateway that was cut off ends a fill before its rejoin", func() bool { return !b.Valid(filled) })
 	if b.Purge(ctx, "other") != nil || !b.Valid(b.Marks([]string{"t"})) {
 		t.Error("marks of this moment are not valid")
 	}
@@ -355,8 +361,9 @@ func (l *ledger) restore(s *shared) *cache.Tags {
 }
 
 func TestAPurgeDuringAnOutageOutlivesARestart(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
-	clock := storetest.NewClock(time.Now())
+	clock := env.NewClock(time.Now())
 	sa, sb := connect(t, server.URL, clock.Now), connect(t, server.URL, clock.Now)
 	l := &ledger{}
 	ctx := t.Context()
@@ -564,6 +571,7 @@ func (b *balky) Put(ctx context.Context, key string, e *cache.Entry) error {
 
 // A store that takes no responses still has limits and sessions.
 func TestFailedWritesPauseAndTakeNothingElseDown(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	b := &balky{put: errors.New("OOM command not allowed when used memory > 'maxmemory'")}
 	e, s := newGateway(t, server.URL)
@@ -612,6 +620,7 @@ func TestAMissWaitsForAStoreOnce(t *testing.T) {
 // A purge of long ago is written back into a new table without touching what was
 // filled since, here or at the other gateways.
 func TestALostTableInvalidatesNothing(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	a, _ := newGateway(t, server.URL)
 	b, _ := newGateway(t, server.URL)
@@ -620,18 +629,18 @@ func TestALostTableInvalidatesNothing(t *testing.T) {
 	}
 	a.do("PUT", "/item/1", "x")
 	purged := a.tags.Marks([]string{"restaurants"})
-	b.eventually("the purge", func() bool { return b.tags.Marks([]string{"restaurants"})[0] == purged[0] })
+	env.Until(b, "the purge", func() bool { return b.tags.Marks([]string{"restaurants"})[0] == purged[0] })
 	a.get("/list")
 	b.get("/list")
 	time.Sleep(1500 * time.Millisecond) // more than clocks may differ by
 	dropTable(t, server.URL)
-	a.eventually("both to hear of the new table", func() bool {
+	env.Until(a, "both to hear of the new table", func() bool {
 		return a.tags.Marks([]string{"never"})[0].Gen > purged[0].Gen && b.tags.Marks([]string{"never"})[0].Gen > purged[0].Gen
 	})
 	if err := a.tags.Purge(t.Context(), "last"); err != nil { // heard after all that was told before
 		t.Fatal(err)
 	}
-	b.eventually("the last purge", func() bool { // as it is made here, or brought where this came before Up
+	env.Until(b, "the last purge", func() bool { // as it is made here, or brought where this came before Up
 		return b.tags.Marks([]string{"last"})[0] == a.tags.Marks([]string{"last"})[0]
 	})
 	a.expect("where it was purged", a.get("/list"), "body", "edge; hit")

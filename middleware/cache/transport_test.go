@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/jewgo/gateway/test/env"
 )
 
 // validating answers 304 to whoever has the tag.
@@ -210,7 +212,7 @@ func TestStaleWhileRevalidate(t *testing.T) {
 		t.Errorf("the upstream was asked %d times; want the fill and one refresh", n)
 	}
 	gate.release()
-	e.eventually("the refreshed entry", func() bool { return e.get("/list").body == "new" })
+	env.Until(e, "the refreshed entry", func() bool { return e.get("/list").body == "new" })
 	e.expect("refreshed", e.get("/list"), "new", "edge; hit; ttl=300")
 	if n := e.asked.Load(); n != 2 {
 		t.Errorf("the upstream was asked %d times until the refresh was there; want 2", n)

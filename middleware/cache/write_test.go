@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/jewgo/gateway/test/env"
 )
 
 // newWriteEdge is an edge whose upstream is waited for 300 ms, with /list stored.
@@ -61,7 +63,7 @@ func TestAWriteGoesOnWithoutItsClient(t *testing.T) {
 	<-gone
 	time.Sleep(50 * time.Millisecond) // the gateway hears of it
 	gate.release()
-	e.eventually("the purge", func() bool { return e.get("/list").body == "new" })
+	env.Until(e, "the purge", func() bool { return e.get("/list").body == "new" })
 }
 
 // Nobody knows what became of it: it may have been done, now or a moment later.
@@ -170,5 +172,5 @@ func TestWritesGiveTheirPlacesBack(t *testing.T) {
 		}
 	}
 	clients.Wait()
-	e.eventually("the end", func() bool { return e.active.Load() == 0 && e.cache.Lingering() == 0 })
+	env.Until(e, "the end", func() bool { return e.active.Load() == 0 && e.cache.Lingering() == 0 })
 }

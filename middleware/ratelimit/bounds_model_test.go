@@ -419,7 +419,7 @@ func set(t *testing.T, name, usual, value string) {
 // saw. -rapid.checks makes it longer, -rapid.seed another one.
 func TestBounds(t *testing.T) {
 	set(t, "rapid.seed", "0", "2026")
-	set(t, "rapid.checks", "100", "100")
+	set(t, "rapid.checks", "100", "50")
 	for _, c := range classes() {
 		t.Run(c.name, func(t *testing.T) {
 			c.check(t)

@@ -3,6 +3,7 @@ package session_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -45,17 +46,8 @@ func join(t *testing.T, addr string, now func() time.Time, wrap func(session.Sto
 		remote = wrap(remote)
 	}
 	m.Failover = session.NewFailover(session.FailoverConfig{Switch: m.health, Remote: remote, Local: m.local})
-	ctx, cancel := context.WithCancel(context.Background())
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		m.health.Run(ctx)
-	}()
-	t.Cleanup(func() {
-		cancel()
-		<-stopped
-		_ = client.Close()
-	})
+	t.Cleanup(func() { _ = client.Close() })
+	env.Run(t, m.health.Run)
 	<-m.health.Probed()
 	return m
 }
@@ -70,11 +62,12 @@ func (silence) Printf(context.Context, string, ...any) {}
 // wait lets the gateway notice that Redis is there (or not).
 func (m *member) wait(t *testing.T, up bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); m.health.Up() != up; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("the switch does not become up=%v: %+v", up, m.health.Status())
+	env.Eventually(t, env.Patience, func() error {
+		if m.health.Up() != up {
+			return fmt.Errorf("the switch does not become up=%v: %+v", up, m.health.Status())
 		}
-	}
+		return nil
+	})
 }
 
 func requestContext() (context.Context, *exchange.Exchange) {
@@ -83,6 +76,7 @@ func requestContext() (context.Context, *exchange.Exchange) {
 }
 
 func TestFailoverIsAStore(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	t.Run("with Redis", func(t *testing.T) {
 		storetest.Sessions(t, func(t *testing.T) storetest.SessionStore {
@@ -91,16 +85,16 @@ func TestFailoverIsAStore(t *testing.T) {
 	})
 	t.Run("while Redis is away", func(t *testing.T) {
 		storetest.Sessions(t, func(t *testing.T) storetest.SessionStore {
-			c := &clock{}
-			m := join(t, "127.0.0.1:1", c.now, nil)
-			return storetest.SessionStore{Store: knownStore{m}, Now: c.now, Sleep: c.sleep}
+			c := env.NewClock(start)
+			m := join(t, "127.0.0.1:1", c.Now, nil)
+			return storetest.SessionStore{Store: knownStore{m}, Now: c.Now, Sleep: c.Advance}
 		})
 	})
 	t.Run("in memory alone", func(t *testing.T) {
 		storetest.Sessions(t, func(*testing.T) storetest.SessionStore {
-			c := &clock{}
-			store := session.NewFailover(session.FailoverConfig{Local: memory.NewSessions(memory.SessionsConfig{Now: c.now})})
-			return storetest.SessionStore{Store: store, Now: c.now, Sleep: c.sleep}
+			c := env.NewClock(start)
+			store := session.NewFailover(session.FailoverConfig{Local: memory.NewSessions(memory.SessionsConfig{Now: c.Now})})
+			return storetest.SessionStore{Store: store, Now: c.Now, Sleep: c.Advance}
 		})
 	})
 }
@@ -118,10 +112,11 @@ func (s knownStore) Load(ctx context.Context, ref session.Ref) (session.Record, 
 }
 
 func TestALogoutDuringAnOutageHolds(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	keys := ringOf(t, "a")
-	c := &clock{}
-	one, two := join(t, server.Addr, c.now, nil), join(t, server.Addr, c.now, nil)
+	c := env.NewClock(start)
+	one, two := join(t, server.Addr, c.Now, nil), join(t, server.Addr, c.Now, nil)
 	first, second := newGateway(t, keys, one), newGateway(t, keys, two)
 
 	cookie, other := first.login("42"), first.login("43")
@@ -147,15 +142,16 @@ func TestALogoutDuringAnOutageHolds(t *testing.T) {
 	one.wait(t, false)
 	server.Restart(true)
 	one.wait(t, true)
-	newcomer := newGateway(t, keys, join(t, server.Addr, c.now, nil))
+	newcomer := newGateway(t, keys, join(t, server.Addr, c.Now, nil))
 	newcomer.expect("the cookie at a gateway that knows it from Redis alone", cookie, "", "revoked")
 }
 
 func TestALiveSessionOutlivesAnEmptiedRedis(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	keys := ringOf(t, "a")
-	c := &clock{}
-	one, two := join(t, server.Addr, c.now, nil), join(t, server.Addr, c.now, nil)
+	c := env.NewClock(start)
+	one, two := join(t, server.Addr, c.Now, nil), join(t, server.Addr, c.Now, nil)
 	first, second := newGateway(t, keys, one), newGateway(t, keys, two)
 	cookie := first.get("/signal", first.login("42"), `set {"k":"v"}`).cookie
 	server.Kill()
@@ -171,27 +167,28 @@ func TestALiveSessionOutlivesAnEmptiedRedis(t *testing.T) {
 	first.expect("after the outage, where it began", cookie, "42", "valid")
 	// The first gateway has the record, the store lost it, and the first gateway
 	// brings it once it has seen that.
-	seal, err := session.NewSealer(keys).Open(cookieName, host, cookie, c.now())
+	seal, err := session.NewSealer(keys).Open(cookieName, host, cookie, c.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
-	soon(t, "the record", func() bool { _, err := two.remote.Load(t.Context(), seal.Ref()); return err == nil })
+	env.Until(t, "the record", func() bool { _, err := two.remote.Load(t.Context(), seal.Ref()); return err == nil })
 	if v := second.values(cookie); v["k"] != "v" {
 		t.Errorf("the other gateway sees the values %v", v)
 	}
 }
 
 func TestAnOutageOverwritesNoRecordThatCouldNotBeRead(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	keys := ringOf(t, "a")
-	c := &clock{}
-	one, two := join(t, server.Addr, c.now, nil), join(t, server.Addr, c.now, nil)
+	c := env.NewClock(start)
+	one, two := join(t, server.Addr, c.Now, nil), join(t, server.Addr, c.Now, nil)
 	first, second := newGateway(t, keys, one), newGateway(t, keys, two)
 	first.clock, second.clock = c, c
 	cookie := first.get("/signal", first.login("42"), `set {"k":"v"}`).cookie
 	server.Stop()
 	two.wait(t, false)
-	c.sleep(10 * time.Minute) // so that the second gateway makes a new seal
+	c.Advance(10 * time.Minute) // so that the second gateway makes a new seal
 	touched := second.get("/required", cookie)
 	if touched.StatusCode != 200 || touched.cookie == "" {
 		t.Errorf("during the outage: %d, %+v", touched.StatusCode, touched.ex.Facts)
@@ -207,10 +204,11 @@ func TestAnOutageOverwritesNoRecordThatCouldNotBeRead(t *testing.T) {
 }
 
 func TestValuesWrittenDuringAnOutageReachRedis(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	keys := ringOf(t, "a")
-	c := &clock{}
-	one := join(t, server.Addr, c.now, nil)
+	c := env.NewClock(start)
+	one := join(t, server.Addr, c.Now, nil)
 	first := newGateway(t, keys, one)
 	cookie := first.login("42")
 	server.Stop()
@@ -219,7 +217,7 @@ func TestValuesWrittenDuringAnOutageReachRedis(t *testing.T) {
 	late := first.login("44")
 	server.Cont()
 	one.wait(t, true)
-	elsewhere := newGateway(t, keys, join(t, server.Addr, c.now, nil))
+	elsewhere := newGateway(t, keys, join(t, server.Addr, c.Now, nil))
 	if v := elsewhere.values(cookie); v["k"] != "during" {
 		t.Errorf("another gateway sees %v", v)
 	}
@@ -240,6 +238,7 @@ func (s *lossyStore) Revoke(ctx context.Context, r []session.Revocation) error {
 }
 
 func TestALostRevocationIsBroughtLater(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	lossy := &lossyStore{}
 	one := join(t, server.Addr, time.Now, func(s session.Store) session.Store {
@@ -266,13 +265,14 @@ func TestALostRevocationIsBroughtLater(t *testing.T) {
 		t.Fatalf("elsewhere, before: %v", err)
 	}
 	lossy.lose.Store(false)
-	soon(t, "the revocation elsewhere", func() bool {
+	env.Until(t, "the revocation elsewhere", func() bool {
 		_, err := two.Load(ctx, seal.Ref())
 		return errors.Is(err, session.ErrRevoked)
 	})
 }
 
 func TestARevocationFoundRemotelyStandsLocally(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	one, two := join(t, server.Addr, time.Now, nil), join(t, server.Addr, time.Now, nil)
 	ctx, ex := requestContext()
@@ -296,6 +296,7 @@ func TestARevocationFoundRemotelyStandsLocally(t *testing.T) {
 }
 
 func TestRejoinReplaysManyRevocationsInBatches(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	server.Stop() // so that it starts Down and stays so until all are there
 	one := join(t, server.Addr, time.Now, nil)
@@ -330,6 +331,7 @@ func (d *diary) Keep(_ context.Context, r []session.Revocation, known bool) erro
 }
 
 func TestARevocationIsJournaledInEveryState(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	m := join(t, server.Addr, time.Now, nil)
 	alone := memory.NewSessions(memory.SessionsConfig{})

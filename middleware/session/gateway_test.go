@@ -25,13 +25,8 @@ import (
 	"github.com/jewgo/gateway/internal/memory"
 	"github.com/jewgo/gateway/middleware/session"
 	"github.com/jewgo/gateway/policy"
+	"github.com/jewgo/gateway/test/env"
 )
-
-// clock is a time that tests move; the zero offset is start.
-type clock struct{ offset atomic.Int64 }
-
-func (c *clock) now() time.Time        { return start.Add(time.Duration(c.offset.Load())) }
-func (c *clock) sleep(d time.Duration) { c.offset.Add(int64(d)) }
 
 // countingStore counts what reaches a store.
 type countingStore struct {
@@ -73,7 +68,7 @@ var routes = map[string]*policy.Route{
 // gateway is a Manager between a client and an upstream, all over sockets.
 type gateway struct {
 	t        *testing.T
-	clock    *clock
+	clock    *env.Clock
 	store    *countingStore
 	settings policy.Session
 	cors     policy.CORS
@@ -103,13 +98,13 @@ func (g *gateway) logged() string {
 }
 
 func newGateway(t *testing.T, keys *session.Keyring, store session.Store) *gateway {
-	g := &gateway{t: t, clock: &clock{}, settings: policy.Session{
+	g := &gateway{t: t, clock: env.NewClock(start), settings: policy.Session{
 		Cookie:   policy.Cookie{Name: cookieName, SameSite: "lax", Secure: true},
 		Idle:     policy.Duration(30 * time.Minute),
 		Absolute: policy.Duration(24 * time.Hour),
 	}}
 	if store == nil {
-		store = memory.NewSessions(memory.SessionsConfig{Now: g.clock.now})
+		store = memory.NewSessions(memory.SessionsConfig{Now: g.clock.Now})
 	}
 	g.store = &countingStore{Store: store}
 	upstream := httptest.NewServer(http.HandlerFunc(g.serveUpstream))
@@ -119,7 +114,7 @@ func newGateway(t *testing.T, keys *session.Keyring, store session.Store) *gatew
 		t.Fatal(err)
 	}
 	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }}
-	now := func() time.Time { return g.clock.now() } // tests may let gateways share a clock
+	now := func() time.Time { return g.clock.Now() } // tests may let gateways share a clock
 	ended := func(_ context.Context, ex *exchange.Exchange, everywhere bool) error {
 		g.mu.Lock()
 		defer g.mu.Unlock()
@@ -137,7 +132,7 @@ func newGateway(t *testing.T, keys *session.Keyring, store session.Store) *gatew
 	}))
 	g.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ex := &exchange.Exchange{
-			View:     policy.View{Method: r.Method, Host: host, Path: r.URL.Path, Now: g.clock.now(), Header: r.Header},
+			View:     policy.View{Method: r.Method, Host: host, Path: r.URL.Path, Now: g.clock.Now(), Header: r.Header},
 			Snapshot: &policy.Snapshot{Policy: &policy.Policy{Session: g.settings, CORS: g.cors}},
 			Route:    routes[r.URL.Path],
 		}
@@ -286,9 +281,9 @@ func TestLogoutAllEndsTheUsersSessionsEverywhereAndNoOthers(t *testing.T) {
 	g := newGateway(t, ringOf(t, "a"), nil)
 	phone, laptop, someone := g.login("42"), g.login("42"), g.login("43")
 	guest := g.get("/signal", "", `set {"k":"v"}`).cookie
-	g.clock.sleep(time.Second)
+	g.clock.Advance(time.Second)
 	g.get("/signal", phone, "logout-all")
-	g.clock.sleep(time.Second)
+	g.clock.Advance(time.Second)
 	again := g.login("42")
 	g.expect("the phone", phone, "", "revoked")
 	g.expect("the laptop", laptop, "", "revoked")
@@ -339,7 +334,7 @@ func TestLoginEndsTheSessionThatItReplaces(t *testing.T) {
 // values reads what the store has for the session.
 func (g *gateway) values(cookie string) map[string]string {
 	g.t.Helper()
-	seal, err := session.NewSealer(ringOf(g.t, "a")).Open(cookieName, host, cookie, g.clock.now())
+	seal, err := session.NewSealer(ringOf(g.t, "a")).Open(cookieName, host, cookie, g.clock.Now())
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -400,11 +395,11 @@ func TestRequiredAnswersEveryDeadCookieAlike(t *testing.T) {
 	g := newGateway(t, ringOf(t, "a"), nil)
 	revoked, expired := g.login("42"), g.login("42")
 	g.get("/signal", revoked, "logout")
-	g.clock.sleep(29 * time.Minute)
+	g.clock.Advance(29 * time.Minute)
 	fresh := g.login("42")
 	foreign := mustSeal(t, session.NewSealer(ringOf(t, "b")), sampleSeal())
 	g.expect("revoked", revoked, "", "revoked")
-	g.clock.sleep(time.Minute)
+	g.clock.Advance(time.Minute)
 	var bodies, headers []string
 	for _, tt := range []struct{ cookie, facts, reason string }{
 		{"", "none", "no session"},
@@ -437,11 +432,11 @@ func TestRequiredAnswersEveryDeadCookieAlike(t *testing.T) {
 func TestDeadlinesMoveWithUseUntilTheAbsoluteOne(t *testing.T) {
 	g := newGateway(t, ringOf(t, "a"), nil)
 	cookie, saves := g.login("42"), g.store.saves.Load()
-	g.clock.sleep(59 * time.Second)
+	g.clock.Advance(59 * time.Second)
 	if r := g.get("/optional", cookie); r.set != nil || g.store.saves.Load() != saves {
 		t.Errorf("a new seal within a minute: %v", r.set)
 	}
-	g.clock.sleep(time.Second)
+	g.clock.Advance(time.Second)
 	r := g.get("/optional", cookie)
 	if r.set == nil || g.store.saves.Load() != saves+1 || r.Header.Get("Cache-Control") != "private" {
 		t.Fatalf("no new seal after a minute: %v, %d saves", r.Header, g.store.saves.Load()-saves)
@@ -449,15 +444,15 @@ func TestDeadlinesMoveWithUseUntilTheAbsoluteOne(t *testing.T) {
 	id := r.ex.Principal.SessionID
 	for range 23*3 + 2 { // every 20 minutes, until just before the end
 		cookie = r.cookie
-		g.clock.sleep(20 * time.Minute)
+		g.clock.Advance(20 * time.Minute)
 		if r = g.get("/required", cookie); r.StatusCode != 200 || r.ex.Principal.SessionID != id {
-			t.Fatalf("in use, at %v: %d, %+v", g.clock.now().Sub(start), r.StatusCode, r.ex.Facts)
+			t.Fatalf("in use, at %v: %d, %+v", g.clock.Now().Sub(start), r.StatusCode, r.ex.Facts)
 		}
 	}
 	if r.set.MaxAge > 20*60 {
 		t.Errorf("the cookie outlives the session by %d s", r.set.MaxAge)
 	}
-	g.clock.sleep(20 * time.Minute)
+	g.clock.Advance(20 * time.Minute)
 	g.expect("past the absolute deadline", r.cookie, "", "expired")
 }
 
@@ -477,7 +472,7 @@ func TestAStoreThatCannotBeAskedLogsNobodyOut(t *testing.T) {
 	cookie := g.login("42")
 	g.expect("at once", cookie, "42", "valid")
 	saves := g.store.saves.Load()
-	g.clock.sleep(10 * time.Minute)
+	g.clock.Advance(10 * time.Minute)
 	r := g.get("/required", cookie)
 	if r.StatusCode != 200 || r.cookie == "" || !strings.Contains(r.ex.Facts.Reason, "connection refused") {
 		t.Errorf("%d, %v, %+v", r.StatusCode, r.set, r.ex.Facts)
@@ -741,7 +736,7 @@ func TestASlowResponseBringsNoEndedSessionBack(t *testing.T) {
 			t.Run(says+", answered with "+say, func(t *testing.T) {
 				g := newGateway(t, ringOf(t, "a"), nil)
 				cookie := g.login("42")
-				g.clock.sleep(20 * time.Minute) // worth a new cookie
+				g.clock.Advance(20 * time.Minute) // worth a new cookie
 				arrived, open := make(chan struct{}), make(chan struct{})
 				g.setUpstream(func(w http.ResponseWriter, r *http.Request) {
 					close(arrived)

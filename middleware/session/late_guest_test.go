@@ -32,7 +32,7 @@ func TestALateDeletionOfAGuestsLastCookieTakesNothingElse(t *testing.T) {
 		g := newOffload(t, nil)
 		guest, _ := g.give("/optional", "", "session=guest; HttpOnly; Path=/")
 		g.slowly("/optional", guest, "", deletion, func() {
-			g.clock.sleep(time.Second)
+			g.clock.Advance(time.Second)
 			g.give("/optional", guest, "access_token=t; HttpOnly; Path=/")
 		})
 		g.upstreamGets("then", "/optional", guest, "access_token=t")
@@ -90,7 +90,7 @@ func TestAGuestsRequestThatALoginOvertookSetsNoCookie(t *testing.T) {
 	t.Run("and a guest after the end of a user's session", func(t *testing.T) {
 		g := newOffload(t, nil)
 		user := g.login("42")
-		g.clock.sleep(time.Second)
+		g.clock.Advance(time.Second)
 		g.get("/signal", g.login("42"), "logout-all")
 		if g.get("/signal", user, `set {"cart":"4"}`).cookie == "" {
 			t.Error("no session for the guest")

@@ -45,9 +45,9 @@ func TestASlowResponseRevivesNoExpiredSession(t *testing.T) {
 				g := newGateway(t, ringOf(t, "a"), nil)
 				g.settings.Absolute = policy.Duration(absolute)
 				cookie := g.login("42")
-				g.clock.sleep(29 * time.Minute)
+				g.clock.Advance(29 * time.Minute)
 				r := g.slowly("/signal", cookie, say, nil, func() {
-					g.clock.sleep(3 * time.Minute)
+					g.clock.Advance(3 * time.Minute)
 					g.expect("past the deadline", cookie, "", "expired")
 					if g.get("/signal", cookie, `login {"user":"7"}`).cookie == "" {
 						t.Fatal("no login")

@@ -107,7 +107,7 @@ func TestCookiesStayInTheSession(t *testing.T) {
 			if began := cookie != ""; began == (strings.Contains(tt.says, "deletion") || strings.Contains(tt.says, "another case")) {
 				t.Errorf("a session began: %v", began)
 			}
-			g.clock.sleep(tt.after)
+			g.clock.Advance(tt.after)
 			if tt.path == "" {
 				tt.path = "/optional"
 			}
@@ -266,7 +266,7 @@ func TestKeptCookiesOutliveEveryStore(t *testing.T) {
 	newer, _ := g.give("/optional", older, "session=; Max-Age=0")
 	revocations := g.store.Store.(*memory.Sessions).Revocations()
 
-	lost := memory.NewSessions(memory.SessionsConfig{Now: g.clock.now})
+	lost := memory.NewSessions(memory.SessionsConfig{Now: g.clock.Now})
 	if err := lost.Revoke(t.Context(), revocations); err != nil {
 		t.Fatal(err)
 	}

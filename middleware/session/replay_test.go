@@ -13,6 +13,7 @@ import (
 	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/memory"
 	"github.com/jewgo/gateway/middleware/session"
+	"github.com/jewgo/gateway/test/env"
 )
 
 var errNotNow = errors.New("not now")
@@ -79,16 +80,6 @@ func (f *flaky) get(is func() bool) bool {
 	return is()
 }
 
-// soon waits for what the Switch does in the background.
-func soon(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s did not come", what)
-		}
-	}
-}
-
 // member is a gateway that uses it.
 func (f *flaky) member(t *testing.T) (*session.Failover, *failover.Switch) {
 	sw := failover.New(failover.Config{
@@ -104,10 +95,7 @@ func (f *flaky) member(t *testing.T) (*session.Failover, *failover.Switch) {
 
 // running starts the Switch and ends it with the test.
 func running(t *testing.T, sw *failover.Switch) {
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() { defer close(done); sw.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-done })
+	env.Run(t, sw.Run)
 	<-sw.Probed()
 }
 
@@ -216,9 +204,9 @@ func TestAFailedRevocationDoesNotReplaceALaterOne(t *testing.T) {
 					_ = m.Revoke(ctx, many(c.others))
 				}
 			})
-			soon(t, "the second one", func() bool { return remote.get(func() bool { return nested }) })
+			env.Until(t, "the second one", func() bool { return remote.get(func() bool { return nested }) })
 			remote.set(func() { remote.refuse = false })
-			soon(t, "both in one", func() bool { return remote.get(func() bool { return remote.brought["u:42"] == want }) })
+			env.Until(t, "both in one", func() bool { return remote.get(func() bool { return remote.brought["u:42"] == want }) })
 		})
 	}
 }
@@ -237,7 +225,7 @@ func TestWhatAnotherGatewayTellsReachesTheStore(t *testing.T) {
 	if _, err := m.Load(ctx, session.Ref{Key: "7", Issued: all[7].Issued}); !errors.Is(err, session.ErrRevoked) {
 		t.Errorf("here: %v, want ErrRevoked", err)
 	}
-	soon(t, "all of them", func() bool { return remote.get(func() bool { return len(remote.brought) == len(all) }) })
+	env.Until(t, "all of them", func() bool { return remote.get(func() bool { return len(remote.brought) == len(all) }) })
 	if m.Pending() || remote.calls != 1 {
 		t.Errorf("brought in %d calls, and pending %v", remote.calls, m.Pending())
 	}
@@ -253,7 +241,7 @@ func TestManyRevocationsAtOnceReachTheStore(t *testing.T) {
 	if err := m.Restore(ctx, all); err != nil {
 		t.Fatal(err)
 	}
-	soon(t, "all of them", func() bool { return remote.get(func() bool { return len(remote.brought) == len(all) }) })
+	env.Until(t, "all of them", func() bool { return remote.get(func() bool { return len(remote.brought) == len(all) }) })
 }
 
 // revoked is a remote store that has everything revoked.

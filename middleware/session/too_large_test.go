@@ -9,6 +9,7 @@ import (
 
 	"github.com/jewgo/gateway/internal/memory"
 	"github.com/jewgo/gateway/middleware/session"
+	"github.com/jewgo/gateway/test/env"
 )
 
 // fullGuest is a guest whose cookies fit into the record alone, which has a value of
@@ -31,7 +32,7 @@ func fullGuest(t *testing.T, g *gateway, value int) (cookie, cookies string) {
 func room(t *testing.T, g *gateway) int {
 	t.Helper()
 	cookie, _ := fullGuest(t, g, 1)
-	seal, err := session.NewSealer(ringOf(t, "a")).Open(cookieName, host, cookie, g.clock.now())
+	seal, err := session.NewSealer(ringOf(t, "a")).Open(cookieName, host, cookie, g.clock.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +77,7 @@ func TestALoginLeavesBehindWhatDoesNotFit(t *testing.T) {
 		}
 	})
 	t.Run("cookies that no record takes", func(t *testing.T) {
-		store := &fullStore{Store: memory.NewSessions(memory.SessionsConfig{Now: (&clock{}).now})}
+		store := &fullStore{Store: memory.NewSessions(memory.SessionsConfig{Now: env.NewClock(start).Now})}
 		g := newOffload(t, store)
 		guest, _ := fullGuest(t, g, 1)
 		store.full = true

@@ -14,7 +14,7 @@ func TestANewerCookieInTheSealBeatsARecordOfTheSameGeneration(t *testing.T) {
 	first, second := newOffload(t, nil), newOffload(t, nil)
 	second.clock = first.clock
 	cookie, _ := first.give("/optional", "", "session=old; HttpOnly; Path=/")
-	seal, err := session.NewSealer(ringOf(t, "a")).Open(cookieName, host, cookie, first.clock.now())
+	seal, err := session.NewSealer(ringOf(t, "a")).Open(cookieName, host, cookie, first.clock.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +28,7 @@ func TestANewerCookieInTheSealBeatsARecordOfTheSameGeneration(t *testing.T) {
 	if second.get("/signal", cookie, `set {"a":"1"}`).set == nil {
 		t.Fatal("the value was not written")
 	}
-	first.clock.sleep(time.Second)
+	first.clock.Advance(time.Second)
 	cookie, _ = first.give("/optional", cookie, "session=new; HttpOnly; Path=/") // the browser has this one
 	second.upstreamGets("by the other gateway", "/optional", cookie, "session=new")
 }

@@ -17,14 +17,14 @@ func TestAMalformedSignalIsWarnedOf(t *testing.T) {
 		{"/signal", `Logout hunter2`, "cannot be read", `write="X-Gw-Session: logout"`},
 		{"/optional", `logout`, "not heard on this route", "session_signal: true"},
 	} {
-		g.clock.sleep(time.Minute)
+		g.clock.Advance(time.Minute)
 		g.get(tt.path, "", tt.signal)
 		line := g.logged()
 		if strings.Count(line, "level=WARN") != 1 || !strings.Contains(line, tt.says) || !strings.Contains(line, tt.write) ||
 			!strings.Contains(line, "route="+strings.TrimPrefix(tt.path, "/")) || strings.Contains(line, "hunter2") {
 			t.Errorf("%s: %s", tt.signal, line)
 		}
-		g.clock.sleep(59 * time.Second)
+		g.clock.Advance(59 * time.Second)
 		if g.get(tt.path, "", tt.signal); g.logged() != "" {
 			t.Errorf("%s: warned of twice in a minute", tt.signal)
 		}

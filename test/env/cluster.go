@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
 const (
@@ -202,13 +201,9 @@ func (c *ClusterSet) MoveSlot(slot int, to *RedisServer) {
 			}
 		}
 	}
-	deadline := time.Now().Add(startTimeout)
 	for _, node := range c.Nodes {
-		for node.answers() && c.primary(node, slot) != to {
-			if time.Now().After(deadline) {
-				c.t.Fatalf("%s has not heard that slot %d moved", node.Addr, slot)
-			}
-			time.Sleep(5 * time.Millisecond)
-		}
+		Until(c.t, node.Addr+" hears that slot "+number+" moved", func() bool {
+			return !node.answers() || c.primary(node, slot) == to
+		})
 	}
 }

@@ -50,14 +50,12 @@ func (s *RedisServer) Do(want string, args ...string) string {
 // await asks until the reply has the part wanted.
 func (s *RedisServer) await(want string, args ...string) {
 	s.t.Helper()
-	var reply string
-	var err error
-	for deadline := time.Now().Add(startTimeout); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if reply, err = s.command(args...); err == nil && strings.Contains(reply, want) {
-			return
+	Eventually(s.t, startTimeout, func() error {
+		if reply, err := s.command(args...); err != nil || !strings.Contains(reply, want) {
+			return fmt.Errorf("%s to %s: %q, %w; want %q\n%s", strings.Join(args, " "), s.Addr, reply, err, want, output(s.log))
 		}
-	}
-	s.t.Fatalf("%s to %s: %q, %v; want %q\n%s", strings.Join(args, " "), s.Addr, reply, err, want, output(s.log))
+		return nil
+	})
 }
 
 // readReply reads one reply of RESP2.

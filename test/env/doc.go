@@ -1,7 +1,8 @@
 // Package env starts real servers for tests and drills: a redis-server that can
 // be killed, frozen and brought back, with TLS or without, three Sentinels over a
 // primary and its replicas, a cluster of three, and the Flask example under
-// gunicorn. Every server listens on loopback, or in a network namespace, belongs
+// gunicorn. Beside them it has what tests that wait need: Eventually, and a clock
+// that they move. Every server listens on loopback, or in a network namespace, belongs
 // to one test or drill, and ends with it, also when that process dies.
 package env
 

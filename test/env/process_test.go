@@ -8,7 +8,6 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"time"
 )
 
 func TestFlaskEndsWithItsTest(t *testing.T) {
@@ -44,18 +43,13 @@ func TestServersEndWithTheTestBinary(t *testing.T) {
 		t.Fatalf("the other test binary: %v\n%s", err, out)
 	}
 	for addr := range strings.FieldsSeq(string(out)) {
-		deadline := time.Now().Add(30 * time.Second)
-		for {
+		Until(t, "the server at "+addr+" ends with the test binary", func() bool {
 			c, err := net.Dial("tcp", addr)
-			if err != nil {
-				break
+			if err == nil {
+				c.Close()
 			}
-			c.Close()
-			if time.Now().After(deadline) {
-				t.Fatalf("the server at %s outlived the test binary", addr)
-			}
-			time.Sleep(50 * time.Millisecond)
-		}
+			return err != nil
+		})
 	}
 }
 

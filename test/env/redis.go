@@ -15,7 +15,7 @@ import (
 )
 
 // startTimeout bounds how long a server may take until it answers.
-const startTimeout = 20 * time.Second
+const startTimeout = time.Minute
 
 // RedisServer is a redis-server of one test, at the same address for as long
 // as the test runs. Its methods are for that test's goroutine alone.

@@ -36,6 +36,7 @@ func expect(t *testing.T, s *RedisServer, command, want string) {
 }
 
 func TestRedisRestarts(t *testing.T) {
+	t.Parallel()
 	s := Redis(t)
 	first := s.Pid()
 	expect(t, s, "SET k 1", "+OK")
@@ -60,6 +61,7 @@ func TestRedisRestarts(t *testing.T) {
 }
 
 func TestRedisFreezes(t *testing.T) {
+	t.Parallel()
 	s := Redis(t)
 	s.Stop()
 	if got, err := ask(s.Addr, "PING", 200*time.Millisecond); err == nil {
@@ -73,6 +75,7 @@ func TestRedisFreezes(t *testing.T) {
 }
 
 func TestRedisArguments(t *testing.T) {
+	t.Parallel()
 	s := Redis(t, "--maxmemory", "5mb", "--requirepass", "x")
 	expect(t, s, "PING", "-NOAUTH Authentication required.")
 }

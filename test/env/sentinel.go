@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 )
 
 // sentinelService is the name by which the Sentinels know the primary.
@@ -114,10 +113,6 @@ func (s *SentinelSet) FailOver() (old *RedisServer) {
 	s.t.Helper()
 	old = s.Primary()
 	s.alive().Do("OK", "SENTINEL", "FAILOVER", sentinelService)
-	for deadline := time.Now().Add(startTimeout); s.Primary() == old; time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			s.t.Fatalf("no other primary after %v", startTimeout)
-		}
-	}
+	Until(s.t, "another primary", func() bool { return s.Primary() != old })
 	return old
 }

@@ -10,7 +10,10 @@ import (
 // soon bounds how long a set may take to be ready.
 const soon = 10 * time.Second
 
+func TestMain(m *testing.M) { SideBySide(); m.Run() }
+
 func TestSentinelFailsOver(t *testing.T) {
+	t.Parallel()
 	start := time.Now()
 	s := Sentinel(t)
 	if d := time.Since(start); d > soon {
@@ -19,18 +22,14 @@ func TestSentinelFailsOver(t *testing.T) {
 	t.Logf("ready after %v", time.Since(start))
 	dead := s.KillPrimary()
 	start = time.Now()
-	for s.Primary() == dead {
-		if time.Since(start) > soon {
-			t.Fatalf("still the primary after %v\n%s", soon, output(s.Sentinels[0].log))
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	Until(t, "a failover", func() bool { return s.Primary() != dead })
 	t.Logf("failed over after %v", time.Since(start))
 	s.Primary().await("role:master", "INFO", "replication")
 	s.Primary().Do("OK", "SET", "k", "1")
 }
 
 func TestClusterFailsOver(t *testing.T) {
+	t.Parallel()
 	start := time.Now()
 	c := Cluster(t)
 	if d := time.Since(start); d > soon {
@@ -47,12 +46,7 @@ func TestClusterFailsOver(t *testing.T) {
 	}
 	dead := c.KillPrimary(16383)
 	start = time.Now()
-	for c.Primary(16383) == dead {
-		if time.Since(start) > soon {
-			t.Fatalf("still the primary after %v\n%s", soon, output(c.Nodes[5].log))
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	Until(t, "a failover", func() bool { return c.Primary(16383) != dead })
 	t.Logf("failed over after %v", time.Since(start))
 	if c.Primary(16383) != c.Nodes[5] {
 		t.Error("not its replica")
@@ -62,6 +56,7 @@ func TestClusterFailsOver(t *testing.T) {
 }
 
 func TestClusterMovesSlots(t *testing.T) {
+	t.Parallel()
 	c := Cluster(t)
 	slot := c.Slot("{a}")
 	for i := range 25 {
@@ -80,6 +75,7 @@ func TestClusterMovesSlots(t *testing.T) {
 }
 
 func TestRedisTLSAsksForACertificate(t *testing.T) {
+	t.Parallel()
 	s := RedisTLS(t)
 	s.Do("PONG", "PING")
 	s.Restart(true)

@@ -73,6 +73,9 @@ func TestFaultsAsGoRedisSeesThem(t *testing.T) {
 			t.Errorf("%s is not in the table", f.Name)
 		}
 		t.Run(f.Name, func(t *testing.T) {
+			if f.Fault.Link != Cut { // else others might take its port
+				t.Parallel()
+			}
 			p := between(t, server.Addr)
 			client := open(t, p.URL())
 			calls := []struct {
@@ -101,7 +104,7 @@ func TestFaultsAsGoRedisSeesThem(t *testing.T) {
 			}
 			set(t, p, Fault{})
 			for _, c := range calls {
-				eventually(t, c.name+" works again, by the same client", func() bool { return call(t, c.do) == nil })
+				env.Until(t, c.name+" works again, by the same client", func() bool { return call(t, c.do) == nil })
 			}
 		})
 	}
@@ -125,6 +128,7 @@ func TestConnectionsOfADeadServer(t *testing.T) {
 }
 
 func TestServerBehindIsDead(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	p := between(t, server.Addr)
 	client := open(t, p.URL())
@@ -133,16 +137,17 @@ func TestServerBehindIsDead(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	server.Restart(true)
-	eventually(t, "it works again", func() bool { return call(t, write(client)) == nil })
+	env.Until(t, "it works again", func() bool { return call(t, write(client)) == nil })
 }
 
 func TestReset(t *testing.T) {
+	t.Parallel()
 	p := between(t, env.Redis(t).Addr)
 	w := dial(t, p.Addr())
 	if _, err := io.WriteString(w, command("BLPOP", "nothing", "0")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the command is under way", func() bool { return p.Stats().Commands["BLPOP"] == 1 })
+	env.Until(t, "the command is under way", func() bool { return p.Stats().Commands["BLPOP"] == 1 })
 	set(t, p, Fault{Reset: true})
 	if got, err := w.read(); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("%q, %v; want a reset", got, err)
@@ -151,6 +156,7 @@ func TestReset(t *testing.T) {
 }
 
 func TestHalfOpen(t *testing.T) {
+	t.Parallel()
 	for _, link := range []Link{HalfOpen, Blackhole} {
 		server := env.Redis(t)
 		p := between(t, server.Addr)
@@ -180,13 +186,14 @@ func TestHalfOpen(t *testing.T) {
 
 // TestRepliesLostOnTheWay falls silent while the server has yet to answer.
 func TestRepliesLostOnTheWay(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	p := between(t, server.Addr)
 	w := dial(t, p.Addr())
 	if _, err := io.WriteString(w, command("BLPOP", "l", "0")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the command is under way", func() bool { return p.Stats().Commands["BLPOP"] == 1 })
+	env.Until(t, "the command is under way", func() bool { return p.Stats().Commands["BLPOP"] == 1 })
 	set(t, p, Fault{Link: HalfOpen})
 	dial(t, server.Addr).do(t, "LPUSH", "l", "v")
 	mustBeSilent(t, w, "")
@@ -197,13 +204,14 @@ func TestRepliesLostOnTheWay(t *testing.T) {
 }
 
 func TestDelayedRepliesAreLostToo(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	p := between(t, server.Addr)
 	w := dial(t, p.Addr())
 	w.do(t, "PING")
 	set(t, p, Fault{Delay: time.Hour})
 	mustBeSilent(t, w, command("INCR", "n"))
-	eventually(t, "the reply is there", func() bool { return dial(t, server.Addr).do(t, "EXISTS", "n") == ":1\r\n" })
+	env.Until(t, "the reply is there", func() bool { return dial(t, server.Addr).do(t, "EXISTS", "n") == ":1\r\n" })
 	set(t, p, Fault{Link: HalfOpen})
 	mustBeSilent(t, w, "")
 }
@@ -305,6 +313,7 @@ func TestThrottle(t *testing.T) {
 }
 
 func TestHeldWritesAreExecutedLate(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	p, direct := between(t, server.Addr), dial(t, server.Addr)
 	w := dial(t, p.Addr())
@@ -323,7 +332,7 @@ func TestHeldWritesAreExecutedLate(t *testing.T) {
 	if _, err := io.WriteString(gone, command("INCR", "m")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "both are held", func() bool { return p.Stats().Hits == 2 })
+	env.Until(t, "both are held", func() bool { return p.Stats().Hits == 2 })
 	gone.Close()
 	set(t, p, Fault{})
 	for _, want := range []string{":1\r\n", "+PONG\r\n"} {
@@ -331,17 +340,18 @@ func TestHeldWritesAreExecutedLate(t *testing.T) {
 			t.Errorf("%q, %v; want %q", got, err, want)
 		}
 	}
-	eventually(t, "the command of a client that gave up is executed", func() bool { return direct.do(t, "EXISTS", "m") == ":1\r\n" })
+	env.Until(t, "the command of a client that gave up is executed", func() bool { return direct.do(t, "EXISTS", "m") == ":1\r\n" })
 }
 
 func TestDroppedRepliesAreOfExecutedCommands(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	p := between(t, server.Addr)
 	w := dial(t, p.Addr())
 	set(t, p, catalogued(t, "drop-reply"))
 	mustBeSilent(t, w, command("INCR", "n")+command("INCR", "n"))
 	mustBeSilent(t, w, command("INCR", "n")) // nothing of it ever speaks again
-	eventually(t, "all are executed", func() bool { return dial(t, server.Addr).do(t, "GET", "n") == "$1\r\n3\r\n" })
+	env.Until(t, "all are executed", func() bool { return dial(t, server.Addr).do(t, "GET", "n") == "$1\r\n3\r\n" })
 	set(t, p, Fault{})
 	if got, err := w.read(); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("when it is over: %q, %v; want a reset", got, err)
@@ -350,13 +360,17 @@ func TestDroppedRepliesAreOfExecutedCommands(t *testing.T) {
 
 // TestDropEvery loses some replies; never does a command get another's.
 func TestDropEvery(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	p := between(t, server.Addr)
 	client := open(t, p.URL())
+	if err := client.Ping(t.Context()).Err(); err != nil { // so that the first call need not dial
+		t.Fatal(err)
+	}
 	set(t, p, Fault{Reply: Reply{Do: Drop, Except: Handshake, Every: 5}})
 	lost := 0
 	for i := range 20 {
-		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		got, err := client.IncrBy(ctx, "n", 1).Result()
 		cancel()
 		if err == nil && got != int64(i+1) {
@@ -375,6 +389,7 @@ func TestDropEvery(t *testing.T) {
 }
 
 func TestTruncatedAndGarbledReplies(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	p, direct := between(t, server.Addr), dial(t, server.Addr)
 	direct.do(t, "SETRANGE", "big", "999999", "x")
@@ -420,8 +435,8 @@ func TestFlap(t *testing.T) {
 	}
 	set(t, p, Fault{Link: Cut, Flap: Flap{Up: phase, Down: phase}})
 	for range 3 {
-		eventually(t, "it is down", func() bool { return !up() })
-		eventually(t, "it is up", up)
+		env.Until(t, "it is down", func() bool { return !up() })
+		env.Until(t, "it is up", up)
 	}
 	set(t, p, Fault{})
 	for range 20 {
@@ -434,8 +449,8 @@ func TestFlap(t *testing.T) {
 	set(t, p, Fault{Reply: catalogued(t, "readonly").Reply, Flap: Flap{Up: phase, Down: phase}})
 	w := dial(t, p.Addr())
 	for range 3 {
-		eventually(t, "writes are refused", func() bool { return w.do(t, "SET", "k", "v") == "-"+ErrReadOnly+"\r\n" })
-		eventually(t, "writes are made", func() bool { return w.do(t, "SET", "k", "v") == "+OK\r\n" })
+		env.Until(t, "writes are refused", func() bool { return w.do(t, "SET", "k", "v") == "-"+ErrReadOnly+"\r\n" })
+		env.Until(t, "writes are made", func() bool { return w.do(t, "SET", "k", "v") == "+OK\r\n" })
 	}
 }
 
@@ -455,13 +470,13 @@ func TestSubscribersMeetFaults(t *testing.T) {
 			return false
 		}
 	}
-	eventually(t, "a message comes", arrives)
+	env.Until(t, "a message comes", arrives)
 	set(t, p, catalogued(t, "readonly"))
-	eventually(t, "messages come under a refusal", arrives)
+	env.Until(t, "messages come under a refusal", arrives)
 	set(t, p, Fault{Link: Cut})
-	eventually(t, "the subscription is gone", func() bool { return direct.PubSubNumSub(t.Context(), "c").Val()["c"] == 0 })
+	env.Until(t, "the subscription is gone", func() bool { return direct.PubSubNumSub(t.Context(), "c").Val()["c"] == 0 })
 	set(t, p, Fault{})
-	eventually(t, "messages come again", arrives)
+	env.Until(t, "messages come again", arrives)
 }
 
 func TestCatalogue(t *testing.T) {

@@ -22,7 +22,7 @@ import (
 	"github.com/jewgo/gateway/test/env"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { env.SideBySide(8); goleak.VerifyTestMain(m) }
 
 // budget is how long a call of these tests waits: far more than a busy machine
 // takes, but when something is silent.
@@ -78,16 +78,6 @@ func call(t testing.TB, do func(context.Context) error) error {
 	return do(ctx)
 }
 
-// eventually waits until ok, at most as long as a slow machine may need.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("it never came that %s", what)
-		}
-	}
-}
-
 // wire is a connection without a client's ways.
 type wire struct {
 	net.Conn
@@ -127,6 +117,7 @@ func (w *wire) do(t testing.TB, args ...string) string {
 }
 
 func TestValuesPassBytewise(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t)
 	// 16 MiB take a busy machine longer than the gateway's own client waits.
 	patient := func(addr string) *redis.Client {
@@ -169,6 +160,7 @@ func TestValuesPassBytewise(t *testing.T) {
 
 // TestReplyTypesPass asks a real server for everything that RESP has.
 func TestReplyTypesPass(t *testing.T) {
+	t.Parallel()
 	server := env.Redis(t, "--enable-debug-command", "yes")
 	direct, through := dial(t, server.Addr), dial(t, between(t, server.Addr).Addr())
 	for _, protocol := range []string{"2", "3"} {
@@ -194,6 +186,7 @@ func TestReplyTypesPass(t *testing.T) {
 }
 
 func TestInlineCommandsPass(t *testing.T) {
+	t.Parallel()
 	w := dial(t, between(t, env.Redis(t).Addr).Addr())
 	for _, tt := range []struct{ in, want string }{
 		{"PING\r\n", "+PONG\r\n"},
@@ -210,6 +203,7 @@ func TestInlineCommandsPass(t *testing.T) {
 }
 
 func TestLastWordIsAnswered(t *testing.T) {
+	t.Parallel()
 	w := dial(t, between(t, env.Redis(t).Addr).Addr())
 	if _, err := io.WriteString(w, "PING\r\n"); err != nil {
 		t.Fatal(err)
@@ -226,6 +220,7 @@ func TestLastWordIsAnswered(t *testing.T) {
 }
 
 func TestWhatIsNotRESPEndsTheConnection(t *testing.T) {
+	t.Parallel()
 	w := dial(t, between(t, env.Redis(t).Addr).Addr())
 	if _, err := io.WriteString(w, "*1\r\n:1\r\n"); err != nil {
 		t.Fatal(err)
@@ -236,6 +231,7 @@ func TestWhatIsNotRESPEndsTheConnection(t *testing.T) {
 }
 
 func TestRepliesThatCannotBeMatchedAreRefused(t *testing.T) {
+	t.Parallel()
 	w := dial(t, between(t, env.Redis(t).Addr).Addr())
 	for _, args := range [][]string{{"CLIENT", "REPLY", "OFF"}, {"SYNC"}, {"PSYNC", "?", "-1"}} {
 		if got := w.do(t, args...); got != "-"+errAlien+"\r\n" {
@@ -248,6 +244,7 @@ func TestRepliesThatCannotBeMatchedAreRefused(t *testing.T) {
 }
 
 func TestUnixTarget(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "s")
 	env.Redis(t, "--unixsocket", path)
 	if got := dial(t, between(t, "unix:"+path).Addr()).do(t, "ECHO", "x"); got != "$1\r\nx\r\n" {
@@ -265,6 +262,7 @@ func TestListenRefuses(t *testing.T) {
 }
 
 func TestManyConnections(t *testing.T) {
+	t.Parallel()
 	p := between(t, env.Redis(t).Addr)
 	const connections, rounds = 200, 25
 	var all sync.WaitGroup
@@ -341,7 +339,7 @@ func TestFaultsUnderLoad(t *testing.T) {
 	}
 	close(stop)
 	callers.Wait()
-	eventually(t, "it works again", func() bool {
+	env.Until(t, "it works again", func() bool {
 		return call(t, func(ctx context.Context) error { return client.Ping(ctx).Err() }) == nil
 	})
 }

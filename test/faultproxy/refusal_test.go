@@ -11,6 +11,7 @@ import (
 
 // TestClassesAreTheServers compares the table with that of a real server.
 func TestClassesAreTheServers(t *testing.T) {
+	t.Parallel()
 	w := dial(t, env.Redis(t).Addr)
 	flags := []struct {
 		flag  string
@@ -95,6 +96,7 @@ var asked = []struct {
 // TestRefusalsAreTheServers breaks a real server in every way in which it can be
 // broken, and compares what it says with the proxy in front of a healthy one.
 func TestRefusalsAreTheServers(t *testing.T) {
+	t.Parallel()
 	healthy := env.Redis(t)
 	p := between(t, healthy.Addr)
 	for _, tt := range []struct {
@@ -144,7 +146,7 @@ func TestRefusalsAreTheServers(t *testing.T) {
 				}
 			}
 			code, _, _ := strings.Cut(f.Reply.Error, " ")
-			eventually(t, "the real server says "+code, func() bool {
+			env.Until(t, "the real server says "+code, func() bool {
 				w := dial(t, server.Addr)
 				defer w.Close()
 				return strings.HasPrefix(w.do(t, "EVALSHA", strings.Repeat("0", 40), "1", "k"), "-"+code+" ") ||
@@ -210,6 +212,7 @@ func compare(t *testing.T, server, proxied *wire, code, skip string) (refused bo
 }
 
 func TestRefusalsInATransaction(t *testing.T) {
+	t.Parallel()
 	p := between(t, env.Redis(t).Addr)
 	w := dial(t, p.Addr())
 	w.do(t, "SET", "k", "before")
@@ -240,6 +243,7 @@ func TestRefusalsInATransaction(t *testing.T) {
 }
 
 func TestRefusalsKeepTheirPlace(t *testing.T) {
+	t.Parallel()
 	p := between(t, env.Redis(t).Addr)
 	w := dial(t, p.Addr())
 	set(t, p, catalogued(t, "oom"))
@@ -257,6 +261,7 @@ func TestRefusalsKeepTheirPlace(t *testing.T) {
 
 // TestEvery counts over connections.
 func TestEvery(t *testing.T) {
+	t.Parallel()
 	p := between(t, env.Redis(t).Addr)
 	set(t, p, Fault{Reply: Reply{Do: Refuse, Error: ErrReadOnly, Only: Writes, Every: 3}})
 	conns := []*wire{dial(t, p.Addr()), dial(t, p.Addr())}

@@ -18,6 +18,7 @@ import (
 var ignored = cmpopts.IgnoreFields(Stats{}, "Connections", "Accepted", "BytesIn", "BytesOut")
 
 func TestCounts(t *testing.T) {
+	t.Parallel()
 	p := between(t, env.Redis(t).Addr)
 	client, err := redisdb.Open(redisdb.Config{URL: p.URL(), Budget: budget, PoolSize: 1})
 	if err != nil {
@@ -110,6 +111,7 @@ func TestCounts(t *testing.T) {
 }
 
 func TestHandshakeCountsApart(t *testing.T) {
+	t.Parallel()
 	p := between(t, env.Redis(t).Addr)
 	client := open(t, p.URL()+"/3")
 	if err := client.Set(t.Context(), "k", "v", 0).Err(); err != nil {
@@ -122,6 +124,7 @@ func TestHandshakeCountsApart(t *testing.T) {
 }
 
 func TestCountsOfMany(t *testing.T) {
+	t.Parallel()
 	p := between(t, env.Redis(t).Addr)
 	w := dial(t, p.Addr())
 	const rounds = 3000 // enough for a reply and the next command to overtake each other
@@ -141,6 +144,7 @@ func TestCountsOfMany(t *testing.T) {
 }
 
 func TestPubSubCountsApart(t *testing.T) {
+	t.Parallel()
 	for _, protocol := range []string{"2", "3"} {
 		p := between(t, env.Redis(t).Addr)
 		sub, pub := dial(t, p.Addr()), dial(t, p.Addr())
@@ -170,6 +174,6 @@ func TestPubSubCountsApart(t *testing.T) {
 		if _, err := io.WriteString(sub, command("QUIT")); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the subscriber is gone", func() bool { s := p.Stats(); return s.PubSub == 0 && s.Connections == 1 })
+		env.Until(t, "the subscriber is gone", func() bool { s := p.Stats(); return s.PubSub == 0 && s.Connections == 1 })
 	}
 }

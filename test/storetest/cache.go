@@ -14,6 +14,7 @@ import (
 	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/rfc9111"
 	"github.com/jewgo/gateway/middleware/cache"
+	"github.com/jewgo/gateway/test/env"
 )
 
 // Cache checks what cache.Store promises. open returns an empty store that
@@ -21,7 +22,7 @@ import (
 func Cache(t *testing.T, open func(t *testing.T, now func() time.Time) cache.Store) {
 	for _, test := range []struct {
 		name string
-		run  func(t *testing.T, s cache.Store, clock *Clock)
+		run  func(t *testing.T, s cache.Store, clock *env.Clock)
 	}{
 		{"an absent key has no entry and no others", cacheAbsent},
 		{"an entry comes back as it was stored", cacheRoundTrip},
@@ -32,37 +33,14 @@ func Cache(t *testing.T, open func(t *testing.T, now func() time.Time) cache.Sto
 		{"readers see whole entries while writers replace them", cacheConcurrent},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			clock := &Clock{now: time.Now().Truncate(time.Second)}
+			clock := env.NewClock(time.Now().Truncate(time.Second))
 			test.run(t, open(t, clock.Now), clock)
 		})
 	}
 }
 
-// Clock is a clock that a test moves.
-type Clock struct {
-	mu  sync.Mutex
-	now time.Time // guarded by mu
-}
-
-// NewClock returns a clock that stands at now.
-func NewClock(now time.Time) *Clock { return &Clock{now: now} }
-
-// Now is the time.
-func (c *Clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-// Advance moves the clock.
-func (c *Clock) Advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
 // cacheEntry is an entry with a body, selected by alternating names and values.
-func cacheEntry(clock *Clock, body string, selecting ...string) *cache.Entry {
+func cacheEntry(clock *env.Clock, body string, selecting ...string) *cache.Entry {
 	e := &cache.Entry{
 		Status:   200,
 		Header:   http.Header{"Content-Type": {"text/plain"}, "Content-Length": {strconv.Itoa(len(body))}},
@@ -105,7 +83,7 @@ func cacheWant(t *testing.T, s cache.Store, key string, fields http.Header, text
 	}
 }
 
-func cacheAbsent(t *testing.T, s cache.Store, clock *Clock) {
+func cacheAbsent(t *testing.T, s cache.Store, clock *env.Clock) {
 	if got, others := cacheBody(t, s, "k", nil); got != "" || others {
 		t.Errorf("an empty store gives %q, others %v", got, others)
 	}
@@ -115,7 +93,7 @@ func cacheAbsent(t *testing.T, s cache.Store, clock *Clock) {
 	}
 }
 
-func cacheRoundTrip(t *testing.T, s cache.Store, clock *Clock) {
+func cacheRoundTrip(t *testing.T, s cache.Store, clock *env.Clock) {
 	e := cacheEntry(clock, "hello \x00\xff", "Accept-Language", "de")
 	e.Status = 404
 	e.Header["Link"] = []string{"</a>", "</b>"}
@@ -144,7 +122,7 @@ func cacheRoundTrip(t *testing.T, s cache.Store, clock *Clock) {
 	}
 }
 
-func cacheVariants(t *testing.T, s cache.Store, clock *Clock) {
+func cacheVariants(t *testing.T, s cache.Store, clock *env.Clock) {
 	cachePut(t, s, "k", cacheEntry(clock, "deutsch", "Accept-Language", "de"))
 	if got, others := cacheBody(t, s, "k", http.Header{"Accept-Language": {"en"}}); got != "" || !others {
 		t.Errorf("another variant's request gives %q, others %v; want nothing, and others", got, others)
@@ -160,7 +138,7 @@ func cacheVariants(t *testing.T, s cache.Store, clock *Clock) {
 	cacheWant(t, s, "k", http.Header{"Accept-Language": {"en"}}, "english")
 }
 
-func cacheVarySets(t *testing.T, s cache.Store, clock *Clock) {
+func cacheVarySets(t *testing.T, s cache.Store, clock *env.Clock) {
 	cachePut(t, s, "k", cacheEntry(clock, "a", "X-A", "1"))
 	clock.Advance(time.Second)
 	cachePut(t, s, "k", cacheEntry(clock, "a and b", "X-A", "2", "X-B", "1"))
@@ -169,7 +147,7 @@ func cacheVarySets(t *testing.T, s cache.Store, clock *Clock) {
 	cacheWant(t, s, "k", http.Header{"X-A": {"2"}}, "")
 }
 
-func cacheNewest(t *testing.T, s cache.Store, clock *Clock) {
+func cacheNewest(t *testing.T, s cache.Store, clock *env.Clock) {
 	cachePut(t, s, "k", cacheEntry(clock, "for all"))
 	clock.Advance(time.Second)
 	cachePut(t, s, "k", cacheEntry(clock, "for one", "X-A", "1"))
@@ -180,7 +158,7 @@ func cacheNewest(t *testing.T, s cache.Store, clock *Clock) {
 	cacheWant(t, s, "k", http.Header{"X-A": {"1"}}, "for all, later")
 }
 
-func cacheKeep(t *testing.T, s cache.Store, clock *Clock) {
+func cacheKeep(t *testing.T, s cache.Store, clock *env.Clock) {
 	cachePut(t, s, "k", cacheEntry(clock, "old"))
 	clock.Advance(59 * time.Minute)
 	cacheWant(t, s, "k", nil, "old")
@@ -192,7 +170,7 @@ func cacheKeep(t *testing.T, s cache.Store, clock *Clock) {
 	cacheWant(t, s, "late", nil, "")
 }
 
-func cacheConcurrent(t *testing.T, s cache.Store, clock *Clock) {
+func cacheConcurrent(t *testing.T, s cache.Store, clock *env.Clock) {
 	var writers, readers sync.WaitGroup
 	for w := range 4 {
 		writers.Go(func() {
