@@ -54,7 +54,7 @@ func play(t *testing.T, args ...string) (rows map[string]drill.Row, table string
 // and would be filled by responses.
 func TestRedisOfItsOwn(t *testing.T) {
 	t.Parallel()
-	rows, table := play(t, "--fault", "restored-old,table-evicted,full", "--each", "1500ms", "--rate", "100")
+	rows, table := play(t, "--fault", "restored-old,table-evicted,full", "--each", "2s", "--rate", "60")
 	old := rows["restored-old"]
 	if old.Verdict == "skipped" || old.Trips != 1 || old.Trip == nil || old.Return == nil || old.Apart == nil || old.Broken.Requests < 100 {
 		t.Errorf("restored-old: %+v", old)
@@ -77,7 +77,7 @@ func TestRedisInUse(t *testing.T) {
 	server := env.Redis(t)
 	server.Do("OK", "SET", "somebody", "uses it")
 	pid := server.Pid()
-	rows, table := play(t, "--redis", server.URL, "--fault", "cut,emptied,restarted-empty,restored-old,stopped,table-evicted,full", "--each", "1500ms", "--rate", "100")
+	rows, table := play(t, "--redis", server.URL, "--fault", "cut,emptied,restarted-empty,restored-old,stopped,table-evicted,full", "--each", "2s", "--rate", "60")
 	for name, r := range rows {
 		if skipped := r.Verdict == "skipped"; skipped != (name != "cut") || skipped && !strings.Contains(table, name+": skipped: Redis is not the drill's own") {
 			t.Errorf("%s: %s", name, r.Verdict)
@@ -114,7 +114,7 @@ func TestAPolicyIsDrilledApart(t *testing.T) {
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") }))
 	defer upstream.Close()
 	var stdout, stderr bytes.Buffer
-	cmd := drillCommand(t, "redis", "--config", writePolicy(t, upstream.URL), "--redis", env.Redis(t).URL, "--yes", "--fault", "cut", "--each", "500ms", "--json", "-")
+	cmd := drillCommand(t, "redis", "--config", writePolicy(t, upstream.URL), "--redis", env.Redis(t).URL, "--yes", "--fault", "cut", "--each", "1s", "--rate", "20", "--json", "-")
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	_ = cmd.Run() // the document tells
 	var report drill.Report
@@ -127,7 +127,7 @@ func TestAPolicyIsDrilledApart(t *testing.T) {
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	cmd := drillCommand(t, "redis", "--fault", "cut", "--each", "1s")
+	cmd := drillCommand(t, "redis", "--fault", "cut", "--each", "1s", "--rate", "20")
 	cmd.Env = append(cmd.Env, "TMPDIR="+dir)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {

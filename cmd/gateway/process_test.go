@@ -39,7 +39,7 @@ var binary = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
-	env.SideBySide(6)
+	env.SideBySide(4)
 	code := m.Run()
 	if built != "" {
 		_ = os.RemoveAll(built) // the system clears its folder for temporary files

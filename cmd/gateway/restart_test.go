@@ -64,7 +64,7 @@ func (g *balanced) poll(end <-chan struct{}) {
 func (g *balanced) inUse(t *testing.T) {
 	t.Helper()
 	before := g.sent.Load()
-	env.Eventually(t, 10*time.Second, func() error {
+	env.Eventually(t, env.Patience, func() error {
 		if g.sent.Load() == before {
 			return fmt.Errorf("the balancer sends no requests to %s", g.listen)
 		}
@@ -139,7 +139,7 @@ func startBalanced(t *testing.T, backend string) *balanced {
 	return g
 }
 
-var restartPolicy = drainPolicy("lame_duck: 1s, drain: 5s")
+var restartPolicy = drainPolicy("lame_duck: 2s, drain: 5s")
 
 // workaday is a backend that takes some time and sends back what it was sent.
 func workaday(w http.ResponseWriter, r *http.Request) {
@@ -148,10 +148,10 @@ func workaday(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(w, r.Body)
 }
 
-// attack sends requests until stop is called, which gives how many there were and
+// attack sends so many requests a second until stop is called, which gives how many there were and
 // which failed. Each third is a POST: with each second, one gateway of two would
 // get them all.
-func attack(base string) (stop func() (sent int, bad map[string]int)) {
+func attack(base string, rate int) (stop func() (sent int, bad map[string]int)) {
 	var n atomic.Uint64
 	target := func(t *vegeta.Target) error {
 		i := n.Add(1)
@@ -162,8 +162,8 @@ func attack(base string) (stop func() (sent int, bad map[string]int)) {
 		return nil
 	}
 	transport := &http.Transport{MaxIdleConnsPerHost: 100}
-	attacker := vegeta.NewAttacker(vegeta.Client(&http.Client{Transport: transport, Timeout: 10 * time.Second}))
-	results := attacker.Attack(target, vegeta.Rate{Freq: 300, Per: time.Second}, 0, "restarts") // without end
+	attacker := vegeta.NewAttacker(vegeta.Client(&http.Client{Transport: transport, Timeout: 30 * time.Second}))
+	results := attacker.Attack(target, vegeta.Rate{Freq: rate, Per: time.Second}, 0, "restarts") // without end
 	sent, bad := 0, map[string]int{}
 	done := make(chan struct{})
 	go func() {
@@ -190,10 +190,10 @@ func attack(base string) (stop func() (sent int, bad map[string]int)) {
 // Two gateways behind a balancer are restarted in turn, and no request fails.
 // GATEWAY_RESTARTS says how many restarts; `make restarts` does.
 func TestRestartsUnderLoad(t *testing.T) {
-	t.Parallel()
 	restarts, err := strconv.Atoi(os.Getenv("GATEWAY_RESTARTS"))
+	rate := 300
 	if err != nil {
-		restarts = 2
+		restarts, rate = 2, 100 // beside other tests
 	}
 	backend := httptest.NewServer(http.HandlerFunc(workaday))
 	t.Cleanup(backend.Close)
@@ -209,7 +209,7 @@ func TestRestartsUnderLoad(t *testing.T) {
 	for _, g := range b.gateways {
 		polls.Go(func() { g.poll(end) })
 	}
-	env.Eventually(t, 10*time.Second, func() error {
+	env.Eventually(t, env.Patience, func() error {
 		for _, g := range b.gateways {
 			if !g.ready.Load() {
 				return fmt.Errorf("%s is not ready", g.admin)
@@ -218,7 +218,7 @@ func TestRestartsUnderLoad(t *testing.T) {
 		return nil
 	})
 
-	stop := attack(front.URL)
+	stop := attack(front.URL, rate)
 	began := time.Now()
 	for i := range restarts {
 		g := b.gateways[i%len(b.gateways)]

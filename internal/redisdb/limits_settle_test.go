@@ -138,7 +138,7 @@ func TestSettleAgainAfterALostReply(t *testing.T) {
 	if _, err := limits.Settle(t.Context(), []ratelimit.Settlement{settlement("0", "other", 0, 1)}); err != nil { // the script is known
 		t.Fatal(err)
 	}
-	if err := proxy.Set(faultproxy.Fault{Reply: faultproxy.Reply{Do: faultproxy.Drop, Except: faultproxy.Handshake}}); err != nil {
+	if err := proxy.Set(faultproxy.Fault{Drop: true}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)

@@ -41,9 +41,10 @@ type outage struct {
 	from, whole, to time.Time // broken, whole again, and settled
 
 	trips     int           // the most often that one gave Redis up
+	again     int           // the same, while it was broken
 	trip      time.Duration // until it was first given up; 0: it was not
-	returned  time.Duration // from when Redis was whole until the last used it; 0: it was in use then
-	apart     time.Duration // from the first that used it again to the last
+	returned  time.Duration // from when Redis was whole until the last used it for good; 0: it was in use then
+	apart     time.Duration // from the first that used it again to the last, each by its first time
 	unsettled time.Duration // that some used it while what others had admitted alone was not there
 	tripped   int           // gateways that gave Redis up
 	misled    int           // times that one took Redis for whole while it was not
@@ -140,9 +141,9 @@ func allUp(all []status) bool {
 // whether those that must have come back have.
 func (o *outage) measure(fault Fault, before, after []status) (done bool) {
 	*o = outage{from: o.from, whole: o.whole}
-	var first, last, rejoining, down time.Time
+	var first, last, settled, rejoining, down time.Time
 	for i, s := range after {
-		up := o.follow(s.History, &down, &rejoining)
+		back, up := o.follow(s.History, &down, &rejoining)
 		o.late += s.Counts.Late - before[i].Counts.Late
 		o.losses += s.Counts.Losses - before[i].Counts.Losses
 		if up.IsZero() {
@@ -152,11 +153,14 @@ func (o *outage) measure(fault Fault, before, after []status) (done bool) {
 			continue // it never gave Redis up, or came back while it was broken
 		}
 		o.tripped++
-		if first.IsZero() || up.Before(first) {
-			first = up
+		if first.IsZero() || back.Before(first) {
+			first = back
 		}
-		if up.After(last) {
-			last = up
+		if back.After(last) {
+			last = back
+		}
+		if up.After(settled) {
+			settled = up
 		}
 	}
 	if !down.IsZero() {
@@ -165,7 +169,7 @@ func (o *outage) measure(fault Fault, before, after []status) (done bool) {
 	if o.tripped == 0 {
 		return true
 	}
-	o.returned, o.apart, o.unsettled = last.Sub(o.whole), last.Sub(first), last.Sub(rejoining)
+	o.returned, o.apart, o.unsettled = settled.Sub(o.whole), last.Sub(first), settled.Sub(rejoining)
 	if o.tripped < len(after) {
 		o.unsettled = o.returned // the others used it all the time
 	}
@@ -173,21 +177,24 @@ func (o *outage) measure(fault Fault, before, after []status) (done bool) {
 	return true
 }
 
-// follow reads the changes of one gateway since the fault began: when it used
-// Redis for good after that was whole; zero: it was not away then. down and
-// rejoining become the first times at which any gateway was so.
-func (o *outage) follow(history []change, down, rejoining *time.Time) (up time.Time) {
+// follow reads the changes of one gateway since the fault began: when it was back
+// after Redis was whole, and when it was up for good; zero: it was not away then.
+// down and rejoining become the first times at which any gateway was so.
+func (o *outage) follow(history []change, down, rejoining *time.Time) (back, up time.Time) {
 	earliest := func(t *time.Time, at time.Time) {
 		if t.IsZero() || at.Before(*t) {
 			*t = at
 		}
 	}
-	trips := 0
+	trips, again := 0, 0
 	for _, c := range history {
 		switch {
 		case c.At.Before(o.from):
 		case c.To == "down" && c.From == "up":
 			trips++
+			if c.At.Before(o.whole) {
+				again++
+			}
 			earliest(down, c.At)
 			o.reasons = append(o.reasons, c.Reason)
 		case c.To == "rejoining" && c.At.Before(o.whole):
@@ -195,11 +202,12 @@ func (o *outage) follow(history []change, down, rejoining *time.Time) (up time.T
 		case c.To == "rejoining":
 			earliest(rejoining, c.At)
 		case c.To == "up" && c.At.After(o.whole):
+			earliest(&back, c.At)
 			up = c.At
 		}
 	}
-	o.trips = max(o.trips, trips)
-	return up
+	o.trips, o.again = max(o.trips, trips), max(o.again, again)
+	return back, up
 }
 
 // Run calls play with a T outside of a test: servers that play starts end when it

@@ -26,26 +26,16 @@ func proxyFaults(t env.T, proxy *faultproxy.Proxy) (all []Fault) {
 	}
 	heal := set(faultproxy.Fault{})
 	for _, n := range faultproxy.Faults() {
-		all = append(all, Fault{Name: n.Name, Description: n.Description, Start: set(n.Fault), End: heal, Steady: steady(n)})
+		all = append(all, Fault{Name: n.Name, Description: n.Description, Start: set(n.Fault), End: heal, Steady: n.Steady})
 	}
 	return append(all, Fault{
 		Name: "late", Description: "replies take 30 ms, and one write in 15 is refused while others are under way",
 		Start: set(faultproxy.Fault{
-			Delay: 30 * time.Millisecond,
-			Reply: faultproxy.Reply{Do: faultproxy.Refuse, Error: faultproxy.ErrLoading, Only: faultproxy.Writes, Every: 15},
+			Delay:  30 * time.Millisecond,
+			Answer: faultproxy.Loading, Only: faultproxy.Writes, Every: 15,
 		}),
 		End: heal, Late: true,
 	})
-}
-
-// steady reports whether a fault leaves nothing of use until it is over.
-func steady(n faultproxy.Named) bool {
-	f := n.Fault
-	switch {
-	case f.Flap != (faultproxy.Flap{}), f.Reply.Every > 1, n.Name == "noscript":
-		return false
-	}
-	return f.Link != faultproxy.Whole || f.Reply.Do != faultproxy.Pass || f.Delay > 100*time.Millisecond
 }
 
 // serverFaults are what may be done to a Redis that nobody else uses. It may be
@@ -63,6 +53,10 @@ func serverFaults(redis *env.RedisServer) []Fault {
 		{
 			Name: "restored-old", Description: "the server is killed, and comes back with what it held some seconds before",
 			Before: func() { redis.Do("OK", "SAVE") }, Start: func() { redis.Kill() }, End: func() { redis.Restart(false) }, Steady: true, Loss: true,
+		},
+		{
+			Name: "pause-writes", Description: "commands that write wait, PING and reads are answered",
+			Start: func() { redis.Do("OK", "CLIENT", "PAUSE", "60000", "WRITE") }, End: func() { redis.Do("OK", "CLIENT", "UNPAUSE") }, Steady: true,
 		},
 		{
 			Name: "stopped", Description: "the server hangs, and goes on where it was",

@@ -298,7 +298,7 @@ func (r *Row) judge(f Fault, o outage, budget time.Duration, seen error) (slow b
 		wrong bool
 		text  string
 	}{
-		{f.Steady && o.trips > 1, fmt.Sprintf("Redis was given up %d times though it was broken all the time", o.trips)},
+		{f.Steady && o.again > 1, fmt.Sprintf("Redis was given up %d times though it was broken all the time", o.again)},
 		{f.Steady && o.misled > 0, fmt.Sprintf("Redis was thought to be whole %d times though it was broken all the time", o.misled)},
 		{f.Steady && o.tripped < gateways && seen == nil, "not every gateway gave Redis up"},
 		{(f.Steady || f.Loss) && o.apart > together, fmt.Sprintf("the last gateway used Redis %s after the first, allowed %s", o.apart.Round(time.Millisecond), together)},

@@ -10,7 +10,7 @@ import (
 // soon bounds how long a set may take to be ready.
 const soon = 10 * time.Second
 
-func TestMain(m *testing.M) { SideBySide(); m.Run() }
+func TestMain(m *testing.M) { SideBySide(8); m.Run() }
 
 func TestSentinelFailsOver(t *testing.T) {
 	t.Parallel()

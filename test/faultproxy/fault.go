@@ -2,6 +2,7 @@ package faultproxy
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -19,10 +20,18 @@ type Fault struct {
 	// Delay holds replies up, and a random time below Jitter more. What arrives
 	// together, as a pipeline's replies do, waits once. The handshake waits too.
 	Delay, Jitter time.Duration
-	// Throttle is how many bytes of replies a second a connection gets; 0: all.
-	Throttle int
-	// Reply is what is wrong with single commands and their replies.
-	Reply Reply
+
+	// Answer is a line that is sent in place of a reply, such as "-LOADING …". The
+	// server does not see the command.
+	Answer string
+	// Drop lets the server execute a command and swallows its reply and all that
+	// would follow on its connection, which is reset when the fault is over.
+	Drop bool
+	// Only names the commands that Answer and Drop are for; none: all but those of a
+	// connection's handshake. Of these, where Every is above one, each Every-th is
+	// hit, counted over all connections.
+	Only  []string
+	Every int
 }
 
 // Link is a fault of connections.
@@ -48,70 +57,65 @@ const (
 // Flap is a fault that comes and goes: on for Down, first, then off for Up.
 type Flap struct{ Up, Down time.Duration }
 
-// Action is what becomes of a command or its reply.
-type Action uint8
+// Writes are the commands of a gateway that a server refuses which must not change.
+var Writes = []string{"EVAL", "EVALSHA", "SET", "SETEX", "DEL", "UNLINK", "EXPIRE", "PEXPIRE", "INCR", "HSET", "ZADD", "ZREM"}
 
-const (
-	// Pass leaves both alone.
-	Pass Action = iota
-	// Refuse answers the command with Reply.Error. The server is sent a PING in
-	// its place, whose reply makes room for the error's, and a transaction with
-	// a refused command is discarded, as a server does it.
-	Refuse
-	// Hold withholds the command, and what follows on its connection, until the
-	// fault is another; then it is executed, however late.
-	Hold
-	// Drop lets the server execute the command and swallows its reply and all
-	// that would follow on its connection, which is reset when the fault is over.
-	Drop
-	// Truncate closes the connection in the middle of the reply.
-	Truncate
-	// Garble replaces the reply with a line that is not RESP. The connection is
-	// reset when the fault is over.
-	Garble
-)
+// handshake are commands that a client sends for a connection, not for a request.
+var handshake = []string{"AUTH", "CLIENT", "CLUSTER", "COMMAND", "HELLO", "READONLY", "SELECT"}
 
-// Reply is a fault of commands. It hits every command that is of a class in Only
-// (0: any) and of none in Except; of these, where Every is above one, each
-// Every-th, counted over all connections.
-type Reply struct {
-	Do           Action
-	Error        string // for Refuse: a line without the "-"; %s is the command's name
-	Only, Except Class
-	Every        int
+// Named is a fault of the catalogue.
+type Named struct {
+	Name        string // lower case, for a command line
+	Description string // a phrase for a table
+	Fault       Fault
+	Steady      bool // it leaves nothing of use until it is over
 }
 
-// What redis-server 7.0 says, word for word. To a script it adds which one, and
-// where it was.
-const (
-	ErrReadOnly    = "READONLY You can't write against a read only replica."
-	ErrOOM         = "OOM command not allowed when used memory > 'maxmemory'."
-	ErrMisconf     = "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that may modify the data set are disabled, because this instance is configured to report errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB error."
-	ErrNoReplicas  = "NOREPLICAS Not enough good replicas to write."
-	ErrMasterDown  = "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'."
-	ErrLoading     = "LOADING Redis is loading the dataset in memory"
-	ErrBusy        = "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
-	ErrNoAuth      = "NOAUTH Authentication required."
-	ErrNoPerm      = "NOPERM this user has no permissions to run the '%s' command"
-	ErrClusterDown = "CLUSTERDOWN Hash slot not served"
-	ErrNoScript    = "NOSCRIPT No matching script. Please use EVAL."
+// Faults is the catalogue, always in the same order: links, time, and replies, of
+// which the errors are those of redis-server 7.0.
+func Faults() []Named {
+	const readOnly, noPerm = "-READONLY You can't write against a read only replica.", "-NOPERM this user has no permissions to run the 'evalsha' command"
+	return []Named{
+		{"cut", "the server is dead: connections end, new ones are refused", Fault{Link: Cut}, true},
+		{"reset", "connections are reset once", Fault{Reset: true}, false},
+		{"flap", "dead and back every 200 ms", Fault{Link: Cut, Flap: Flap{Up: 200 * time.Millisecond, Down: 200 * time.Millisecond}}, false},
+		{"half-open", "the server hangs: connections stand, nothing is answered", Fault{Link: HalfOpen}, true},
+		{"blackhole", "packets vanish: new connections hang", Fault{Link: Blackhole}, true},
 
-	errExecAbort   = "EXECABORT Transaction discarded because of previous errors."
-	errExecRefused = "EXECABORT Transaction discarded because of: " // the refusal of EXEC itself
-	errAlien       = "ERR not through a proxy that must match replies to commands"
-	garbled        = "\x7fgarbled\r\n"
-)
+		{"slow", "replies take 20 to 30 ms more", Fault{Delay: 20 * time.Millisecond, Jitter: 10 * time.Millisecond}, false},
+		{"too-slow", "replies take a second more", Fault{Delay: time.Second}, true},
+
+		{"readonly", "a replica: writes are refused, PING and reads are answered", Fault{Answer: readOnly, Only: Writes}, true},
+		{"oom", "memory is full: writes are refused", Fault{Answer: "-OOM command not allowed when used memory > 'maxmemory'.", Only: Writes}, true},
+		{"misconf", "the server cannot persist: writes and PING are refused", Fault{Answer: "-MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.", Only: append([]string{"PING"}, Writes...)}, true},
+		{"noreplicas", "too few replicas: writes are refused", Fault{Answer: "-NOREPLICAS Not enough good replicas to write.", Only: Writes}, true},
+		{"masterdown", "a replica without its master", Fault{Answer: "-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'."}, true},
+		{"loading", "the server is starting", Fault{Answer: Loading}, true},
+		{"busy", "a script does not end", Fault{Answer: "-BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."}, true},
+		{"noauth", "a password is asked for", Fault{Answer: "-NOAUTH Authentication required."}, true},
+		{"noperm", "the user may not write any more", Fault{Answer: noPerm, Only: Writes}, true},
+		{"clusterdown", "the slots are nobody's", Fault{Answer: "-CLUSTERDOWN Hash slot not served"}, true},
+		{"noscript", "scripts are forgotten all the time", Fault{Answer: "-NOSCRIPT No matching script. Please use EVAL.", Only: []string{"EVALSHA"}}, false},
+		{"garbage", "replies are not RESP", Fault{Answer: "\x7fgarbage"}, true},
+
+		{"drop-reply", "commands are executed, replies never come", Fault{Drop: true}, true},
+		{"drop-every", "of five replies one never comes", Fault{Drop: true, Every: 5}, false},
+	}
+}
+
+// Loading is what a server answers that is starting.
+const Loading = "-LOADING Redis is loading the dataset in memory"
 
 func (f Fault) validate() error {
 	switch {
-	case f.Link > Blackhole, f.Reply.Do > Garble:
+	case f.Link > Blackhole:
 		return errors.New("no such fault")
-	case f.Delay < 0, f.Jitter < 0, f.Throttle < 0, f.Flap.Up < 0, f.Flap.Down < 0, f.Reply.Every < 0:
+	case f.Delay < 0, f.Jitter < 0, f.Flap.Up < 0, f.Flap.Down < 0, f.Every < 0:
 		return errors.New("less than nothing")
 	case (f.Flap.Up > 0) != (f.Flap.Down > 0):
 		return errors.New("a flap needs both times")
-	case f.Reply.Do == Refuse && (f.Reply.Error == "" || strings.ContainsAny(f.Reply.Error, "\r\n")):
-		return errors.New("an error reply is one line")
+	case strings.ContainsAny(f.Answer, "\r\n"):
+		return errors.New("an answer is one line")
 	}
 	return nil
 }
@@ -119,23 +123,18 @@ func (f Fault) validate() error {
 // silent reports whether nothing goes through.
 func (f *Fault) silent() bool { return f.Link == HalfOpen || f.Link == Blackhole }
 
-// loses reports whether connections stand that have lost something.
-func (f *Fault) loses() bool { return f.silent() || f.Reply.Do == Drop || f.Reply.Do == Garble }
-
 // condition is the fault of the moment.
 type condition struct {
 	Fault
-	hits    atomic.Int64  // commands that Reply's classes matched
+	hits    atomic.Int64  // commands that Only names
 	changed chan struct{} // closed when another fault is set
 }
 
-// matches reports whether Reply is for commands of class c.
-func (c *condition) matches(class Class) bool {
-	r := &c.Reply
-	return r.Do != Pass && class&r.Except == 0 && (r.Only == 0 || class&r.Only != 0)
-}
-
-// hit is matches, for one command of those that Every counts.
-func (c *condition) hit(class Class) bool {
-	return c.matches(class) && (c.Reply.Every <= 1 || c.hits.Add(1)%int64(c.Reply.Every) == 0)
+// hits reports whether Answer or Drop is for a command.
+func (c *condition) hit(name string) bool {
+	if c.Answer == "" && !c.Drop {
+		return false
+	}
+	meant := slices.Contains(c.Only, name) || len(c.Only) == 0 && !slices.Contains(handshake, name)
+	return meant && (c.Every <= 1 || c.hits.Add(1)%int64(c.Every) == 0)
 }

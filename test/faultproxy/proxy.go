@@ -4,15 +4,16 @@
 // proxy and the same catalogue of faults.
 //
 // It understands RESP2 and RESP3 as far as it takes to tell one command and one
-// reply from the next, and holds a buffer of a value, never the whole. It does
-// not speak TLS, does not follow a cluster's redirections, which lead past it,
-// and refuses SYNC, PSYNC and CLIENT REPLY, whose replies cannot be matched.
+// reply from the next. It does not speak TLS, and does not follow a cluster's
+// redirections, which lead past it.
 package faultproxy
 
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,15 +25,16 @@ import (
 type Proxy struct {
 	network, target string
 	addr            string
-	counters        counters
-	aside           atomic.Pointer[map[string]bool]
+	trips           atomic.Int64
+	aside           atomic.Pointer[keys]
 	condition       atomic.Pointer[condition]
 	ctx             context.Context // ends with Close
 	cancel          context.CancelFunc
 	running         sync.WaitGroup // the connections
 
-	mu    sync.Mutex // guards conns
-	conns map[*conn]struct{}
+	mu       sync.Mutex // guards what follows
+	conns    map[*conn]struct{}
+	commands map[string]int64
 
 	setting sync.Mutex // guards what follows; held while a fault is put in place
 	gate    gate
@@ -44,7 +46,7 @@ type Proxy struct {
 // unix:/path. The server need not be there yet: each connection dials it anew.
 // The caller closes the proxy.
 func Listen(target string) (*Proxy, error) {
-	p := &Proxy{network: "tcp", target: target, conns: map[*conn]struct{}{}, endFlap: func() {}}
+	p := &Proxy{network: "tcp", target: target, conns: map[*conn]struct{}{}, commands: map[string]int64{}, endFlap: func() {}}
 	if path, ok := strings.CutPrefix(target, "unix:"); ok {
 		p.network, p.target = "unix", path
 	} else if _, _, err := net.SplitHostPort(target); err != nil {
@@ -52,7 +54,7 @@ func Listen(target string) (*Proxy, error) {
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.condition.Store(&condition{changed: make(chan struct{})})
-	p.aside.Store(&map[string]bool{})
+	p.aside.Store(&keys{})
 	p.gate = gate{addr: "127.0.0.1:0", admit: p.admit}
 	if err := p.gate.open(); err != nil {
 		p.cancel()
@@ -67,9 +69,6 @@ func (p *Proxy) Addr() string { return p.addr }
 
 // URL is Addr as a Redis URL, without a user or a database.
 func (p *Proxy) URL() string { return "redis://" + p.addr }
-
-// Fault is the fault that is set; one that flaps may be off at the moment.
-func (p *Proxy) Fault() Fault { return p.condition.Load().Fault }
 
 // Set replaces the fault by f, for connections that stand as well as for new
 // ones. When it returns, f is in place. An error says that f makes no sense,
@@ -131,7 +130,7 @@ func (p *Proxy) apply(f Fault) error {
 		switch {
 		case f.Link == Cut: // its process has ended in good order
 			c.close(false)
-		case f.Reset, c.lost.Load() && !f.loses():
+		case f.Reset, c.lost.Load() && !f.silent() && !f.Drop:
 			c.close(true)
 		}
 	})
@@ -164,8 +163,7 @@ func (p *Proxy) startFlap(f Fault) (end func()) {
 
 // admit takes a connection over from the gate.
 func (p *Proxy) admit(client net.Conn) {
-	c := newConn(p, client)
-	p.counters.add(func(s *Stats) { s.Accepted++ })
+	c := &conn{p: p, client: client, done: make(chan struct{})}
 	p.mu.Lock()
 	p.conns[c] = struct{}{}
 	p.mu.Unlock()
@@ -194,4 +192,44 @@ func (p *Proxy) dial() (net.Conn, error) {
 		return nil, fmt.Errorf("dial the server: %w", err)
 	}
 	return server, nil
+}
+
+// Stats is what has gone through since the start or the last ResetStats, without
+// the handshakes of connections, Pub/Sub, and what SetAside names.
+type Stats struct {
+	// RoundTrips is what clients waited for: one begins with a command that arrives
+	// on a connection where nothing is unanswered, and ends with the reply to the last
+	// that has arrived by then. So a pipeline flushed in one write is one. It is
+	// counted when it begins, so whoever has an answer finds it counted.
+	RoundTrips int64
+	Commands   map[string]int64 // by name in upper case
+}
+
+// Stats returns a snapshot.
+func (p *Proxy) Stats() Stats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return Stats{p.trips.Load(), maps.Clone(p.commands)}
+}
+
+// ResetStats begins to count anew.
+func (p *Proxy) ResetStats() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.trips.Store(0)
+	clear(p.commands)
+}
+
+// SetAside keeps commands whose first key is one of these out of the Stats: those of
+// a probe, that would blur what a request costs.
+func (p *Proxy) SetAside(aside ...string) { p.aside.Store((*keys)(&aside)) }
+
+type keys []string
+
+func (k *keys) has(key string) bool { return slices.Contains(*k, key) }
+
+func (p *Proxy) count(name string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.commands[name]++
 }

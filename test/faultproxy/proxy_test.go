@@ -61,15 +61,6 @@ func set(t testing.TB, p *Proxy, f Fault) {
 	}
 }
 
-func catalogued(t testing.TB, name string) Fault {
-	t.Helper()
-	n, ok := ByName(name)
-	if !ok {
-		t.Fatalf("no fault %s", name)
-	}
-	return n.Fault
-}
-
 // call gives one call the time that a request has.
 func call(t testing.TB, do func(context.Context) error) error {
 	t.Helper()
@@ -99,14 +90,23 @@ func (w *wire) read() (string, error) {
 	if err := w.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
 		return "", err
 	}
-	var b bytes.Buffer
-	err := copyReply(&b, w.r)
-	return b.String(), err
+	raw, err := readValue(w.r, nil, nil)
+	return string(raw), err
+}
+
+// request is a command as go-redis sends it.
+func request(args ...string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "*%d\r\n", len(args))
+	for _, a := range args {
+		fmt.Fprintf(&b, "$%d\r\n%s\r\n", len(a), a)
+	}
+	return b.String()
 }
 
 func (w *wire) do(t testing.TB, args ...string) string {
 	t.Helper()
-	if _, err := io.WriteString(w, command(args...)); err != nil {
+	if _, err := io.WriteString(w, request(args...)); err != nil {
 		t.Fatalf("%q: %v", args, err)
 	}
 	reply, err := w.read()
@@ -185,61 +185,14 @@ func TestReplyTypesPass(t *testing.T) {
 	}
 }
 
-func TestInlineCommandsPass(t *testing.T) {
-	t.Parallel()
-	w := dial(t, between(t, env.Redis(t).Addr).Addr())
-	for _, tt := range []struct{ in, want string }{
-		{"PING\r\n", "+PONG\r\n"},
-		{"\r\n*0\r\nset k \"a b\"\n", "+OK\r\n"},
-		{"get k\r\n", "$3\r\na b\r\n"},
-	} {
-		if _, err := io.WriteString(w, tt.in); err != nil {
-			t.Fatal(err)
-		}
-		if got, err := w.read(); got != tt.want || err != nil {
-			t.Errorf("%q: %q, %v; want %q", tt.in, got, err, tt.want)
-		}
-	}
-}
-
-func TestLastWordIsAnswered(t *testing.T) {
-	t.Parallel()
-	w := dial(t, between(t, env.Redis(t).Addr).Addr())
-	if _, err := io.WriteString(w, "PING\r\n"); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Conn.(*net.TCPConn).CloseWrite(); err != nil {
-		t.Fatal(err)
-	}
-	if got, err := w.read(); got != "+PONG\r\n" || err != nil {
-		t.Errorf("%q, %v", got, err)
-	}
-	if got, err := w.read(); !errors.Is(err, io.EOF) {
-		t.Errorf("%q, %v; want the end", got, err)
-	}
-}
-
 func TestWhatIsNotRESPEndsTheConnection(t *testing.T) {
 	t.Parallel()
 	w := dial(t, between(t, env.Redis(t).Addr).Addr())
-	if _, err := io.WriteString(w, "*1\r\n:1\r\n"); err != nil {
+	if _, err := io.WriteString(w, "hello\r\n"); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := w.read(); err == nil {
 		t.Errorf("%q", got)
-	}
-}
-
-func TestRepliesThatCannotBeMatchedAreRefused(t *testing.T) {
-	t.Parallel()
-	w := dial(t, between(t, env.Redis(t).Addr).Addr())
-	for _, args := range [][]string{{"CLIENT", "REPLY", "OFF"}, {"SYNC"}, {"PSYNC", "?", "-1"}} {
-		if got := w.do(t, args...); got != "-"+errAlien+"\r\n" {
-			t.Errorf("%q: %q", args, got)
-		}
-	}
-	if got := w.do(t, "PING"); got != "+PONG\r\n" {
-		t.Errorf("after them: %q", got)
 	}
 }
 
@@ -272,7 +225,7 @@ func TestManyConnections(t *testing.T) {
 			for j := range rounds {
 				value := fmt.Sprint(i, " ", j)
 				key := fmt.Sprint("k", i)
-				if _, err := io.WriteString(w, command("SET", key, value)+command("GET", key)); err != nil {
+				if _, err := io.WriteString(w, request("SET", key, value)+request("GET", key)); err != nil {
 					t.Error(err)
 					return
 				}
@@ -286,16 +239,8 @@ func TestManyConnections(t *testing.T) {
 		})
 	}
 	all.Wait()
-	s := p.Stats()
-	if s.Connections != connections || s.Accepted != connections || s.RoundTrips != connections*rounds ||
-		s.Commands["SET"] != connections*rounds || s.Commands["GET"] != connections*rounds {
+	if s := p.Stats(); s.RoundTrips != connections*rounds || s.Commands["SET"] != connections*rounds || s.Commands["GET"] != connections*rounds {
 		t.Errorf("%+v", s)
-	}
-	if err := p.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if n := p.Stats().Connections; n != 0 {
-		t.Errorf("%d connections after Close", n)
 	}
 }
 
@@ -351,15 +296,12 @@ func TestCloseUnderEveryFault(t *testing.T) {
 		w := dial(t, p.Addr())
 		w.do(t, "PING")
 		set(t, p, f.Fault)
-		_, _ = io.WriteString(w, command("SET", "k", "v"))
+		_, _ = io.WriteString(w, request("SET", "k", "v"))
 		if err := p.Close(); err != nil {
 			t.Errorf("%s: close: %v", f.Name, err)
 		}
 		if err := p.Close(); err != nil {
 			t.Errorf("%s: close twice: %v", f.Name, err)
-		}
-		if n := p.Stats().Connections; n != 0 {
-			t.Errorf("%s: %d connections after Close", f.Name, n)
 		}
 		if err := p.Set(Fault{}); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("%s: set after Close: %v", f.Name, err)
