@@ -49,9 +49,10 @@ type gateway struct {
 
 // parts are what the chain needs beside the gateway's own.
 type parts struct {
-	secrets *secrets
-	numbers *metrics.Metrics
-	access  *slog.Logger
+	secrets  *secrets
+	numbers  *metrics.Metrics
+	access   *slog.Logger
+	sessions *session.Manager
 }
 
 // newGateway wires a gateway for a policy and starts what runs in its
@@ -139,16 +140,14 @@ type layer struct {
 // layers is what every request passes before it is forwarded, outermost first.
 // Each reads its route from the request: a reload rebuilds nothing.
 func (g *gateway) layers(p *parts) []layer {
-	s := g.stores
 	g.observer = &middleware.Observer{Live: &g.live, Log: p.access, Errors: g.log, Metrics: p.numbers, Now: time.Now}
-	sessions := session.New(session.Config{Keys: p.secrets.session, Store: s.sessions, Now: time.Now, Ended: g.cache.EndSession, Forgotten: s.sessions.Forgotten, Log: g.log})
 	inFlight := func(l *policy.Limit, allowed bool) { p.numbers.Limit(l.Name, "in_flight", allowed, l.Shadow) }
 	return []layer{
 		{"Observe", g.observer.Handler},
 		{"CORS", middleware.CORS},
 		{"Hygiene", middleware.Hygiene},
 		{"Route", middleware.Route},
-		{"session", sessions.Handler},
+		{"session", p.sessions.Handler},
 		{"ratelimit", ratelimit.Handler(ratelimit.HandlerConfig{Store: g.limits, Count: inFlight})},
 		{"cache.Handler", g.cache.Handler},
 	}
@@ -157,8 +156,10 @@ func (g *gateway) layers(p *parts) []layer {
 // chain joins the layers and the proxy that they end in.
 func (g *gateway) chain(p *parts) {
 	g.cache = cache.New(cache.Config{Store: g.stores.cache, Tags: g.stores.tags, Now: time.Now, Log: g.log})
+	sessions := g.stores.sessions
+	p.sessions = session.New(session.Config{Keys: p.secrets.session, Store: sessions, Now: time.Now, Ended: g.cache.EndSession, Forgotten: sessions.Forgotten, Log: g.log})
 	g.forward = proxy.New(proxy.Config{
-		Transport: g.cache.Transport(g.pools),
+		Transport: p.sessions.Transport(g.cache.Transport(g.pools)),
 		Identity:  session.NewIdentity(p.secrets.identity, time.Now).Header,
 		Log:       g.log,
 	})

@@ -69,7 +69,7 @@ func New(cfg Config) *Manager {
 // Handler tells next who is calling, through the Exchange's Principal; answers
 // 401 where the route requires a session and there is none, and 403 where another
 // site's page uses the session; and keeps the upstream's signal and the cookies
-// that stay in the session from every client.
+// that stay in the session from every client. Below it, Transport acts on them.
 func (m *Manager) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ex := exchange.From(r.Context())
@@ -104,13 +104,33 @@ func (m *Manager) Handler(next http.Handler) http.Handler {
 		}
 		v.bring(r.Header)
 		w = middleware.OnHeader(w, v)
-		next.ServeHTTP(w, r)
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), visitKey{}, v)))
 		stripTrailer(w.Header(), v.finished)
 		if !v.finished { // as above
-			v.finish(w.Header())
+			v.OnHeader(http.StatusOK, w.Header())
 		}
+		v.settle()
 	})
 }
+
+type visitKey struct{}
+
+// Transport acts on what upstreams say of sessions, before their responses are on
+// the way to the client. It stands above whatever may answer in an upstream's place.
+func (m *Manager) Transport(next http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(r *http.Request) (*http.Response, error) {
+		resp, err := next.RoundTrip(r)
+		if v, ok := r.Context().Value(visitKey{}).(*visit); ok && err == nil {
+			v.hearAll(resp.Header)
+		}
+		return resp, err
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+// RoundTrip implements http.RoundTripper.
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 // visit is one request's dealings with its session.
 type visit struct {
@@ -128,7 +148,9 @@ type visit struct {
 	begun    bool         // the session began with this response
 	ended    bool         // the request's session ended while its response was made
 	late     bool         // the request brought a guest's session that had ended before
-	finished bool
+	heard    bool         // an upstream answered, and hearAll has seen its header
+	untold   time.Time    // idle deadline that the record does not have yet; zero: it has
+	finished bool         // the head of the response is out
 }
 
 // used tells whether a route has to do with sessions.
@@ -247,21 +269,35 @@ func (v *visit) again() {
 	}
 }
 
-// touch moves the idle deadline on, in seal and record.
-func (v *visit) touch(idle time.Time) {
-	v.seal.Idle = idle
-	if v.known {
-		err := v.save(func(r *Record) { r.Idle = idle })
-		switch {
-		case err == nil:
-		case errors.Is(err, ErrRevoked):
-			v.disown(err)
-			return
-		case !errors.Is(err, ErrStale): // stale: parallel requests were faster
-			v.note(err)
-		}
+// touch moves the idle deadline on, in the cookie. The record follows by settle.
+func (v *visit) touch() {
+	idle, due := v.due()
+	if !due || !v.live || v.begun {
+		return
 	}
+	v.seal.Idle, v.untold = idle, idle
 	if _, err := v.setCookie(); err != nil {
+		v.note(err)
+	}
+}
+
+// settle moves the idle deadline on in the record too.
+func (v *visit) settle() {
+	if v.untold.IsZero() || !v.known || !v.live {
+		return
+	}
+	idle := v.untold
+	v.untold, v.ctx = time.Time{}, context.WithoutCancel(v.ctx)
+	err := v.save(func(r *Record) {
+		if idle.After(r.Idle) {
+			r.Idle = idle
+		}
+	})
+	switch {
+	case err == nil:
+	case errors.Is(err, ErrRevoked):
+		v.disown(err)
+	case !errors.Is(err, ErrStale): // stale: parallel requests were faster
 		v.note(err)
 	}
 }
@@ -307,10 +343,9 @@ func (v *visit) setCookie() (apart bool, err error) {
 
 func (v *visit) clearCookie() { v.cookie = newCookie(v.policy.Cookie, "", 0) }
 
-// finish acts on the upstream's signal and adds the cookie, just before the
-// response's head goes out.
-func (v *visit) finish(h http.Header) {
-	v.finished = true
+// hearAll acts on an upstream's signal and cookies, and takes them out of its header.
+func (v *visit) hearAll(h http.Header) {
+	v.heard = true
 	// A client that leaves must not stop a logout half-way; the Store's own bounds
 	// hold.
 	v.ctx = context.WithoutCancel(v.ctx)
@@ -324,8 +359,15 @@ func (v *visit) finish(h http.Header) {
 		v.hear(signal)
 	}
 	v.keepCookies(h, cookies)
-	if idle, due := v.due(); due && v.live && !v.begun {
-		v.touch(idle)
+	v.touch()
+	v.settle() // before the cookie is out: the session may have ended meanwhile
+}
+
+// finish adds the cookie to the head of a response.
+func (v *visit) finish(h http.Header) {
+	v.finished = true
+	if !v.heard {
+		v.touch()
 	}
 	if v.cookie != nil {
 		h.Add("Set-Cookie", v.cookie.String())

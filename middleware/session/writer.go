@@ -29,17 +29,19 @@ func (s *signalStripper) OnHeader(status int, h http.Header) {
 	}
 }
 
-// OnHeader implements middleware.HeaderHook. Interim heads, and what ReverseProxy
-// fills in after it has taken a connection over, are only stripped of the signal and
-// the cookies that stay here.
+// OnHeader implements middleware.HeaderHook. Interim heads, what ReverseProxy fills
+// in after it has taken a connection over, and what comes from no upstream are
+// stripped of the signal and the cookies that stay here.
 func (v *visit) OnHeader(status int, h http.Header) {
-	if v.finished || middleware.Interim(status) {
+	final := !v.finished && !middleware.Interim(status)
+	if !final || !v.heard {
 		delete(h, SignalHeader)
 		dropOwn(v.ex, h)
 		takeCookies(h, v.policy.Offload)
-		return
 	}
-	v.finish(h)
+	if final {
+		v.finish(h)
+	}
 }
 
 // stripTrailer keeps the signal out of trailers, and cookies, which no browser takes
