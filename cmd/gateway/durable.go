@@ -197,14 +197,24 @@ var _ session.Journal = durableSessions{}
 
 // Keep implements session.Journal.
 func (d durableSessions) Keep(ctx context.Context, revocations []session.Revocation, known bool) error {
+	wait := keepWait
+	if known {
+		wait = settleWait
+	}
+	return d.append(ctx, wait, sessionRecords(revocations))
+}
+
+// Tell implements session.Journal.
+func (d durableSessions) Tell(ctx context.Context, revocations []session.Revocation) {
+	d.fleet.send(ctx, sessionRecords(revocations))
+}
+
+func sessionRecords(revocations []session.Revocation) []journal.Record {
 	records := make([]journal.Record, len(revocations))
 	for i, r := range revocations {
 		records[i] = sessionRecord(r)
 	}
-	if known {
-		return d.append(ctx, settleWait, records)
-	}
-	return d.keep(ctx, records)
+	return records
 }
 
 func sessionRecord(r session.Revocation) journal.Record {

@@ -153,17 +153,20 @@ func (f *Failover) Save(ctx context.Context, key string, rec Record) error {
 
 // Revoke stands locally at once, and remotely now or as soon as it can. It is
 // journaled before the remote store is asked, whatever becomes of that: a store
-// may come back old. A journal that fails is noted and no error, since the
-// revocation stands for as long as the process does.
+// may come back old. Meanwhile the other gateways are told. A journal that fails is
+// noted and no error, since the revocation stands for as long as the process does.
 func (f *Failover) Revoke(ctx context.Context, revocations []Revocation) error {
 	if err := f.cfg.Local.Revoke(ctx, revocations); err != nil {
 		return err
 	}
+	var told sync.WaitGroup
 	if f.cfg.Journal != nil {
 		if err := f.cfg.Journal.Keep(ctx, revocations, false); err != nil {
 			exchange.From(ctx).Facts.Note("revocation not durable: " + err.Error())
 		}
+		told.Go(func() { f.cfg.Journal.Tell(ctx, revocations) })
 	}
+	defer told.Wait()
 	a, err := f.do(ctx, func(ctx context.Context) (Record, error) {
 		return Record{}, f.cfg.Remote.Revoke(ctx, revocations)
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -323,7 +324,10 @@ type diary struct {
 	kept  []session.Revocation
 	known bool // of the last ones
 	err   error
+	told  []session.Revocation // the other gateways; read after Revoke
 }
+
+func (d *diary) Tell(_ context.Context, r []session.Revocation) { d.told = append(d.told, r...) }
 
 func (d *diary) Keep(_ context.Context, r []session.Revocation, known bool) error {
 	d.kept, d.known = append(d.kept, r...), known
@@ -363,12 +367,48 @@ func TestARevocationIsJournaledInEveryState(t *testing.T) {
 			if err := f.Revoke(ctx, []session.Revocation{want}); err != nil || ex.Facts.Reason != c.note {
 				t.Errorf("Revoke: %v, noted %q, want %q", err, ex.Facts.Reason, c.note)
 			}
-			if len(d.kept) != 1 || d.kept[0] != want || d.known {
-				t.Errorf("journaled: %v, known %v, want %v", d.kept, d.known, want)
+			if len(d.kept) != 1 || d.kept[0] != want || d.known || !slices.Equal(d.told, d.kept) {
+				t.Errorf("journaled: %v, known %v, others told %v; want %v", d.kept, d.known, d.told, want)
 			}
 			if _, err := f.Load(ctx, session.Ref{Key: "k", User: "42", Issued: want.Issued, Absolute: until}); !errors.Is(err, session.ErrRevoked) {
 				t.Errorf("afterwards: %v, want ErrRevoked", err)
 			}
 		})
+	}
+}
+
+// meeting is a journal and a remote store of which each waits for the other.
+type meeting struct {
+	revoked
+	diary
+	peers, store chan struct{}
+}
+
+func (m *meeting) Tell(context.Context, []session.Revocation) {
+	close(m.peers)
+	<-m.store
+}
+
+func (m *meeting) Revoke(ctx context.Context, _ []session.Revocation) error {
+	close(m.store)
+	select {
+	case <-m.peers:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// A logout waits for other gateways and the store at once, not for one after the
+// other.
+func TestPeersAndTheStoreAreToldSideBySide(t *testing.T) {
+	_, sw := (&flaky{}).member(t)
+	m := &meeting{peers: make(chan struct{}), store: make(chan struct{})}
+	f := session.NewFailover(session.FailoverConfig{Switch: sw, Remote: m, Local: memory.NewSessions(memory.SessionsConfig{}), Journal: m})
+	running(t, sw)
+	ctx, _ := requestContext()
+	now := time.Now()
+	if err := f.Revoke(ctx, []session.Revocation{session.RevokeUser("42", now, now.Add(time.Hour))}); err != nil || f.Pending() {
+		t.Errorf("%v, pending %v", err, f.Pending())
 	}
 }

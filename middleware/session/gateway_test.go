@@ -113,7 +113,7 @@ func newGateway(t *testing.T, keys *session.Keyring, store session.Store) *gatew
 	if err != nil {
 		t.Fatal(err)
 	}
-		now := func() time.Time { return g.clock.Now() } // tests may let gateways share a clock
+	now := func() time.Time { return g.clock.Now() } // tests may let gateways share a clock
 	ended := func(_ context.Context, ex *exchange.Exchange, everywhere bool) error {
 		g.mu.Lock()
 		defer g.mu.Unlock()

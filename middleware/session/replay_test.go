@@ -276,7 +276,7 @@ func TestARevocationFoundRemotelyIsJournaled(t *testing.T) {
 					t.Fatalf("%v, want ErrRevoked", err)
 				}
 			}
-			if len(d.kept) != 1 || d.kept[0] != seal.Ref().Revocation() || !d.known {
+			if len(d.kept) != 1 || d.kept[0] != seal.Ref().Revocation() || !d.known || len(d.told) > 0 {
 				t.Errorf("journaled %v, known %v", d.kept, d.known)
 			}
 		})

@@ -47,13 +47,15 @@ type Replica interface {
 	Forgotten() time.Time
 }
 
-// Journal keeps revocations over a restart. It bounds the time itself.
+// Journal keeps revocations over a restart, and tells the other gateways of them. It
+// bounds the time itself.
 type Journal interface {
 	// Keep returns when the revocations are durable. Where it fails they may
 	// become so later. Keeping twice is keeping once. known says that the remote
-	// store told of them: no other gateway has to be told, and nobody waits for
-	// that to be durable.
+	// store told of them: nobody waits for that to be durable.
 	Keep(ctx context.Context, revocations []Revocation, known bool) error
+	// Tell returns when the other gateways that can be reached have them.
+	Tell(ctx context.Context, revocations []Revocation)
 }
 
 // isAnswer reports whether err is a store's word about a session, as opposed to

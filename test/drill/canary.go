@@ -93,6 +93,8 @@ func (c *canary) stale(who string, g *gateway, item string, purged int) error {
 const (
 	// purgeEvery is the time between two purges.
 	purgeEvery = 100 * time.Millisecond
+	// storedWithin is how long a gateway may take to write a response to Redis.
+	storedWithin = 50 * time.Millisecond
 	// heardWithin is how long another gateway may take to hear of a purge.
 	heardWithin = 300 * time.Millisecond
 )
@@ -109,6 +111,9 @@ type eviction struct {
 	redis   *env.RedisServer
 	cookies string // of a user; "": nobody can log in
 
+	items       int    // asked for so far
+	once, often string // items with the tags before and since
+
 	stop   func() // ends the purges
 	purged int    // the version of tag since, and what the purges found; read after stop
 	found  error
@@ -121,16 +126,10 @@ func (e *eviction) fault() Fault {
 	}
 }
 
-// before has both gateways store what is purged later, and begins to purge. Tag
+// before has all gateways store what is purged later, and begins to purge. Tag
 // before is purged once, before the eviction; tag since all the time.
 func (e *eviction) before() {
-	for _, item := range []string{"before/1", "since/1"} {
-		for _, g := range e.fleet[:2] {
-			if _, err := e.version(http.MethodGet, g, item); err != nil {
-				e.t.Fatal(err)
-			}
-		}
-	}
+	e.once, e.often = e.stored("before"), e.stored("since")
 	stopped, ended := make(chan struct{}), make(chan struct{})
 	e.stop = sync.OnceFunc(func() { close(stopped); <-ended })
 	e.t.Cleanup(e.stop)
@@ -138,9 +137,9 @@ func (e *eviction) before() {
 	go func() {
 		defer close(ended)
 		for {
-			v, err := e.version(http.MethodPut, e.fleet[0], "since/2")
+			v, err := e.version(http.MethodPut, e.fleet[0], "since/0")
 			e.purged = max(e.purged, v)
-			e.found = cmp.Or(e.found, err, e.stale("the gateway that purged it", e.fleet[0], "since/2", v))
+			e.found = cmp.Or(e.found, err, e.stale("the gateway that purged it", e.fleet[0], "since/0", v))
 			select {
 			case <-stopped:
 				return
@@ -150,9 +149,27 @@ func (e *eviction) before() {
 	}()
 }
 
+// stored has an item with a tag stored in all gateways and in Redis, from which the
+// last of them has it.
+func (e *eviction) stored(tag string) (item string) {
+	env.Until(e.t, "something of "+tag+" is stored in Redis", func() bool {
+		e.items++
+		item = fmt.Sprint(tag, "/", e.items)
+		for _, g := range e.fleet[:2] {
+			if _, err := e.version(http.MethodGet, g, item); err != nil {
+				e.t.Fatal(err)
+			}
+		}
+		time.Sleep(storedWithin)
+		res, _, err := get(http.MethodGet, e.fleet[2], "/gateway-drill/"+item, "")
+		return err == nil && strings.HasPrefix(res.Header.Get("Cache-Status"), "edge; hit")
+	})
+	return item
+}
+
 // start purges a list that is then left alone, and evicts what says so.
 func (e *eviction) start() {
-	if _, err := e.version(http.MethodPut, e.fleet[0], "before/1"); err != nil {
+	if _, err := e.version(http.MethodPut, e.fleet[0], e.once); err != nil {
 		e.t.Fatal(err)
 	}
 	e.redis.Do("1", "DEL", "gw:{epoch}")
@@ -171,36 +188,35 @@ func (e *eviction) check() error {
 	before := e.versions["before"]
 	e.mu.Unlock()
 	return cmp.Or(
-		e.found, e.stale("a gateway that started since", newcomer, "before/1", before), e.stale("another gateway", e.fleet[1], "since/1", e.purged),
+		e.found, e.stale("a gateway that started since", newcomer, e.once, before), e.stale("another gateway", e.fleet[1], e.often, e.purged),
 		knows(e.fleet[0], e.cookies), knows(e.fleet[1], e.cookies), knows(newcomer, e.cookies),
 	)
 }
 
 // knows asks with the cookies of a user: the session must not have ended.
 func knows(g *gateway, cookies string) error {
-	code, _, err := get(http.MethodGet, g, "/api/v5/auth/profile", cookies)
-	if err == nil && cookies != "" && code == http.StatusUnauthorized {
+	res, _, err := get(http.MethodGet, g, "/api/v5/auth/profile", cookies)
+	if err == nil && cookies != "" && res.StatusCode == http.StatusUnauthorized {
 		err = errors.New("a session was lost")
 	}
 	return err
 }
 
 // get asks a gateway as one of many clients, none of which meets a limit.
-func get(method string, g *gateway, path, cookies string) (code int, body string, err error) {
+func get(method string, g *gateway, path, cookies string) (res *http.Response, body string, err error) {
 	req, err := http.NewRequest(method, g.url+path, nil)
 	if err != nil {
-		return 0, "", err
+		return nil, "", err
 	}
 	req.Host = sharedHost
 	req.Header.Set("X-Forwarded-For", fmt.Sprintf("192.0.2.%d", 1+rand.IntN(250)))
 	if cookies != "" {
 		req.Header.Set("Cookie", cookies)
 	}
-	res, err := client.Do(req)
-	if err != nil {
-		return 0, "", err
+	if res, err = client.Do(req); err != nil {
+		return nil, "", err
 	}
 	defer func() { _ = res.Body.Close() }() // it has been read
 	text, err := io.ReadAll(res.Body)
-	return res.StatusCode, string(text), err
+	return res, string(text), err
 }
