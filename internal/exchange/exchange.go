@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jewgo/gateway/internal/failover"
+	"github.com/jewgo/gateway/internal/rfc9111"
 	"github.com/jewgo/gateway/policy"
 )
 
@@ -45,8 +46,11 @@ type Plan struct {
 	Lookup bool      // a stored response may be used
 	Store  bool      // the response may be stored
 	Shared bool      // the response may be handed to anyone: the request goes upstream without identity
-	Tags   []string  // of what gets stored
-	Stored any       // the entry that was found but needs validation; belongs to middleware/cache
+	// Control is the request's Cache-Control.
+	Control rfc9111.CacheControl
+	Tags    []string // of what gets stored
+	Stored  any      // the entry that was found but needs validation; belongs to middleware/cache
+	Puts    uint64   // entries put into memory before the look-up
 
 	// Forward is why the request goes upstream, in the words of RFC 9211, 2.2:
 	// uri-miss, vary-miss, stale, partial, request, method, bypass.

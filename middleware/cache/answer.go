@@ -26,12 +26,12 @@ type rendering struct {
 
 // render decides what of an entry a request gets, and in which coding. Ranges
 // are of identity; a 304 has the ETag that the 200 would have.
-func (c *Cache) render(ex *exchange.Exchange, e *Entry, key string, now time.Time) rendering {
+func (c *Cache) render(ex *exchange.Exchange, e *Entry, key string, cc *rfc9111.CacheControl, now time.Time) rendering {
 	r := e.render(&ex.View, now)
 	if e.Codings == nil || r.status != e.Status && r.status != http.StatusNotModified {
 		return r
 	}
-	w := wanted(ex)
+	w := wanted(ex, cc)
 	if w.coding < 0 {
 		return r
 	}
@@ -134,7 +134,7 @@ func keptIn416(name string) bool {
 // answer makes a response from an entry.
 func (c *call) answer(e *Entry, status string) *http.Response {
 	v, now := &c.ex.View, c.cache.now()
-	r := c.cache.render(c.ex, e, c.keyOf(e), now)
+	r := c.cache.render(c.ex, e, c.keyOf(e), &c.ex.Plan.Control, now)
 	resp := &http.Response{
 		StatusCode: r.status,
 		Proto:      "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,

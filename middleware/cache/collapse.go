@@ -69,6 +69,7 @@ func (c *call) collapse() (*http.Response, error) {
 		resp, err := s.await(c)
 		switch {
 		case errors.Is(err, errAgain):
+			c.flight = "" // by what has been learned meanwhile
 			continue
 		case errors.Is(err, errRetry) && failed == nil:
 			failed = s.flight

@@ -25,7 +25,7 @@ const (
 
 // mayJoin reports whether the call may get the answer to another. Whether that
 // answer is fresh enough for it is judged when it is there.
-func (c *call) mayJoin() bool { return c.mayLead() && !requestControl(c.ex).NoCache }
+func (c *call) mayJoin() bool { return c.mayLead() && !c.ex.Plan.Control.NoCache }
 
 // mayLead reports whether others may wait for the call's answer: it is a GET
 // without what makes an answer its own, a range, content, credentials, no-store.
@@ -51,6 +51,13 @@ func (c *call) shareable(resp *http.Response) *Entry {
 // flightKey identifies what is worth waiting for: the resource, and the variant
 // as far as it is known by what responses vary.
 func (c *call) flightKey() string {
+	if c.flight == "" {
+		c.flight = c.newFlightKey()
+	}
+	return c.flight
+}
+
+func (c *call) newFlightKey() string {
 	p := c.ex.Plan
 	names, _ := c.cache.varies.get(p.Key, p.Now)
 	if c.stored != nil {
@@ -75,6 +82,7 @@ func (c *call) teach(resp *http.Response) {
 	t, now := c.cache, c.cache.now()
 	if e := c.filled; e != nil && len(e.Vary) > 0 {
 		t.varies.put(c.ex.Plan.Key, e.Vary, now.Add(varyKnown))
+		c.flight = ""
 	}
 	if c.shareable(resp) != nil {
 		t.alone.drop(c.flightKey())
@@ -85,12 +93,14 @@ func (c *call) teach(resp *http.Response) {
 // if that answers it.
 func (c *call) landed() *Entry {
 	p := c.ex.Plan
+	if c.cache.store.puts.Load() == p.Puts {
+		return nil
+	}
 	found := c.cache.store.inMemory(c.req.Context(), p.Key, (*sent)(c.ex))
 	if found.Entry == nil || found.Entry == c.stored {
 		return nil
 	}
-	cc := requestControl(c.ex)
-	if rfc9111.Reuse(&cc, found.Entry.state(p.Now)) != rfc9111.Serve {
+	if rfc9111.Reuse(&p.Control, found.Entry.state(p.Now)) != rfc9111.Serve {
 		return nil
 	}
 	return found.Entry
@@ -118,7 +128,7 @@ func (c *call) detached(ctx context.Context) *call {
 	if req.Method != methodQuery {
 		req.Body, req.GetBody, req.ContentLength = nil, nil, 0
 	}
-	return &call{cache: c.cache, next: c.next, ex: ex, req: req, stored: c.stored, whole: true, again: true}
+	return &call{cache: c.cache, next: c.next, ex: ex, req: req, stored: c.stored, whole: true, again: true, flight: c.flight}
 }
 
 // notModified answers the call's own conditions, which were not sent, from what

@@ -137,8 +137,7 @@ func (s *seat) join(c *call) (*http.Response, error) {
 	case !e.Matches((*sent)(c.ex)), c.keyOf(e) != out.key, !c.cache.tags.Valid(e.Marks):
 		return nil, errAgain
 	}
-	cc := requestControl(c.ex)
-	if rfc9111.Reuse(&cc, e.state(now)) != rfc9111.Serve {
+	if rfc9111.Reuse(&c.ex.Plan.Control, e.state(now)) != rfc9111.Serve {
 		return nil, errAlone
 	}
 	c.ex.Facts.Cache = factCollapsed

@@ -32,8 +32,8 @@ type want struct {
 
 // wanted reads what a request accepts (RFC 9110, 12.5.3), and that it wants no
 // transformation (RFC 9111, 5.2.1.6).
-func wanted(ex *exchange.Exchange) want {
-	if !ex.Route.Cache.Encode || requestControl(ex).NoTransform {
+func wanted(ex *exchange.Exchange, cc *rfc9111.CacheControl) want {
+	if !ex.Route.Cache.Encode || cc.NoTransform {
 		return want{coding: -1}
 	}
 	coding, identity := rfc9111.PreferredCoding(ex.View.Header.Values("Accept-Encoding"), codings[:])
@@ -117,10 +117,10 @@ func weakTag(h http.Header) []string {
 // mayMix reports whether a request wants ranges of what it may have a part of in
 // another coding: its If-Range is no strong entity tag, and a date is the same in
 // every coding. Ranges are of identity; it gets all instead (RFC 9110, 14.2).
-func mayMix(ex *exchange.Exchange) bool {
+func mayMix(ex *exchange.Exchange, cc *rfc9111.CacheControl) bool {
 	h := ex.View.Header
 	condition := h.Get("If-Range")
-	return condition != "" && !strings.HasPrefix(condition, `"`) && h.Get("Range") != "" && wanted(ex).coding >= 0
+	return condition != "" && !strings.HasPrefix(condition, `"`) && h.Get("Range") != "" && wanted(ex, cc).coding >= 0
 }
 
 // withoutRange makes a request one for all of the representation.

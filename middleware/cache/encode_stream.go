@@ -33,7 +33,7 @@ func (c *Cache) encode(ex *exchange.Exchange, resp *http.Response) {
 	if ex.Route == nil || ex.Route.Cache == nil || !ex.Route.Cache.Encode {
 		return
 	}
-	w := wanted(ex)
+	w := wanted(ex, &ex.Plan.Control)
 	if resp.StatusCode == http.StatusNotModified {
 		confirm(ex, h, w)
 		return

@@ -57,7 +57,6 @@ const (
 // body, or why not.
 func (c *call) admit(got head) (*Entry, rfc9111.Refusal) {
 	rule, shared := c.ex.Route.Cache, c.ex.Plan.Shared
-	request := requestControl(c.ex)
 	cc := responseControl(got.header)
 	cookie := len(got.header["Set-Cookie"]) > 0
 	switch {
@@ -87,7 +86,7 @@ func (c *call) admit(got head) (*Entry, rfc9111.Refusal) {
 		e.StaleIfError = orElse(rule.StaleIfError, e.StaleIfError)
 	}
 	refusal := rfc9111.Storable(rfc9111.Candidate{
-		Status: got.status, Header: got.header, Response: &cc, Request: &request, Shared: shared, Lifetime: source,
+		Status: got.status, Header: got.header, Response: &cc, Request: &c.ex.Plan.Control, Shared: shared, Lifetime: source,
 		Authorized: len(c.ex.View.Header.Values("Authorization")) > 0,
 		Window:     lifetime + e.StaleWhileRevalidate,
 	})

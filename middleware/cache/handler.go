@@ -17,12 +17,12 @@ func (c *Cache) Handler(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		if mayMix(ex) {
+		cc := requestControl(ex)
+		if mayMix(ex, &cc) {
 			r = withoutRange(ex, r)
 		}
-		cc := requestControl(ex)
-		p := c.plan(ex, r, &cc)
-		if p.Lookup && c.serveStored(w, r, &cc, &p) {
+		p := c.plan(ex, r, cc)
+		if p.Lookup && c.serveStored(w, r, &p) {
 			return
 		}
 		onward := p // so that p stays off the heap where a hit is served
@@ -33,8 +33,9 @@ func (c *Cache) Handler(next http.Handler) http.Handler {
 
 // serveStored looks the request up and reports whether it answered it; else it
 // completes the plan for the way upstream.
-func (c *Cache) serveStored(w http.ResponseWriter, r *http.Request, cc *rfc9111.CacheControl, p *exchange.Plan) bool {
-	ex := exchange.From(r.Context())
+func (c *Cache) serveStored(w http.ResponseWriter, r *http.Request, p *exchange.Plan) bool {
+	ex, cc := exchange.From(r.Context()), &p.Control
+	p.Puts = c.store.puts.Load()
 	found, _ := c.store.Get(r.Context(), p.Key, (*sent)(ex)) // Tiers never fails
 	ex.Facts.Local = ex.Facts.Local || found.Local
 	p.Forward = forwardMiss
@@ -45,7 +46,7 @@ func (c *Cache) serveStored(w http.ResponseWriter, r *http.Request, cc *rfc9111.
 				p.Forward, p.Stored, p.Tags = "", e, tagsOf(ex) // Transport refreshes it, and answers with it
 				return false
 			}
-			c.serve(w, ex, found, p.Key)
+			c.serve(w, ex, found, p)
 			return true
 		case rfc9111.ValidateStale:
 			p.Forward = forwardStale
@@ -58,7 +59,7 @@ func (c *Cache) serveStored(w http.ResponseWriter, r *http.Request, cc *rfc9111.
 	}
 	if part := c.storedPart(r.Context(), ex, p); part.Entry != nil && rfc9111.Reuse(cc, part.Entry.state(p.Now)) == rfc9111.Serve {
 		if part.Entry.covers(&ex.View) {
-			c.serve(w, ex, part, p.Key)
+			c.serve(w, ex, part, p)
 			return true
 		}
 		if p.Stored == nil {
@@ -74,15 +75,15 @@ func (c *Cache) serveStored(w http.ResponseWriter, r *http.Request, cc *rfc9111.
 }
 
 // serve answers from the store. What it costs is what a hit costs.
-func (c *Cache) serve(w http.ResponseWriter, ex *exchange.Exchange, found Found, key string) {
+func (c *Cache) serve(w http.ResponseWriter, ex *exchange.Exchange, found Found, p *exchange.Plan) {
 	e, now := found.Entry, ex.View.Now
 	left := e.remaining(now)
 	ex.Facts.Cache = factHit
 	if left <= 0 {
 		ex.Facts.Cache = factStale // the request allowed it
 	}
-	r := c.render(ex, e, key, now)
-	e.setHeader(w.Header(), now, hitStatus(left, found.Tier, shownKey(ex, key)), r)
+	r := c.render(ex, e, p.Key, &p.Control, now)
+	e.setHeader(w.Header(), now, hitStatus(left, found.Tier, shownKey(ex, p.Key)), r)
 	w.WriteHeader(r.status)
 	if ex.View.Method != http.MethodHead && len(r.content) > 0 {
 		_, _ = w.Write(r.content) // a client that is gone cannot be told

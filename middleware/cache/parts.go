@@ -23,14 +23,15 @@ func partKey(key string) string { return key + "/part" }
 func (c *Cache) storedPart(ctx context.Context, ex *exchange.Exchange, p *exchange.Plan) Found {
 	whole, _ := p.Stored.(*Entry)
 	ranged := ex.View.Header.Get("Range") != ""
-	if whole != nil && !ranged {
+	inMemory := !ranged && c.store.Local != nil
+	if whole != nil && !ranged || inMemory && !c.store.parts.Load() {
 		return Found{}
 	}
 	var found Found
-	if key, fields := partKey(p.Key), (*sent)(ex); ranged || c.store.Local == nil {
-		found, _ = c.store.Get(ctx, key, fields) // Tiers never fails
-	} else {
+	if key, fields := partKey(p.Key), (*sent)(ex); inMemory {
 		found = c.store.inMemory(ctx, key, fields)
+	} else {
+		found, _ = c.store.Get(ctx, key, fields) // Tiers never fails
 	}
 	if whole != nil && found.Entry != nil && !found.Entry.Received.After(whole.Received) {
 		return Found{}

@@ -11,12 +11,12 @@ import (
 
 // plan decides what the cache does with a request of a cached route, all but
 // the look-up itself. Its tags are filled in on a miss.
-func (c *Cache) plan(ex *exchange.Exchange, r *http.Request, cc *rfc9111.CacheControl) exchange.Plan {
+func (c *Cache) plan(ex *exchange.Exchange, r *http.Request, cc rfc9111.CacheControl) exchange.Plan {
 	v, rule := &ex.View, ex.Route.Cache
 	if v.Method != http.MethodGet && v.Method != http.MethodHead && v.Method != methodQuery {
-		return exchange.Plan{Now: v.Now, Query: v.Query, Forward: forwardMethod}
+		return exchange.Plan{Now: v.Now, Query: v.Query, Control: cc, Forward: forwardMethod}
 	}
-	p := exchange.Plan{Now: v.Now, Query: rule.Query.Apply(v.Query)}
+	p := exchange.Plan{Now: v.Now, Query: rule.Query.Apply(v.Query), Control: cc}
 	var content string
 	if v.Method == methodQuery {
 		content = queryContent(r)

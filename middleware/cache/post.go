@@ -20,7 +20,7 @@ type post struct {
 func (t *transport) beginPost(ex *exchange.Exchange) *post {
 	v := ex.View
 	if ex.Plan == nil || v.Method != http.MethodPost || !ex.Route.Cache.Strict || ex.Route.Cache.Private() || ex.Route.SessionSignal ||
-		!ex.Principal.Anonymous() || len(v.Header.Values("Cookie")) > 0 || bypassed(ex) != "" || requestControl(ex).NoStore || ex.Route.Cache.Query.Apply(v.Query) != v.Query {
+		!ex.Principal.Anonymous() || len(v.Header.Values("Cookie")) > 0 || bypassed(ex) != "" || ex.Plan.Control.NoStore || ex.Route.Cache.Query.Apply(v.Query) != v.Query {
 		return nil
 	}
 	v.Method = http.MethodGet
@@ -29,7 +29,7 @@ func (t *transport) beginPost(ex *exchange.Exchange) *post {
 	}
 	as := *ex
 	as.View = v
-	plan := exchange.Plan{Now: v.Now, Query: v.Query, Store: true, Shared: true, Forward: forwardMethod, Tags: tagsOf(ex)}
+	plan := exchange.Plan{Now: v.Now, Query: v.Query, Store: true, Shared: true, Control: ex.Plan.Control, Forward: forwardMethod, Tags: tagsOf(ex)}
 	plan.Key = key(&as, keyed{query: v.Query})
 	as.Plan = &plan
 	return &post{ex: &as, head: head{changes: t.cache.tags.changes(), sent: t.cache.now()}}

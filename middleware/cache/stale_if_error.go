@@ -88,7 +88,7 @@ func (c *call) answerInBackoff() *http.Response {
 // meanwhile is not served.
 func (c *call) mayServeFailed(status int, now time.Time) bool {
 	e := c.stored
-	window := max(e.StaleIfError, requestControl(c.ex).StaleIfErr.Value)
+	window := max(e.StaleIfError, c.ex.Plan.Control.StaleIfErr.Value)
 	if status == 0 && window == 0 {
 		window = disconnectedStale
 	}

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/jewgo/gateway/internal/failover"
@@ -34,6 +35,8 @@ type Tiers struct {
 	Room func(bytes int) bool
 
 	writes writes
+	puts   atomic.Uint64 // into memory
+	parts  atomic.Bool   // there may be some in memory
 }
 
 var _ Store = (*Tiers)(nil)
@@ -84,7 +87,11 @@ func (t *Tiers) inMemory(ctx context.Context, key string, fields rfc9111.Fields)
 func (t *Tiers) remember(ctx context.Context, key string, e *Entry) {
 	if t.Local != nil {
 		e.Codings = newCodings(e, e.Codings)
+		if e.partial() {
+			t.parts.Store(true)
+		}
 		_ = t.Local.Put(ctx, key, e) // memory never refuses
+		t.puts.Add(1)
 	}
 }
 

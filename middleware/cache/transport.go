@@ -78,6 +78,7 @@ type call struct {
 	unsent  []string        // the client's fields that were not sent, since nothing declares them
 	also    []string        // those of them that its responses declared
 	learned map[string]bool // fields that were sent since responses declared them
+	flight  string          // what flightKey gave; "": not asked yet
 
 	// What do finds out for those who wait with the call.
 	filled *Entry   // what the answer is stored as, its body still to come or not; nil: it is not
@@ -136,7 +137,7 @@ func (c *call) do() (*http.Response, error) {
 
 // retry asks again as if nothing were stored.
 func (c *call) retry() (*http.Response, error) {
-	c.stored, c.part, c.again = nil, nil, true
+	c.stored, c.part, c.again, c.flight = nil, nil, true, ""
 	return c.do()
 }
 
