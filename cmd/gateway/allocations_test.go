@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -69,6 +70,23 @@ func TestAllocations(t *testing.T) {
 
 func BenchmarkRefusal(b *testing.B)  { benchmarkHotPath(b, "/refused") }
 func BenchmarkFreshHit(b *testing.B) { benchmarkHotPath(b, "/cached/1024") }
+
+// BenchmarkMiss asks for something else each time; the upstream is in this process,
+// and counts.
+func BenchmarkMiss(b *testing.B) {
+	g, _ := benchGateway(b, map[string]string{"REDIS_URL": "memory://", "UPSTREAM_URL": benchSmall(b)})
+	n := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		n++
+		r := httptest.NewRequest(http.MethodGet, fmt.Sprintf("/cached/1024?n=%d", n), nil)
+		r.RemoteAddr = fmt.Sprintf("192.0.%d.%d:1234", n>>8&255, n&255)
+		w := &discarding{header: http.Header{}}
+		if g.handler.ServeHTTP(w, r); w.status != http.StatusOK {
+			b.Fatalf("status %d", w.status)
+		}
+	}
+}
 
 func benchmarkHotPath(b *testing.B, path string) {
 	once := hotPath(b, path)

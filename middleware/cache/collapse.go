@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/jewgo/gateway/internal/exchange"
@@ -264,7 +265,10 @@ func (f *flight) carry(ctx context.Context) {
 // copy returns io.EOF at the clean end of the body. The last bytes go out after
 // the body is stored, too: who knows its length takes them for the end.
 func (f *flight) copy(ctx context.Context) error {
-	s, rec, buf := f.out.body, f.out.from, make([]byte, copyAtOnce)
+	s, rec := f.out.body, f.out.from
+	buffer := copyBuffers.Get().(*[copyAtOnce]byte)
+	defer copyBuffers.Put(buffer) // nobody keeps a part of it
+	buf := buffer[:]
 	for {
 		n, err := rec.ReadCloser.Read(buf)
 		recorded := rec.add(buf[:n])
@@ -286,6 +290,8 @@ func (f *flight) copy(ctx context.Context) error {
 		}
 	}
 }
+
+var copyBuffers = sync.Pool{New: func() any { return new([copyAtOnce]byte) }}
 
 // persist makes a flight go on to its end although those who were answered by a 304
 // do not wait for it: they had no use for the body, and others will.

@@ -646,3 +646,31 @@ func TestALostTableInvalidatesNothing(t *testing.T) {
 	a.expect("where it was purged", a.get("/list"), "body", "edge; hit")
 	b.expect("at the other gateway", b.get("/list"), "body", "edge; hit")
 }
+
+// lookups counts those in memory.
+type lookups struct {
+	cache.LocalStore
+	gets atomic.Int64
+}
+
+func (l *lookups) Get(ctx context.Context, key string, fields rfc9111.Fields) (cache.Found, error) {
+	l.gets.Add(1)
+	return l.LocalStore.Get(ctx, key, fields)
+}
+
+// A request looks into memory once, whether it finds something there or not.
+func TestMemoryIsLookedIntoOnce(t *testing.T) {
+	var local *lookups
+	e := newEdge(t, options{tiers: func(tiers *cache.Tiers) {
+		local = &lookups{LocalStore: tiers.Local}
+		tiers.Local = local
+	}})
+	e.upstreamSays(says("body", "Vary", "X-Client"))
+	for _, want := range []string{"miss", "hit"} {
+		local.gets.Store(0)
+		e.get("/item/1")
+		if n := local.gets.Load(); n != 1 || e.exchange().Facts.Cache != want {
+			t.Errorf("%s: %d looks into memory", e.exchange().Facts.Cache, n)
+		}
+	}
+}
