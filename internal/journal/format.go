@@ -2,30 +2,19 @@ package journal
 
 import (
 	"bytes"
-	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
 )
 
-// A log file is a head and frames.
-//
-//	head   two equal blocks of 16 bytes: "gwjrnl", the format in 2 bytes, the
-//	       file's mark in 4, the CRC of these 12 bytes
-//	frame  the mark, the payload's length in 4 bytes, the CRC of both and of
-//	       the payload, the payload
-//
-// Numbers are big-endian, the CRC is CRC-32C. The mark is random and made anew
-// for each file, so that no value that somebody sends can look like a frame:
-// this is what makes it safe to look for the next frame behind a damaged one.
-// The head stands there twice, so that no single damage costs more than a record.
+// A log file is a head and frames. The head is "gwjrnl" and the format in 2 bytes;
+// a frame is the payload's length in 4 bytes, the CRC-32C of length and payload in
+// 4, and the payload. Numbers are big-endian.
 const (
-	format    = 1
-	markSize  = 4
-	blockSize = 16
-	headSize  = 2 * blockSize
-	frameHead = markSize + 4 + 4
+	format    = 2
+	headSize  = 6 + 2
+	frameHead = 4 + 4
 )
 
 var (
@@ -33,142 +22,67 @@ var (
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 )
 
-// ErrFormat is a log of another, presumably later format. It is left as it is.
+// ErrFormat is a log of another format. It is left as it is.
 var ErrFormat = errors.New("unknown format of the journal")
 
-type mark [markSize]byte
-
-func newMark() mark {
-	var m mark
-	_, _ = rand.Read(m[:]) // never fails
-	return m
-}
-
-func (m mark) head() []byte {
-	b := binary.BigEndian.AppendUint16(bytes.Clone(magic), format)
-	b = append(b, m[:]...)
-	b = binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
-	return append(b, b...)
-}
+func fileHead() []byte { return binary.BigEndian.AppendUint16(bytes.Clone(magic), format) }
 
 func frameSize(r Record) int64 { return int64(frameHead + r.payloadSize()) }
 
-func (m mark) appendFrame(b []byte, r Record) []byte {
+func appendFrame(b []byte, r Record) []byte {
 	start := len(b)
-	b = append(b, m[:]...)
 	b = binary.BigEndian.AppendUint32(b, uint32(r.payloadSize()))
 	b = append(b, 0, 0, 0, 0)
 	b = r.appendPayload(b)
-	binary.BigEndian.PutUint32(b[start+markSize+4:], frameSum(b[start:]))
+	binary.BigEndian.PutUint32(b[start+4:], frameSum(b[start:]))
 	return b
 }
 
 // frameSum is the CRC of a whole frame without the CRC's own place.
 func frameSum(frame []byte) uint32 {
-	sum := crc32.Checksum(frame[:markSize+4], castagnoli)
-	return crc32.Update(sum, castagnoli, frame[frameHead:])
-}
-
-// parseFrame reads the frame at the beginning of b and its size.
-func (m mark) parseFrame(b []byte) (Record, int, error) {
-	if len(b) < frameHead || !bytes.HasPrefix(b, m[:]) {
-		return Record{}, 0, errEncoding
-	}
-	n := binary.BigEndian.Uint32(b[markSize:])
-	if n > maxPayload || int(n) > len(b)-frameHead {
-		return Record{}, 0, errEncoding
-	}
-	frame := b[:frameHead+int(n)]
-	if frameSum(frame) != binary.BigEndian.Uint32(b[markSize+4:]) {
-		return Record{}, 0, errEncoding
-	}
-	r, err := decodePayload(frame[frameHead:])
-	return r, len(frame), err
-}
-
-// torn says whether b, in which no frame follows, is what a crash leaves of a
-// write that was never acknowledged: a frame without its end, or a file made
-// longer before its bytes came.
-func (m mark) torn(b []byte) bool {
-	if len(bytes.Trim(b, "\x00")) == 0 {
-		return true
-	}
-	if len(b) < frameHead {
-		return bytes.HasPrefix(b, m[:min(len(b), markSize)]) || bytes.HasPrefix(m[:], b)
-	}
-	n := binary.BigEndian.Uint32(b[markSize:])
-	return bytes.HasPrefix(b, m[:]) && n <= maxPayload && int(n) > len(b)-frameHead
+	return crc32.Update(crc32.Checksum(frame[:4], castagnoli), castagnoli, frame[frameHead:])
 }
 
 // contents is what was found in a log file.
 type contents struct {
 	records []Record
-	mark    mark
-	end     int64 // where the next frame goes
-	torn    int64 // bytes of an unfinished write behind the end
-	damaged int64 // bytes that once were more than that
+	torn    int // bytes at the end of a write that was never acknowledged
+	damaged int // bytes that once were records
 }
 
-// parse reads a log file. Its error is ErrFormat alone: whatever else is wrong
-// costs what it stands in and nothing around it.
-func parse(data []byte) (contents, error) {
-	var c contents
-	var ok bool
-	for at := 0; at <= blockSize && len(data) >= at+blockSize && !ok; at += blockSize {
-		block := data[at : at+blockSize]
-		if !bytes.HasPrefix(block, magic) || crc32.Checksum(block[:12], castagnoli) != binary.BigEndian.Uint32(block[12:]) {
-			continue
+// parse reads a log file. A frame whose checksum is wrong costs itself, and one
+// whose length is wrong all that follow.
+func parse(data []byte) (c contents, err error) {
+	switch {
+	case len(data) < headSize && bytes.HasPrefix(fileHead(), data):
+		return contents{torn: len(data)}, nil
+	case !bytes.HasPrefix(data, magic):
+		return contents{damaged: len(data)}, nil
+	}
+	if v := binary.BigEndian.Uint16(data[len(magic):]); v != format {
+		return c, fmt.Errorf("%w: %d, and this program knows %d", ErrFormat, v, format)
+	}
+	for data = data[headSize:]; len(data) > 0; {
+		size := len(data)
+		if len(data) >= frameHead {
+			size = frameHead + int(binary.BigEndian.Uint32(data))
 		}
-		if v := binary.BigEndian.Uint16(block[len(magic):]); v != format {
-			return contents{}, fmt.Errorf("%w: %d, and this program knows %d", ErrFormat, v, format)
+		switch {
+		case len(bytes.Trim(data, "\x00")) == 0, len(data) < frameHead, size > len(data) && size <= frameHead+maxPayload:
+			c.torn += len(data)
+			return c, nil
+		case size > len(data):
+			c.damaged += len(data)
+			return c, nil
 		}
-		copy(c.mark[:], block[8:])
-		ok = true
+		frame := data[:size]
+		r, err := decodePayload(frame[frameHead:])
+		if err != nil || frameSum(frame) != binary.BigEndian.Uint32(frame[4:]) {
+			c.damaged += size
+		} else {
+			c.records = append(c.records, r)
+		}
+		data = data[size:]
 	}
-	if !ok {
-		c.damaged = int64(len(data))
-		return c, nil
-	}
-	if len(data) < headSize || !bytes.Equal(data[:headSize], c.mark.head()) {
-		c.damaged = int64(min(len(data), headSize))
-	}
-	c.frames(data)
 	return c, nil
-}
-
-func (c *contents) frames(data []byte) {
-	at := min(len(data), headSize)
-	for at < len(data) {
-		r, n, err := c.mark.parseFrame(data[at:])
-		if err == nil {
-			c.records, at = append(c.records, r), at+n
-			continue
-		}
-		next := c.mark.nextFrame(data, at+1)
-		if next < 0 {
-			break
-		}
-		c.damaged, at = c.damaged+int64(next-at), next
-	}
-	c.end = int64(at)
-	if rest := data[at:]; c.mark.torn(rest) {
-		c.torn = int64(len(rest))
-	} else {
-		c.damaged += int64(len(rest))
-	}
-}
-
-// nextFrame is where, from the offset on, the next whole frame begins, or -1.
-func (m mark) nextFrame(data []byte, at int) int {
-	for {
-		i := bytes.Index(data[min(at, len(data)):], m[:])
-		if i < 0 {
-			return -1
-		}
-		at += i
-		if _, _, err := m.parseFrame(data[at:]); err == nil {
-			return at
-		}
-		at++
-	}
 }

@@ -7,21 +7,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
-	"time"
 
 	"github.com/jewgo/gateway/internal/atomicfile"
 )
 
 // The files in a journal's folder.
 const (
-	logName   = "journal.log"
-	lockName  = "journal.lock"
-	asideName = "journal.corrupt-" // and a time
+	logName  = "journal.log"
+	lockName = "journal.lock"
 )
-
-// maxAside is how many damaged logs are kept for people to look at.
-const maxAside = 4
 
 // logFile is the log on disk. It belongs to one goroutine.
 type logFile struct {
@@ -29,8 +23,7 @@ type logFile struct {
 	dir  string
 	lock *os.File
 	f    atomicfile.File // nil: not opened
-	mark mark
-	size int64 // where the next frame goes
+	size int64           // where the next frame goes
 	// broken: what the file holds is not known, so that it can only be written
 	// anew. After a failed fsync the kernel may have dropped the bytes and yet
 	// let the next fsync succeed.
@@ -45,23 +38,20 @@ func (l *logFile) path(name string) string { return filepath.Join(l.dir, name) }
 // The log is broken then, and so is written anew. What was read need not be on
 // disk: the run before may have died before its fsync, or after one that
 // failed, and the kernel does not tell another process of that.
-func (l *logFile) load(now time.Time) (c contents, damage string, err error) {
+func (l *logFile) load() (c contents, err error) {
 	lockErr := l.acquire()
 	if errors.Is(lockErr, ErrLocked) {
-		return c, "", lockErr
+		return c, lockErr
 	}
 	data, err := l.read()
 	if err == nil {
 		c, err = parse(data)
 	}
 	if err = errors.Join(lockErr, err); err != nil {
-		return c, "", err
+		return c, err
 	}
 	l.broken = true
-	if c.damaged > 0 {
-		damage = l.setAside(c, now)
-	}
-	return c, damage, nil
+	return c, nil
 }
 
 func (l *logFile) acquire() error {
@@ -92,27 +82,10 @@ func (l *logFile) read() (data []byte, err error) {
 	return data, nil
 }
 
-// setAside gives the damaged log a second name, which stays when a new one
-// takes its place. It is for people: what it holds has been read.
-func (l *logFile) setAside(c contents, now time.Time) string {
-	name := asideName + now.UTC().Format("20060102T150405.000")
-	note := fmt.Sprintf("%d bytes were damaged, %d records were read", c.damaged, len(c.records))
-	if err := l.disk.Link(l.path(logName), l.path(name)); err != nil {
-		return note + "; the damaged file could not be kept: " + err.Error()
-	}
-	if old, err := filepath.Glob(l.path(asideName + "*")); err == nil && len(old) > maxAside {
-		slices.Sort(old)
-		for _, o := range old[:len(old)-maxAside] {
-			_ = os.Remove(o) // the next one tries again
-		}
-	}
-	return note + "; the damaged file is " + name
-}
-
 // append writes records and returns when they are on disk. After an error none
 // of them counts as written.
 func (l *logFile) append(records []Record) error {
-	n, err := l.mark.writeFrames(l.f, l.size, records)
+	n, err := writeFrames(l.f, l.size, records)
 	if err != nil {
 		if l.f.Truncate(l.size) != nil {
 			l.broken = true
@@ -132,12 +105,12 @@ func (l *logFile) append(records []Record) error {
 // after it, a crash may bring the old one back, so that nothing may be added
 // to the new one before that has succeeded.
 func (l *logFile) rewrite(records []Record) error {
-	m, size := newMark(), int64(headSize)
+	size := int64(headSize)
 	f, err := atomicfile.Swap(l.disk, l.path(logName), func(f atomicfile.File) error {
-		if _, err := f.WriteAt(m.head(), 0); err != nil {
+		if _, err := f.WriteAt(fileHead(), 0); err != nil {
 			return err
 		}
-		n, err := m.writeFrames(f, size, records)
+		n, err := writeFrames(f, size, records)
 		size += n
 		return err
 	})
@@ -147,7 +120,7 @@ func (l *logFile) rewrite(records []Record) error {
 	if l.f != nil {
 		_ = l.f.Close() // its file has no name any more
 	}
-	l.f, l.mark, l.size, l.broken = f, m, size, true
+	l.f, l.size, l.broken = f, size, true
 	if err := l.disk.SyncDir(l.dir); err != nil {
 		return fmt.Errorf("rewrite journal: sync folder: %w", err)
 	}
@@ -157,12 +130,12 @@ func (l *logFile) rewrite(records []Record) error {
 
 // writeFrames writes records from the offset on, in pieces of bounded size, and
 // returns how many bytes they took.
-func (m mark) writeFrames(w io.WriterAt, at int64, records []Record) (int64, error) {
+func writeFrames(w io.WriterAt, at int64, records []Record) (int64, error) {
 	const piece = 1 << 20
 	var written int64
 	var b []byte
 	for i, r := range records {
-		b = m.appendFrame(b, r)
+		b = appendFrame(b, r)
 		if len(b) < piece && i < len(records)-1 {
 			continue
 		}

@@ -127,16 +127,14 @@ func (j *Journal) load() error {
 		}
 	}
 	now := j.cfg.Now()
-	c, damage, err := j.log.load(now)
+	c, err := j.log.load()
 	j.mu.Lock()
 	j.live.found(c.records, now)
-	if damage != "" {
-		j.health.damage = damage
+	if c.damaged > 0 {
+		j.health.damage = fmt.Sprintf("%d bytes were damaged and are lost, %d records were read", c.damaged, len(c.records))
+		j.cfg.Log.Error("journal was damaged", "dir", j.cfg.Dir, "damage", j.health.damage)
 	}
 	j.mu.Unlock()
-	if damage != "" {
-		j.cfg.Log.Error("journal was damaged", "dir", j.cfg.Dir, "damage", damage)
-	}
 	if c.torn > 0 && err == nil {
 		j.cfg.Log.Info("journal ended in an unfinished write, which is dropped", "dir", j.cfg.Dir, "bytes", c.torn)
 	}
