@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jewgo/gateway/internal/exchange"
+	"github.com/jewgo/gateway/internal/rfc9111"
 	"github.com/jewgo/gateway/policy"
 )
 
@@ -60,7 +61,7 @@ func (c *corsHook) OnHeader(status int, h http.Header) {
 	for _, name := range corsHeaders {
 		h.Del(name)
 	}
-	addVary(h, "Origin")
+	rfc9111.AddVary(h, "Origin")
 	if c.origin == "" {
 		return
 	}
@@ -107,16 +108,4 @@ func OriginAllowed(patterns []string, origin string) bool {
 		}
 		return !strings.ContainsAny(origin[len(before):len(origin)-len(after)], "./:@")
 	})
-}
-
-func addVary(h http.Header, name string) {
-	for _, v := range h.Values("Vary") {
-		for field := range strings.SplitSeq(v, ",") {
-			if f := strings.TrimSpace(field); f == "*" || strings.EqualFold(f, name) {
-				return
-			}
-		}
-	}
-	// Not Add: the slice may belong to a stored response.
-	h["Vary"] = append(slices.Clip(h["Vary"]), name)
 }

@@ -22,8 +22,7 @@ func Hygiene(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ex := exchange.From(r.Context())
 		if p := check(r, ex); p.Status != 0 {
-			ex.Facts.Reason = p.Detail
-			problem.Write(w, p)
+			ex.Refuse(w, p.Detail, p)
 			return
 		}
 		endHops(r.Header)

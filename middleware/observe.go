@@ -144,14 +144,14 @@ func (o *Observer) recovered(failed any, ex *exchange.Exchange, w *writer, r *ht
 		}
 		return failed
 	}
-	ex.Facts.Reason = "panic"
 	o.Metrics.Panic()
 	o.Errors.ErrorContext(r.Context(), "handler panicked", "request_id", ex.RequestID, "panic", failed, "stack", string(debug.Stack()))
 	if w.status != 0 {
+		ex.Facts.Reason = "panic"
 		return http.ErrAbortHandler
 	}
 	w.hooks = nil // they belong to layers that are no more
-	problem.Write(w, problem.Problem{Status: http.StatusInternalServerError})
+	ex.Refuse(w, "panic", problem.Problem{Status: http.StatusInternalServerError})
 	return nil
 }
 

@@ -19,13 +19,12 @@ func Route(next http.Handler) http.Handler {
 			unrouted(w, ex)
 			return
 		case ex.Route.Deny != 0:
-			ex.Facts.Reason = "denied by route"
-			problem.Write(w, problem.Problem{Status: ex.Route.Deny})
+			ex.Refuse(w, "denied by route", problem.Problem{Status: ex.Route.Deny})
 			return
 		}
 		if r.ContentLength > ex.Route.MaxBody {
-			ex.Facts.Reason = "the body is too large"
-			problem.Write(w, problem.Problem{Status: http.StatusRequestEntityTooLarge, Detail: ex.Facts.Reason})
+			const why = "the body is too large"
+			ex.Refuse(w, why, problem.Problem{Status: http.StatusRequestEntityTooLarge, Detail: why})
 			return
 		}
 		if cw, ok := w.(*writer); ok {
@@ -41,11 +40,9 @@ func Route(next http.Handler) http.Handler {
 // unrouted answers 405 where another method would have found a route, else 404.
 func unrouted(w http.ResponseWriter, ex *exchange.Exchange) {
 	if allowed := ex.Snapshot.Allowed(&ex.View); len(allowed) > 0 {
-		ex.Facts.Reason = "no route takes this method"
 		w.Header().Set("Allow", strings.Join(allowed, ", "))
-		problem.Write(w, problem.Problem{Status: http.StatusMethodNotAllowed})
+		ex.Refuse(w, "no route takes this method", problem.Problem{Status: http.StatusMethodNotAllowed})
 		return
 	}
-	ex.Facts.Reason = "no route"
-	problem.Write(w, problem.Problem{Status: http.StatusNotFound})
+	ex.Refuse(w, "no route", problem.Problem{Status: http.StatusNotFound})
 }

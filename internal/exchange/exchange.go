@@ -6,9 +6,11 @@ package exchange
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"github.com/jewgo/gateway/internal/failover"
+	"github.com/jewgo/gateway/internal/problem"
 	"github.com/jewgo/gateway/internal/rfc9111"
 	"github.com/jewgo/gateway/policy"
 )
@@ -87,6 +89,12 @@ func (f *Facts) Note(reason string) {
 		f.Reason += "; "
 	}
 	f.Reason += reason
+}
+
+// Refuse answers in the upstream's place, for a reason that the log tells.
+func (ex *Exchange) Refuse(w http.ResponseWriter, reason string, p problem.Problem) {
+	ex.Facts.Reason = reason
+	problem.Write(w, p)
 }
 
 type contextKey struct{}

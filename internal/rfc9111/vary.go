@@ -16,6 +16,20 @@ func VariesOnAll(h http.Header) bool {
 	})
 }
 
+// Varies reports whether a response says that a request field, by its canonical name,
+// selects it.
+func Varies(h http.Header, name string) bool {
+	return VariesOnAll(h) || slices.Contains(VaryNames(h), name)
+}
+
+// AddVary makes a response say that a request field selects it, unless it does. The
+// lines that it has are left as they are: they may belong to a stored response.
+func AddVary(h http.Header, name string) {
+	if !Varies(h, name) {
+		h["Vary"] = append(slices.Clip(h["Vary"]), name)
+	}
+}
+
 // VaryNames returns the request fields that selected a response (RFC 9110,
 // 12.5.5), canonical, sorted, each once.
 func VaryNames(h http.Header) []string {

@@ -24,6 +24,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/jewgo/gateway/internal/bounded"
+	"github.com/jewgo/gateway/internal/rfc9111"
 )
 
 // Config configures a Cache. Store and Tags are required. What a policy says is
@@ -47,7 +50,7 @@ type Cache struct {
 	random func() float64
 
 	recording atomic.Int64 // bytes held of bodies on their way, most of them into the store
-	search    searchRules
+	search    bounded.Map[searched, rfc9111.SearchRule]
 	declared  routeFields   // what responses vary by, and is sent for that
 	told      routeFields   // of which the log told that they are not sent
 	making    chan struct{} // places for encodings that are kept
@@ -81,6 +84,8 @@ func New(cfg Config) *Cache {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	c := &Cache{store: cfg.Store, tags: cfg.Tags, now: cfg.Now, log: cfg.Log, random: cfg.Random, flights: map[string]*flight{}}
+	c.alone, c.failing, c.varies = newNotes[struct{}](), newNotes[failure](), newNotes[[]string]()
+	c.search.Limit = maxSearchRules
 	c.making, c.streaming = make(chan struct{}, maxMaking), make(chan struct{}, maxStreaming)
 	c.lingering = make(chan struct{}, maxWrites)
 	c.life, c.cancel = context.WithCancel(context.Background())

@@ -6,9 +6,9 @@ import (
 	"encoding/base64"
 	"maps"
 	"net/http"
-	"sync"
 	"time"
 
+	"github.com/jewgo/gateway/internal/bounded"
 	"github.com/jewgo/gateway/internal/exchange"
 	"github.com/jewgo/gateway/internal/rfc9111"
 )
@@ -85,7 +85,7 @@ func (c *call) teach(resp *http.Response) {
 		c.flight = ""
 	}
 	if c.shareable(resp) != nil {
-		t.alone.drop(c.flightKey())
+		t.alone.Delete(c.flightKey())
 	}
 }
 
@@ -141,7 +141,7 @@ func (c *call) notModified(resp *http.Response) *http.Response {
 	short.StatusCode, short.Body, short.ContentLength, short.Trailer = http.StatusNotModified, http.NoBody, 0, nil
 	short.Header = maps.Clone(resp.Header)
 	if c.ex.Route.Cache.Encode && encodable(resp.StatusCode, resp.Header) {
-		addVary(short.Header)
+		rfc9111.AddVary(short.Header, "Accept-Encoding")
 	}
 	maps.DeleteFunc(short.Header, func(name string, _ []string) bool { return rfc9111.OmitFrom304(name) })
 	return &short
@@ -161,8 +161,7 @@ func (c *call) takeFacts(from *exchange.Facts) {
 // notes remember one thing of each of a bounded number of keys, until its time.
 // What is forgotten early costs requests, never answers.
 type notes[V any] struct {
-	mu sync.RWMutex
-	of map[string]note[V] // guarded by mu
+	bounded.Map[string, note[V]]
 }
 
 type note[V any] struct {
@@ -170,33 +169,16 @@ type note[V any] struct {
 	until time.Time
 }
 
+func newNotes[V any]() notes[V] {
+	return notes[V]{bounded.Map[string, note[V]]{Limit: maxNotes}}
+}
+
 func (n *notes[V]) get(key string, now time.Time) (value V, ok bool) {
-	n.mu.RLock()
-	defer n.mu.RUnlock()
-	got, ok := n.of[key]
+	got, ok := n.Get(key)
 	if !ok || !now.Before(got.until) {
 		return value, false
 	}
 	return got.value, true
 }
 
-func (n *notes[V]) put(key string, value V, until time.Time) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.of == nil {
-		n.of = map[string]note[V]{}
-	}
-	if _, there := n.of[key]; !there && len(n.of) >= maxNotes {
-		for other := range n.of { // any: the order of a map is random
-			delete(n.of, other)
-			break
-		}
-	}
-	n.of[key] = note[V]{value, until}
-}
-
-func (n *notes[V]) drop(key string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	delete(n.of, key)
-}
+func (n *notes[V]) put(key string, value V, until time.Time) { n.Put(key, note[V]{value, until}) }

@@ -2,7 +2,6 @@ package cache
 
 import (
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/jewgo/gateway/internal/exchange"
@@ -70,18 +69,6 @@ func compressible(media string) bool {
 		return true
 	}
 	return strings.HasPrefix(media, "text/") || strings.HasSuffix(media, "+json") || strings.HasSuffix(media, "+xml")
-}
-
-// varies reports whether a response says that Accept-Encoding selects it.
-func varies(h http.Header) bool {
-	return rfc9111.VariesOnAll(h) || slices.Contains(rfc9111.VaryNames(h), "Accept-Encoding")
-}
-
-// addVary makes a response say that Accept-Encoding selects it.
-func addVary(h http.Header) {
-	if !varies(h) {
-		h["Vary"] = append(slices.Clip(h["Vary"]), "Accept-Encoding")
-	}
 }
 
 // untrue are the fields of the identity representation that are not true of an

@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+
+	"github.com/jewgo/gateway/internal/rfc9111"
 )
 
 // maxMaking bounds the encodings of stored content at a time, which are work for
@@ -31,7 +33,7 @@ type coded struct {
 // encoded: what could be said so in Vary when it was stored. Of the same body
 // some may have been made already.
 func newCodings(e *Entry, made *Codings) *Codings {
-	if e.partial() || len(e.Body) < minEncoded || !encodable(e.Status, e.Header) || !varies(e.Header) {
+	if e.partial() || len(e.Body) < minEncoded || !encodable(e.Status, e.Header) || !rfc9111.Varies(e.Header, "Accept-Encoding") {
 		return nil
 	}
 	c := &Codings{tag: weakTag(e.Header)}

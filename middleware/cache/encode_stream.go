@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/jewgo/gateway/internal/exchange"
+	"github.com/jewgo/gateway/internal/rfc9111"
 )
 
 // maxStreaming bounds the responses that are encoded while they stream, each of
@@ -41,7 +42,7 @@ func (c *Cache) encode(ex *exchange.Exchange, resp *http.Response) {
 	if !encodable(resp.StatusCode, h) {
 		return
 	}
-	addVary(h)
+	rfc9111.AddVary(h, "Accept-Encoding")
 	short := resp.ContentLength >= 0 && resp.ContentLength < minEncoded
 	if w.coding < 0 || short && !w.must || len(resp.Trailer) > 0 {
 		return

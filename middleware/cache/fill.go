@@ -183,7 +183,7 @@ func (c *call) prepare(e *Entry, got head, cc *rfc9111.CacheControl) {
 		// One response answers all codings: it was asked for without any.
 		names = slices.DeleteFunc(names, func(name string) bool { return name == "Accept-Encoding" })
 		if encodable(e.Status, e.Header) {
-			addVary(e.Header)
+			rfc9111.AddVary(e.Header, "Accept-Encoding")
 		}
 	}
 	e.Vary = slices.DeleteFunc(names, func(name string) bool { return slices.Contains(rule.Vary, name) }) // those are in the key
@@ -296,6 +296,6 @@ func (c *call) keyOf(e *Entry) string {
 	if p.Query == "" || c.ex.View.Method == methodQuery {
 		return p.Key
 	}
-	rule := c.cache.search.learn(c.ex, e.Header)
+	rule := c.cache.learnSearchRule(c.ex, e.Header)
 	return key(c.ex, keyed{query: p.Query, rule: rule})
 }

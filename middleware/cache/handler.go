@@ -94,7 +94,6 @@ func (c *Cache) serve(w http.ResponseWriter, ex *exchange.Exchange, found Found,
 // 5.2.1.7).
 func refuse(w http.ResponseWriter, ex *exchange.Exchange, why string) {
 	ex.Facts.Cache = factMiss
-	ex.Facts.Reason = "only-if-cached, and nothing usable is stored"
 	addStatus(w.Header(), "edge; detail="+why)
-	problem.Write(w, problem.Problem{Status: http.StatusGatewayTimeout, Detail: "nothing usable is stored, and the request wants nothing else"})
+	ex.Refuse(w, "only-if-cached, and nothing usable is stored", problem.Problem{Status: http.StatusGatewayTimeout, Detail: "nothing usable is stored, and the request wants nothing else"})
 }

@@ -30,7 +30,7 @@ func (c *Cache) plan(ex *exchange.Exchange, r *http.Request, cc rfc9111.CacheCon
 	p.Shared = (*sent)(ex).shared()
 	k := keyed{query: p.Query, content: content}
 	if p.Query != "" && content == "" {
-		k.rule = c.search.get(ex)
+		k.rule = c.searchRule(ex)
 	}
 	p.Key = key(ex, k)
 	return p

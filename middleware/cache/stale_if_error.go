@@ -52,7 +52,7 @@ func (c *call) noteOutcome(failed bool, status int, now time.Time) {
 	key := c.flightKey()
 	last, known := failing.get(key, now)
 	if !failed && known {
-		failing.drop(key)
+		failing.Delete(key)
 	}
 	if !failed || c.stored == nil {
 		return

@@ -1,12 +1,14 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"net/http"
 	"time"
 
+	"github.com/jewgo/gateway/internal/bounded"
 	"github.com/jewgo/gateway/internal/exchange"
 	"github.com/jewgo/gateway/internal/problem"
 	"github.com/jewgo/gateway/middleware"
@@ -46,7 +48,7 @@ type Manager struct {
 	ended     func(ctx context.Context, ex *exchange.Exchange, everywhere bool) error
 	forgotten func() time.Time
 	log       *slog.Logger
-	warned    warned
+	warned    bounded.Map[string, time.Time] // when each route was warned of last
 }
 
 // New returns a Manager.
@@ -63,7 +65,10 @@ func New(cfg Config) *Manager {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Manager{sealer: NewSealer(cfg.Keys), store: cfg.Store, now: cfg.Now, ended: cfg.Ended, forgotten: cfg.Forgotten, log: cfg.Log}
+	return &Manager{
+		warned: bounded.Map[string, time.Time]{Limit: maxWarned},
+		sealer: NewSealer(cfg.Keys), store: cfg.Store, now: cfg.Now, ended: cfg.Ended, forgotten: cfg.Forgotten, log: cfg.Log,
+	}
 }
 
 // Handler tells next who is calling, through the Exchange's Principal; answers
@@ -86,20 +91,16 @@ func (m *Manager) Handler(next http.Handler) http.Handler {
 		v := &visit{m: m, ctx: r.Context(), ex: ex, policy: &ex.Snapshot.Policy.Session}
 		if used(ex.Route) {
 			if err := crossOrigin(r, ex.Snapshot.Policy); err != nil {
-				ex.Facts.Reason = err.Error()
-				problem.Write(w, problem.Problem{Status: http.StatusForbidden, Detail: "a page of another origin may not use the session"})
+				ex.Refuse(w, err.Error(), problem.Problem{Status: http.StatusForbidden, Detail: "a page of another origin may not use the session"})
 				return
 			}
 			v.open(r)
 		}
 		if ex.Route.Session == policy.SessionRequired && !v.live {
-			if ex.Facts.Reason == "" {
-				ex.Facts.Reason = "no session"
-			}
 			// No registered scheme stands for a login that sets a cookie, and a field there
 			// must be (RFC 9110, 15.5.2). Browsers ask for no password by this one.
 			w.Header().Set("WWW-Authenticate", `Cookie realm="gateway", cookie-name="`+ex.Snapshot.Policy.Session.Cookie.Name+`"`)
-			problem.Write(w, problem.Problem{Status: http.StatusUnauthorized, Detail: "a session is required"})
+			ex.Refuse(w, cmp.Or(ex.Facts.Reason, "no session"), problem.Problem{Status: http.StatusUnauthorized, Detail: "a session is required"})
 			return
 		}
 		v.bring(r.Header)

@@ -3,7 +3,6 @@ package session
 import (
 	"log/slog"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -11,30 +10,11 @@ import (
 // routes that is remembered.
 const warnEvery, maxWarned = time.Minute, 1024
 
-// warned knows when each route was warned of last. The zero value works.
-type warned struct {
-	mu   sync.Mutex
-	last map[string]time.Time // by route; guarded by mu
-}
-
-// due reports whether a route is to be warned of now, and notes that it is.
-func (w *warned) due(route string, now time.Time) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if last, ok := w.last[route]; ok && now.Sub(last) < warnEvery {
-		return false
-	}
-	if w.last == nil || len(w.last) >= maxWarned {
-		w.last = map[string]time.Time{}
-	}
-	w.last[route] = now
-	return true
-}
-
 // warn tells the operator why a signal was not obeyed, and of what would be.
 func (v *visit) warn(because, write string) {
-	route := v.ex.Route
-	if v.m.warned.due(route.Name, v.m.now()) {
+	route, now := v.ex.Route, v.m.now()
+	if last, ok := v.m.warned.Get(route.Name); !ok || now.Sub(last) >= warnEvery {
+		v.m.warned.Put(route.Name, now)
 		v.m.log.Warn("the upstream's "+SignalHeader+" is not obeyed", slog.String("because", because), slog.String("route", route.Name), slog.String("at", route.Position.String()),
 			slog.String("request_id", v.ex.RequestID), slog.String("write", write))
 	}

@@ -1,0 +1,53 @@
+// Package bounded has a map that never grows beyond a limit: what clients can add to
+// without end is kept in one. What is dropped must be worth no more than the time to
+// find it out again.
+package bounded
+
+import "sync"
+
+// Map is a map of at most Limit keys, for many goroutines. Where it is full, a new
+// key takes the place of any other.
+type Map[K comparable, V any] struct {
+	Limit int // required
+
+	mu sync.RWMutex
+	of map[K]V // guarded by mu
+}
+
+// Get returns the value of a key.
+func (m *Map[K, V]) Get(key K) (value V, ok bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	value, ok = m.of[key]
+	return value, ok
+}
+
+// Put replaces the value of a key.
+func (m *Map[K, V]) Put(key K, value V) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.of == nil {
+		m.of = map[K]V{}
+	}
+	if _, there := m.of[key]; !there && len(m.of) >= m.Limit {
+		for other := range m.of { // the order of a map is random
+			delete(m.of, other)
+			break
+		}
+	}
+	m.of[key] = value
+}
+
+// Delete forgets a key.
+func (m *Map[K, V]) Delete(key K) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.of, key)
+}
+
+// Len is the number of keys.
+func (m *Map[K, V]) Len() int {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return len(m.of)
+}
