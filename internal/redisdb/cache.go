@@ -15,6 +15,7 @@ import (
 	"github.com/maypok86/otter/v2"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/jewgo/gateway/internal/packed"
 	"github.com/jewgo/gateway/internal/rfc9111"
 	"github.com/jewgo/gateway/middleware/cache"
 )
@@ -58,7 +59,7 @@ func cacheIndex(key string) string { return "gw:{c:" + key + "}:i" }
 // cacheVariant is the key of the variant that a set of fields, in the form of
 // the index, and their values make.
 func cacheVariant(key, set string, values []string) string {
-	sum := sha256.Sum256(appendTexts([]byte(set), values))
+	sum := sha256.Sum256(packed.AppendTexts([]byte(set), values))
 	return "gw:{c:" + key + "}:v:" + base64.RawURLEncoding.EncodeToString(sum[:16])
 }
 

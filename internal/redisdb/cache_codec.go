@@ -5,9 +5,9 @@ import (
 	"errors"
 	"math"
 	"net/http"
-	"slices"
 	"time"
 
+	"github.com/jewgo/gateway/internal/packed"
 	"github.com/jewgo/gateway/middleware/cache"
 )
 
@@ -60,8 +60,8 @@ func encodeEntry(e *cache.Entry) []byte {
 		b = binary.AppendVarint(b, e.First)
 		b = binary.AppendVarint(b, e.Complete)
 	}
-	b = appendTexts(b, e.Vary)
-	b = appendTexts(b, e.Selecting)
+	b = packed.AppendTexts(b, e.Vary)
+	b = packed.AppendTexts(b, e.Selecting)
 	b = binary.AppendUvarint(b, uint64(len(e.Marks)))
 	for _, m := range e.Marks {
 		b = binary.AppendUvarint(b, uint64(m.Slot))
@@ -69,23 +69,11 @@ func encodeEntry(e *cache.Entry) []byte {
 	}
 	b = binary.AppendUvarint(b, uint64(len(e.Header)))
 	for name, values := range e.Header {
-		b = appendText(b, name)
-		b = appendTexts(b, values)
+		b = packed.AppendText(b, name)
+		b = packed.AppendTexts(b, values)
 	}
 	b = binary.AppendUvarint(b, uint64(len(e.Body)))
 	return append(b, e.Body...)
-}
-
-func appendText(b []byte, s string) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
-}
-
-func appendTexts(b []byte, list []string) []byte {
-	b = binary.AppendUvarint(b, uint64(len(list)))
-	for _, s := range list {
-		b = appendText(b, s)
-	}
-	return b
 }
 
 // decodeEntry reads what encodeEntry wrote; the entry's body is a part of b.
@@ -93,103 +81,36 @@ func decodeEntry(b []byte) (*cache.Entry, error) {
 	if len(b) == 0 || b[0] != cacheFormat {
 		return nil, errCacheFormat
 	}
-	d := entryDecoder{rest: b[1:]}
-	e := &cache.Entry{Status: int(d.uvarint()), Received: time.Unix(0, d.varint()).UTC()}
+	d := packed.Reader{Rest: b[1:]}
+	e := &cache.Entry{Status: int(d.Uvarint()), Received: time.Unix(0, d.Varint()).UTC()}
 	for _, p := range []*time.Duration{&e.InitialAge, &e.Fresh, &e.StaleWhileRevalidate, &e.StaleIfError, &e.Keep} {
-		*p = time.Duration(d.varint())
-		d.bad = d.bad || p.Abs() > maxSpan
+		*p = time.Duration(d.Varint())
+		d.Bad = d.Bad || p.Abs() > maxSpan
 	}
-	flags := d.bytes(1)
-	d.bad = d.bad || flags[0] > knownFlags
-	if !d.bad && flags[0]&flagPartial != 0 {
-		e.First, e.Complete = d.varint(), d.varint()
-		d.bad = d.bad || e.First < 0 || e.Complete <= e.First
+	flags := d.Byte()
+	d.Bad = d.Bad || flags > knownFlags
+	if !d.Bad && flags&flagPartial != 0 {
+		e.First, e.Complete = d.Varint(), d.Varint()
+		d.Bad = d.Bad || e.First < 0 || e.Complete <= e.First
 	}
-	e.Vary, e.Selecting = d.texts(), d.texts()
-	e.Marks = make([]cache.Mark, d.count())
+	e.Vary, e.Selecting = d.Texts(), d.Texts()
+	e.Marks = make([]cache.Mark, d.Count())
 	for i := range e.Marks {
-		slot, gen := d.uvarint(), d.uvarint()
-		d.bad = d.bad || slot > math.MaxUint16 || gen > maxGeneration
+		slot, gen := d.Uvarint(), d.Uvarint()
+		d.Bad = d.Bad || slot > math.MaxUint16 || gen > maxGeneration
 		e.Marks[i] = cache.Mark{Slot: uint16(slot), Gen: gen}
 	}
-	n := d.count()
+	n := d.Count()
 	e.Header = make(http.Header, n)
 	for range n {
-		name := d.text()
-		e.Header[name] = d.texts()
+		name := d.Text()
+		e.Header[name] = d.Texts()
 	}
-	e.Body = d.bytes(d.uvarint())
-	d.bad = d.bad || e.Complete > 0 && int64(len(e.Body)) > e.Complete-e.First
-	if d.bad || len(d.rest) > 0 || len(e.Vary) != len(e.Selecting) || e.Status < 200 || e.Status > 999 {
+	e.Body = d.Bytes(d.Uvarint())
+	d.Bad = d.Bad || e.Complete > 0 && int64(len(e.Body)) > e.Complete-e.First
+	if !d.Whole() || len(e.Vary) != len(e.Selecting) || e.Status < 200 || e.Status > 999 {
 		return nil, errCacheFormat
 	}
-	e.NoCache, e.NeverStale, e.OwnTag = flags[0]&flagNoCache != 0, flags[0]&flagNeverStale != 0, flags[0]&flagOwnTag != 0
+	e.NoCache, e.NeverStale, e.OwnTag = flags&flagNoCache != 0, flags&flagNeverStale != 0, flags&flagOwnTag != 0
 	return e, nil
-}
-
-// entryDecoder reads forward; after the first mistake it is bad and gives zeros.
-type entryDecoder struct {
-	rest []byte
-	bad  bool
-}
-
-func (d *entryDecoder) uvarint() uint64 {
-	v, n := binary.Uvarint(d.rest)
-	d.skip(n)
-	if d.bad {
-		return 0
-	}
-	return v
-}
-
-func (d *entryDecoder) varint() int64 {
-	v, n := binary.Varint(d.rest)
-	d.skip(n)
-	if d.bad {
-		return 0
-	}
-	return v
-}
-
-func (d *entryDecoder) skip(n int) {
-	if n <= 0 {
-		d.bad, d.rest = true, nil
-		return
-	}
-	d.rest = d.rest[n:]
-}
-
-func (d *entryDecoder) bytes(n uint64) []byte {
-	if n > uint64(len(d.rest)) {
-		d.bad, d.rest = true, nil
-		return nil
-	}
-	b := d.rest[:n:n]
-	d.rest = d.rest[n:]
-	return b
-}
-
-func (d *entryDecoder) text() string { return string(d.bytes(d.uvarint())) }
-
-// count reads the length of a list, each element of which takes a byte at least.
-func (d *entryDecoder) count() uint64 {
-	n := d.uvarint()
-	if n > uint64(len(d.rest)) {
-		d.bad, d.rest = true, nil
-		return 0
-	}
-	return n
-}
-
-// texts reads a list, without spare capacity; an empty one is nil.
-func (d *entryDecoder) texts() []string {
-	n := d.count()
-	if n == 0 {
-		return nil
-	}
-	list := make([]string, n)
-	for i := range list {
-		list[i] = d.text()
-	}
-	return slices.Clip(list)
 }

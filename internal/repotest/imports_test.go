@@ -19,7 +19,7 @@ type layer struct {
 // layers is the module from the bottom up: imports point down.
 var layers = []layer{
 	{name: "disk", packages: []string{"internal/atomicfile"}},
-	{name: "pure", packages: []string{"internal/gcra", "internal/rfc9111", "internal/failover", "internal/journal", "internal/problem", "internal/redisurl", "internal/bounded"}, imports: []string{"disk"}},
+	{name: "pure", packages: []string{"internal/gcra", "internal/rfc9111", "internal/failover", "internal/journal", "internal/problem", "internal/redisurl", "internal/bounded", "internal/packed"}, imports: []string{"disk"}},
 	{name: "policy", packages: []string{"policy"}, imports: []string{"pure"}},
 	{name: "exchange", packages: []string{"internal/exchange"}, imports: []string{"policy", "pure"}},
 	{name: "wire", packages: []string{"internal/wire"}, imports: []string{"policy", "pure"}},

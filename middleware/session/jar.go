@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jewgo/gateway/internal/packed"
 	"github.com/jewgo/gateway/internal/rfc9111"
 	"github.com/jewgo/gateway/policy"
 )
@@ -209,8 +210,7 @@ func (j Jar) appendTo(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(len(j.Cookies)))
 	for _, c := range j.Cookies {
 		for _, text := range []string{c.Name, c.Value, c.Path} {
-			b = binary.AppendUvarint(b, uint64(len(text)))
-			b = append(b, text...)
+			b = packed.AppendText(b, text)
 		}
 		var expires uint64
 		if !c.Expires.IsZero() {
@@ -226,15 +226,15 @@ func (j Jar) appendTo(b []byte) []byte {
 	return b
 }
 
-// jar reads what Jar.appendTo wrote.
-func (c *cursor) jar() (j Jar) {
-	j.Changed = time.UnixMilli(int64(c.uvarint()))
-	for n := c.uvarint(); n > 0 && !c.bad; n-- {
-		cookie := Cookie{Name: string(c.bytes(c.uvarint())), Value: string(c.bytes(c.uvarint())), Path: string(c.bytes(c.uvarint()))}
-		if expires := c.uvarint(); expires != 0 {
+// readJar reads what Jar.appendTo wrote.
+func readJar(r *packed.Reader) (j Jar) {
+	j.Changed = time.UnixMilli(int64(r.Uvarint()))
+	for range r.Count() {
+		cookie := Cookie{Name: r.Text(), Value: r.Text(), Path: r.Text()}
+		if expires := r.Uvarint(); expires != 0 {
 			cookie.Expires = time.UnixMilli(int64(expires))
 		}
-		cookie.Through = c.byte() == 1
+		cookie.Through = r.Byte() == 1
 		j.Cookies = append(j.Cookies, cookie)
 	}
 	return j

@@ -9,6 +9,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/jewgo/gateway/internal/packed"
 )
 
 // ErrTooLarge says that a session does not fit into its cookie or record.
@@ -80,8 +82,8 @@ func DecodeRecord(b []byte) (Record, error) {
 		Values: j.Values,
 	}
 	if j.Jar != nil {
-		c := cursor{b: j.Jar}
-		if r.Jar = c.jar(); c.bad || len(c.b) > 0 {
+		c := packed.Reader{Rest: j.Jar}
+		if r.Jar = readJar(&c); !c.Whole() {
 			return Record{}, fmt.Errorf("%w: unreadable cookies", ErrUnknown)
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/jewgo/gateway/internal/packed"
 )
 
 var (
@@ -82,18 +84,18 @@ func (s Sealer) open(name, host, value string) (seal Seal, ok bool) {
 	if err != nil || sealText.EncodedLen(len(b)) != len(value) { // the decoder skips line breaks
 		return seal, false
 	}
-	c := cursor{b: b}
-	version := c.byte()
-	k := s.keys.find(string(c.bytes(uint64(c.byte()))))
-	salt := c.bytes(saltSize)
-	if c.bad || version != sealVersion || k == nil {
+	c := packed.Reader{Rest: b}
+	version := c.Byte()
+	k := s.keys.find(string(c.Bytes(uint64(c.Byte()))))
+	salt := c.Bytes(saltSize)
+	if c.Bad || version != sealVersion || k == nil {
 		return seal, false
 	}
 	aead, err := k.aead(salt)
 	if err != nil {
 		return seal, false
 	}
-	plain, err := aead.Open(nil, nil, c.b, associated(name, host))
+	plain, err := aead.Open(nil, nil, c.Rest, associated(name, host))
 	if err != nil {
 		return seal, false
 	}
@@ -115,29 +117,19 @@ func (k *key) aead(salt []byte) (cipher.AEAD, error) {
 
 // associated is what a seal is bound to without carrying it.
 func associated(name, host string) []byte {
-	b := binary.AppendUvarint(make([]byte, 0, 64), uint64(len(name)))
-	b = append(b, name...)
-	return append(b, host...)
+	return append(packed.AppendText(make([]byte, 0, 64), name), host...)
 }
 
 // appendTo appends the seal's content: ID, generation, issued, idle and
 // absolute deadline in Unix milliseconds, user, number of roles, roles, and if
 // there ever were cookies, whether they are Apart and, if not, the Jar.
 func (s Seal) appendTo(b []byte) []byte {
-	text := func(v string) {
-		b = binary.AppendUvarint(b, uint64(len(v)))
-		b = append(b, v...)
-	}
 	b = append(b, s.ID[:]...)
 	b = binary.AppendUvarint(b, s.Generation)
 	for _, t := range []time.Time{s.Issued, s.Idle, s.Absolute} {
 		b = binary.AppendUvarint(b, uint64(t.UnixMilli()))
 	}
-	text(s.User)
-	b = binary.AppendUvarint(b, uint64(len(s.Roles)))
-	for _, role := range s.Roles {
-		text(role)
-	}
+	b = packed.AppendTexts(packed.AppendText(b, s.User), s.Roles)
 	switch {
 	case s.Apart:
 		return append(b, 1)
@@ -149,53 +141,17 @@ func (s Seal) appendTo(b []byte) []byte {
 
 // parseSeal reads what appendTo wrote.
 func parseSeal(b []byte) (s Seal, ok bool) {
-	c := cursor{b: b}
-	copy(s.ID[:], c.bytes(uint64(len(s.ID))))
-	s.Generation = c.uvarint()
+	c := packed.Reader{Rest: b}
+	copy(s.ID[:], c.Bytes(uint64(len(s.ID))))
+	s.Generation = c.Uvarint()
 	for _, t := range []*time.Time{&s.Issued, &s.Idle, &s.Absolute} {
-		*t = time.UnixMilli(int64(c.uvarint()))
+		*t = time.UnixMilli(int64(c.Uvarint()))
 	}
-	s.User = string(c.bytes(c.uvarint()))
-	for n := c.uvarint(); n > 0 && !c.bad; n-- {
-		s.Roles = append(s.Roles, string(c.bytes(c.uvarint())))
-	}
-	if len(c.b) > 0 {
-		if s.Apart = c.byte() == 1; !s.Apart {
-			s.Jar = c.jar()
+	s.User, s.Roles = c.Text(), c.Texts()
+	if len(c.Rest) > 0 {
+		if s.Apart = c.Byte() == 1; !s.Apart {
+			s.Jar = readJar(&c)
 		}
 	}
-	return s, !c.bad && len(c.b) == 0
-}
-
-// cursor reads forward; once it has met the end, bad is set and all is zero.
-type cursor struct {
-	b   []byte
-	bad bool
-}
-
-func (c *cursor) bytes(n uint64) []byte {
-	if c.bad || n > uint64(len(c.b)) {
-		c.bad = true
-		return nil
-	}
-	v := c.b[:n]
-	c.b = c.b[n:]
-	return v
-}
-
-func (c *cursor) byte() byte {
-	if b := c.bytes(1); b != nil {
-		return b[0]
-	}
-	return 0
-}
-
-func (c *cursor) uvarint() uint64 {
-	v, n := binary.Uvarint(c.b)
-	if n <= 0 {
-		c.bad = true
-		return 0
-	}
-	c.b = c.b[n:]
-	return v
+	return s, c.Whole()
 }
