@@ -72,6 +72,29 @@ func checkLinks(files map[string]string) (faults []string) {
 	return faults
 }
 
+var sourceFile = regexp.MustCompile("`((?:[a-z0-9_-]+/)+[a-z0-9_]+\\.(?:go|sh|lua|yaml))`")
+
+// checkSources asks that files which a document names are there.
+func checkSources(files map[string]string) (faults []string) {
+	for name, content := range files {
+		if path.Ext(name) != ".md" || name == "CHANGELOG.md" {
+			continue
+		}
+		for _, m := range sourceFile.FindAllStringSubmatch(content, -1) {
+			if _, ok := files[m[1]]; !ok {
+				faults = append(faults, fmt.Sprintf("%s names %s, which is not there", name, m[1]))
+			}
+		}
+	}
+	return faults
+}
+
+func TestSources(t *testing.T) { report(t, checkSources(files(t))) }
+
+func TestCheckSources(t *testing.T) {
+	expect(t, checkSources(map[string]string{"a.md": "`policy/a.go`, `b.go`, `policy/c.go`", "policy/a.go": ""}), "names policy/c.go")
+}
+
 // checkTests asks that each go test -run in the code of a document finds a test in
 // the package that it names, and that a test named alone is there at all.
 func checkTests(files map[string]string) (faults []string) {
