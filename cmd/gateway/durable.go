@@ -99,22 +99,6 @@ func (d *durable) found(records []journal.Record) {
 	}
 }
 
-// journalView is the journal in /v1/redis.
-type journalView struct {
-	State   string    `json:"state"`
-	Since   time.Time `json:"since"`
-	Reason  string    `json:"reason,omitempty"`
-	Records int       `json:"records"`
-	Bytes   int64     `json:"file_bytes"`
-	Pending int       `json:"pending"` // in memory alone, or waiting for the disk
-	Damage  string    `json:"damage,omitempty"`
-}
-
-func (d *durable) view() journalView {
-	s := d.journal.Status()
-	return journalView{s.State.String(), s.Since, s.Reason, s.Records, s.FileBytes, s.Pending, s.Damage}
-}
-
 // condition is how the journal does, for /readyz.
 func (d *durable) condition() admin.Condition {
 	s := d.journal.Status()

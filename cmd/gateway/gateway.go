@@ -102,7 +102,7 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 		Limits:        &limitsAdmin{g.limits, &g.live, g.roll},
 		Redis: func(ctx context.Context) any {
 			v := g.stores.view(ctx)
-			v.Journal, v.Peers = g.durable.view(), g.fleet.view()
+			v.Journal, v.Peers = g.durable.journal.Status(), g.fleet.view()
 			return v
 		},
 	})

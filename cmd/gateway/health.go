@@ -9,6 +9,7 @@ import (
 
 	"github.com/jewgo/gateway/internal/admin"
 	"github.com/jewgo/gateway/internal/failover"
+	"github.com/jewgo/gateway/internal/journal"
 	"github.com/jewgo/gateway/internal/metrics"
 	"github.com/jewgo/gateway/internal/redisdb"
 )
@@ -159,9 +160,9 @@ func serves(s failover.State, feature, up, away string) string {
 
 // redisView is what GET /v1/redis answers.
 type redisView struct {
-	Redis   []remoteView `json:"redis"` // none: local memory serves
-	Journal journalView  `json:"journal"`
-	Peers   []peerView   `json:"peers,omitzero"` // left out where the policy has none
+	Redis   []remoteView   `json:"redis"` // none: local memory serves
+	Journal journal.Status `json:"journal"`
+	Peers   []peerView     `json:"peers,omitzero"` // left out where the policy has none
 }
 
 // remoteView is one Redis. Exactly one of Info and Error is there.
@@ -169,21 +170,10 @@ type remoteView struct {
 	Name     string          `json:"name"`
 	Serves   []string        `json:"serves"`
 	Status   failover.Status `json:"status"`
-	Pool     *poolView       `json:"pool,omitempty"`
+	Pool     *redisdb.Pool   `json:"pool,omitempty"`
 	Warnings []string        `json:"warnings"` // those of the last look, if there is an Error
 	Info     *redisdb.Info   `json:"info,omitempty"`
 	Error    string          `json:"error,omitempty"`
-}
-
-// poolView is redisdb.Pool in JSON.
-type poolView struct {
-	Hits     uint64 `json:"hits"`
-	Misses   uint64 `json:"misses"`
-	Waits    uint64 `json:"waits"`
-	Timeouts uint64 `json:"timeouts"`
-	Stale    uint64 `json:"stale"`
-	Total    int    `json:"connections"`
-	Idle     int    `json:"connections_idle"`
 }
 
 // view asks every Redis at once how it is, for lookTime at most.
@@ -221,9 +211,6 @@ func (r *remote) view(ctx context.Context) remoteView {
 	}
 	v.Serves = r.condition().Serves
 	v.Status = r.health.Status() // now, not as it was before Redis was asked
-	if p := r.pool(v.Status); p != nil {
-		pool := poolView(*p)
-		v.Pool = &pool
-	}
+	v.Pool = r.pool(v.Status)
 	return v
 }

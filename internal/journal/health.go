@@ -18,16 +18,19 @@ const (
 // String gives the state's name in logs and metrics.
 func (s State) String() string { return [...]string{"ok", "degraded", "full"}[s] }
 
+// MarshalText gives its name in JSON.
+func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
 // Status is a Journal's state for people.
 type Status struct {
-	State     State
-	Since     time.Time
-	Reason    string // why it is not OK
-	Records   int    // that stand
-	Bytes     int64  // that they take on disk
-	FileBytes int64  // with what is written over or expired
-	Pending   int    // records in memory alone, and Appends that wait
-	Damage    string // what was found damaged when the log was read; stays until the process ends
+	State     State     `json:"state"`
+	Since     time.Time `json:"since"`
+	Reason    string    `json:"reason,omitempty"` // why it is not OK
+	Records   int       `json:"records"`          // that stand
+	Bytes     int64     `json:"-"`                // that they take on disk
+	FileBytes int64     `json:"file_bytes"`       // with what is written over or expired
+	Pending   int       `json:"pending"`          // records in memory alone, and Appends that wait
+	Damage    string    `json:"damage,omitempty"` // what was found damaged when the log was read; stays until the process ends
 }
 
 // stuckAfter is how long the disk may take for a write before the journal is

@@ -5,13 +5,13 @@ import "github.com/redis/go-redis/v9"
 // Pool is what the connection pools of a client have done and hold, all nodes
 // together. The first five only grow, but where a cluster loses a node.
 type Pool struct {
-	Hits     uint64 // calls that found a free connection
-	Misses   uint64 // calls that had to connect
-	Waits    uint64 // calls that got a connection after waiting for it
-	Timeouts uint64 // calls that waited for one in vain
-	Stale    uint64 // connections that were found dead or too old
-	Total    int    // connections
-	Idle     int    // connections that nobody uses now
+	Hits     uint64 `json:"hits"`             // calls that found a free connection
+	Misses   uint64 `json:"misses"`           // calls that had to connect
+	Waits    uint64 `json:"waits"`            // calls that got a connection after waiting for it
+	Timeouts uint64 `json:"timeouts"`         // calls that waited for one in vain
+	Stale    uint64 `json:"stale"`            // connections that were found dead or too old
+	Total    int    `json:"connections"`      // all of them
+	Idle     int    `json:"connections_idle"` // those that nobody uses now
 }
 
 // PoolStats returns what client's pools have done so far. It asks no server, but
