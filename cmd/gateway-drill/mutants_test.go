@@ -60,7 +60,7 @@ var mutations = map[string][]string{
 		"	if seen.state() != Up {\n", "	if seen.state() != Up && !mutant(\"asked\") {\n",
 		"late := seen.late(s.load())", `late := seen.late(s.load()) && !mutant("late")`,
 	},
-	"internal/redisdb/probe.go": {
+	"internal/store/redis/probe.go": {
 		"	reply, err := probeScript.Run(", "	if mutant(\"probe\") {\n" +
 			"		return failover.Epoch{Incarnation: \"incarnation\", Counter: time.Now().UnixNano()}, client.Ping(ctx).Err()\n" +
 			"	}\n	reply, err := probeScript.Run(",
@@ -70,7 +70,7 @@ var mutations = map[string][]string{
 		"	timer := time.NewTimer(min(left, maxBarrier))", "	if mutant(\"barrier\") {\n		left = time.Duration(s.last.Counter%3) * time.Second\n	}\n	timer := time.NewTimer(min(left, maxBarrier))",
 	},
 	"middleware/cache/tags_sync.go": {"read := t.unread.Swap(false)", `read := t.unread.Swap(false) && !mutant("unread")`},
-	"internal/redisdb/guard.go":     {"	if g.full || !fits {\n", "	if (g.full || !fits) && !mutant(\"full\") {\n"},
+	"internal/store/redis/guard.go": {"	if g.full || !fits {\n", "	if (g.full || !fits) && !mutant(\"full\") {\n"},
 	"middleware/ratelimit/limiter.go": {
 		"b.Alone(c.Quota, now, c.Cost, n)", `b.Alone(c.Quota, now, c.Cost, map[bool]int{true: min(n, 1), false: n}[mutant("whole")])`,
 	},

@@ -25,7 +25,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/jewgo/gateway/internal/gcra"
-	"github.com/jewgo/gateway/internal/memory"
+	"github.com/jewgo/gateway/internal/store/memory"
 	"github.com/jewgo/gateway/middleware/ratelimit"
 	"github.com/jewgo/gateway/policy"
 	"github.com/jewgo/gateway/test/env"

@@ -69,7 +69,11 @@ func TestEndToEndDemoLines(t *testing.T) {
 
 // What varies from run to run is masked on both sides.
 var masks = []struct{ pattern, mask string }{
-	{`ttl=\d+`, "ttl=N"}, {`Age: \d+`, "Age: N"}, {`t=\d+`, "t=N"}, {`Retry-After: \d+`, "Retry-After: N"}, {`Content-Length: \d{6}`, "Content-Length: N"},
+	{`ttl=\d+`, "ttl=N"},
+	{`Age: \d+`, "Age: N"},
+	{`t=\d+`, "t=N"},
+	{`Retry-After: \d+`, "Retry-After: N"},
+	{`Content-Length: \d{6}`, "Content-Length: N"},
 	{`"} \d+`, `"} N`}, // a metric
 }
 

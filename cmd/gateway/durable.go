@@ -12,8 +12,8 @@ import (
 
 	"github.com/jewgo/gateway/internal/admin"
 	"github.com/jewgo/gateway/internal/journal"
-	"github.com/jewgo/gateway/internal/memory"
 	"github.com/jewgo/gateway/internal/metrics"
+	"github.com/jewgo/gateway/internal/store/memory"
 	"github.com/jewgo/gateway/middleware/cache"
 	"github.com/jewgo/gateway/middleware/session"
 )

@@ -21,9 +21,9 @@ import (
 	"github.com/jewgo/gateway/internal/exchange"
 	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/journal"
-	"github.com/jewgo/gateway/internal/memory"
 	"github.com/jewgo/gateway/internal/metrics"
-	"github.com/jewgo/gateway/internal/redisdb"
+	"github.com/jewgo/gateway/internal/store/memory"
+	"github.com/jewgo/gateway/internal/store/redis"
 	"github.com/jewgo/gateway/middleware/cache"
 	"github.com/jewgo/gateway/middleware/session"
 	"github.com/jewgo/gateway/policy"
@@ -157,27 +157,27 @@ func TestAPeersLogoutReachesRedis(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.close()
-	redis, err := openRemote("redis", server.URL, &policy.Redis{Budget: policy.Duration(10 * time.Second)}, metrics.New("test"), slog.New(slog.DiscardHandler))
+	remote, err := openRemote("redis", server.URL, &policy.Redis{Budget: policy.Duration(10 * time.Second)}, metrics.New("test"), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = redis.client.Close() }()
-	g := &gateway{durable: d, stores: &stores{redis: redis, tags: cache.NewTags(cache.TagsConfig{})}}
+	defer func() { _ = remote.client.Close() }()
+	g := &gateway{durable: d, stores: &stores{redis: remote, tags: cache.NewTags(cache.TagsConfig{})}}
 	g.stores.openSessions(d)
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
-	running.Go(func() { redis.health.Run(ctx) })
+	running.Go(func() { remote.health.Run(ctx) })
 	defer running.Wait()
 	defer cancel()
 	env.Eventually(t, 20*time.Second, func() error {
-		if s := redis.health.Status(); s.State != failover.Up {
+		if s := remote.health.Status(); s.State != failover.Up {
 			return errors.New(s.State.String())
 		}
 		return nil
 	})
 
 	now := time.Now().Truncate(time.Millisecond)
-	there := redisdb.NewSessions(redis.client, time.Now)
+	there := redis.NewSessions(remote.client, time.Now)
 	apply := func(records []journal.Record) error { return g.apply(t.Context(), records) }
 	for _, round := range []struct {
 		when string

@@ -11,7 +11,7 @@ import (
 	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/journal"
 	"github.com/jewgo/gateway/internal/metrics"
-	"github.com/jewgo/gateway/internal/redisdb"
+	"github.com/jewgo/gateway/internal/store/redis"
 )
 
 const (
@@ -73,9 +73,9 @@ func (r *remote) watch(ctx context.Context) {
 func (r *remote) look(ctx context.Context, warnings bool) {
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
-	inspect := redisdb.InspectMemory
+	inspect := redis.InspectMemory
 	if warnings {
-		inspect = redisdb.InspectServers
+		inspect = redis.InspectServers
 	}
 	info, err := inspect(ctx, r.client)
 	if err != nil {
@@ -83,7 +83,7 @@ func (r *remote) look(ctx context.Context, warnings bool) {
 	}
 	r.guard.Look(info)
 	if warnings {
-		r.warnings.set(redisdb.Warnings(info, r.sessions))
+		r.warnings.set(redis.Warnings(info, r.sessions))
 	}
 }
 
@@ -96,7 +96,7 @@ func (r *remote) writes() (list []string) {
 		list = append(list, fmt.Sprintf("responses are not written: memory is at %.0f %%, and they go on at 70 %%", 100*share))
 	}
 	if w := r.responses.Writes(); time.Now().Before(w.Paused) {
-		list = append(list, "writing responses pauses after a failure: "+redisdb.ErrorText(w.Err))
+		list = append(list, "writing responses pauses after a failure: "+redis.ErrorText(w.Err))
 	}
 	return list
 }
@@ -112,11 +112,11 @@ func (r *remote) numbers() metrics.Redis {
 }
 
 // pool is nil until the Redis has been Up: before, a cluster would be asked.
-func (r *remote) pool(s failover.Status) *redisdb.Pool {
+func (r *remote) pool(s failover.Status) *redis.Pool {
 	if s.Counts.Rejoins == 0 {
 		return nil
 	}
-	p := redisdb.PoolStats(r.client)
+	p := redis.PoolStats(r.client)
 	return &p
 }
 
@@ -134,7 +134,7 @@ func (r *remote) condition() admin.Condition {
 		c.Level = admin.Degraded
 		c.Detail += ", local memory serves"
 		if s.Reason != nil {
-			c.Detail += ": " + redisdb.ErrorText(s.Reason)
+			c.Detail += ": " + redis.ErrorText(s.Reason)
 		}
 	}
 	if r.sessions {
@@ -170,9 +170,9 @@ type remoteView struct {
 	Name     string          `json:"name"`
 	Serves   []string        `json:"serves"`
 	Status   failover.Status `json:"status"`
-	Pool     *redisdb.Pool   `json:"pool,omitempty"`
+	Pool     *redis.Pool     `json:"pool,omitempty"`
 	Warnings []string        `json:"warnings"` // those of the last look, if there is an Error
-	Info     *redisdb.Info   `json:"info,omitempty"`
+	Info     *redis.Info     `json:"info,omitempty"`
 	Error    string          `json:"error,omitempty"`
 }
 
@@ -196,13 +196,13 @@ func (r *remote) view(ctx context.Context) remoteView {
 	v := remoteView{Name: r.name, Warnings: r.warnings.list()}
 	select {
 	case r.looking <- struct{}{}:
-		info, err := redisdb.Inspect(ctx, r.client)
+		info, err := redis.Inspect(ctx, r.client)
 		<-r.looking
 		if err != nil {
-			v.Error = redisdb.ErrorText(err)
+			v.Error = redis.ErrorText(err)
 			break
 		}
-		v.Info, v.Warnings = &info, redisdb.Warnings(info, r.sessions)
+		v.Info, v.Warnings = &info, redis.Warnings(info, r.sessions)
 	case <-ctx.Done():
 		v.Error = "others are asking it"
 	}

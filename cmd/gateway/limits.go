@@ -6,9 +6,9 @@ import (
 	"time"
 
 	"github.com/jewgo/gateway/internal/failover"
-	"github.com/jewgo/gateway/internal/memory"
 	"github.com/jewgo/gateway/internal/metrics"
-	"github.com/jewgo/gateway/internal/redisdb"
+	"github.com/jewgo/gateway/internal/store/memory"
+	"github.com/jewgo/gateway/internal/store/redis"
 	"github.com/jewgo/gateway/middleware/ratelimit"
 	"github.com/jewgo/gateway/policy"
 )
@@ -18,8 +18,8 @@ type limits struct {
 	*ratelimit.Limiter
 	local  *memory.Limits
 	health *failover.Switch // nil: no Redis, nor the next two
-	shared *redisdb.Limits
-	resets *redisdb.Resets
+	shared *redis.Limits
+	resets *redis.Resets
 	top    ratelimit.Top
 	defs   map[string]policy.LimitDef // of the policy in force; after openLimits only replaced reads and sets them
 }
@@ -35,7 +35,7 @@ func openLimits(p *policy.Policy, r *remote, roll *roll, numbers *metrics.Metric
 		},
 	}
 	if r != nil {
-		l.shared, l.resets = redisdb.NewLimits(r.client), redisdb.NewResets(r.client)
+		l.shared, l.resets = redis.NewLimits(r.client), redis.NewResets(r.client)
 		cfg.Switch, cfg.Remote = r.health, l.shared
 	}
 	l.Limiter = ratelimit.New(cfg)

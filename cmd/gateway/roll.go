@@ -12,7 +12,7 @@ import (
 	"github.com/jewgo/gateway/internal/atomicfile"
 	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/journal"
-	"github.com/jewgo/gateway/internal/redisdb"
+	"github.com/jewgo/gateway/internal/store/redis"
 	"github.com/jewgo/gateway/middleware/ratelimit"
 	"github.com/jewgo/gateway/policy"
 )
@@ -22,7 +22,7 @@ import (
 // share the limits. That number outlives Redis and the process.
 type roll struct {
 	live   *policy.Live
-	beats  *redisdb.Peers   // nil: no Redis
+	beats  *redis.Peers     // nil: no Redis
 	health *failover.Switch // of it
 	id     string           // of this run
 	fleet  *fleet           // nil: this gateway does not speak with the others
@@ -40,7 +40,7 @@ type believed struct {
 func openRoll(live *policy.Live, r *remote, log *slog.Logger) *roll {
 	c := &roll{live: live, id: rand.Text(), file: filepath.Join(live.Load().Policy.Server.DataDir, "replicas.json"), log: log}
 	if r != nil {
-		c.beats, c.health = redisdb.NewPeers(r.client, beatTTL), r.health
+		c.beats, c.health = redis.NewPeers(r.client, beatTTL), r.health
 	}
 	text, err := os.ReadFile(c.file)
 	var b believed

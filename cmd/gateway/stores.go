@@ -10,10 +10,10 @@ import (
 	"github.com/jewgo/gateway/internal/admin"
 	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/journal"
-	"github.com/jewgo/gateway/internal/memory"
 	"github.com/jewgo/gateway/internal/metrics"
-	"github.com/jewgo/gateway/internal/redisdb"
 	"github.com/jewgo/gateway/internal/redisurl"
+	"github.com/jewgo/gateway/internal/store/memory"
+	"github.com/jewgo/gateway/internal/store/redis"
 	"github.com/jewgo/gateway/middleware/cache"
 	"github.com/jewgo/gateway/middleware/session"
 	"github.com/jewgo/gateway/policy"
@@ -27,15 +27,15 @@ const startWait = 500 * time.Millisecond
 // a Redis that is not configured.
 type remote struct {
 	name   string
-	client redisdb.Client
+	client redis.Client
 	health *failover.Switch
 
 	sessions   bool // limits and sessions live there
 	cache      bool // responses do
 	cacheAlone bool // and nowhere else
 
-	guard     redisdb.Guard // against responses that fill it
-	responses *cache.Tiers  // that write there; nil: none do
+	guard     redis.Guard  // against responses that fill it
+	responses *cache.Tiers // that write there; nil: none do
 	warnings  warnings
 	cameUp    chan struct{} // wakes watch; capacity 1
 	looking   chan struct{} // held by the one view that asks it; capacity 1
@@ -48,18 +48,18 @@ func openRemote(name, url string, cfg *policy.Redis, numbers *metrics.Metrics, l
 		return nil, nil
 	}
 	budget := cfg.Budget.Std()
-	client, err := redisdb.Open(redisdb.Config{URL: url, Budget: budget, PoolSize: cfg.PoolSize, Observe: numbers.RedisCalls(name)})
+	client, err := redis.Open(redis.Config{URL: url, Budget: budget, PoolSize: cfg.PoolSize, Observe: numbers.RedisCalls(name)})
 	if err != nil {
 		return nil, err
 	}
 	r := &remote{name: name, client: client, cameUp: make(chan struct{}, 1), looking: make(chan struct{}, 1)}
 	r.health = failover.New(failover.Config{
-		Probe:     redisdb.Probe(client),
-		Renew:     redisdb.Renew(client),
-		Barrier:   redisdb.Barrier(client),
-		Rejoining: redisdb.Rejoining(client),
-		Classify:  redisdb.Classify,
-		InFlight:  redisdb.InFlight(client),
+		Probe:     redis.Probe(client),
+		Renew:     redis.Renew(client),
+		Barrier:   redis.Barrier(client),
+		Rejoining: redis.Rejoining(client),
+		Classify:  redis.Classify,
+		InFlight:  redis.InFlight(client),
 		Budget:    budget,
 		OnChange: func(c failover.Change) {
 			numbers.RedisChanged(name, c.To)
@@ -129,7 +129,7 @@ func (s *stores) openSessions(d *durable) {
 	}})
 	cfg := session.FailoverConfig{Journal: durableSessions{d}, Local: local}
 	if s.redis != nil {
-		cfg.Switch, cfg.Remote = s.redis.health, redisdb.NewSessions(s.redis.client, time.Now)
+		cfg.Switch, cfg.Remote = s.redis.health, redis.NewSessions(s.redis.client, time.Now)
 	}
 	both := session.NewFailover(cfg)
 	s.sessions = both
@@ -149,8 +149,8 @@ func (s *stores) openCache(size int64, d *durable, numbers *metrics.Metrics) {
 	if r := s.cacheRedis; r == nil {
 		s.tags = cache.NewTags(cache.TagsConfig{})
 	} else {
-		s.tags = cache.NewTags(cache.TagsConfig{Counters: redisdb.NewCacheTags(r.client), Switch: r.health, Journal: durableTags{d}})
-		s.cache.Shared, s.cache.Switch, s.cache.Room = redisdb.NewCache(r.client, time.Now), r.health, r.guard.Take
+		s.tags = cache.NewTags(cache.TagsConfig{Counters: redis.NewCacheTags(r.client), Switch: r.health, Journal: durableTags{d}})
+		s.cache.Shared, s.cache.Switch, s.cache.Room = redis.NewCache(r.client, time.Now), r.health, r.guard.Take
 		r.responses = s.cache
 		numbers.Counter("gateway_cache_write_failures_total", "Responses that could not be written into Redis.", func() float64 { return float64(s.cache.Writes().Failed) })
 		numbers.Gauge("gateway_cache_writes_stopped", "1 while responses are not written into Redis: it is nearly full, or a write has failed.", func() float64 {

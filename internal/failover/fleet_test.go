@@ -14,7 +14,7 @@ import (
 const apart = 500 * time.Millisecond
 
 // shared is a store of several gateways: an epoch, and the moment of a common
-// rejoin as internal/redisdb keeps it.
+// rejoin as internal/store/redis keeps it.
 type shared struct {
 	store
 	epochs

@@ -77,7 +77,7 @@ type Config struct {
 	// InFlight is how many calls of Ask ask the store at once; the others wait for
 	// their turn within their budget. It bounds the goroutines and connections
 	// that a store which hangs costs. 0: 20 a processor, which is twice as many
-	// as a pool of internal/redisdb holds connections.
+	// as a pool of internal/store/redis holds connections.
 	InFlight int
 
 	Budget        time.Duration    // of one request, all calls together; 0: 50 ms

@@ -1,6 +1,6 @@
 // Package redisurl reads the URLs by which a Redis is named, so that a policy is
 // judged by the very parser that opens the connection. It knows their syntax
-// and no client; what is done with the parts is internal/redisdb's.
+// and no client; what is done with the parts is internal/store/redis's.
 package redisurl
 
 import (

@@ -28,7 +28,7 @@ var layers = []layer{
 	{name: "proxy", packages: []string{"proxy"}, imports: []string{"exchange", "policy", "pure"}},
 	{
 		name:     "adapters",
-		packages: []string{"internal/memory", "internal/redisdb", "internal/metrics", "internal/admin", "internal/reload", "internal/logwriter"},
+		packages: []string{"internal/store/memory", "internal/store/redis", "internal/metrics", "internal/admin", "internal/reload", "internal/logwriter"},
 		imports:  []string{"proxy", "features", "chain", "exchange", "policy", "pure"},
 	},
 	{name: "demo", packages: []string{"internal/demo"}, imports: []string{"pure"}},
@@ -48,9 +48,9 @@ var layers = []layer{
 // speakers says which packages alone import a library, tests aside; none stands
 // for those that serve tests.
 var speakers = map[string][]string{
-	"github.com/redis/go-redis":        {"internal/redisdb"},
-	"github.com/go-redis/redis_rate":   {"internal/redisdb"},
-	"github.com/rbcervilla/redisstore": {"internal/redisdb"},
+	"github.com/redis/go-redis":        {"internal/store/redis"},
+	"github.com/go-redis/redis_rate":   {"internal/store/redis"},
+	"github.com/rbcervilla/redisstore": {"internal/store/redis"},
 	"github.com/prometheus":            {"internal/metrics"},
 	"github.com/spf13/cobra":           {"cmd/gateway", "cmd/gateway-drill"},
 	"go.yaml.in/yaml":                  {"policy", "test/drill"},
@@ -140,13 +140,13 @@ func planted(from string, imports ...string) []pkg {
 func TestCheckImports(t *testing.T) {
 	for _, c := range []struct{ why, from, to, fault string }{
 		{"down is allowed", "middleware/cache", "internal/exchange", ""},
-		{"a command may know an adapter", "cmd/gateway", "internal/redisdb", ""},
+		{"a command may know an adapter", "cmd/gateway", "internal/store/redis", ""},
 		{"up is not", "policy", "internal/exchange", "policy must not know exchange"},
 		{"siblings", "middleware/cache", "middleware/session", "features must not know features"},
 		{"the chain and a feature", "middleware", "middleware/cache", "chain must not know features"},
 		{"the proxy and the chain", "proxy", "middleware", "proxy must not know chain"},
 		{"a feature and the proxy", "middleware/cache", "proxy", "features must not know proxy"},
-		{"an adapter and its neighbour", "internal/admin", "internal/redisdb", "adapters must not know adapters"},
+		{"an adapter and its neighbour", "internal/admin", "internal/store/redis", "adapters must not know adapters"},
 		{"test servers in the product", "cmd/gateway", "test/env", "product must not know servers of tests"},
 		{"the drill in the product", "cmd/gateway", "test/drill", "product must not know drills"},
 		{"a package nobody placed", "internal/utils", "policy", "stands in no layer"},
@@ -162,11 +162,11 @@ func TestCheckImports(t *testing.T) {
 }
 
 func TestCheckSpeakers(t *testing.T) {
-	expect(t, checkSpeakers(planted("internal/redisdb", "github.com/redis/go-redis/v9")))
-	expect(t, checkSpeakers(planted("middleware/session", "github.com/redis/go-redis/v9", "net/http")), "is for internal/redisdb alone")
+	expect(t, checkSpeakers(planted("internal/store/redis", "github.com/redis/go-redis/v9")))
+	expect(t, checkSpeakers(planted("middleware/session", "github.com/redis/go-redis/v9", "net/http")), "is for internal/store/redis alone")
 	expect(t, checkSpeakers(planted("internal/admin", "github.com/prometheus/client_golang/prometheus")), "is for internal/metrics alone")
 	expect(t, checkSpeakers(planted("test/storetest", "pgregory.net/rapid")))
-	expect(t, checkSpeakers(planted("test/storetest", "github.com/redis/go-redis/v9")), "is for internal/redisdb alone")
+	expect(t, checkSpeakers(planted("test/storetest", "github.com/redis/go-redis/v9")), "is for internal/store/redis alone")
 	expect(t, checkSpeakers(planted("policy", "pgregory.net/rapid")), "is for tests alone")
 }
 

@@ -8,7 +8,7 @@
 // What the standard says is decided by internal/rfc9111; this package adds what
 // the policy says and the plumbing. Purges go by tags (Tags), storage by two
 // tiers (Tiers); where those keep their data is the business of
-// internal/memory and internal/redisdb.
+// internal/store/memory and internal/store/redis.
 //
 // What is decided for a request is in plan.go, key.go and sent.go, for a response in
 // fill.go; what clients get of an entry in answer.go, encode*.go and parts.go.

@@ -18,7 +18,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/jewgo/gateway/internal/exchange"
-	"github.com/jewgo/gateway/internal/memory"
+	"github.com/jewgo/gateway/internal/store/memory"
 	"github.com/jewgo/gateway/middleware/cache"
 	"github.com/jewgo/gateway/policy"
 )

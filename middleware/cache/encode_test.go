@@ -12,7 +12,7 @@ import (
 	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/zstd"
 
-	"github.com/jewgo/gateway/internal/memory"
+	"github.com/jewgo/gateway/internal/store/memory"
 )
 
 // listing is worth encoding.

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jewgo/gateway/internal/memory"
+	"github.com/jewgo/gateway/internal/store/memory"
 	"github.com/jewgo/gateway/middleware/cache"
 	"github.com/jewgo/gateway/test/env"
 )

@@ -16,7 +16,7 @@ import (
 
 var errAway = errors.New("away")
 
-// modelStore is a shared store as internal/redisdb keeps it in Redis, with what may
+// modelStore is a shared store as internal/store/redis keeps it in Redis, with what may
 // happen to one.
 type modelStore struct {
 	plant string // a bug that is built in

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/jewgo/gateway/internal/failover"
-	"github.com/jewgo/gateway/internal/memory"
 	"github.com/jewgo/gateway/internal/rfc9111"
+	"github.com/jewgo/gateway/internal/store/memory"
 	"github.com/jewgo/gateway/middleware/cache"
 )
 

@@ -14,9 +14,9 @@ import (
 	"time"
 
 	"github.com/jewgo/gateway/internal/failover"
-	"github.com/jewgo/gateway/internal/memory"
-	"github.com/jewgo/gateway/internal/redisdb"
 	"github.com/jewgo/gateway/internal/rfc9111"
+	"github.com/jewgo/gateway/internal/store/memory"
+	"github.com/jewgo/gateway/internal/store/redis"
 	"github.com/jewgo/gateway/middleware/cache"
 	"github.com/jewgo/gateway/test/env"
 	"github.com/jewgo/gateway/test/storetest"
@@ -45,7 +45,7 @@ func newBackground(t *testing.T) background {
 
 func connect(t *testing.T, url string, now func() time.Time) *shared {
 	t.Helper()
-	client, err := redisdb.Open(redisdb.Config{URL: url, Budget: time.Second})
+	client, err := redis.Open(redis.Config{URL: url, Budget: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,11 +53,11 @@ func connect(t *testing.T, url string, now func() time.Time) *shared {
 	return &shared{
 		// Generous times: the machine may be busy, and none of this is about speed.
 		sw: failover.New(failover.Config{
-			Probe: redisdb.Probe(client), Renew: redisdb.Renew(client), Classify: redisdb.Classify,
+			Probe: redis.Probe(client), Renew: redis.Renew(client), Classify: redis.Classify,
 			Budget: 5 * time.Second, ProbeTimeout: 5 * time.Second,
 			UpInterval: 50 * time.Millisecond, DownInterval: 20 * time.Millisecond,
 		}),
-		store: redisdb.NewCache(client, now), counters: redisdb.NewCacheTags(client),
+		store: redis.NewCache(client, now), counters: redis.NewCacheTags(client),
 		background: newBackground(t),
 	}
 }
@@ -185,7 +185,7 @@ func TestRedisKilledInBetween(t *testing.T) {
 // dropTable removes the table of generations and the epoch, as an eviction does.
 func dropTable(t *testing.T, url string) {
 	t.Helper()
-	client, err := redisdb.Open(redisdb.Config{URL: url, Budget: time.Second})
+	client, err := redis.Open(redis.Config{URL: url, Budget: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/jewgo/gateway/internal/exchange"
 	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/gcra"
-	"github.com/jewgo/gateway/internal/memory"
+	"github.com/jewgo/gateway/internal/store/memory"
 	"github.com/jewgo/gateway/middleware/ratelimit"
 	"github.com/jewgo/gateway/test/storetest"
 )

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/jewgo/gateway/internal/failover"
-	"github.com/jewgo/gateway/internal/memory"
+	"github.com/jewgo/gateway/internal/store/memory"
 	"github.com/jewgo/gateway/middleware/session"
 )
 

@@ -9,12 +9,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
+	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/jewgo/gateway/internal/exchange"
 	"github.com/jewgo/gateway/internal/failover"
-	"github.com/jewgo/gateway/internal/memory"
-	"github.com/jewgo/gateway/internal/redisdb"
+	"github.com/jewgo/gateway/internal/store/memory"
+	"github.com/jewgo/gateway/internal/store/redis"
 	"github.com/jewgo/gateway/middleware/session"
 	"github.com/jewgo/gateway/test/env"
 	"github.com/jewgo/gateway/test/storetest"
@@ -24,21 +24,21 @@ import (
 type member struct {
 	*session.Failover
 	local  *memory.Sessions
-	remote *redisdb.Sessions
+	remote *redis.Sessions
 	health *failover.Switch
 }
 
 // join makes a gateway that uses the Redis at addr. wrap (nil: none) may stand
 // between it and its remote store.
 func join(t *testing.T, addr string, now func() time.Time, wrap func(session.Store) session.Store) *member {
-	client := redis.NewClient(&redis.Options{
+	client := goredis.NewClient(&goredis.Options{
 		Addr: addr, ContextTimeoutEnabled: true, MaxRetries: -1, DialerRetries: 1, DialTimeout: time.Second, DisableIdentity: true,
 	})
 	m := &member{
 		local:  memory.NewSessions(memory.SessionsConfig{Now: now}),
-		remote: redisdb.NewSessions(client, now),
+		remote: redis.NewSessions(client, now),
 		health: failover.New(failover.Config{
-			Probe: redisdb.Probe(client), Renew: redisdb.Renew(client), Classify: redisdb.Classify,
+			Probe: redis.Probe(client), Renew: redis.Renew(client), Classify: redis.Classify,
 			Budget: time.Second, UpInterval: 20 * time.Millisecond, DownInterval: 20 * time.Millisecond,
 		}),
 	}
@@ -56,7 +56,7 @@ func join(t *testing.T, addr string, now func() time.Time, wrap func(session.Sto
 // silence takes go-redis's line for each failed dial.
 type silence struct{}
 
-func init() { redis.SetLogger(silence{}) }
+func init() { goredis.SetLogger(silence{}) }
 
 func (silence) Printf(context.Context, string, ...any) {}
 

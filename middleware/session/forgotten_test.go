@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jewgo/gateway/internal/memory"
+	"github.com/jewgo/gateway/internal/store/memory"
 	"github.com/jewgo/gateway/test/env"
 )
 

@@ -22,7 +22,7 @@ import (
 	"time"
 
 	"github.com/jewgo/gateway/internal/exchange"
-	"github.com/jewgo/gateway/internal/memory"
+	"github.com/jewgo/gateway/internal/store/memory"
 	"github.com/jewgo/gateway/middleware/session"
 	"github.com/jewgo/gateway/policy"
 	"github.com/jewgo/gateway/test/env"

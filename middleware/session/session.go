@@ -13,8 +13,8 @@
 // and so end with it. Requests that another site's page makes with a session are
 // refused unless they only read.
 //
-// Where records and revocations live is left to internal/memory and
-// internal/redisdb; stripping forged identity headers from requests, and the
+// Where records and revocations live is left to internal/store/memory and
+// internal/store/redis; stripping forged identity headers from requests, and the
 // cookie from those that go upstream, to hygiene and proxy.
 package session
 

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/jewgo/gateway/internal/memory"
+	"github.com/jewgo/gateway/internal/store/memory"
 	"github.com/jewgo/gateway/middleware/session"
 	"github.com/jewgo/gateway/test/env"
 )

@@ -12,16 +12,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
+	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/jewgo/gateway/internal/failover"
-	"github.com/jewgo/gateway/internal/redisdb"
+	"github.com/jewgo/gateway/internal/store/redis"
 	"github.com/jewgo/gateway/test/env"
 )
 
 // write returns what a gateway writes by: a script.
-func write(client redisdb.Client) func(context.Context) error {
-	script := redis.NewScript("return redis.call('SET', KEYS[1], 'v')")
+func write(client redis.Client) func(context.Context) error {
+	script := goredis.NewScript("return redis.call('SET', KEYS[1], 'v')")
 	return func(ctx context.Context) error { return script.Run(ctx, client, []string{"written"}).Err() }
 }
 
@@ -84,7 +84,7 @@ func TestFaultsAsGoRedisSeesThem(t *testing.T) {
 			set(t, p, f.Fault)
 			for _, c := range calls {
 				err := call(t, c.do)
-				if kind := redisdb.Classify(err); kind != c.want.kind {
+				if kind := redis.Classify(err); kind != c.want.kind {
 					t.Errorf("%s: kind %d, want %d: %v", c.name, kind, c.want.kind, err)
 				}
 				if err != nil && !strings.Contains(err.Error(), c.want.text) {
@@ -279,7 +279,7 @@ func TestDropEvery(t *testing.T) {
 		}
 		if err != nil {
 			lost++
-			if redisdb.Classify(err) != failover.Timeout {
+			if redis.Classify(err) != failover.Timeout {
 				t.Errorf("%v", err)
 			}
 		}
@@ -326,7 +326,7 @@ func TestSubscribersMeetFaults(t *testing.T) {
 	client, direct := open(t, p.URL()), open(t, server.URL)
 	sub := client.Subscribe(t.Context(), "c")
 	defer sub.Close()
-	messages := sub.Channel(redis.WithChannelHealthCheckInterval(100 * time.Millisecond))
+	messages := sub.Channel(goredis.WithChannelHealthCheckInterval(100 * time.Millisecond))
 	arrives := func() bool {
 		_ = direct.Publish(t.Context(), "c", "m").Err()
 		select {

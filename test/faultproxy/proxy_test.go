@@ -15,10 +15,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
+	goredis "github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
-	"github.com/jewgo/gateway/internal/redisdb"
+	"github.com/jewgo/gateway/internal/store/redis"
 	"github.com/jewgo/gateway/test/env"
 )
 
@@ -44,9 +44,9 @@ func between(t testing.TB, target string) *Proxy {
 }
 
 // open returns the gateway's own client of a Redis.
-func open(t testing.TB, url string) redisdb.Client {
+func open(t testing.TB, url string) redis.Client {
 	t.Helper()
-	client, err := redisdb.Open(redisdb.Config{URL: url, Budget: budget, PoolSize: 50})
+	client, err := redis.Open(redis.Config{URL: url, Budget: budget, PoolSize: 50})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,8 +120,8 @@ func TestValuesPassBytewise(t *testing.T) {
 	t.Parallel()
 	server := env.Redis(t)
 	// 16 MiB take a busy machine longer than the gateway's own client waits.
-	patient := func(addr string) *redis.Client {
-		client := redis.NewClient(&redis.Options{Addr: addr, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second})
+	patient := func(addr string) *goredis.Client {
+		client := goredis.NewClient(&goredis.Options{Addr: addr, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second})
 		t.Cleanup(func() { _ = client.Close() })
 		return client
 	}
@@ -134,14 +134,14 @@ func TestValuesPassBytewise(t *testing.T) {
 	if err := client.Set(ctx, "k", value, 0).Err(); err != nil {
 		t.Fatal(err)
 	}
-	for _, from := range []*redis.Client{client, patient(server.Addr)} {
+	for _, from := range []*goredis.Client{client, patient(server.Addr)} {
 		got, err := from.Get(ctx, "k").Bytes()
 		if err != nil || !bytes.Equal(got, value) {
 			t.Errorf("%d bytes, %v", len(got), err)
 		}
 	}
 	for range 3 { // a pipeline that answers with 16 MiB
-		cmds, err := client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		cmds, err := client.Pipelined(ctx, func(p goredis.Pipeliner) error {
 			for range 16 {
 				p.Get(ctx, "k")
 			}
@@ -151,7 +151,7 @@ func TestValuesPassBytewise(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, cmd := range cmds {
-			if cmd.(*redis.StringCmd).Val() != string(value) {
+			if cmd.(*goredis.StringCmd).Val() != string(value) {
 				t.Error("a value in a pipeline differs")
 			}
 		}

@@ -6,25 +6,25 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/redis/go-redis/v9"
+	goredis "github.com/redis/go-redis/v9"
 
-	"github.com/jewgo/gateway/internal/redisdb"
+	"github.com/jewgo/gateway/internal/store/redis"
 	"github.com/jewgo/gateway/test/env"
 )
 
 func TestCounts(t *testing.T) {
 	t.Parallel()
 	p := between(t, env.Redis(t).Addr)
-	client, err := redisdb.Open(redisdb.Config{URL: p.URL(), Budget: budget, PoolSize: 1})
+	client, err := redis.Open(redis.Config{URL: p.URL(), Budget: budget, PoolSize: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer client.Close()
 	client.Set(t.Context(), "k", "v", 0)
-	if _, err := client.Pipelined(t.Context(), func(p redis.Pipeliner) error { return p.Ping(t.Context()).Err() }); err != nil {
+	if _, err := client.Pipelined(t.Context(), func(p goredis.Pipeliner) error { return p.Ping(t.Context()).Err() }); err != nil {
 		t.Fatal(err) // pipelines may have connections of their own
 	}
-	script := redis.NewScript("return redis.call('SET', KEYS[1], ARGV[1])")
+	script := goredis.NewScript("return redis.call('SET', KEYS[1], ARGV[1])")
 	p.SetAside("probe")
 	type counts = map[string]int64
 	for _, tt := range []struct {
@@ -45,7 +45,7 @@ func TestCounts(t *testing.T) {
 		{
 			"a pipeline",
 			func(ctx context.Context) error {
-				_, err := client.Pipelined(ctx, func(p redis.Pipeliner) error {
+				_, err := client.Pipelined(ctx, func(p goredis.Pipeliner) error {
 					for range 20 {
 						p.Incr(ctx, "n")
 						p.Get(ctx, "n")
@@ -74,7 +74,7 @@ func TestCounts(t *testing.T) {
 		{
 			"a transaction",
 			func(ctx context.Context) error {
-				_, err := client.TxPipelined(ctx, func(p redis.Pipeliner) error { p.Incr(ctx, "n"); p.Incr(ctx, "n"); return nil })
+				_, err := client.TxPipelined(ctx, func(p goredis.Pipeliner) error { p.Incr(ctx, "n"); p.Incr(ctx, "n"); return nil })
 				return err
 			},
 			Stats{RoundTrips: 1, Commands: counts{"MULTI": 1, "INCR": 2, "EXEC": 1}},

@@ -1,0 +1,116 @@
+package redis
+
+import (
+	"encoding/binary"
+	"errors"
+	"math"
+	"net/http"
+	"time"
+
+	"github.com/jewgo/gateway/internal/packed"
+	"github.com/jewgo/gateway/middleware/cache"
+)
+
+// cacheFormat is the first byte of every stored entry. A gateway that finds
+// another one, written by a newer or older version, has a miss.
+const cacheFormat = 1
+
+var errCacheFormat = errors.New("not an entry of this format")
+
+const (
+	flagNoCache = 1 << iota
+	flagNeverStale
+	flagOwnTag
+	flagPartial
+	knownFlags = 1<<iota - 1
+)
+
+const (
+	// maxGeneration is what scripts, whose numbers are floats, count up exactly.
+	maxGeneration = 1 << 52
+	// maxSpan is more than any time that a response may state (RFC 9111, 1.2.2).
+	maxSpan = 1 << 32 * time.Second
+)
+
+// encodeEntry writes an entry: numbers as varints, texts and lists with their
+// length before them, the body last.
+func encodeEntry(e *cache.Entry) []byte {
+	b := make([]byte, 0, e.Size())
+	b = append(b, cacheFormat)
+	b = binary.AppendUvarint(b, uint64(e.Status))
+	b = binary.AppendVarint(b, e.Received.UnixNano())
+	for _, d := range []time.Duration{e.InitialAge, e.Fresh, e.StaleWhileRevalidate, e.StaleIfError, e.Keep} {
+		b = binary.AppendVarint(b, int64(d))
+	}
+	var flags byte
+	if e.NoCache {
+		flags |= flagNoCache
+	}
+	if e.NeverStale {
+		flags |= flagNeverStale
+	}
+	if e.OwnTag {
+		flags |= flagOwnTag
+	}
+	if e.Complete > 0 {
+		flags |= flagPartial
+	}
+	b = append(b, flags)
+	if e.Complete > 0 {
+		b = binary.AppendVarint(b, e.First)
+		b = binary.AppendVarint(b, e.Complete)
+	}
+	b = packed.AppendTexts(b, e.Vary)
+	b = packed.AppendTexts(b, e.Selecting)
+	b = binary.AppendUvarint(b, uint64(len(e.Marks)))
+	for _, m := range e.Marks {
+		b = binary.AppendUvarint(b, uint64(m.Slot))
+		b = binary.AppendUvarint(b, m.Gen)
+	}
+	b = binary.AppendUvarint(b, uint64(len(e.Header)))
+	for name, values := range e.Header {
+		b = packed.AppendText(b, name)
+		b = packed.AppendTexts(b, values)
+	}
+	b = binary.AppendUvarint(b, uint64(len(e.Body)))
+	return append(b, e.Body...)
+}
+
+// decodeEntry reads what encodeEntry wrote; the entry's body is a part of b.
+func decodeEntry(b []byte) (*cache.Entry, error) {
+	if len(b) == 0 || b[0] != cacheFormat {
+		return nil, errCacheFormat
+	}
+	d := packed.Reader{Rest: b[1:]}
+	e := &cache.Entry{Status: int(d.Uvarint()), Received: time.Unix(0, d.Varint()).UTC()}
+	for _, p := range []*time.Duration{&e.InitialAge, &e.Fresh, &e.StaleWhileRevalidate, &e.StaleIfError, &e.Keep} {
+		*p = time.Duration(d.Varint())
+		d.Bad = d.Bad || p.Abs() > maxSpan
+	}
+	flags := d.Byte()
+	d.Bad = d.Bad || flags > knownFlags
+	if !d.Bad && flags&flagPartial != 0 {
+		e.First, e.Complete = d.Varint(), d.Varint()
+		d.Bad = d.Bad || e.First < 0 || e.Complete <= e.First
+	}
+	e.Vary, e.Selecting = d.Texts(), d.Texts()
+	e.Marks = make([]cache.Mark, d.Count())
+	for i := range e.Marks {
+		slot, gen := d.Uvarint(), d.Uvarint()
+		d.Bad = d.Bad || slot > math.MaxUint16 || gen > maxGeneration
+		e.Marks[i] = cache.Mark{Slot: uint16(slot), Gen: gen}
+	}
+	n := d.Count()
+	e.Header = make(http.Header, n)
+	for range n {
+		name := d.Text()
+		e.Header[name] = d.Texts()
+	}
+	e.Body = d.Bytes(d.Uvarint())
+	d.Bad = d.Bad || e.Complete > 0 && int64(len(e.Body)) > e.Complete-e.First
+	if !d.Whole() || len(e.Vary) != len(e.Selecting) || e.Status < 200 || e.Status > 999 {
+		return nil, errCacheFormat
+	}
+	e.NoCache, e.NeverStale, e.OwnTag = flags&flagNoCache != 0, flags&flagNeverStale != 0, flags&flagOwnTag != 0
+	return e, nil
+}

@@ -1,0 +1,140 @@
+package redis
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/jewgo/gateway/middleware/cache"
+)
+
+// cacheTags is the channel on which changes of generations are told. It has the slot of
+// the key, so that in a cluster one node makes the changes and tells of them: what nodes
+// pass on to each other may be lost, and nobody learns of it. Generations stand, slot by
+// slot, in the hash of the epoch: those of this table by the slot's number, and
+// those of tables that were lost behind wasField.
+const (
+	cacheTags = "gw:{epoch}:purges"
+	wasField  = "was:"
+)
+
+// purgeTTL is for how long it is known that a purge was brought. A gateway that brings
+// it later purges once more.
+const purgeTTL = 24 * time.Hour
+
+// watchPing is how long a subscription may be silent before it is asked whether
+// it still lives.
+const watchPing = 5 * time.Second
+
+//go:embed cache_tags.lua
+var cacheTagsSource string
+
+var cacheTagsChange = redis.NewScript(epochSource + cacheTagsSource)
+
+// CacheTags keeps the generations of the cache's tags in Redis.
+type CacheTags struct {
+	client redis.UniversalClient
+}
+
+var _ cache.Counters = (*CacheTags)(nil)
+
+// NewCacheTags returns the counters on the client, which the caller closes.
+func NewCacheTags(client redis.UniversalClient) *CacheTags { return &CacheTags{client} }
+
+// Change makes changes in one script, in one round trip.
+func (c *CacheTags) Change(ctx context.Context, base uint64, changes []cache.Change) (cache.Table, error) {
+	keys, args := make([]string, 1, 1+len(changes)), make([]any, 0, 4+4*len(changes))
+	keys[0] = epochKey
+	args = append(args, cacheTags, epochTTL.Milliseconds(), purgeTTL.Milliseconds(), base)
+	for _, ch := range changes {
+		key := epochKey
+		if ch.ID != "" {
+			key += ":purge:" + ch.ID
+		}
+		keys, args = append(keys, key), append(args, ch.Slot, ch.Floor, ch.Add, ch.Above)
+	}
+	made, err := cacheTagsChange.Run(ctx, c.client, keys, args...).StringSlice()
+	if err != nil {
+		return cache.Table{}, fmt.Errorf("change tag generations: %w", err)
+	}
+	if len(made) != len(changes)+1 {
+		return cache.Table{}, fmt.Errorf("change tag generations: %d answers to %d changes", len(made), len(changes))
+	}
+	t := cache.Table{Marks: make([]cache.Mark, 0, len(changes))}
+	t.Base, _ = strconv.ParseUint(made[0], 10, 64)
+	for i, text := range made[1:] {
+		gen, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			return cache.Table{}, fmt.Errorf("change tag generations: %w", err)
+		}
+		t.Marks = append(t.Marks, cache.Mark{Slot: changes[i].Slot, Gen: gen})
+	}
+	return t, nil
+}
+
+// Load reads the whole table.
+func (c *CacheTags) Load(ctx context.Context) (cache.Table, error) {
+	fields, err := c.client.HGetAll(ctx, epochKey).Result()
+	if err != nil {
+		return cache.Table{}, fmt.Errorf("load tag generations: %w", err)
+	}
+	t := cache.Table{Marks: make([]cache.Mark, 0, len(fields))}
+	t.Base, _ = strconv.ParseUint(fields["base"], 10, 64)
+	for slot, gen := range fields {
+		if m, ok := parseMark(strings.TrimPrefix(slot, wasField), gen); ok {
+			t.Marks = append(t.Marks, m)
+		}
+	}
+	return t, nil
+}
+
+func parseMark(slot, gen string) (cache.Mark, bool) {
+	s, err := strconv.ParseUint(slot, 10, 16)
+	if err != nil {
+		return cache.Mark{}, false
+	}
+	g, err := strconv.ParseUint(gen, 10, 64)
+	return cache.Mark{Slot: uint16(s), Gen: g}, err == nil
+}
+
+// Watch listens on the channel. go-redis connects again by itself and
+// subscribes anew, which the server confirms each time.
+func (c *CacheTags) Watch(ctx context.Context, connected func(), changed func(cache.Mark)) error {
+	sub := c.client.Subscribe(ctx, cacheTags)
+	defer func() { _ = sub.Close() }()                         // nothing is left to write
+	defer context.AfterFunc(ctx, func() { _ = sub.Close() })() // ends a Receive that waits
+	for silent := false; ctx.Err() == nil; {
+		message, err := sub.ReceiveTimeout(ctx, watchPing)
+		var timeout net.Error
+		if errors.As(err, &timeout) && timeout.Timeout() && !silent {
+			silent = true
+			if err := sub.Ping(ctx); err != nil {
+				return fmt.Errorf("watch tag generations: %w", err)
+			}
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("watch tag generations: %w", err)
+		}
+		silent = false
+		switch m := message.(type) {
+		case *redis.Subscription:
+			connected()
+		case *redis.Message:
+			for change := range strings.FieldsSeq(m.Payload) {
+				slot, gen, _ := strings.Cut(change, ":")
+				if mark, ok := parseMark(slot, gen); ok {
+					changed(mark)
+				}
+			}
+		}
+	}
+	return ctx.Err()
+}

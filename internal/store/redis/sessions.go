@@ -1,0 +1,214 @@
+package redis
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/gorilla/sessions"
+	"github.com/rbcervilla/redisstore/v9"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/jewgo/gateway/middleware/session"
+)
+
+const (
+	// sessionPrefix stands before a session's key; recordClient closes the
+	// brace, so that record and revocation share a slot of a cluster.
+	sessionPrefix = "gw:{s:"
+	// sessionName is the name of redisstore's cookie, which no browser sees.
+	sessionName = "gw"
+	// recordValue is the one value in redisstore's sessions.
+	recordValue = "record"
+)
+
+//go:embed sessions_save.lua
+var saveSource string
+
+//go:embed sessions_revoke.lua
+var revokeSource string
+
+var saveScript = redis.NewScript(saveSource)
+
+// Sessions keeps session records and revocations in Redis: records through
+// redisstore, at gw:{s:KEY}, revocations at gw:{SUBJECT}:revoked as the time of
+// issue up to which they reach, in Unix milliseconds. KEY and SUBJECT hold
+// hashes alone. Everything expires.
+//
+// redisstore takes IDs and writes as they come. Here it gets no browser's
+// request but one made for it, with a key that no client chose, and a client
+// that refuses to write what is revoked or older.
+type Sessions struct {
+	client redis.UniversalClient
+	store  *redisstore.RedisStore
+	now    func() time.Time // by which times become times to live
+}
+
+var _ session.Store = (*Sessions)(nil)
+
+// NewSessions returns the sessions that client's server keeps. It does not
+// connect, and never closes client.
+func NewSessions(client redis.UniversalClient, now func() time.Time) *Sessions {
+	// The error is that of Ping, which recordClient leaves to the Switch.
+	store, _ := redisstore.NewRedisStore(context.Background(), recordClient{client})
+	store.KeyPrefix(sessionPrefix)
+	store.Serializer(recordSerializer{})
+	store.KeyGen(func() (string, error) { return "", errors.New("session IDs are not made here") })
+	return &Sessions{client: client, store: store, now: now}
+}
+
+// Load implements session.Store in one round trip.
+func (s *Sessions) Load(ctx context.Context, ref session.Ref) (session.Record, error) {
+	loaded, err := s.store.New(storeRequest(context.WithValue(ctx, refKey{}, ref), ref.Key), sessionName)
+	if err != nil {
+		return session.Record{}, fmt.Errorf("load session: %w", err)
+	}
+	record, ok := loaded.Values[recordValue].(session.Record)
+	if !ok {
+		return session.Record{}, session.ErrUnknown
+	}
+	return record, nil
+}
+
+// Save implements session.Store in one round trip. It does not look at the
+// revocation of the user, which lies in another slot of a cluster; Load does.
+func (s *Sessions) Save(ctx context.Context, key string, rec session.Record) error {
+	left := rec.Idle.Sub(s.now())
+	if left <= 0 {
+		return nil // over already; redisstore would delete what is there
+	}
+	saved := sessions.NewSession(s.store, sessionName)
+	saved.ID = key
+	saved.Values[recordValue] = rec
+	saved.Options.MaxAge = int((left + time.Second - 1) / time.Second)
+	if err := s.store.Save(storeRequest(ctx, key), discard{}, saved); err != nil {
+		return fmt.Errorf("save session: %w", err)
+	}
+	return nil
+}
+
+// Revoke implements session.Store in one round trip.
+func (s *Sessions) Revoke(ctx context.Context, revocations []session.Revocation) error {
+	now := s.now()
+	_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, r := range revocations {
+			if ttl := r.Until.Sub(now).Milliseconds(); ttl > 0 {
+				// EVAL: a pipeline cannot follow a NOSCRIPT.
+				p.Eval(ctx, revokeSource, []string{revokedAt(r.Subject), "gw:{" + r.Subject + "}"}, r.Issued.UnixMilli(), ttl)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("revoke sessions: %w", err)
+	}
+	return nil
+}
+
+func revokedAt(subject string) string { return "gw:{" + subject + "}:revoked" }
+
+// storeRequest is what redisstore reads a session's key from.
+func storeRequest(ctx context.Context, key string) *http.Request {
+	r := &http.Request{Header: http.Header{"Cookie": {sessionName + "=" + key}}}
+	return r.WithContext(ctx)
+}
+
+// discard takes the cookie that redisstore wants to set.
+type discard struct{}
+
+func (discard) Header() http.Header         { return http.Header{} }
+func (discard) Write(b []byte) (int, error) { return len(b), nil }
+func (discard) WriteHeader(int)             {}
+
+// recordSerializer keeps records in their own form, instead of gob.
+type recordSerializer struct{}
+
+func (recordSerializer) Serialize(s *sessions.Session) ([]byte, error) {
+	return s.Values[recordValue].(session.Record).Encode()
+}
+
+func (recordSerializer) Deserialize(b []byte, s *sessions.Session) error {
+	record, err := session.DecodeRecord(b)
+	if err == nil {
+		s.Values[recordValue] = record
+	}
+	return err
+}
+
+// refKey is where a context carries the session.Ref of a Load to recordClient.
+type refKey struct{}
+
+// recordClient is the client that redisstore gets. What it does not define goes
+// to the server as it is.
+type recordClient struct{ redis.UniversalClient }
+
+// Ping does nothing: a store is as good while its server is away.
+func (recordClient) Ping(ctx context.Context) *redis.StatusCmd { return redis.NewStatusCmd(ctx) }
+
+// Get reads a record and, with it, the revocations that concern it.
+func (c recordClient) Get(ctx context.Context, key string) *redis.StringCmd {
+	cmd := redis.NewStringCmd(ctx, "get", key)
+	ref := ctx.Value(refKey{}).(session.Ref)
+	var own *redis.SliceCmd
+	var others []*redis.StringCmd
+	_, err := c.Pipelined(ctx, func(p redis.Pipeliner) error {
+		subjects := ref.Subjects()
+		own = p.MGet(ctx, key+"}", revokedAt(subjects[0]))
+		for _, subject := range subjects[1:] {
+			others = append(others, p.Get(ctx, revokedAt(subject)))
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, redis.Nil) {
+		cmd.SetErr(err)
+		return cmd
+	}
+	values := own.Val()
+	revocations := values[1:]
+	for _, other := range others {
+		if v, err := other.Result(); err == nil {
+			revocations = append(revocations, v)
+		}
+	}
+	for _, v := range revocations {
+		if reaches(v, ref.Issued) {
+			cmd.SetErr(session.ErrRevoked)
+			return cmd
+		}
+	}
+	if record, ok := values[0].(string); ok {
+		cmd.SetVal(record)
+	} else {
+		cmd.SetErr(redis.Nil)
+	}
+	return cmd
+}
+
+// reaches reports whether a stored revocation concerns a session issued then.
+func reaches(stored any, issued time.Time) bool {
+	text, ok := stored.(string)
+	if !ok {
+		return false
+	}
+	until, err := strconv.ParseInt(text, 10, 64)
+	return err != nil || until >= issued.UnixMilli()
+}
+
+// Set writes a record, unless it is revoked or older than what is there.
+func (c recordClient) Set(ctx context.Context, key string, value any, ttl time.Duration) *redis.StatusCmd {
+	cmd := redis.NewStatusCmd(ctx, "set", key)
+	revoked := key + "}:revoked"
+	switch n, err := saveScript.Run(ctx, c.UniversalClient, []string{key + "}", revoked}, value, ttl.Milliseconds()).Int(); {
+	case err != nil:
+		cmd.SetErr(err)
+	case n == 0:
+		cmd.SetErr(session.ErrStale)
+	case n < 0:
+		cmd.SetErr(session.ErrRevoked)
+	}
+	return cmd
+}

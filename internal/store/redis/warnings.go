@@ -1,0 +1,85 @@
+package redis
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+const (
+	// fullShare is the share of its memory from which on a server is nearly full.
+	fullShare = 0.9
+	// maxWarnings bounds the warnings of a large cluster.
+	maxWarnings = 20
+)
+
+// oldest is the oldest Redis that the gateway is made for.
+var oldest = [2]int{6, 2}
+
+// Warnings says, for people, what about a Redis that works will hurt one day:
+// nil if nothing does. sessions tells that sessions and limits live there, and
+// not responses alone, which may be lost at any time. docs/operations.md says
+// what to do about each. Of what is not known nothing is said.
+func Warnings(info Info, sessions bool) []string {
+	var all []string
+	for _, s := range info.Servers {
+		for _, w := range s.warnings(sessions) {
+			if len(info.Servers) > 1 {
+				w += " (" + s.Address + ")"
+			}
+			all = append(all, w)
+		}
+	}
+	if more := len(all) - maxWarnings; more > 0 {
+		all = append(slices.Clip(all[:maxWarnings]), fmt.Sprintf("and %d more", more))
+	}
+	return all
+}
+
+func (s Server) warnings(sessions bool) (list []string) {
+	if s.Error != "" {
+		return []string{"it does not answer: " + s.Error}
+	}
+	warn := func(format string, args ...any) { list = append(list, fmt.Sprintf(format, args...)) }
+	if s.Role == "slave" {
+		kind := "writable replica"
+		if s.ReadOnly {
+			kind = "read-only replica"
+		}
+		warn("the server is a %s: writes belong to its primary", kind)
+	}
+	if older(s.Version) {
+		warn("Redis %s is older than %d.%d", s.Version, oldest[0], oldest[1])
+	}
+	if m := s.Memory; m != nil {
+		// volatile-… spares keys that never expire: the gateway has none.
+		if sessions && m.Policy != "" && m.Policy != "noeviction" {
+			warn("maxmemory-policy %s evicts sessions and limits as it does responses", m.Policy)
+		}
+		if m.MaxBytes > 0 && float64(m.UsedBytes) > fullShare*float64(m.MaxBytes) {
+			warn("memory is at %d %% of its limit of %d bytes", m.UsedBytes*100/m.MaxBytes, m.MaxBytes)
+		}
+	}
+	if p := s.Persistence; p != nil {
+		if sessions && !p.AOF && p.RDB != nil && !*p.RDB {
+			warn("no persistence: a restart forgets sessions and limits")
+		}
+		if p.RDBLastStatus == "err" {
+			warn("the last RDB save failed")
+		}
+		if p.AOF && p.AOFLastWrite == "err" {
+			warn("the last write of the AOF failed")
+		}
+	}
+	return list
+}
+
+// older reports whether a version is known and older than oldest.
+func older(version string) bool {
+	major, rest, _ := strings.Cut(version, ".")
+	minor, _, _ := strings.Cut(rest, ".")
+	a, errA := strconv.Atoi(major)
+	b, errB := strconv.Atoi(minor)
+	return errA == nil && errB == nil && slices.Compare([]int{a, b}, oldest[:]) < 0
+}
