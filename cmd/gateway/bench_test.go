@@ -25,7 +25,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/jewgo/gateway/internal/gcra"
-	"github.com/jewgo/gateway/internal/store/memory"
 	"github.com/jewgo/gateway/middleware/ratelimit"
 	"github.com/jewgo/gateway/policy"
 	"github.com/jewgo/gateway/test/env"
@@ -311,7 +310,7 @@ func benchProxy(t *testing.T, addr, upstream string) string {
 }
 
 func benchmarkLocalTake(b *testing.B) {
-	limiter := ratelimit.New(ratelimit.Config{Local: memory.NewLimits(1 << 16), Replicas: func() int { return 1 }, Now: time.Now})
+	limiter := ratelimit.New(ratelimit.Config{Local: ratelimit.NewTable(1 << 16), Replicas: func() int { return 1 }, Now: time.Now})
 	charges := []ratelimit.Charge{{Key: "anonymous|12:192.0.2.1", Quota: gcra.Quota{Rate: 1000, Period: time.Second, Burst: 1000}, Cost: 1}}
 	results := make([]gcra.Result, 0, 1)
 	b.ReportAllocs()

@@ -7,7 +7,6 @@ import (
 
 	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/metrics"
-	"github.com/jewgo/gateway/internal/store/memory"
 	"github.com/jewgo/gateway/internal/store/redis"
 	"github.com/jewgo/gateway/middleware/ratelimit"
 	"github.com/jewgo/gateway/policy"
@@ -16,7 +15,7 @@ import (
 // limits is what the gateway's rate limits need.
 type limits struct {
 	*ratelimit.Limiter
-	local  *memory.Limits
+	local  *ratelimit.Table
 	health *failover.Switch // nil: no Redis, nor the next two
 	shared *redis.Limits
 	resets *redis.Resets
@@ -26,7 +25,7 @@ type limits struct {
 
 // openLimits wires the limiter to the Redis, which may be nil.
 func openLimits(p *policy.Policy, r *remote, roll *roll, numbers *metrics.Metrics) *limits {
-	l := &limits{local: memory.NewLimits(p.RateLimit.Keys), health: r.state(), defs: p.Limits}
+	l := &limits{local: ratelimit.NewTable(p.RateLimit.Keys), health: r.state(), defs: p.Limits}
 	cfg := ratelimit.Config{
 		Local: l.local, Replicas: roll.replicas, Now: time.Now, ID: roll.id,
 		Count: func(c ratelimit.Charge, by ratelimit.Decider, allowed bool) {

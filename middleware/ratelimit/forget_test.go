@@ -9,7 +9,6 @@ import (
 	"github.com/jewgo/gateway/internal/exchange"
 	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/gcra"
-	"github.com/jewgo/gateway/internal/store/memory"
 	"github.com/jewgo/gateway/middleware/ratelimit"
 	"github.com/jewgo/gateway/test/storetest"
 )
@@ -70,7 +69,7 @@ func TestAnAnswerOfABucketThatIsGone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				local, store := memory.NewLimits(10), &forgetful{answer: answer}
+				local, store := ratelimit.NewTable(10), &forgetful{answer: answer}
 				store.during = func() { local.Forget("k") }
 				ctx, cancel := context.WithCancel(t.Context())
 				sw := runningSwitch(t, ctx)
@@ -96,7 +95,7 @@ func TestAnAnswerOfABucketThatIsGone(t *testing.T) {
 }
 
 func TestASettlementOfABucketThatIsGone(t *testing.T) {
-	local, store := memory.NewLimits(10), &forgetful{}
+	local, store := ratelimit.NewTable(10), &forgetful{}
 	store.during = func() { local.Forget("k") }
 	l := ratelimit.New(ratelimit.Config{
 		Switch: failover.New(failover.Config{ // never probed, and so Down

@@ -13,7 +13,6 @@ import (
 
 	"github.com/jewgo/gateway/internal/exchange"
 	"github.com/jewgo/gateway/internal/gcra"
-	"github.com/jewgo/gateway/internal/store/memory"
 	"github.com/jewgo/gateway/middleware"
 	"github.com/jewgo/gateway/middleware/ratelimit"
 	"github.com/jewgo/gateway/policy"
@@ -83,7 +82,7 @@ func newLimiterOf(t *testing.T, text string) *limiter {
 	}
 	l := &limiter{t: t, snapshot: snapshot, status: http.StatusOK, now: time.Unix(1_700_000_000, 0)}
 	l.store = ratelimit.New(ratelimit.Config{
-		Local: memory.NewLimits(1000), Replicas: func() int { return 1 }, Now: func() time.Time { return l.now },
+		Local: ratelimit.NewTable(1000), Replicas: func() int { return 1 }, Now: func() time.Time { return l.now },
 	})
 	return l
 }

@@ -11,7 +11,6 @@ import (
 
 	"github.com/jewgo/gateway/internal/exchange"
 	"github.com/jewgo/gateway/internal/gcra"
-	"github.com/jewgo/gateway/internal/store/memory"
 	"github.com/jewgo/gateway/middleware/ratelimit"
 )
 
@@ -125,7 +124,7 @@ func TestSecretsAreNoKeys(t *testing.T) {
 	l := newLimiter(t)
 	var keys []string
 	l.store = ratelimit.New(ratelimit.Config{
-		Local: memory.NewLimits(1000), Replicas: func() int { return 1 }, Now: func() time.Time { return l.now },
+		Local: ratelimit.NewTable(1000), Replicas: func() int { return 1 }, Now: func() time.Time { return l.now },
 		Count: func(c ratelimit.Charge, _ ratelimit.Decider, _ bool) { keys = append(keys, c.Key) },
 	})
 	l.get("/keyed", header("X-Key", "hunter2"))

@@ -9,7 +9,6 @@ import (
 
 	"github.com/jewgo/gateway/internal/exchange"
 	"github.com/jewgo/gateway/internal/gcra"
-	"github.com/jewgo/gateway/internal/store/memory"
 	"github.com/jewgo/gateway/middleware/ratelimit"
 	"github.com/jewgo/gateway/test/storetest"
 )
@@ -45,7 +44,7 @@ func inLateRig(t *testing.T, replicas, lease int, f func(t *testing.T, r *lateRi
 			Key: "k", Quota: gcra.Quota{Rate: 10, Period: time.Hour, Burst: 10}, Cost: 1, Extra: lease,
 		}}
 		r.limiter = ratelimit.New(ratelimit.Config{
-			Switch: runningSwitch(t, ctx), Remote: r.link, Local: memory.NewLimits(10), Replicas: func() int { return replicas }, Now: time.Now,
+			Switch: runningSwitch(t, ctx), Remote: r.link, Local: ratelimit.NewTable(10), Replicas: func() int { return replicas }, Now: time.Now,
 		})
 		f(t, r)
 	})

@@ -15,7 +15,7 @@ import (
 type Config struct {
 	Switch   *failover.Switch // nil: no shared store is configured
 	Remote   Remote           // nil with a nil Switch
-	Local    Local
+	Local    *Table
 	Replicas func() int // gateways that are thought to share the limits; at least 1
 	Now      func() time.Time
 	// ID tells this gateway's settlements from those of others; unique in time too.

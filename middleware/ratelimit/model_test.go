@@ -16,7 +16,6 @@ import (
 	"github.com/jewgo/gateway/internal/exchange"
 	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/gcra"
-	"github.com/jewgo/gateway/internal/store/memory"
 	"github.com/jewgo/gateway/middleware/ratelimit"
 )
 
@@ -197,7 +196,7 @@ type gateway struct {
 	*link
 	limiter *ratelimit.Limiter
 	sw      *failover.Switch
-	local   *memory.Limits
+	local   *ratelimit.Table
 	stop    func()
 	born    time.Time
 	own     map[string]*meter // what it admitted in this life
@@ -286,7 +285,7 @@ func newWorld(t *rapid.T, c *class) *world {
 
 // start makes gateway i anew.
 func (w *world) start(i int) {
-	g := &gateway{born: time.Now(), link: &link{store: w.store, mute: w.class.mutation.mute}, local: memory.NewLimits(1024), own: map[string]*meter{}, alone: map[string]int{}}
+	g := &gateway{born: time.Now(), link: &link{store: w.store, mute: w.class.mutation.mute}, local: ratelimit.NewTable(1024), own: map[string]*meter{}, alone: map[string]int{}}
 	if old := w.gateways[i]; old != nil {
 		old.stop()
 		g.fault.Store(old.fault.Load())

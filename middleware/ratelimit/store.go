@@ -2,7 +2,6 @@ package ratelimit
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/jewgo/gateway/internal/gcra"
@@ -56,17 +55,4 @@ type Settlement struct {
 type LeaseOf struct {
 	Key   string
 	Lease gcra.Lease
-}
-
-// Local keeps what this gateway knows of each key, within bounds: a key that it
-// had to forget is new.
-type Local interface {
-	// Lock returns the bucket of key, alone for the caller until he unlocks.
-	Lock(key string, now int64) (*gcra.Bucket, sync.Locker)
-	// All calls f for every bucket, locked meanwhile.
-	All(f func(key string, b *gcra.Bucket))
-	// Peek calls f for the bucket of key, locked meanwhile, unless there is none.
-	Peek(key string, f func(b *gcra.Bucket)) bool
-	// Forget drops the bucket of key.
-	Forget(key string)
 }

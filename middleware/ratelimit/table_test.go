@@ -1,4 +1,4 @@
-package memory_test
+package ratelimit_test
 
 import (
 	"context"
@@ -16,7 +16,6 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/jewgo/gateway/internal/gcra"
-	"github.com/jewgo/gateway/internal/store/memory"
 	"github.com/jewgo/gateway/middleware/ratelimit"
 )
 
@@ -24,17 +23,17 @@ import (
 var perSecond = gcra.Quota{Rate: 1, Period: time.Second, Burst: 100}
 
 // admit charges cost tokens of key, and reports whether they were there.
-func admit(l *memory.Limits, key string, now int64, cost int) bool {
+func admit(l *ratelimit.Table, key string, now int64, cost int) bool {
 	b, mu := l.Lock(key, now)
 	defer mu.Unlock()
 	_, r := b.Admit(perSecond, now, cost)
 	return r.Allowed
 }
 
-func kept(l *memory.Limits, key string) bool { return l.Peek(key, func(*gcra.Bucket) {}) }
+func kept(l *ratelimit.Table, key string) bool { return l.Peek(key, func(*gcra.Bucket) {}) }
 
 func TestLimitsCountExactlyUnderConcurrency(t *testing.T) {
-	l := memory.NewLimits(10_000)
+	l := ratelimit.NewTable(10_000)
 	const keys, clients, tries = 3, 16, 400
 	var admitted [keys]atomic.Int64
 	var wg sync.WaitGroup
@@ -61,7 +60,7 @@ func TestLimitsCountExactlyUnderConcurrency(t *testing.T) {
 }
 
 func TestLimitsDropTheOneNearestToFull(t *testing.T) {
-	l := memory.NewLimits(8)
+	l := ratelimit.NewTable(8)
 	for i := range 8 {
 		admit(l, fmt.Sprint("key", i), 1, 10+(i*5)%8) // 10 to 17 seconds from full, in no order
 	}
@@ -80,7 +79,7 @@ func TestLimitsDropTheOneNearestToFull(t *testing.T) {
 }
 
 func TestLimitsDropFullBucketsFirst(t *testing.T) {
-	l := memory.NewLimits(8)
+	l := ratelimit.NewTable(8)
 	for i := range 6 {
 		admit(l, fmt.Sprint("lasting", i), 1, 100)
 	}
@@ -101,7 +100,7 @@ func TestLimitsDropFullBucketsFirst(t *testing.T) {
 
 func TestLimitsKeepTheirBoundInAFlood(t *testing.T) {
 	const bound = 6400
-	l := memory.NewLimits(bound)
+	l := ratelimit.NewTable(bound)
 	for i := range bound {
 		admit(l, fmt.Sprint("brief", i), 1, 1) // full again after a second
 	}
@@ -136,7 +135,7 @@ func TestLimitsKeepTheirBoundInAFlood(t *testing.T) {
 // TestLimitsModel compares the table with a map, whatever is done to it.
 func TestLimitsModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		l := memory.NewLimits(4096) // a shard holds all keys: nothing is dropped
+		l := ratelimit.NewTable(4096) // a shard holds all keys: nothing is dropped
 		model := map[string]*gcra.Bucket{}
 		key := rapid.Custom(func(t *rapid.T) string { return fmt.Sprint("k", rapid.IntRange(0, 120).Draw(t, "key")) })
 		now := int64(1)
@@ -162,7 +161,7 @@ func TestLimitsModel(t *testing.T) {
 	})
 }
 
-func sameBuckets(t *rapid.T, l *memory.Limits, model map[string]*gcra.Bucket) {
+func sameBuckets(t *rapid.T, l *ratelimit.Table, model map[string]*gcra.Bucket) {
 	seen := 0
 	l.All(func(key string, b *gcra.Bucket) {
 		seen++
@@ -189,7 +188,7 @@ func sameBuckets(t *rapid.T, l *memory.Limits, model map[string]*gcra.Bucket) {
 func TestLimitsLoseNothingElse(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		bound := rapid.IntRange(1, 60).Draw(t, "bound")
-		l := memory.NewLimits(bound)
+		l := ratelimit.NewTable(bound)
 		costs := rapid.SliceOfN(rapid.IntRange(0, 4), 1, 300).Draw(t, "costs")
 		for i, cost := range costs {
 			key := fmt.Sprint("k", i)
@@ -215,7 +214,7 @@ func TestLimitsLoseNothingElse(t *testing.T) {
 }
 
 func TestLimitsAllWhileOthersLock(t *testing.T) {
-	l := memory.NewLimits(5000)
+	l := ratelimit.NewTable(5000)
 	for i := range 1000 {
 		admit(l, fmt.Sprint("resident", i), 1, 50)
 	}
@@ -251,7 +250,7 @@ func TestLimitsAllWhileOthersLock(t *testing.T) {
 }
 
 func TestLimitsPeekCreatesNothing(t *testing.T) {
-	l := memory.NewLimits(100)
+	l := ratelimit.NewTable(100)
 	if kept(l, "nobody") || l.Len() != 0 {
 		t.Error("looking at a key made a bucket")
 	}
@@ -267,7 +266,7 @@ func TestLimitsPeekCreatesNothing(t *testing.T) {
 }
 
 func TestLimitsAllocateNothingForAKnownKey(t *testing.T) {
-	l := memory.NewLimits(1000)
+	l := ratelimit.NewTable(1000)
 	limiter := ratelimit.New(ratelimit.Config{Local: l, Replicas: func() int { return 1 }, Now: time.Now})
 	charges := []ratelimit.Charge{{Key: "anonymous|9:192.0.2.1", Quota: perSecond, Cost: 1}}
 	results := make([]gcra.Result, 0, 1)
@@ -289,7 +288,7 @@ func heap() int64 {
 
 func TestLimitsAreSmallUntilUsed(t *testing.T) {
 	before := heap()
-	l := memory.NewLimits(1_000_000)
+	l := ratelimit.NewTable(1_000_000)
 	if got := heap() - before; got > 1_000_000 {
 		t.Errorf("an empty table takes %d bytes", got)
 	}
@@ -319,7 +318,7 @@ func TestLimitsHoldTheirBound(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			before := heap()
-			l := memory.NewLimits(bound)
+			l := ratelimit.NewTable(bound)
 			for i := range bound * 11 / 10 {
 				admit(l, c.prefix+strconv.Itoa(1_000_000+i), 1, 1)
 			}

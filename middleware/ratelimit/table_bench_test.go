@@ -1,4 +1,4 @@
-package memory_test
+package ratelimit_test
 
 import (
 	"context"
@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/jewgo/gateway/internal/gcra"
-	"github.com/jewgo/gateway/internal/store/memory"
 	"github.com/jewgo/gateway/middleware/ratelimit"
 )
 
@@ -48,7 +47,7 @@ func BenchmarkLimits(b *testing.B) {
 			{"zipf", func() int { return place[zipf.Uint64()] }},
 			{"hot", func() int { return place[random.IntN(min(size, 1000))] }},
 		}
-		local := memory.NewLimits(size * 5 / 4) // no shard is full
+		local := ratelimit.NewTable(size * 5 / 4) // no shard is full
 		limiter := ratelimit.New(ratelimit.Config{Local: local, Replicas: func() int { return 1 }, Now: time.Now})
 		for i := range size {
 			_, mu := local.Lock(limitKey(i), 0)
