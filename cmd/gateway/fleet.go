@@ -15,6 +15,7 @@ import (
 	"github.com/jewgo/gateway/internal/admin"
 	"github.com/jewgo/gateway/internal/journal"
 	"github.com/jewgo/gateway/internal/metrics"
+	"github.com/jewgo/gateway/internal/peers"
 	"github.com/jewgo/gateway/policy"
 )
 
@@ -38,8 +39,8 @@ const (
 // fleet is this gateway among others: what one keeps reaches the others without
 // Redis, which only tells them where they are. A nil fleet is a gateway alone.
 type fleet struct {
-	peers  *journal.Peers
-	self   func() journal.Peer
+	peers  *peers.Peers
+	self   func() peers.Peer
 	budget time.Duration // of a Send
 	server *http.Server
 }
@@ -59,16 +60,16 @@ func openFleet(g *gateway, p *policy.Policy, keys *secrets, log *slog.Logger) (*
 		return nil, fmt.Errorf("server.peers: %w", err)
 	}
 	fingerprint := sha256.Sum256(shared[0])
-	self := journal.Peer{
+	self := peers.Peer{
 		ID: g.roll.id, Address: peersAddress(p.Server.Peers, l.Addr()), Started: time.Now(),
 		Fingerprint: hex.EncodeToString(fingerprint[:8]),
 	}
-	f := &fleet{budget: p.Redis.Budget.Std(), self: func() journal.Peer {
+	f := &fleet{budget: p.Redis.Budget.Std(), self: func() peers.Peer {
 		now := self
 		now.Replicas = g.roll.replicas()
 		return now
 	}}
-	f.peers, err = journal.NewPeers(journal.PeersConfig{
+	f.peers, err = peers.New(peers.Config{
 		Keys: shared, Self: f.self, File: filepath.Join(p.Server.DataDir, "peers.json"),
 		Apply: g.apply, Snapshot: g.durable.journal.Records, Log: log,
 	})
@@ -118,11 +119,11 @@ func (f *fleet) catchUp(ctx context.Context) {
 }
 
 // learn takes in who lives, by Redis.
-func (f *fleet) learn(others []journal.Peer) {
+func (f *fleet) learn(others []peers.Peer) {
 	if f == nil {
 		return
 	}
-	var spoken []journal.Peer
+	var spoken []peers.Peer
 	for _, o := range others {
 		if o.Address != "" {
 			spoken = append(spoken, o)

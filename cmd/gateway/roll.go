@@ -11,7 +11,7 @@ import (
 
 	"github.com/jewgo/gateway/internal/atomicfile"
 	"github.com/jewgo/gateway/internal/failover"
-	"github.com/jewgo/gateway/internal/journal"
+	"github.com/jewgo/gateway/internal/peers"
 	"github.com/jewgo/gateway/internal/store/redis"
 	"github.com/jewgo/gateway/middleware/ratelimit"
 	"github.com/jewgo/gateway/policy"
@@ -63,11 +63,11 @@ func (c *roll) replicas() int {
 }
 
 // self is this gateway as it tells of itself.
-func (c *roll) self() journal.Peer {
+func (c *roll) self() peers.Peer {
 	if c.fleet != nil {
 		return c.fleet.self()
 	}
-	return journal.Peer{ID: c.id, Replicas: c.replicas()}
+	return peers.Peer{ID: c.id, Replicas: c.replicas()}
 }
 
 // run calls the roll until ctx is done.

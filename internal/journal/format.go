@@ -27,13 +27,13 @@ var ErrFormat = errors.New("unknown format of the journal")
 
 func fileHead() []byte { return binary.BigEndian.AppendUint16(bytes.Clone(magic), format) }
 
-func frameSize(r Record) int64 { return int64(frameHead + r.payloadSize()) }
+func frameSize(r Record) int64 { return int64(frameHead + r.Size()) }
 
 func appendFrame(b []byte, r Record) []byte {
 	start := len(b)
-	b = binary.BigEndian.AppendUint32(b, uint32(r.payloadSize()))
+	b = binary.BigEndian.AppendUint32(b, uint32(r.Size()))
 	b = append(b, 0, 0, 0, 0)
-	b = r.appendPayload(b)
+	b = r.AppendTo(b)
 	binary.BigEndian.PutUint32(b[start+4:], frameSum(b[start:]))
 	return b
 }
@@ -76,7 +76,7 @@ func parse(data []byte) (c contents, err error) {
 			return c, nil
 		}
 		frame := data[:size]
-		r, err := decodePayload(frame[frameHead:])
+		r, err := DecodeRecord(frame[frameHead:])
 		if err != nil || frameSum(frame) != binary.BigEndian.Uint32(frame[4:]) {
 			c.damaged += size
 		} else {

@@ -13,7 +13,7 @@ import (
 func logOf(records ...Record) (data []byte, starts []int) {
 	data = fileHead()
 	for _, r := range records {
-		n, err := r.normal()
+		n, err := r.Normal()
 		if err != nil {
 			panic(err)
 		}

@@ -1,7 +1,7 @@
 // Package journal keeps what must survive although the shared store is away and
 // the process dies: revocations of sessions, and purges. It is a log on disk,
-// whose records are durable when Append returns, and beside it a broadcast
-// (Peers) that brings them to the other gateways without any store.
+// whose records are durable when Append returns. Who tells the other gateways of them
+// is left to internal/peers.
 //
 // A record is a statement about one thing, never an event: of two statements
 // about it one stands, by a rule that does not depend on order (Record.Merge),
@@ -144,7 +144,7 @@ func (j *Journal) Append(ctx context.Context, records ...Record) error {
 	e := &entry{records: make([]Record, len(records)), done: make(chan struct{})}
 	for i, r := range records {
 		var err error
-		if e.records[i], err = r.normal(); err != nil {
+		if e.records[i], err = r.Normal(); err != nil {
 			return fmt.Errorf("append %s: %w", r.Kind, err)
 		}
 	}
@@ -188,7 +188,7 @@ func (j *Journal) News(records []Record) []Record {
 	j.mu.RLock()
 	defer j.mu.RUnlock()
 	for _, r := range records {
-		r, err := r.normal()
+		r, err := r.Normal()
 		if err != nil {
 			continue // Append says so
 		}

@@ -18,8 +18,8 @@ const (
 // ErrInvalid is a record that cannot be kept: a part that is missing or too long.
 var ErrInvalid = errors.New("invalid record")
 
-// errEncoding is bytes that are no record.
-var errEncoding = errors.New("not a record")
+// ErrEncoding is bytes that are no record.
+var ErrEncoding = errors.New("not a record")
 
 // Record is one fact that must survive: that a session is revoked, from when on
 // a user's sessions count, what was purged. Its Kind and Key say what it is
@@ -64,8 +64,8 @@ func (r Record) equal(other Record) bool {
 	return r.id() == other.id() && r.Version == other.Version && r.Expires.Equal(other.Expires) && bytes.Equal(r.Value, other.Value)
 }
 
-// normal is the record as it will be read back, with a Value of its own.
-func (r Record) normal() (Record, error) {
+// Normal is the record as it will be read back, with a Value of its own.
+func (r Record) Normal() (Record, error) {
 	switch {
 	case r.Kind == "" || len(r.Kind) > MaxKind:
 		return r, fmt.Errorf("%w: a kind of %d bytes, not 1 to %d", ErrInvalid, len(r.Kind), MaxKind)
@@ -97,10 +97,11 @@ const (
 // maxExpires is the last millisecond of the year 9999.
 const maxExpires = 253402300799999
 
-func (r Record) payloadSize() int { return payloadHead + len(r.Kind) + len(r.Key) + len(r.Value) }
+// Size is how many bytes AppendTo appends.
+func (r Record) Size() int { return payloadHead + len(r.Kind) + len(r.Key) + len(r.Value) }
 
 // appendPayload encodes a normal record.
-func (r Record) appendPayload(b []byte) []byte {
+func (r Record) AppendTo(b []byte) []byte {
 	b = binary.BigEndian.AppendUint64(b, r.Version)
 	b = binary.BigEndian.AppendUint64(b, uint64(r.Expires.UnixMilli()))
 	b = append(b, byte(len(r.Kind)))
@@ -111,65 +112,19 @@ func (r Record) appendPayload(b []byte) []byte {
 	return append(b, r.Value...)
 }
 
-// decodePayload reads a payload, all of b. The record keeps nothing of b.
-func decodePayload(b []byte) (Record, error) {
+// DecodeRecord reads a payload, all of b. The record keeps nothing of b.
+func DecodeRecord(b []byte) (Record, error) {
 	if len(b) < payloadHead {
-		return Record{}, errEncoding
+		return Record{}, ErrEncoding
 	}
 	version, expires := binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])
 	kind, key, value := int(b[16]), int(binary.BigEndian.Uint16(b[17:])), int64(binary.BigEndian.Uint32(b[19:]))
 	if int64(len(b)) != payloadHead+int64(kind+key)+value || expires > maxExpires {
-		return Record{}, errEncoding
+		return Record{}, ErrEncoding
 	}
 	b = b[payloadHead:]
 	return Record{
 		Kind: string(b[:kind]), Key: string(b[kind : kind+key]), Value: b[kind+key:],
 		Version: version, Expires: time.UnixMilli(int64(expires)),
-	}.normal()
-}
-
-// maxBatch bounds a message between gateways.
-const maxBatch = 1 << 20
-
-// batchSize is what a record takes in a batch.
-func (r Record) batchSize() int { return 4 + r.payloadSize() }
-
-// nextBatch is the number of records, from the first on, that one batch holds.
-func nextBatch(records []Record) int {
-	size := 0
-	for i, r := range records {
-		if size += r.batchSize(); size > maxBatch {
-			return i
-		}
-	}
-	return len(records)
-}
-
-// encodeBatch writes records one after the other, each after its length in 4 bytes.
-func encodeBatch(records []Record) []byte {
-	var b []byte
-	for _, r := range records {
-		b = binary.BigEndian.AppendUint32(b, uint32(r.payloadSize()))
-		b = r.appendPayload(b)
-	}
-	return b
-}
-
-func decodeBatch(b []byte) ([]Record, error) {
-	var records []Record
-	for len(b) > 0 {
-		if len(b) < 4 {
-			return nil, errEncoding
-		}
-		n := int64(binary.BigEndian.Uint32(b))
-		if n > int64(len(b)-4) {
-			return nil, errEncoding
-		}
-		r, err := decodePayload(b[4 : 4+n])
-		if err != nil {
-			return nil, err
-		}
-		records, b = append(records, r), b[4+n:]
-	}
-	return records, nil
+	}.Normal()
 }

@@ -1,9 +1,7 @@
 package journal
 
 import (
-	"bytes"
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -20,7 +18,7 @@ func recordGen() *rapid.Generator[Record] {
 			Value:   rapid.SliceOfN(rapid.Byte(), 0, 40).Draw(t, "value"),
 			Version: rapid.Uint64Range(0, 4).Draw(t, "version"),
 			Expires: epoch.Add(time.Duration(rapid.Int64Range(1, 100_000).Draw(t, "expires")) * time.Millisecond),
-		}.normal()
+		}.Normal()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -91,7 +89,7 @@ func TestInvalidRecords(t *testing.T) {
 		t.Run(c.why, func(t *testing.T) {
 			r := good
 			c.spoil(&r)
-			if _, err := r.normal(); !errors.Is(err, ErrInvalid) {
+			if _, err := r.Normal(); !errors.Is(err, ErrInvalid) {
 				t.Errorf("got %v", err)
 			}
 		})
@@ -101,54 +99,8 @@ func TestInvalidRecords(t *testing.T) {
 func TestExpiresRoundsUp(t *testing.T) {
 	r := rec("a", 1)
 	r.Expires = epoch.Add(time.Nanosecond)
-	got, err := r.normal()
+	got, err := r.Normal()
 	if want := epoch.Add(time.Millisecond); err != nil || !got.Expires.Equal(want) {
 		t.Errorf("got %v, %v, want %v", got.Expires, err, want)
 	}
-}
-
-func TestBatchRoundTrip(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		records := rapid.SliceOfN(recordGen(), 0, 10).Draw(t, "records")
-		got, err := decodeBatch(encodeBatch(records))
-		if err != nil || len(got) != len(records) {
-			t.Fatalf("%d of %d records, %v", len(got), len(records), err)
-		}
-		for i, r := range records {
-			if !got[i].equal(r) {
-				t.Fatalf("got %+v, want %+v", got[i], r)
-			}
-		}
-	})
-}
-
-func TestBatchesAreBounded(t *testing.T) {
-	var records []Record
-	for i := range 100 {
-		r := rec(fmt.Sprint(i), 1)
-		r.Value = make([]byte, MaxValue)
-		records = append(records, r)
-	}
-	seen := 0
-	for rest := records; len(rest) > 0; {
-		n := nextBatch(rest)
-		if b := encodeBatch(rest[:n]); n == 0 || len(b) > maxBatch {
-			t.Fatalf("%d records take %d bytes", n, len(b))
-		}
-		rest, seen = rest[n:], seen+n
-	}
-	if seen != len(records) {
-		t.Errorf("%d of %d records", seen, len(records))
-	}
-}
-
-func FuzzDecodeBatch(f *testing.F) {
-	f.Add(encodeBatch([]Record{rec("a", 1), rec("b", 2)}))
-	f.Add([]byte{0, 0, 0, 1, 0})
-	f.Fuzz(func(t *testing.T, b []byte) {
-		records, err := decodeBatch(b)
-		if err == nil && !bytes.Equal(encodeBatch(records), b) {
-			t.Errorf("a second encoding of %+v", records)
-		}
-	})
 }

@@ -26,15 +26,16 @@ var layers = []layer{
 	{name: "chain", packages: []string{"middleware"}, imports: []string{"exchange", "policy", "pure"}},
 	{name: "features", packages: []string{"middleware/*"}, imports: []string{"chain", "exchange", "policy", "pure", "disk"}},
 	{name: "proxy", packages: []string{"proxy"}, imports: []string{"exchange", "policy", "pure"}},
+	{name: "peers", packages: []string{"internal/peers"}, imports: []string{"pure", "disk"}},
 	{
 		name:     "adapters",
 		packages: []string{"internal/store/memory", "internal/store/redis", "internal/metrics", "internal/admin", "internal/reload", "internal/logwriter"},
-		imports:  []string{"proxy", "features", "chain", "exchange", "policy", "pure"},
+		imports:  []string{"proxy", "features", "chain", "exchange", "policy", "peers", "pure"},
 	},
 	{name: "demo", packages: []string{"internal/demo"}, imports: []string{"pure"}},
 	{
 		name: "product", packages: []string{"cmd/gateway"},
-		imports: []string{"wire", "demo", "adapters", "proxy", "features", "chain", "exchange", "policy", "pure", "disk"},
+		imports: []string{"wire", "demo", "adapters", "peers", "proxy", "features", "chain", "exchange", "policy", "pure", "disk"},
 	},
 	{name: "servers of tests", packages: []string{"test/env"}},
 	{

@@ -9,7 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/jewgo/gateway/internal/journal"
+	"github.com/jewgo/gateway/internal/peers"
 )
 
 // peersTable is the hash of gateways that live, by ID: when the entry ends, by
@@ -33,7 +33,7 @@ type Peers struct {
 func NewPeers(client redis.UniversalClient, ttl time.Duration) *Peers { return &Peers{client, ttl} }
 
 // Beat tells that self lives and returns the others, in one round trip.
-func (p *Peers) Beat(ctx context.Context, self journal.Peer) ([]journal.Peer, error) {
+func (p *Peers) Beat(ctx context.Context, self peers.Peer) ([]peers.Peer, error) {
 	text, err := json.Marshal(self)
 	if err != nil {
 		return nil, fmt.Errorf("tell of this gateway: %w", err)
@@ -42,9 +42,9 @@ func (p *Peers) Beat(ctx context.Context, self journal.Peer) ([]journal.Peer, er
 	if err != nil {
 		return nil, fmt.Errorf("tell of this gateway: %w", err)
 	}
-	others := make([]journal.Peer, 0, len(said))
+	others := make([]peers.Peer, 0, len(said))
 	for _, s := range said {
-		var other journal.Peer
+		var other peers.Peer
 		if json.Unmarshal([]byte(s), &other) != nil {
 			continue // of another version
 		}

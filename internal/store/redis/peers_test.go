@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jewgo/gateway/internal/journal"
+	"github.com/jewgo/gateway/internal/peers"
 	"github.com/jewgo/gateway/internal/store/redis"
 	"github.com/jewgo/gateway/test/env"
 )
@@ -18,9 +18,9 @@ func TestPeersLearnOfEachOtherWhileTheyBeat(t *testing.T) {
 	}
 	defer func() { _ = client.Close() }()
 	short, long := redis.NewPeers(client, time.Millisecond), redis.NewPeers(client, time.Hour)
-	a := journal.Peer{ID: "a", Address: "10.0.0.1:9902", Started: time.Unix(1, 0).UTC(), Fingerprint: "f", Replicas: 2}
-	b := journal.Peer{ID: "b", Address: "10.0.0.2:9902"}
-	beat := func(p *redis.Peers, self journal.Peer) []journal.Peer {
+	a := peers.Peer{ID: "a", Address: "10.0.0.1:9902", Started: time.Unix(1, 0).UTC(), Fingerprint: "f", Replicas: 2}
+	b := peers.Peer{ID: "b", Address: "10.0.0.2:9902"}
+	beat := func(p *redis.Peers, self peers.Peer) []peers.Peer {
 		t.Helper()
 		others, err := p.Beat(t.Context(), self)
 		if err != nil {

@@ -1,10 +1,12 @@
-package journal
+package peers
 
 import (
 	"context"
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/jewgo/gateway/internal/journal"
 )
 
 // maxQueue bounds the records that wait for one peer. Beyond it the peer gets
@@ -22,12 +24,12 @@ type outbox struct {
 	peer      Peer
 	place     string // of peer.Address
 	queue     []parcel
-	flying    int      // parcels in the message under way
-	met       bool     // it has answered once
-	ended     bool     // run has
-	all       bool     // it needs everything
-	rest      []Record // of everything, what it has not got yet
-	err       error    // of the last message
+	flying    int              // parcels in the message under way
+	met       bool             // it has answered once
+	ended     bool             // run has
+	all       bool             // it needs everything
+	rest      []journal.Record // of everything, what it has not got yet
+	err       error            // of the last message
 	since     time.Time
 	delivered time.Time
 	failures  int // in a row, to which a mere hello puts no end
@@ -35,7 +37,7 @@ type outbox struct {
 
 // parcel is one record for one peer.
 type parcel struct {
-	record Record
+	record journal.Record
 	to     *delivery // nil: nobody waits
 }
 
@@ -71,7 +73,7 @@ func (d *delivery) wait(ctx context.Context) bool {
 
 // put queues records and returns their delivery, nil if there is no use in
 // waiting for it.
-func (o *outbox) put(records []Record) *delivery {
+func (o *outbox) put(records []journal.Record) *delivery {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.ended {
@@ -243,7 +245,7 @@ func (o *outbox) begin() bool {
 
 // take takes the next message's records: parcels from the queue, or else some
 // of the rest.
-func (o *outbox) take() ([]parcel, []Record) {
+func (o *outbox) take() ([]parcel, []journal.Record) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.queue) == 0 {
@@ -254,7 +256,7 @@ func (o *outbox) take() ([]parcel, []Record) {
 		}
 		return nil, records
 	}
-	records := make([]Record, len(o.queue))
+	records := make([]journal.Record, len(o.queue))
 	for i, p := range o.queue {
 		records[i] = p.record
 	}

@@ -1,4 +1,4 @@
-package journal
+package peers
 
 import (
 	"net/http"
@@ -48,7 +48,7 @@ func TestLearnKnowsAnAddressInAllItsForms(t *testing.T) {
 		{"its own, as another IPv6 form", "[2001:db8::1]:1", "[2001:DB8::0:1]:1", "10.0.0.1:1", "10.0.0.1:1"},
 	} {
 		t.Run(c.why, func(t *testing.T) {
-			a := newNetwork(t).node(t, "a", func(cfg *PeersConfig) {
+			a := newNetwork(t).node(t, "a", func(cfg *Config) {
 				cfg.Self, cfg.Client = func() Peer { return Peer{ID: "a", Address: c.self} }, &http.Client{Transport: refusing{}}
 			})
 			a.Learn([]Peer{{ID: "b", Address: c.first, Started: epoch}, {ID: "c", Address: c.second, Started: epoch.Add(1)}})
@@ -67,7 +67,7 @@ func TestLearnKnowsAnAddressInAllItsForms(t *testing.T) {
 // when it answers.
 func TestAnotherNameOfThisGatewayIsDropped(t *testing.T) {
 	net := newNetwork(t)
-	a := net.node(t, "a", func(c *PeersConfig) {
+	a := net.node(t, "a", func(c *Config) {
 		c.Client = &http.Client{Transport: renamed{wire{net, c.Self}, "alias.example:1", c.Self().Address}}
 	})
 	b := net.node(t, "b")

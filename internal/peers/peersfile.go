@@ -1,4 +1,4 @@
-package journal
+package peers
 
 import (
 	"encoding/json"
@@ -68,7 +68,7 @@ func (p *Peers) save() error {
 }
 
 // readPeers reads the peers remembered in a file; one that is not there has
-// none. When they were seen is left out: see NewPeers.
+// none. When they were seen is left out: see New.
 func readPeers(name string) ([]Peer, error) {
 	if name == "" {
 		return nil, nil

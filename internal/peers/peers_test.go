@@ -1,4 +1,4 @@
-package journal
+package peers
 
 import (
 	"bytes"
@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jewgo/gateway/internal/journal"
 	"github.com/jewgo/gateway/test/env"
 )
 
@@ -67,7 +68,7 @@ func (n *network) set(cut bool, addresses ...string) {
 // node is a gateway as far as this package goes.
 type node struct {
 	*Peers
-	j      *Journal
+	j      *journal.Journal
 	server *httptest.Server
 	self   Peer
 	mu     sync.Mutex
@@ -80,9 +81,9 @@ func newNetwork(t *testing.T) *network {
 	return n
 }
 
-func (n *network) node(t *testing.T, id string, change ...func(*PeersConfig)) *node {
+func (n *network) node(t *testing.T, id string, change ...func(*Config)) *node {
 	t.Helper()
-	nd := &node{j: open(t, Config{Dir: t.TempDir()})}
+	nd := &node{j: open(t)}
 	var handler http.Handler
 	ready := make(chan struct{}) // a node's address is needed before there is one
 	nd.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -91,10 +92,10 @@ func (n *network) node(t *testing.T, id string, change ...func(*PeersConfig)) *n
 	}))
 	t.Cleanup(nd.server.Close)
 	nd.self = Peer{ID: id, Address: strings.TrimPrefix(nd.server.URL, "http://"), Started: epoch, Replicas: 3}
-	cfg := PeersConfig{
+	cfg := Config{
 		Keys: [][]byte{fleetKey},
 		Self: func() Peer { return nd.self },
-		Apply: func(ctx context.Context, records []Record) error {
+		Apply: func(ctx context.Context, records []journal.Record) error {
 			nd.mu.Lock()
 			fault := nd.fault
 			nd.mu.Unlock()
@@ -112,7 +113,7 @@ func (n *network) node(t *testing.T, id string, change ...func(*PeersConfig)) *n
 	for _, c := range change {
 		c(&cfg)
 	}
-	p, err := NewPeers(cfg)
+	p, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +133,7 @@ func meet(nodes ...*node) {
 }
 
 // say appends and broadcasts, as a gateway does.
-func (n *node) say(t *testing.T, records ...Record) (reached, failed []Peer) {
+func (n *node) say(t *testing.T, records ...journal.Record) (reached, failed []Peer) {
 	t.Helper()
 	appendAll(t, n.j, records...)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -235,7 +236,7 @@ func TestGreetingsEnd(t *testing.T) {
 			hellos++
 		}
 	}
-	rarely := func(c *PeersConfig) { c.HelloEvery = time.Hour }
+	rarely := func(c *Config) { c.HelloEvery = time.Hour }
 	a, b := net.node(t, "a", rarely), net.node(t, "b", rarely)
 	meet(a, b)
 	for i := range uint64(50) {
@@ -256,7 +257,7 @@ func TestQueueRunsOver(t *testing.T) {
 	a.say(t, rec("first", 1))
 	net.set(true, b.self.Address)
 	a.say(t, rec("second", 1))
-	var many []Record
+	var many []journal.Record
 	for i := range maxQueue {
 		many = append(many, rec(fmt.Sprint(i), 1))
 	}
@@ -276,7 +277,7 @@ func TestApplyThatFailsIsTriedAgain(t *testing.T) {
 	a, b := net.node(t, "a"), net.node(t, "b")
 	meet(a, b)
 	b.mu.Lock()
-	b.fault = ErrFull
+	b.fault = journal.ErrFull
 	b.mu.Unlock()
 	if _, failed := a.say(t, rec("x", 1)); len(failed) != 1 {
 		t.Fatal("a peer that could not keep it counts as reached")
@@ -296,11 +297,11 @@ func TestPull(t *testing.T) {
 	var want []string
 	for i := range 100 { // several chunks
 		r := rec(fmt.Sprint(i), 1)
-		r.Value = bytes.Repeat([]byte{byte(i)}, MaxValue)
+		r.Value = bytes.Repeat([]byte{byte(i)}, journal.MaxValue)
 		appendAll(t, a.j, r)
 		want = append(want, r.Key)
 	}
-	late := net.node(t, "late", func(c *PeersConfig) { c.HelloEvery = time.Hour })
+	late := net.node(t, "late", func(c *Config) { c.HelloEvery = time.Hour })
 	late.Learn([]Peer{a.self, b.self})
 	reached, failed := late.Pull(t.Context())
 	if len(reached) != 2 || len(failed) != 0 {
@@ -339,14 +340,14 @@ func TestPullOfTheSameIsEmpty(t *testing.T) {
 	if err := a.pull(t.Context(), b.self); err != nil || size <= chunkHead {
 		t.Errorf("%d bytes, %v", size, err)
 	}
-	if err := within(b.j.Records(), a.j.Records()); err != nil {
-		t.Error(err)
+	if news := a.j.News(b.j.Records()); len(news) > 0 {
+		t.Errorf("it lacks %v", news)
 	}
 }
 
 func TestPeersCompareByThemselves(t *testing.T) {
 	net := newNetwork(t)
-	a, b := net.node(t, "a"), net.node(t, "b", func(c *PeersConfig) { c.PullEvery = 50 * time.Millisecond })
+	a, b := net.node(t, "a"), net.node(t, "b", func(c *Config) { c.PullEvery = 50 * time.Millisecond })
 	meet(a, b)
 	env.Until(t, "they have met", func() bool { return !a.statusOf(b).Behind && a.statusOf(b).Reachable })
 	appendAll(t, a.j, rec("never sent", 1)) // as if its sender had died half way
@@ -368,7 +369,7 @@ func TestAnswersAreSigned(t *testing.T) {
 			a, b := net.node(t, "a"), net.node(t, "b")
 			appendAll(t, b.j, rec("x", 1))
 			net.change = c.change
-			pull, post := a.pull(t.Context(), b.self), a.post(t.Context(), b.self, []Record{rec("y", 1)})
+			pull, post := a.pull(t.Context(), b.self), a.post(t.Context(), b.self, []journal.Record{rec("y", 1)})
 			if strings.Contains(c.why, "stream") {
 				if pull == nil {
 					t.Error("a pull takes it")
@@ -397,7 +398,7 @@ func (u unread) Read([]byte) (int, error) {
 }
 
 func TestRefusals(t *testing.T) {
-	records := []Record{rec("x", 1)}
+	records := []journal.Record{rec("x", 1)}
 	for _, c := range []struct {
 		why    string
 		signer signer
@@ -421,7 +422,9 @@ func TestRefusals(t *testing.T) {
 			"another body",
 			signer{[][]byte{fleetKey}, at(0)},
 			encodeBatch(records),
-			func(r *http.Request) { r.Body = io.NopCloser(bytes.NewReader(encodeBatch([]Record{rec("y", 1)}))) }, 401, "changed", false,
+			func(r *http.Request) {
+				r.Body = io.NopCloser(bytes.NewReader(encodeBatch([]journal.Record{rec("y", 1)})))
+			}, 401, "changed", false,
 		},
 		{"too long a body", signer{[][]byte{fleetKey}, at(0)}, make([]byte, maxBatch+1), nil, 413, "too large", false},
 		{"a body that is no batch", signer{[][]byte{fleetKey}, at(0)}, []byte("no batch"), nil, 400, "not a record", false},
@@ -451,7 +454,7 @@ func TestRefusals(t *testing.T) {
 
 func TestReplay(t *testing.T) {
 	clk := env.NewClock(epoch)
-	a := newNetwork(t).node(t, "a", func(c *PeersConfig) { c.Now = clk.Now })
+	a := newNetwork(t).node(t, "a", func(c *Config) { c.Now = clk.Now })
 	request := httptest.NewRequest(http.MethodGet, helloPath, nil)
 	signer{[][]byte{fleetKey}, clk.Now}.sign(request, nil)
 	serve := func(r *http.Request) (int, string) {
@@ -517,7 +520,7 @@ func TestLearn(t *testing.T) {
 		{"malformed ones are left out", []Peer{p("", "b:1", 0), p("b", "b", 0), p(strings.Repeat("b", 129), "b:1", 0)}, ""},
 	} {
 		t.Run(c.why, func(t *testing.T) {
-			a := newNetwork(t).node(t, "a", func(cfg *PeersConfig) {
+			a := newNetwork(t).node(t, "a", func(cfg *Config) {
 				cfg.Now, cfg.Self = clk.Now, func() Peer { return Peer{ID: "a", Address: "self:1"} }
 				cfg.Client = &http.Client{Transport: refusing{}}
 			})
@@ -541,7 +544,7 @@ func (refusing) RoundTrip(*http.Request) (*http.Response, error) { return nil, e
 
 func TestPeersAreBoundedAndForgotten(t *testing.T) {
 	clk := env.NewClock(epoch)
-	a := newNetwork(t).node(t, "a", func(c *PeersConfig) {
+	a := newNetwork(t).node(t, "a", func(c *Config) {
 		c.Now, c.Client = clk.Now, &http.Client{Transport: refusing{}}
 	})
 	for i := range maxPeers + 10 {
@@ -557,7 +560,7 @@ func TestPeersAreBoundedAndForgotten(t *testing.T) {
 func TestPeersAreRemembered(t *testing.T) {
 	net := newNetwork(t)
 	file := filepath.Join(t.TempDir(), "peers.json")
-	remember := func(c *PeersConfig) { c.File = file }
+	remember := func(c *Config) { c.File = file }
 	a, b := net.node(t, "a", remember), net.node(t, "b")
 	a.Learn([]Peer{b.self})
 	env.Until(t, "the file is written", func() bool { _, err := os.Stat(file); return err == nil })
@@ -581,7 +584,7 @@ func TestAPeersFileThatIsBroken(t *testing.T) {
 	if err := os.WriteFile(file, []byte(`[{"id": "b"`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	a := newNetwork(t).node(t, "a", func(c *PeersConfig) { c.File = file })
+	a := newNetwork(t).node(t, "a", func(c *Config) { c.File = file })
 	if len(a.Known()) != 0 {
 		t.Error(a.Known())
 	}
@@ -609,17 +612,17 @@ func TestARestartedPeerIsFound(t *testing.T) {
 	}
 }
 
-func TestNewPeersRefuses(t *testing.T) {
+func TestNewRefuses(t *testing.T) {
 	self := func() Peer { return Peer{ID: "a", Address: "a:1"} }
 	for _, c := range []struct {
 		why string
-		cfg PeersConfig
+		cfg Config
 	}{
-		{"a short key", PeersConfig{Keys: [][]byte{fleetKey, []byte("short")}, Self: self}},
-		{"an address without a port", PeersConfig{Keys: [][]byte{fleetKey}, Self: func() Peer { return Peer{ID: "a", Address: "a"} }}},
+		{"a short key", Config{Keys: [][]byte{fleetKey, []byte("short")}, Self: self}},
+		{"an address without a port", Config{Keys: [][]byte{fleetKey}, Self: func() Peer { return Peer{ID: "a", Address: "a"} }}},
 	} {
 		t.Run(c.why, func(t *testing.T) {
-			if _, err := NewPeers(c.cfg); err == nil {
+			if _, err := New(c.cfg); err == nil {
 				t.Error("it is taken")
 			}
 		})

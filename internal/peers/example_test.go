@@ -1,4 +1,4 @@
-package journal_test
+package peers_test
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jewgo/gateway/internal/journal"
+	"github.com/jewgo/gateway/internal/peers"
 )
 
 // A logout is answered when it is in the journal and the peers that can be
@@ -31,16 +32,16 @@ func logout() (err error) {
 		return err // another process holds the folder, or a later version wrote it
 	}
 	defer func() { err = errors.Join(err, j.Close()) }()
-	peers, err := journal.NewPeers(journal.PeersConfig{
+	fleet, err := peers.New(peers.Config{
 		Keys:     [][]byte{[]byte("from the keyring, at least 16 bytes")},
-		Self:     func() journal.Peer { return journal.Peer{ID: "this run", Address: "10.0.0.1:9902"} },
+		Self:     func() peers.Peer { return peers.Peer{ID: "this run", Address: "10.0.0.1:9902"} },
 		Apply:    func(ctx context.Context, records []journal.Record) error { return j.Append(ctx, records...) },
 		Snapshot: j.Records,
 	})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, peers.Close()) }()
+	defer func() { err = errors.Join(err, fleet.Close()) }()
 
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -48,7 +49,7 @@ func logout() (err error) {
 	if err := j.Append(ctx, revoked); err != nil {
 		return err
 	}
-	_, failed := peers.Send(ctx, []journal.Record{revoked})
+	_, failed := fleet.Send(ctx, []journal.Record{revoked})
 	fmt.Printf("%d records, journal %v, %d peers behind\n", len(j.Records()), j.Status().State, len(failed))
 	return nil
 }

@@ -1,4 +1,4 @@
-package journal
+package peers
 
 import (
 	"bytes"
@@ -16,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/jewgo/gateway/internal/journal"
 	"github.com/jewgo/gateway/test/env"
 )
 
@@ -24,9 +25,9 @@ import (
 func TestAPeerIsRememberedAtOnce(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "peers.json")
 	synctest.Test(t, func(t *testing.T) {
-		p, err := NewPeers(PeersConfig{
+		p, err := New(Config{
 			Keys: [][]byte{fleetKey}, Self: func() Peer { return Peer{ID: "a", Address: "10.0.0.1:1"} }, File: file,
-			Snapshot: func() []Record { return nil }, Client: &http.Client{Transport: refusing{}},
+			Snapshot: func() []journal.Record { return nil }, Client: &http.Client{Transport: refusing{}},
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -67,9 +68,9 @@ func TestPeersAreRememberedOnceTheDiskAllows(t *testing.T) {
 	file := filepath.Join(dir, "peers.json")
 	synctest.Test(t, func(t *testing.T) {
 		var log lockedBuffer
-		p, err := NewPeers(PeersConfig{
+		p, err := New(Config{
 			Keys: [][]byte{fleetKey}, Self: func() Peer { return Peer{ID: "a", Address: "10.0.0.1:1"} }, File: file,
-			Snapshot: func() []Record { return nil }, Client: &http.Client{Transport: refusing{}}, Log: slog.New(slog.NewTextHandler(&log, nil)),
+			Snapshot: func() []journal.Record { return nil }, Client: &http.Client{Transport: refusing{}}, Log: slog.New(slog.NewTextHandler(&log, nil)),
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -100,9 +101,9 @@ func TestAPeerThatHangs(t *testing.T) {
 	}
 	defer func() { _ = l.Close() }()
 	before := runtime.NumGoroutine()
-	p, err := NewPeers(PeersConfig{
+	p, err := New(Config{
 		Keys: [][]byte{fleetKey}, Self: func() Peer { return Peer{ID: "a", Address: "10.0.0.1:1"} },
-		Snapshot: func() []Record { return nil }, PeerTimeout: time.Hour, Now: at(0),
+		Snapshot: func() []journal.Record { return nil }, PeerTimeout: time.Hour, Now: at(0),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -110,7 +111,7 @@ func TestAPeerThatHangs(t *testing.T) {
 	p.Learn([]Peer{{ID: "b", Address: l.Addr().String()}})
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if reached, failed := p.Send(ctx, []Record{rec("x", 1)}); len(reached) != 0 || len(failed) != 1 {
+	if reached, failed := p.Send(ctx, []journal.Record{rec("x", 1)}); len(reached) != 0 || len(failed) != 1 {
 		t.Errorf("reached %v, failed %v", reached, failed)
 	}
 	pulled := make(chan struct{})
@@ -127,12 +128,12 @@ func TestQueueRunsOverWhileEverythingIsCollected(t *testing.T) {
 	net := newNetwork(t)
 	var a *node
 	started, again := false, make(chan struct{})
-	a = net.node(t, "a", func(c *PeersConfig) {
-		c.Snapshot = func() []Record {
+	a = net.node(t, "a", func(c *Config) {
+		c.Snapshot = func() []journal.Record {
 			records := a.j.Records()
 			if !started {
 				started = true
-				var many []Record
+				var many []journal.Record
 				for i := range maxQueue + 1 {
 					many = append(many, rec(strconv.Itoa(i), 1))
 				}

@@ -1,4 +1,10 @@
-package journal
+// Package peers is the other gateways: who they are, which their heartbeats in Redis
+// tell and a file remembers, and what they are told without Redis: the records of the
+// journal, that each applies and has on disk before it answers. A record that does not
+// arrive is tried again; now and then gateways compare what they hold. They prove to
+// each other that they share a key. What records mean, and where heartbeats are kept,
+// is left to others.
+package peers
 
 import (
 	"cmp"
@@ -11,6 +17,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/jewgo/gateway/internal/journal"
 )
 
 // Peer is a gateway as others know it.
@@ -27,8 +35,8 @@ func (p Peer) valid() bool {
 	return place(p.Address) != "" && p.ID != "" && len(p.ID) <= 128 && len(p.Address) <= 256 && len(p.Fingerprint) <= 128
 }
 
-// PeersConfig configures Peers. Keys, Self, Apply and Snapshot are required.
-type PeersConfig struct {
+// Config configures Peers. Keys, Self, Apply and Snapshot are required.
+type Config struct {
 	// Keys are what all gateways share, each of at least 16 bytes. The first
 	// signs and all are accepted, so that a key can be replaced in a fleet that
 	// works: by one that every gateway accepts before the first one signs with it.
@@ -40,9 +48,9 @@ type PeersConfig struct {
 	// who act on it. Records may come any number of times, in any order. An
 	// error, as from a journal that is full or degraded, makes the peer send
 	// them again later.
-	Apply func(ctx context.Context, records []Record) error
+	Apply func(ctx context.Context, records []journal.Record) error
 	// Snapshot gives all records that stand (Journal.Records).
-	Snapshot func() []Record
+	Snapshot func() []journal.Record
 
 	Client      *http.Client  // nil: one of its own, without proxies and redirects
 	PeerTimeout time.Duration // of one message to one peer; 0: 2 s
@@ -53,7 +61,7 @@ type PeersConfig struct {
 	Log         *slog.Logger // nil: nothing is logged
 }
 
-func (c PeersConfig) withDefaults() PeersConfig {
+func (c Config) withDefaults() Config {
 	c.PeerTimeout = cmp.Or(c.PeerTimeout, 2*time.Second)
 	c.HelloEvery = cmp.Or(c.HelloEvery, 5*time.Second)
 	c.PullEvery = cmp.Or(c.PullEvery, time.Minute)
@@ -95,7 +103,7 @@ const maxPeers = 256
 // by others within a minute of a restart: records bear that. Whoever may tell
 // where peers are (the heartbeats' store) gets to see the records.
 type Peers struct {
-	cfg   PeersConfig
+	cfg   Config
 	sign  signer
 	seen  replays
 	slots chan struct{} // one for each request that is being answered
@@ -116,9 +124,9 @@ type Peers struct {
 // maxRequests bounds the requests answered at a time; a pull may be long.
 const maxRequests = 64
 
-// NewPeers makes Peers that know those in the file, as if just seen, so that a
+// New makes Peers that know those in the file, as if just seen, so that a
 // fleet that starts together after a long time finds itself without any store.
-func NewPeers(cfg PeersConfig) (*Peers, error) {
+func New(cfg Config) (*Peers, error) {
 	cfg = cfg.withDefaults()
 	if len(cfg.Keys) == 0 {
 		return nil, errors.New("peers share no key")
@@ -279,10 +287,10 @@ func (p *Peers) Known() []PeerStatus {
 // ctx. A peer that did not answer when last spoken to counts as failed at once,
 // so that one that is away costs the first of many only. What failed is tried
 // again until it arrives.
-func (p *Peers) Send(ctx context.Context, records []Record) (reached, failed []Peer) {
-	normal := make([]Record, 0, len(records))
+func (p *Peers) Send(ctx context.Context, records []journal.Record) (reached, failed []Peer) {
+	normal := make([]journal.Record, 0, len(records))
 	for _, r := range records {
-		n, err := r.normal()
+		n, err := r.Normal()
 		if err != nil {
 			p.cfg.Log.Error("record is not sent", "kind", r.Kind, "error", err)
 			continue

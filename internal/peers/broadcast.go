@@ -1,4 +1,4 @@
-package journal
+package peers
 
 import (
 	"bytes"
@@ -13,6 +13,8 @@ import (
 	"io"
 	"net/http"
 	"strings"
+
+	"github.com/jewgo/gateway/internal/journal"
 )
 
 // The paths of the Handler.
@@ -71,7 +73,7 @@ func (p *Peers) exchange(ctx context.Context, to Peer, method, path string, body
 }
 
 // post has a peer apply a batch.
-func (p *Peers) post(ctx context.Context, to Peer, records []Record) error {
+func (p *Peers) post(ctx context.Context, to Peer, records []journal.Record) error {
 	_, err := p.exchange(ctx, to, http.MethodPost, recordsPath, encodeBatch(records), http.StatusNoContent)
 	return err
 }
@@ -145,7 +147,7 @@ func readChunk(r io.Reader, asked question, index uint64) ([]byte, error) {
 	}
 	n := binary.BigEndian.Uint32(head[:])
 	if n > maxBatch {
-		return nil, errEncoding
+		return nil, journal.ErrEncoding
 	}
 	batch := make([]byte, n)
 	if _, err := io.ReadFull(r, batch); err != nil {
@@ -158,11 +160,11 @@ func readChunk(r io.Reader, asked question, index uint64) ([]byte, error) {
 }
 
 // digest is the same for the same records in any order.
-func digest(records []Record) string {
+func digest(records []journal.Record) string {
 	var sum [sha256.Size]byte
 	var b []byte
 	for _, r := range records {
-		b = r.appendPayload(b[:0])
+		b = r.AppendTo(b[:0])
 		for i, x := range sha256.Sum256(b) {
 			sum[i] ^= x
 		}

@@ -1,4 +1,4 @@
-package journal
+package peers
 
 import (
 	"bytes"
@@ -10,12 +10,12 @@ import (
 
 var nextKey = []byte("the key that comes after it")
 
-func keys(all ...[]byte) func(*PeersConfig) { return func(c *PeersConfig) { c.Keys = all } }
+func keys(all ...[]byte) func(*Config) { return func(c *Config) { c.Keys = all } }
 
 // While a key is replaced, in the order that Keys tells, every gateway hears
 // every other at each step: also those that are a step apart.
 func TestRotationOfTheKey(t *testing.T) {
-	steps := []func(*PeersConfig){
+	steps := []func(*Config){
 		keys(fleetKey), keys(fleetKey, nextKey), keys(nextKey, fleetKey), keys(nextKey),
 	}
 	for i := range len(steps) - 1 {
