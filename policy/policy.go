@@ -32,7 +32,7 @@ type Server struct {
 	SocketMode     FileMode `yaml:"socket_mode" jsonschema_description:"Permissions of listen's unix socket. While others may not write to it, whoever connects is believed as one of trusted_proxies is."`
 	Admin          string   `yaml:"admin" jsonschema_description:"Address of health, metrics and the admin API; empty: none."`
 	AdminTokenFile string   `yaml:"admin_token_file" jsonschema_description:"File with the bearer token that the admin API then asks for on reads too."`
-	Peers          string   `yaml:"peers" jsonschema_description:"Address, host:port, at which other gateways reach this one, to be told of logouts while Redis is away; they share session.keys_file, and what they say is signed but not encrypted. Empty: none."`
+	Peers          string   `yaml:"peers" jsonschema_description:"Address, host:port, at which other gateways reach this one, to be told of logouts while Redis is away; they share session.keys_file, and speak over mutual TLS with keys derived from it. Empty: none."`
 	Hosts          []string `yaml:"hosts" jsonschema_description:"Host names served, without port; any other is 421. Omitted: every host."`
 	TrustedProxies []Prefix `yaml:"trusted_proxies" jsonschema_description:"Networks whose X-Forwarded-For and X-Forwarded-Proto, or Forwarded, are believed."`
 	Production     bool     `yaml:"production" jsonschema_description:"This policy serves real users: gateway-drill wants --yes for it."`

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -40,7 +38,6 @@ const (
 // Redis, which only tells them where they are. A nil fleet is a gateway alone.
 type fleet struct {
 	peers  *peers.Peers
-	self   func() peers.Peer
 	budget time.Duration // of a Send
 	server *http.Server
 }
@@ -59,18 +56,17 @@ func openFleet(g *gateway, p *policy.Policy, keys *secrets, log *slog.Logger) (*
 	if err != nil {
 		return nil, fmt.Errorf("server.peers: %w", err)
 	}
-	fingerprint := sha256.Sum256(shared[0])
 	self := peers.Peer{
 		ID: g.roll.id, Address: peersAddress(p.Server.Peers, l.Addr()), Started: time.Now(),
-		Fingerprint: hex.EncodeToString(fingerprint[:8]),
 	}
-	f := &fleet{budget: p.Redis.Budget.Std(), self: func() peers.Peer {
-		now := self
-		now.Replicas = g.roll.replicas()
-		return now
-	}}
+	f := &fleet{budget: p.Redis.Budget.Std()}
 	f.peers, err = peers.New(peers.Config{
-		Keys: shared, Self: f.self, File: filepath.Join(p.Server.DataDir, "peers.json"),
+		Keys: shared, File: filepath.Join(p.Server.DataDir, "peers.json"),
+		Self: func() peers.Peer {
+			now := self
+			now.Replicas = g.roll.replicas()
+			return now
+		},
 		Apply: g.apply, Snapshot: g.durable.journal.Records, Log: log,
 	})
 	if err != nil {
@@ -78,11 +74,12 @@ func openFleet(g *gateway, p *policy.Policy, keys *secrets, log *slog.Logger) (*
 	}
 	f.server = &http.Server{
 		Handler:           f.peers.Handler(),
+		TLSConfig:         f.peers.TLSConfig(),
 		ReadHeaderTimeout: peersHeader, ReadTimeout: peersRead, IdleTimeout: peersIdle, MaxHeaderBytes: peersHeaderBytes,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	go func() { // ends with close
-		if err := f.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		if err := f.server.ServeTLS(l, "", ""); !errors.Is(err, http.ErrServerClosed) {
 			log.Error("the peers' listener broke", "error", err.Error())
 		}
 	}()
@@ -158,18 +155,25 @@ func (f *fleet) send(ctx context.Context, records []journal.Record) {
 }
 
 // conditions tell of the peers; none without them. One that is away degrades
-// nothing: it may have been taken down.
+// nothing: it may have been taken down. One whose keyring does not go with this one's
+// does: sessions that begin here would be none there.
 func (f *fleet) conditions() []admin.Condition {
 	if f == nil {
 		return nil
 	}
 	known, reached := f.peers.Known(), 0
+	c := admin.Condition{Name: "peers"}
 	for _, p := range known {
 		if p.Reachable {
 			reached++
 		}
+		if p.Keys != "" {
+			c.Level = admin.NotReady
+			c.Serves = append(c.Serves, p.Address+" "+p.Keys)
+		}
 	}
-	return []admin.Condition{{Name: "peers", Detail: fmt.Sprintf("%d of %d reachable", reached, len(known))}}
+	c.Detail = fmt.Sprintf("%d of %d reachable", reached, len(known))
+	return []admin.Condition{c}
 }
 
 // peerView is a peer in /v1/redis.

@@ -234,3 +234,28 @@ func TestThePeersListenerWaitsForNobody(t *testing.T) {
 		})
 	}
 }
+
+// A gateway whose keyring has nothing in common with the others' is not ready.
+func TestAnotherKeyringIsNotReady(t *testing.T) {
+	t.Parallel()
+	server := env.Redis(t)
+	upstream := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(upstream.Close)
+	here, there := policyFolder(t)
+	var both []*gatewayProcess
+	for _, name := range []string{"a", "b"} { // each makes keys of its own
+		writePolicy(t, filepath.Join(here, name+".yaml"), fmt.Sprintf(fleetPolicy, name, server.URL, upstream.URL, name+".keys"))
+	}
+	own(t, here)
+	for _, name := range []string{"a", "b"} {
+		both = append(both, start(t, nil, "run", "--config", filepath.Join(there, name+".yaml")))
+	}
+	for _, g := range both {
+		env.Eventually(t, env.Patience, func() error {
+			if r := g.get(g.admin + "/readyz?verbose"); r.StatusCode != http.StatusServiceUnavailable || !strings.Contains(r.body, "has no key in common with this gateway") {
+				return fmt.Errorf("readyz: %s\n%s", r.Status, r.body)
+			}
+			return nil
+		})
+	}
+}

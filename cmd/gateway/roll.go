@@ -65,7 +65,7 @@ func (c *roll) replicas() int {
 // self is this gateway as it tells of itself.
 func (c *roll) self() peers.Peer {
 	if c.fleet != nil {
-		return c.fleet.self()
+		return c.fleet.peers.Self()
 	}
 	return peers.Peer{ID: c.id, Replicas: c.replicas()}
 }

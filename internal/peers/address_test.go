@@ -49,7 +49,7 @@ func TestLearnKnowsAnAddressInAllItsForms(t *testing.T) {
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			a := newNetwork(t).node(t, "a", func(cfg *Config) {
-				cfg.Self, cfg.Client = func() Peer { return Peer{ID: "a", Address: c.self} }, &http.Client{Transport: refusing{}}
+				cfg.Self, cfg.wrap = func() Peer { return Peer{ID: "a", Address: c.self} }, refuse
 			})
 			a.Learn([]Peer{{ID: "b", Address: c.first, Started: epoch}, {ID: "c", Address: c.second, Started: epoch.Add(1)}})
 			var got []string
@@ -68,7 +68,10 @@ func TestLearnKnowsAnAddressInAllItsForms(t *testing.T) {
 func TestAnotherNameOfThisGatewayIsDropped(t *testing.T) {
 	net := newNetwork(t)
 	a := net.node(t, "a", func(c *Config) {
-		c.Client = &http.Client{Transport: renamed{wire{net, c.Self}, "alias.example:1", c.Self().Address}}
+		self := c.Self
+		c.wrap = func(real http.RoundTripper) http.RoundTripper {
+			return renamed{wire{net, self, real}, "alias.example:1", self().Address}
+		}
 	})
 	b := net.node(t, "b")
 	meet(a, b)

@@ -9,12 +9,13 @@ package peers
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,20 +27,19 @@ type Peer struct {
 	ID          string    `json:"id"`          // of this run; not empty, at most 128 bytes
 	Address     string    `json:"address"`     // host:port on which it takes what peers say
 	Started     time.Time `json:"started"`     // of two on one address the later is there
-	Fingerprint string    `json:"fingerprint"` // of its keyring
+	Fingerprint string    `json:"fingerprint"` // of its keys, the one that it seals with first
 	Replicas    int       `json:"replicas"`    // how many gateways it believes there are
 	Seen        time.Time `json:"seen"`        // when it was last heard of; zero, where one is told of it: now
 }
 
 func (p Peer) valid() bool {
-	return place(p.Address) != "" && p.ID != "" && len(p.ID) <= 128 && len(p.Address) <= 256 && len(p.Fingerprint) <= 128
+	return place(p.Address) != "" && p.ID != "" && len(p.ID) <= 128 && len(p.Address) <= 256 && len(p.Fingerprint) <= 1024
 }
 
 // Config configures Peers. Keys, Self, Apply and Snapshot are required.
 type Config struct {
-	// Keys are what all gateways share, each of at least 16 bytes. The first
-	// signs and all are accepted, so that a key can be replaced in a fleet that
-	// works: by one that every gateway accepts before the first one signs with it.
+	// Keys are what all gateways share, each of at least 16 bytes. Two gateways need
+	// one in common, so that a key can be replaced in a fleet that works.
 	Keys [][]byte
 	Self func() Peer // this gateway, as it is now; ID and Address do not change
 	File string      // where peers are remembered; "": nowhere
@@ -52,13 +52,14 @@ type Config struct {
 	// Snapshot gives all records that stand (Journal.Records).
 	Snapshot func() []journal.Record
 
-	Client      *http.Client  // nil: one of its own, without proxies and redirects
 	PeerTimeout time.Duration // of one message to one peer; 0: 2 s
 	HelloEvery  time.Duration // when there is nothing to say to a peer; 0: 5 s
 	PullEvery   time.Duration // when what peers hold is compared; 0: 1 min
 	Forget      time.Duration // a peer not seen for so long is dropped; 0: 1 h
 	Now         func() time.Time
 	Log         *slog.Logger // nil: nothing is logged
+
+	wrap func(http.RoundTripper) http.RoundTripper // what tests put around the client's; nil: nothing
 }
 
 func (c Config) withDefaults() Config {
@@ -71,16 +72,6 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
-	}
-	if c.Client == nil {
-		c.Client = &http.Client{
-			Transport: &http.Transport{
-				DialContext:         (&net.Dialer{Timeout: c.PeerTimeout}).DialContext,
-				MaxIdleConnsPerHost: 4,
-				IdleConnTimeout:     30 * time.Second,
-			},
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		}
 	}
 	return c
 }
@@ -99,14 +90,14 @@ const maxPeers = 256
 // know anew, or whose queue ran over, and asks each peer every PullEvery
 // whether they hold the same.
 //
-// What peers say is signed, not encrypted, and a message may be brought twice
-// by others within a minute of a restart: records bear that. Whoever may tell
-// where peers are (the heartbeats' store) gets to see the records.
+// What peers say is encrypted, and each end knows that the other has a key in common
+// with it (see identity). The heartbeats' store can name any address, and learns
+// nothing by that.
 type Peers struct {
-	cfg   Config
-	sign  signer
-	seen  replays
-	slots chan struct{} // one for each request that is being answered
+	cfg      Config
+	identity identity
+	client   *http.Client
+	slots    chan struct{} // one for each request that is being answered
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -121,6 +112,9 @@ type Peers struct {
 	closed  bool
 }
 
+// lately is for how long after it was heard of last a peer is taken to live.
+const lately = 10 * time.Second
+
 // maxRequests bounds the requests answered at a time; a pull may be long.
 const maxRequests = 64
 
@@ -128,27 +122,21 @@ const maxRequests = 64
 // fleet that starts together after a long time finds itself without any store.
 func New(cfg Config) (*Peers, error) {
 	cfg = cfg.withDefaults()
-	if len(cfg.Keys) == 0 {
-		return nil, errors.New("peers share no key")
-	}
-	keys := make([][]byte, len(cfg.Keys))
-	for i, k := range cfg.Keys {
-		if len(k) < 16 {
-			return nil, fmt.Errorf("a key of the peers has %d bytes, fewer than 16", len(k))
-		}
-		keys[i] = slices.Clone(k)
+	identity, err := newIdentity(cfg.Keys)
+	if err != nil {
+		return nil, err
 	}
 	if self := cfg.Self(); !self.valid() {
 		return nil, fmt.Errorf("gateway %q cannot be a peer on address %q", self.ID, self.Address)
 	}
 	p := &Peers{
-		cfg:   cfg,
-		sign:  signer{keys: keys, now: cfg.Now},
-		seen:  replays{limit: maxReplays},
-		slots: make(chan struct{}, maxRequests),
-		news:  make(chan struct{}, 1),
-		known: map[string]*outbox{},
+		cfg:      cfg,
+		identity: identity,
+		slots:    make(chan struct{}, maxRequests),
+		news:     make(chan struct{}, 1),
+		known:    map[string]*outbox{},
 	}
+	p.client = p.newClient()
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	remembered, err := readPeers(cfg.File)
 	if err != nil {
@@ -158,6 +146,16 @@ func New(cfg Config) (*Peers, error) {
 	p.wg.Go(p.keep)
 	p.wg.Go(p.compare)
 	return p, nil
+}
+
+// TLSConfig is that of the Handler's server.
+func (p *Peers) TLSConfig() *tls.Config { return p.identity.config() }
+
+// Self is this gateway as it tells of itself.
+func (p *Peers) Self() Peer {
+	self := p.cfg.Self()
+	self.Fingerprint = strings.Join(p.identity.names, " ")
+	return self
 }
 
 // Learn takes in what heartbeats tell. Peers that they do not tell of stay
@@ -270,13 +268,18 @@ type PeerStatus struct {
 	Pending   int       // records that wait for it
 	Behind    bool      // it needs everything, for it is new or its queue ran over
 	Error     string    // of the last message, if it failed
+	Keys      string    // what is wrong with its keys and ours together; "": nothing, or it is not heard of now
 }
 
 // Known tells of all peers, ordered by address.
 func (p *Peers) Known() []PeerStatus {
 	var all []PeerStatus
 	for _, o := range p.outboxes() {
-		all = append(all, o.status())
+		s := o.status()
+		if p.cfg.Now().Sub(s.Seen) < lately {
+			s.Keys = p.identity.mismatch(s.Fingerprint)
+		}
+		all = append(all, s)
 	}
 	slices.SortFunc(all, func(a, b PeerStatus) int { return cmp.Compare(a.Address, b.Address) })
 	return all
@@ -356,6 +359,6 @@ func (p *Peers) Close() error {
 	}
 	p.cancel()
 	p.wg.Wait()
-	p.cfg.Client.CloseIdleConnections()
+	p.client.CloseIdleConnections()
 	return nil
 }

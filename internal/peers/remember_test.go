@@ -5,7 +5,6 @@ import (
 	"context"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -27,7 +26,7 @@ func TestAPeerIsRememberedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, err := New(Config{
 			Keys: [][]byte{fleetKey}, Self: func() Peer { return Peer{ID: "a", Address: "10.0.0.1:1"} }, File: file,
-			Snapshot: func() []journal.Record { return nil }, Client: &http.Client{Transport: refusing{}},
+			Snapshot: func() []journal.Record { return nil }, wrap: refuse,
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -70,7 +69,7 @@ func TestPeersAreRememberedOnceTheDiskAllows(t *testing.T) {
 		var log lockedBuffer
 		p, err := New(Config{
 			Keys: [][]byte{fleetKey}, Self: func() Peer { return Peer{ID: "a", Address: "10.0.0.1:1"} }, File: file,
-			Snapshot: func() []journal.Record { return nil }, Client: &http.Client{Transport: refusing{}}, Log: slog.New(slog.NewTextHandler(&log, nil)),
+			Snapshot: func() []journal.Record { return nil }, wrap: refuse, Log: slog.New(slog.NewTextHandler(&log, nil)),
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -43,3 +43,37 @@ func TestKeysInCommon(t *testing.T) {
 		t.Error("it counts as reachable")
 	}
 }
+
+// What keyrings of two gateways cannot do together is told, and nothing in the steps
+// of a rotation.
+func TestMismatch(t *testing.T) {
+	other := bytes.Repeat([]byte("x"), 32)
+	for _, c := range []struct {
+		ours, theirs [][]byte
+		want         string
+	}{
+		{[][]byte{fleetKey}, [][]byte{fleetKey}, ""},
+		{[][]byte{fleetKey}, [][]byte{fleetKey, nextKey}, ""},
+		{[][]byte{nextKey, fleetKey}, [][]byte{fleetKey, nextKey}, ""},
+		{[][]byte{nextKey}, [][]byte{nextKey, fleetKey}, ""},
+		{[][]byte{nextKey, fleetKey}, [][]byte{fleetKey}, "lacks the key that this gateway seals with"},
+		{[][]byte{fleetKey, nextKey}, [][]byte{other}, "has no key in common with this gateway"},
+		{[][]byte{fleetKey}, nil, ""},
+	} {
+		ours, err := newIdentity(c.ours)
+		if err != nil {
+			t.Fatal(err)
+		}
+		announced := ""
+		if c.theirs != nil {
+			theirs, err := newIdentity(c.theirs)
+			if err != nil {
+				t.Fatal(err)
+			}
+			announced = strings.Join(theirs.names, " ")
+		}
+		if got := ours.mismatch(announced); got != c.want {
+			t.Errorf("ours %q, theirs %q: %q, want %q", c.ours, c.theirs, got, c.want)
+		}
+	}
+}
