@@ -9,101 +9,105 @@ import (
 	"github.com/jewgo/gateway/internal/journal"
 )
 
-// maxQueue bounds the records that wait for one peer. Beyond it the peer gets
-// everything that stands instead.
-const maxQueue = 4096
+const (
+	// maxMissed bounds the records that are kept for one peer which did not take them.
+	// Beyond it the peer gets everything that stands instead.
+	maxMissed = 4096
+	// maxTelling bounds the messages of Send to one peer at a time.
+	maxTelling = 64
+)
 
-// outbox is what one peer is still to be told. One goroutine, run, tells it,
-// one message at a time: what is put while one is under way shares the next.
+// outbox is what one peer is still to be told. Send tells it directly. One goroutine,
+// run, greets it now and then, and brings it what it missed.
 type outbox struct {
-	peers  *Peers
-	cancel context.CancelFunc // of run
-	wake   chan struct{}      // of room for one
+	peers   *Peers
+	cancel  context.CancelFunc // of run
+	wake    chan struct{}      // of room for one
+	telling chan struct{}      // one for each message of Send
 
 	mu        sync.Mutex // guards what follows
 	peer      Peer
 	place     string // of peer.Address
-	queue     []parcel
-	flying    int              // parcels in the message under way
-	met       bool             // it has answered once
-	ended     bool             // run has
-	all       bool             // it needs everything
-	rest      []journal.Record // of everything, what it has not got yet
-	err       error            // of the last message
+	met       bool   // it has answered once
+	missed    []journal.Record
+	all       bool  // it needs everything
+	err       error // of the last message
 	since     time.Time
 	delivered time.Time
-	failures  int // in a row, to which a mere hello puts no end
+	failures  int // in a row
 }
 
-// parcel is one record for one peer.
-type parcel struct {
-	record journal.Record
-	to     *delivery // nil: nobody waits
-}
-
-// delivery is one Send's wait for one peer.
-type delivery struct {
-	done chan struct{} // closed when it is known how it went
-
-	// mu of the outbox guards these.
-	left    int
-	settled bool
-	ok      bool // read after done
-}
-
-func (d *delivery) settle(ok bool) {
-	if d != nil && !d.settled {
-		d.settled, d.ok = true, ok
-		close(d.done)
-	}
-}
-
-// wait says whether it arrived within ctx; a nil delivery did not.
-func (d *delivery) wait(ctx context.Context) bool {
-	if d == nil {
+// tell brings the peer records and reports whether it has applied them when ctx ends.
+// What it does not take is kept for later. A peer that did not answer when last spoken
+// to is not waited for.
+func (o *outbox) tell(ctx context.Context, records []journal.Record) bool {
+	if o.away() {
+		o.miss(records) // run tries again in its time
 		return false
 	}
 	select {
-	case <-d.done:
-		return d.ok
+	case o.telling <- struct{}{}:
 	case <-ctx.Done():
+		o.miss(records)
+		o.nudge()
+		return false
+	}
+	told := make(chan bool, 1)
+	if !o.peers.begin(func() {
+		defer func() { <-o.telling }()
+		err := o.post(o.peers.ctx, records)
+		if err != nil {
+			o.miss(records)
+			o.nudge()
+		}
+		told <- err == nil
+	}) {
+		<-o.telling
+		return false
+	}
+	select {
+	case ok := <-told:
+		return ok
+	case <-ctx.Done(): // it goes on
 		return false
 	}
 }
 
-// put queues records and returns their delivery, nil if there is no use in
-// waiting for it.
-func (o *outbox) put(records []journal.Record) *delivery {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.ended {
-		return nil
-	}
-	if len(o.queue)+o.flying+len(records) > maxQueue {
-		o.failLocked()
-		o.queue, o.all = nil, true
-		return nil
-	}
-	var d *delivery
-	if o.err == nil {
-		d = &delivery{done: make(chan struct{}), left: len(records)}
-		if len(records) == 0 {
-			d.settle(true)
+// post brings the peer records in as many messages as they take.
+func (o *outbox) post(ctx context.Context, records []journal.Record) error {
+	for len(records) > 0 {
+		n := nextBatch(records)
+		if err := o.settle(o.peers.post(ctx, o.peerNow(), records[:n])); err != nil {
+			return err
 		}
-		defer o.nudge()
+		records = records[n:]
+		o.mu.Lock()
+		o.delivered = o.peers.cfg.Now()
+		o.mu.Unlock()
 	}
-	for _, r := range records {
-		o.queue = append(o.queue, parcel{r, d})
-	}
-	return d
+	return nil
 }
 
-// failLocked tells all who wait that it will take longer.
-func (o *outbox) failLocked() {
-	for i, p := range o.queue {
-		p.to.settle(false)
-		o.queue[i].to = nil
+// miss keeps what the peer did not take.
+func (o *outbox) miss(records []journal.Record) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.missed = append(o.missed, records...); len(o.missed) > maxMissed {
+		o.missed, o.all = nil, true
 	}
+}
+
+// takeMissed takes what the peer missed: some records, or everything. That is noted as
+// taken before the snapshot is: what is missed meanwhile need not be in it.
+func (o *outbox) takeMissed() []journal.Record {
+	o.mu.Lock()
+	missed, all := o.missed, o.all
+	o.missed, o.all = nil, false
+	o.mu.Unlock()
+	if all {
+		return o.peers.cfg.Snapshot()
+	}
+	return missed
 }
 
 func (o *outbox) nudge() {
@@ -115,12 +119,15 @@ func (o *outbox) nudge() {
 
 // revive has a peer that was away, and has just spoken, told at once.
 func (o *outbox) revive() {
-	o.mu.Lock()
-	away := o.err != nil
-	o.mu.Unlock()
-	if away { // or two gateways would greet each other without end
+	if o.away() { // or two gateways would greet each other without end
 		o.nudge()
 	}
+}
+
+func (o *outbox) away() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.err != nil
 }
 
 func (o *outbox) peerNow() Peer {
@@ -152,7 +159,7 @@ func (o *outbox) status() PeerStatus {
 	defer o.mu.Unlock()
 	s := PeerStatus{
 		Peer: o.peer, Reachable: o.met && o.err == nil, Since: o.since, Delivered: o.delivered,
-		Pending: len(o.queue) + o.flying, Behind: o.all || len(o.rest) > 0,
+		Pending: len(o.missed), Behind: o.all,
 	}
 	if o.err != nil {
 		s.Error = o.err.Error()
@@ -167,109 +174,38 @@ const (
 )
 
 func (o *outbox) run(ctx context.Context) {
-	defer func() { // nobody will deliver them
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		o.failLocked()
-		o.ended = true
-	}()
 	for ctx.Err() == nil {
-		idle, err := o.step(ctx)
-		switch {
-		case err != nil:
+		wait := o.peers.cfg.HelloEvery
+		if o.step(ctx) != nil {
 			o.mu.Lock()
-			wait := firstBackoff << min(o.failures-1, 4)
+			wait = min(firstBackoff<<min(o.failures-1, 4), lastBackoff)
 			o.mu.Unlock()
-			sleep(ctx, o.wake, jitter(min(wait, lastBackoff)))
-		case idle && sleep(ctx, o.wake, jitter(o.peers.cfg.HelloEvery)) && !o.waiting():
-			o.settle(o.hello(ctx), nil)
+		}
+		sleep(ctx, o.wake, jitter(wait))
+	}
+}
+
+// step greets the peer, unless it is known to be there and there is something to tell,
+// and tells it what it missed.
+func (o *outbox) step(ctx context.Context) error {
+	o.mu.Lock()
+	greet := o.err != nil || !o.met || len(o.missed) == 0 && !o.all
+	o.mu.Unlock()
+	if greet {
+		if err := o.settle(o.hello(ctx)); err != nil {
+			return err
 		}
 	}
+	records := o.takeMissed()
+	err := o.post(ctx, records)
+	if err != nil {
+		o.miss(records)
+	}
+	return err
 }
 
-func (o *outbox) waiting() bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return len(o.queue) > 0 || o.all || len(o.rest) > 0
-}
-
-// step tells the peer one thing: at first and after a failure it asks whether it
-// is there at all; then what waits, then of everything what it still lacks. It says whether
-// there was nothing to tell.
-func (o *outbox) step(ctx context.Context) (idle bool, err error) {
-	if o.inDoubt() {
-		err := o.hello(ctx)
-		o.settle(err, nil)
-		if err != nil {
-			return false, err
-		}
-	}
-	if o.begin() {
-		snapshot := o.peers.cfg.Snapshot()
-		o.mu.Lock()
-		o.rest = snapshot
-		o.mu.Unlock()
-	}
-	parcels, records := o.take()
-	if len(records) == 0 {
-		return true, nil
-	}
-	err = o.peers.post(ctx, o.peerNow(), records)
-	o.settle(err, parcels)
-	if err == nil {
-		o.mu.Lock()
-		o.delivered = o.peers.cfg.Now()
-		o.mu.Unlock()
-	}
-	return false, err
-}
-
-func (o *outbox) inDoubt() bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.err != nil || !o.met
-}
-
-// begin says whether everything is to be told now. What it needs is noted as
-// taken before the snapshot is: a queue that runs over meanwhile asks for another
-// one, since that one need not hold what ran over.
-func (o *outbox) begin() bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	now := o.all && len(o.queue) == 0
-	if now {
-		o.all = false
-	}
-	return now
-}
-
-// take takes the next message's records: parcels from the queue, or else some
-// of the rest.
-func (o *outbox) take() ([]parcel, []journal.Record) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if len(o.queue) == 0 {
-		n := nextBatch(o.rest)
-		records := o.rest[:n]
-		if o.rest = o.rest[n:]; n == 0 {
-			o.rest = nil
-		}
-		return nil, records
-	}
-	records := make([]journal.Record, len(o.queue))
-	for i, p := range o.queue {
-		records[i] = p.record
-	}
-	n := nextBatch(records)
-	parcels := o.queue[:n:n]
-	o.queue, o.flying = o.queue[n:], n
-	return parcels, records[:n]
-}
-
-// settle notes how a message went. What failed is told again: parcels go back
-// to the queue, and everything is begun anew rather than kept for a peer that
-// may never come.
-func (o *outbox) settle(err error, parcels []parcel) {
+// settle notes how a message went.
+func (o *outbox) settle(err error) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	now := o.peers.cfg.Now()
@@ -277,27 +213,12 @@ func (o *outbox) settle(err error, parcels []parcel) {
 		o.since = now
 	}
 	o.err = err
-	o.flying = 0
 	if err == nil {
-		o.met, o.peer.Seen = true, now
-		for _, p := range parcels {
-			if p.to != nil {
-				if p.to.left--; p.to.left == 0 {
-					p.to.settle(true)
-				}
-			}
-		}
-		if len(o.queue) == 0 && !o.all && len(o.rest) == 0 {
-			o.failures, o.rest = 0, nil
-		}
-		return
+		o.met, o.peer.Seen, o.failures = true, now, 0
+	} else {
+		o.failures++
 	}
-	o.failures++
-	o.queue = append(parcels, o.queue...)
-	o.failLocked()
-	if len(parcels) == 0 && o.rest != nil {
-		o.rest, o.all = nil, true
-	}
+	return err
 }
 
 // sleep waits and says whether to go on: ctx has not ended. A wake ends it early.

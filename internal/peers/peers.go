@@ -79,16 +79,13 @@ func (c Config) withDefaults() Config {
 // maxPeers bounds the gateways that are known; further ones are not spoken to.
 const maxPeers = 256
 
-// Peers speaks with the other gateways. Each has a goroutine of its own, which
-// brings it what Send was given and, when it was away, what it missed; they end
-// with Close.
+// Peers speaks with the other gateways. Each has a goroutine of its own, which brings
+// it what it missed when it was away; they end with Close.
 //
-// Who makes a record sends it to all; who gets one applies it and does not pass
-// it on, so that nothing goes round. What that leaves out - the sender died
-// half way, a peer was cut off for longer than its queue - is healed by
-// comparing: a gateway gets everything from each peer that it or that gets to
-// know anew, or whose queue ran over, and asks each peer every PullEvery
-// whether they hold the same.
+// The gateway that makes a record sends it to all others. They apply it and do not
+// pass it on. Where the sender died half-way, or a peer missed too much, comparing
+// heals that: a gateway that is new to another gets everything, and every PullEvery
+// each asks the others whether they hold the same.
 //
 // What peers say is encrypted, and each end knows that the other has a key in common
 // with it (see identity). The heartbeats' store can name any address, and learns
@@ -204,13 +201,23 @@ func (p *Peers) learnLocked(peer Peer) bool {
 	}
 	ctx, cancel := context.WithCancel(p.ctx)
 	o := &outbox{
-		peers: p, cancel: cancel, wake: make(chan struct{}, 1),
+		peers: p, cancel: cancel, wake: make(chan struct{}, 1), telling: make(chan struct{}, maxTelling),
 		peer: peer, place: place(peer.Address), all: true, since: p.cfg.Now(),
 	}
 	p.known[peer.ID] = o
 	p.changedLocked()
 	p.wg.Go(func() { o.run(ctx) })
 	return true
+}
+
+// begin runs f in a goroutine that Close waits for; false: the peers are closed.
+func (p *Peers) begin(f func()) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closed {
+		p.wg.Go(f)
+	}
+	return !p.closed
 }
 
 func (p *Peers) dropLocked(o *outbox) {
@@ -266,7 +273,7 @@ type PeerStatus struct {
 	Since     time.Time // when it became so, or unreachable
 	Delivered time.Time // when it last applied records of this gateway; zero: never
 	Pending   int       // records that wait for it
-	Behind    bool      // it needs everything, for it is new or its queue ran over
+	Behind    bool      // it needs everything, for it is new or missed too much
 	Error     string    // of the last message, if it failed
 	Keys      string    // what is wrong with its keys and ours together; "": nothing, or it is not heard of now
 }
@@ -301,12 +308,14 @@ func (p *Peers) Send(ctx context.Context, records []journal.Record) (reached, fa
 		normal = append(normal, n)
 	}
 	all := p.outboxes()
-	deliveries := make([]*delivery, len(all))
+	took := make([]bool, len(all))
+	var wg sync.WaitGroup
 	for i, o := range all {
-		deliveries[i] = o.put(normal)
+		wg.Go(func() { took[i] = o.tell(ctx, normal) })
 	}
+	wg.Wait()
 	for i, o := range all {
-		if deliveries[i].wait(ctx) {
+		if took[i] {
 			reached = append(reached, o.peerNow())
 		} else {
 			failed = append(failed, o.peerNow())

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -246,7 +247,7 @@ func TestGreetingsEnd(t *testing.T) {
 	}
 }
 
-func TestQueueRunsOver(t *testing.T) {
+func TestAPeerThatMissesTooMuch(t *testing.T) {
 	net := newNetwork(t)
 	a, b := net.node(t, "a"), net.node(t, "b")
 	meet(a, b)
@@ -254,7 +255,7 @@ func TestQueueRunsOver(t *testing.T) {
 	net.set(true, b.self.Address)
 	a.say(t, rec("second", 1))
 	var many []journal.Record
-	for i := range maxQueue {
+	for i := range maxMissed {
 		many = append(many, rec(fmt.Sprint(i), 1))
 	}
 	if reached, failed := a.say(t, many...); len(reached) != 0 || len(failed) != 1 {
@@ -264,7 +265,7 @@ func TestQueueRunsOver(t *testing.T) {
 		t.Errorf("status %+v", s)
 	}
 	net.set(false, b.self.Address)
-	env.Until(t, "b gets everything", func() bool { return len(b.j.Records()) == maxQueue+2 })
+	env.Until(t, "b gets everything", func() bool { return len(b.j.Records()) == maxMissed+2 })
 	env.Until(t, "a knows", func() bool { return !a.statusOf(b).Behind })
 }
 
@@ -554,3 +555,28 @@ func TestNewRefuses(t *testing.T) {
 		})
 	}
 }
+
+// A peer that is away is asked again after a while, not for each record.
+func TestAPeerThatIsAwayIsLeftAlone(t *testing.T) {
+	var asked atomic.Int64
+	a := newNetwork(t).node(t, "a", func(c *Config) {
+		c.wrap = func(http.RoundTripper) http.RoundTripper {
+			return roundTripper(func(*http.Request) (*http.Response, error) {
+				asked.Add(1)
+				return nil, errors.New("refused")
+			})
+		}
+	})
+	a.Learn([]Peer{{ID: "b", Address: "b:1"}})
+	env.Until(t, "it has been asked", func() bool { return asked.Load() > 0 })
+	for i := range uint64(200) {
+		a.say(t, rec("x", i))
+	}
+	if n := asked.Load(); n > 10 {
+		t.Errorf("asked %d times", n)
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -122,30 +121,25 @@ func TestAPeerThatHangs(t *testing.T) {
 	env.Until(t, "its goroutines have ended", func() bool { return runtime.NumGoroutine() <= before })
 }
 
-// What runs over while everything that stands is being collected is told too.
-func TestQueueRunsOverWhileEverythingIsCollected(t *testing.T) {
+// What a peer misses while everything that stands is being collected is told too.
+func TestMissedWhileEverythingIsCollected(t *testing.T) {
 	net := newNetwork(t)
 	var a *node
-	started, again := false, make(chan struct{})
+	var once sync.Once
 	a = net.node(t, "a", func(c *Config) {
 		c.Snapshot = func() []journal.Record {
 			records := a.j.Records()
-			if !started {
-				started = true
-				var many []journal.Record
-				for i := range maxQueue + 1 {
-					many = append(many, rec(strconv.Itoa(i), 1))
+			once.Do(func() {
+				appendAll(t, a.j, rec("meanwhile", 1))
+				for _, o := range a.outboxes() {
+					o.miss([]journal.Record{rec("meanwhile", 1)}) // as by a Send that failed
 				}
-				appendAll(t, a.j, many...)
-				a.Send(t.Context(), many)
-				close(again)
-			}
+			})
 			return records
 		}
 	})
 	b := net.node(t, "b")
 	appendAll(t, a.j, rec("before", 1))
 	a.Learn([]Peer{b.self})
-	<-again
-	env.Until(t, "b has all of it", func() bool { return len(b.j.Records()) == maxQueue+2 })
+	env.Until(t, "b has all of it", b.has("before", "meanwhile"))
 }
