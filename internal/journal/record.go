@@ -100,7 +100,7 @@ const maxExpires = 253402300799999
 // Size is how many bytes AppendTo appends.
 func (r Record) Size() int { return payloadHead + len(r.Kind) + len(r.Key) + len(r.Value) }
 
-// appendPayload encodes a normal record.
+// AppendTo appends the encoding of a normal record.
 func (r Record) AppendTo(b []byte) []byte {
 	b = binary.BigEndian.AppendUint64(b, r.Version)
 	b = binary.BigEndian.AppendUint64(b, uint64(r.Expires.UnixMilli()))

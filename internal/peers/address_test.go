@@ -69,8 +69,8 @@ func TestAnotherNameOfThisGatewayIsDropped(t *testing.T) {
 	net := newNetwork(t)
 	a := net.node(t, "a", func(c *Config) {
 		self := c.Self
-		c.wrap = func(real http.RoundTripper) http.RoundTripper {
-			return renamed{wire{net, self, real}, "alias.example:1", self().Address}
+		c.wrap = func(next http.RoundTripper) http.RoundTripper {
+			return renamed{wire{net, self, next}, "alias.example:1", self().Address}
 		}
 	})
 	b := net.node(t, "b")

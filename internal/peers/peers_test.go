@@ -100,7 +100,7 @@ func (n *network) node(t *testing.T, id string, change ...func(*Config)) *node {
 			return nd.j.Append(ctx, records...)
 		},
 		Snapshot:   nd.j.Records,
-		wrap:       func(real http.RoundTripper) http.RoundTripper { return wire{n, func() Peer { return nd.self }, real} },
+		wrap:       func(next http.RoundTripper) http.RoundTripper { return wire{n, func() Peer { return nd.self }, next} },
 		Now:        at(0),
 		HelloEvery: 100 * time.Millisecond,
 		PullEvery:  time.Hour,
