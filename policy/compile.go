@@ -1,137 +1,84 @@
 package policy
 
 import (
+	"maps"
+	"net/http"
+	"net/textproto"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/jewgo/gateway/internal/redisurl"
+	"github.com/jewgo/gateway/policy/yamlfile"
 )
 
 // compile checks what only the whole policy can tell and fills s with what
 // requests need. Everything wrong is added to the document.
-func compile(doc *document, s *Snapshot) {
-	c := &compiler{document: doc, policy: s.Policy}
+func compile(doc *yamlfile.Document, s *Snapshot) {
+	c := &compiler{Document: doc, policy: s.Policy}
 	c.server()
-	c.redis()
+	c.redisURL("redis.url", s.Policy.Redis.URL)
 	for _, name := range keys(s.Policy.Upstreams) {
 		c.upstream(name)
 	}
 	s.Limits = c.limits()
 	c.session()
 	c.cache()
-	c.cors()
 	s.Routes = c.routes(s.Limits)
 	s.table = newTable(s.Routes)
 }
 
 type compiler struct {
-	*document
+	*yamlfile.Document
 	policy *Policy
-}
-
-// positive reports a duration that must not be 0 and is.
-func (c *compiler) positive(path string, d Duration) {
-	if d <= 0 {
-		c.invalid(path, "%s must be more than 0s", path[strings.LastIndexByte(path, '.')+1:])
-	}
 }
 
 // name checks a name that appears in logs, metrics and headers.
 func (c *compiler) name(path, kind, name string) {
 	const most = 64
 	if bad := strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"); bad != "" || name == "" || len(name) > most {
-		c.invalid(path, "bad %s name %q (letters, digits, - and _, at most %d)", kind, clip(name), most)
+		c.Invalid(path, "bad %s name %q (letters, digits, - and _, at most %d)", kind, yamlfile.Clip(name), most)
 	}
 }
 
 func (c *compiler) server() {
 	s := &c.policy.Server
-	if wrong := addressProblem(s.Listen); wrong != "" {
-		c.invalid("server.listen", "bad address %q: %s", s.Listen, wrong)
-	}
-	if wrong := addressProblem(s.Admin); s.Admin != "" && wrong != "" {
-		c.invalid("server.admin", "bad address %q: %s", s.Admin, wrong)
-	}
 	if wrong := peersProblem(s); s.Peers != "" && wrong != "" {
-		c.invalid("server.peers", "bad address %q: %s", s.Peers, wrong)
+		c.Invalid("server.peers", "bad address %q: %s", s.Peers, wrong)
 	}
 	for i, host := range s.Hosts {
-		if !isHost(host) {
-			c.invalid(index("server.hosts", i), "bad host %q (a name or an address, without scheme and port)", host)
-		}
 		s.Hosts[i] = NormalHost(host)
 	}
-	if s.DataDir == "" {
-		c.invalid("server.data_dir", "data_dir must not be empty")
-	}
-	c.positive("server.timeouts.read_header", s.Timeouts.ReadHeader)
-	c.positive("server.timeouts.progress", s.Timeouts.Progress)
-	c.positive("server.timeouts.idle", s.Timeouts.Idle)
-	c.positive("server.timeouts.upload_grace", s.Timeouts.UploadGrace)
-	if s.MaxHeader < 1<<10 || s.MaxHeader > 1<<20 {
-		c.invalid("server.max_header", "max_header must be from 1KiB to 1MiB")
-	}
+	c.InvalidIf(s.MaxHeader < 1<<10 || s.MaxHeader > 1<<20, "server.max_header", "max_header must be from 1KiB to 1MiB")
 }
 
-func (c *compiler) redis() {
-	r := &c.policy.Redis
-	c.redisURL("redis.url", r.URL)
-	c.positive("redis.budget", r.Budget)
-}
-
+// redisURL checks a URL of Redis, which the environment may have filled.
 func (c *compiler) redisURL(path, raw string) {
-	if redisurl.None(raw) {
-		return
-	}
-	if _, err := redisurl.Parse(raw); err != nil {
-		c.invalid(path, "bad Redis URL: %v", err)
+	if _, err := redisurl.Parse(raw); err != nil && !redisurl.None(raw) {
+		c.Invalid(path, "bad Redis URL: %v", err)
 	}
 }
 
 func (c *compiler) upstream(name string) {
-	u, path := c.policy.Upstreams[name], join("upstreams", name)
+	u, path := c.policy.Upstreams[name], "upstreams."+name
 	c.name(path, "upstream", name)
 	for i, target := range u.Targets {
-		at := index(join(path, "targets"), i)
-		if wrong := targetProblem(target); wrong != "" {
-			c.invalid(at, "bad target: %s (write http://host:port)", wrong)
-		}
-		if slices.Contains(u.Targets[:i], target) {
-			c.invalid(at, "duplicate target")
-		}
-	}
-	c.positive(join(path, "timeout"), u.Timeout)
-	c.positive(join(path, "idle"), u.Idle)
-	c.positive(join(path, "health.interval"), u.Health.Interval)
-	c.positive(join(path, "health.timeout"), u.Health.Timeout)
-	if u.Health.Path != "" && (u.Health.Path[0] != '/' || strings.ContainsAny(u.Health.Path, " \t#")) {
-		c.invalid(join(path, "health.path"), "bad path %q (must start with /)", clip(u.Health.Path))
+		c.InvalidIf(slices.Contains(u.Targets[:i], target), c.Item(path+".targets", i), "duplicate target")
 	}
 }
 
 func (c *compiler) session() {
 	s := &c.policy.Session
-	name := s.Cookie.Name
-	switch prefix := securePrefix(name); {
-	case !isToken(name):
-		c.invalid("session.cookie.name", "bad cookie name %q", clip(name))
-	case prefix != "" && !s.Cookie.Secure && c.sound("session.cookie.secure"):
-		c.invalid("session.cookie.name", "browsers refuse a %s cookie with secure: false", prefix)
+	insecure := !s.Cookie.Secure && c.Sound("session.cookie.secure")
+	switch prefix := securePrefix(s.Cookie.Name); {
+	case !isToken(s.Cookie.Name):
+		c.Invalid("session.cookie.name", "bad cookie name %q", yamlfile.Clip(s.Cookie.Name))
+	case prefix != "" && insecure:
+		c.Invalid("session.cookie.name", "browsers refuse a %s cookie with secure: false", prefix)
 	}
-	if s.Cookie.SameSite == "none" && !s.Cookie.Secure && c.sound("session.cookie.secure") {
-		c.invalid("session.cookie.same_site", "browsers refuse same_site: none with secure: false")
-	}
-	c.positive("session.idle", s.Idle)
-	c.positive("session.absolute", s.Absolute)
-	c.positive("session.identity.ttl", s.Identity.TTL)
-	if s.Identity.TTL.Std() > 60*time.Second {
-		c.invalid("session.identity.ttl", "%s is too long: at most 60s", s.Identity.TTL.Std())
-	}
-	if !isToken(s.Identity.Header) {
-		c.invalid("session.identity.header", "bad header name %q", clip(s.Identity.Header))
-	}
-	c.origins("session.trusted_origins", s.TrustedOrigins)
+	c.InvalidIf(s.Cookie.SameSite == "none" && insecure, "session.cookie.same_site", "browsers refuse same_site: none with secure: false")
+	c.InvalidIf(s.Identity.TTL.Std() > 60*time.Second, "session.identity.ttl", "%s is too long: at most 60s", s.Identity.TTL.Std())
+	c.InvalidIf(!isToken(s.Identity.Header), "session.identity.header", "bad header name %q", yamlfile.Clip(s.Identity.Header))
 	c.offload()
 }
 
@@ -139,65 +86,34 @@ func (c *compiler) session() {
 func (c *compiler) offload() {
 	s := &c.policy.Session
 	for i, name := range s.Offload {
-		at := c.item("session.offload", i)
+		at := c.Item("session.offload", i)
 		switch {
 		case !isToken(name):
-			c.invalid(at, "bad cookie name %q", clip(name))
+			c.Invalid(at, "bad cookie name %q", yamlfile.Clip(name))
 		case name == s.Cookie.Name:
-			c.invalid(at, "%q is the gateway's own cookie", clip(name))
+			c.Invalid(at, "%q is the gateway's own cookie", yamlfile.Clip(name))
 		case slices.Contains(s.Offload[:i], name):
-			c.invalid(at, "duplicate cookie %q", clip(name))
+			c.Invalid(at, "duplicate cookie %q", yamlfile.Clip(name))
 		}
 	}
 	switch {
 	case len(s.Offload) == 0 && s.OffloadMigrate:
-		c.invalid("session.offload_migrate", "there is nothing to migrate without session.offload")
+		c.Invalid("session.offload_migrate", "there is nothing to migrate without session.offload")
 	case len(s.Offload) == 0:
-	case s.Cookie.Secure && !strings.HasPrefix(s.Cookie.Name, "__Host-") && c.sound("session.cookie"):
-		c.invalid("session.offload", "the session cookie's name must begin with __Host-: another host of the domain could plant its own, and share what is signed in with it")
+	case s.Cookie.Secure && !strings.HasPrefix(s.Cookie.Name, "__Host-") && c.Sound("session.cookie"):
+		c.Invalid("session.offload", "the session cookie's name must begin with __Host-: another host of the domain could plant its own, and share what is signed in with it")
 	case c.policy.Cache.StoreSetCookie:
-		c.invalid("session.offload", "cache.store_set_cookie would replay one user's cookies into other sessions")
+		c.Invalid("session.offload", "cache.store_set_cookie would replay one user's cookies into other sessions")
 	}
 }
 
 func (c *compiler) cache() {
 	p := &c.policy.Cache
 	c.redisURL("cache.redis_url", p.RedisURL)
-	if p.Memory > 0 && p.MaxObject > p.Memory && c.sound("cache.memory") {
+	if p.Memory > 0 && p.MaxObject > p.Memory && c.Sound("cache.memory") {
 		size, _ := p.MaxObject.MarshalText() // never fails
-		c.invalid("cache.max_object", "max_object (%s) is larger than cache.memory", size)
+		c.Invalid("cache.max_object", "max_object (%s) is larger than cache.memory", size)
 	}
-}
-
-func (c *compiler) cors() {
-	p := &c.policy.CORS
-	c.origins("cors.origins", p.Origins)
-	for i, method := range p.Methods {
-		c.method(c.item("cors.methods", i), method)
-	}
-	for key, list := range map[string]StringList{"cors.headers": p.Headers, "cors.expose": p.Expose} {
-		for i, name := range list {
-			if !isToken(name) || name == "*" {
-				c.invalid(c.item(key, i), "bad header name %q", clip(name))
-			}
-		}
-	}
-}
-
-func (c *compiler) origins(path string, origins StringList) {
-	for i, origin := range origins {
-		if wrong := originProblem(origin); wrong != "" {
-			c.invalid(c.item(path, i), "bad origin %q: %s", clip(origin), wrong)
-		}
-	}
-}
-
-// item names an item of a StringList, which may stand as a single value.
-func (c *compiler) item(path string, i int) string {
-	if at := index(path, i); c.has(at) {
-		return at
-	}
-	return path
 }
 
 func securePrefix(cookie string) string {
@@ -207,4 +123,174 @@ func securePrefix(cookie string) string {
 		}
 	}
 	return ""
+}
+
+func keys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// maxDecimals is beyond what a float64 holds of a coordinate.
+const maxDecimals = 12
+
+// cacheRule compiles the cache section of r, whose other parts are compiled.
+func (c *compiler) cacheRule(path string, d *CacheDef, r *Route) *CacheRule {
+	rule := &CacheRule{
+		Strict:               d.Mode == "strict",
+		TTL:                  d.TTL.Std(),
+		Statuses:             c.lifetimes(path+".statuses", d),
+		StaleWhileRevalidate: d.StaleWhileRevalidate.Std(),
+		StaleIfError:         d.StaleIfError.Std(),
+		Encode:               d.Encode,
+		Query:                c.queryRule(path+".query", d),
+		Key:                  c.sources(path+".key", d.Key, cacheSources),
+		Bypass:               c.sources(path+".bypass", d.Bypass, cacheSources),
+		Tags:                 c.templates(path+".tags", d.Tags, r.pattern),
+	}
+	c.InvalidIf(rule.Strict && d.TTL > 0, path+".ttl", "mode: strict leaves the lifetime to the origin")
+	for _, name := range canonical(d.Vary) {
+		if name != "Accept-Encoding" || rule.Strict { // one response is stored for all codings
+			rule.Vary = append(rule.Vary, name)
+		}
+	}
+	rule.Pass = canonical(d.Pass)
+	for i, name := range rule.Pass {
+		switch {
+		case name == "Cookie":
+			c.Invalid(c.Item(path+".pass", i), "cookies go upstream where they are in the key: write key: [\"cookie:NAME\"]")
+		case StaysBehind(name):
+			c.Invalid(c.Item(path+".pass", i), "%s never goes upstream from a client", yamlfile.Clip(name))
+		}
+	}
+	switch {
+	case rule.Strict && len(d.Pass) > 0:
+		c.Invalid(path+".pass", "mode: strict sends all fields upstream")
+	case !rule.Strict && len(c.policy.CORS.Origins) == 0 && !slices.Contains(rule.Vary, "Origin"):
+		rule.Vary = append(rule.Vary, "Origin") // upstreams that answer it seldom say so in Vary
+	}
+	c.InvalidIf(rule.Strict && rule.Encode && c.Has(path+".encode"), path+".encode", "mode: strict leaves the content codings to the origin")
+	rule.Encode = rule.Encode && !rule.Strict
+	c.InvalidIf(len(r.Methods) > 0 && !slices.Contains(r.Methods, "GET") && !slices.Contains(r.Methods, "HEAD"), path, "the route takes neither GET nor HEAD, and nothing else is cached")
+	return rule
+}
+
+// canonical gives a list of names of request fields in canonical form.
+func canonical(list []string) (names []string) {
+	for _, name := range list {
+		names = append(names, textproto.CanonicalMIMEHeaderKey(name))
+	}
+	return names
+}
+
+// lifetimes compiles those by status. A class stands for its statuses that may
+// be stored and have no lifetime of their own.
+func (c *compiler) lifetimes(path string, d *CacheDef) map[int]time.Duration {
+	c.InvalidIf(d.Mode == "strict" && len(d.Statuses) > 0, path, "mode: strict leaves the lifetime to the origin")
+	single, all := map[int]time.Duration{}, map[int]time.Duration{}
+	for _, text := range keys(d.Statuses) {
+		at, ttl := path+"."+text, d.Statuses[text].Std()
+		var s Status
+		switch err := s.UnmarshalText([]byte(text)); {
+		case !c.Has(at): // the environment leaves it empty
+		case err != nil:
+			c.Invalid(at, "%v", err)
+		case s < 10:
+			for status := range s.all() {
+				if !NeverStored(status) {
+					all[status] = ttl
+				}
+			}
+		case s == http.StatusPartialContent || NeverStored(int(s)):
+			c.Invalid(at, "%d is never stored by a policy: it answers one request, not others", int(s))
+		default:
+			single[int(s)] = ttl
+		}
+	}
+	maps.Copy(all, single)
+	return all
+}
+
+// NeverStored lists the statuses that are not stored in managed mode, whatever a
+// policy says: those that answer what is not in the key, such as a condition, a
+// range, or a head that is malformed or too large (stored, one such request
+// would answer all others), those that are about one client, and those that no
+// cache may store (RFC 6585). A part (206) goes as what it is a part of.
+func NeverStored(status int) bool {
+	switch status {
+	case http.StatusNotModified,
+		http.StatusBadRequest, http.StatusNotAcceptable, http.StatusProxyAuthRequired, http.StatusRequestTimeout, http.StatusLengthRequired,
+		http.StatusPreconditionFailed, http.StatusRequestEntityTooLarge, http.StatusRequestURITooLong, http.StatusUnsupportedMediaType,
+		http.StatusRequestedRangeNotSatisfiable, http.StatusExpectationFailed, http.StatusMisdirectedRequest, http.StatusTooEarly,
+		http.StatusUpgradeRequired, http.StatusPreconditionRequired, http.StatusTooManyRequests, http.StatusRequestHeaderFieldsTooLarge,
+		http.StatusNetworkAuthenticationRequired:
+		return true
+	}
+	return false
+}
+
+// cacheSession checks a cache section against the route's session mode.
+func (c *compiler) cacheSession(path string, r *Route) {
+	switch {
+	case r.Session == SessionRequired && !r.Cache.Private() && c.Sound(path+".key"):
+		c.Invalid(path, "session: required is cached only with key: [session], or one user would see another's response")
+	case r.Session == SessionOff && r.Cache.Private():
+		c.Invalid(path+".key", "session here needs session: optional or required on the route")
+	case r.Session == SessionOff && usesSession(r.Cache.Bypass):
+		c.Invalid(path+".bypass", "session here needs session: optional or required on the route")
+	}
+}
+
+// cacheOffload refuses keys of offloaded cookies: requests that fill what is
+// shared are sent without them, so the user's key would hold nobody's response.
+func (c *compiler) cacheOffload(path string, d *CacheDef) {
+	offload := c.policy.Session.Offload
+	for _, name := range offload {
+		if i := slices.Index(d.Key, "cookie:"+name); i >= 0 {
+			c.Invalid(c.Item(path+".key", i), "cookie %q stays in the session (session.offload): write session", yamlfile.Clip(name))
+		}
+	}
+	vary := func(name string) bool { return strings.EqualFold(name, "Cookie") }
+	if i := slices.IndexFunc(d.Vary, vary); i >= 0 && len(offload) > 0 {
+		c.Invalid(c.Item(path+".vary", i), "cookies stay in the session (session.offload): write key: [session]")
+	}
+}
+
+// queryRule compiles which parameters count.
+func (c *compiler) queryRule(path string, d *CacheDef) QueryRule {
+	q := &d.Query
+	rule := QueryRule{InOrder: !q.Sort, Allow: set(q.Allow), Deny: set(q.Deny), Round: q.Round, TTL: map[string]time.Duration{}}
+	c.InvalidIf(len(q.Allow) > 0 && len(q.Deny) > 0, path+".deny", "a query has allow or deny, not both")
+	if c.Has(path+".allow") && len(q.Allow) == 0 {
+		rule.Allow = map[string]bool{} // nothing is allowed
+	}
+	sent := func(at, name string) {
+		if rule.Allow != nil && !rule.Allow[name] || rule.Deny[name] {
+			c.Invalid(at, "parameter %q is not allowed, so it never counts%s", yamlfile.Clip(name), yamlfile.Suggest(name, q.Allow))
+		}
+	}
+	for _, name := range keys(q.Round) {
+		at := path + ".round." + name
+		sent(at, name)
+		if n := q.Round[name]; n < 0 || n > maxDecimals {
+			c.Invalid(at, "bad number of decimals %d: from 0 to %d", n, maxDecimals)
+		}
+	}
+	for _, name := range keys(q.TTL) {
+		at := path + ".ttl." + name
+		sent(at, name)
+		if ttl := q.TTL[name]; ttl <= 0 || ttl >= d.TTL {
+			c.Invalid(at, "a parameter's ttl must be more than 0s and less than the cache's ttl")
+		}
+		rule.TTL[name] = q.TTL[name].Std()
+	}
+	return rule
+}
+
+// set gives a list as a set, nil for an empty one.
+func set(list []string) map[string]bool {
+	if len(list) == 0 {
+		return nil
+	}
+	m := make(map[string]bool, len(list))
+	for _, s := range list {
+		m[s] = true
+	}
+	return m
 }

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"unicode"
 
 	"github.com/jewgo/gateway/internal/gcra"
+	"github.com/jewgo/gateway/policy/yamlfile"
 )
 
 // longestLimit bounds how far a limit's state may lie in the future, so that
@@ -36,19 +38,17 @@ func (c *compiler) limits() map[string]*Limit {
 // limit compiles a limit and fills the defaults in def that depend on its other
 // keys.
 func (c *compiler) limit(name string, def *LimitDef) *Limit {
-	path := join("limits", name)
+	path := "limits." + name
 	c.name(path, "limit", name)
 	l := &Limit{
 		Name:       name,
-		Key:        c.sources(join(path, "key"), def.Key, limitSources),
+		Key:        c.sources(path+".key", def.Key, limitSources),
 		When:       whens[def.When],
 		IPv6Prefix: def.IPv6Prefix,
 		Shadow:     def.Shadow,
 		InFlight:   def.InFlight,
 	}
-	if len(def.Key) == 0 {
-		c.invalid(join(path, "key"), "key must not be empty")
-	}
+	c.InvalidIf(len(def.Key) == 0, path+".key", "key must not be empty")
 	if def.Missing == "" {
 		def.Missing = "client_ip"
 		if usesSession(l.Key) {
@@ -60,8 +60,8 @@ func (c *compiler) limit(name string, def *LimitDef) *Limit {
 	if c.counted(path) {
 		l.Quota = c.quota(path, def.Rate, &def.Burst)
 		c.costs(path, def.Cost, l)
-		c.statuses(join(path, "statuses"), def.Statuses, l)
-		c.lease(join(path, "lease"), def.Lease, l)
+		c.statuses(path+".statuses", def.Statuses, l)
+		c.lease(path+".lease", def.Lease, l)
 		c.tiers(path, def.Tiers, l)
 		c.overrides(path, def.Overrides, l)
 	}
@@ -71,25 +71,18 @@ func (c *compiler) limit(name string, def *LimitDef) *Limit {
 // counted reports whether a limit is one of a rate. It has that or in_flight,
 // which leaves nothing to say of rates.
 func (c *compiler) counted(path string) bool {
-	rate, inFlight := join(path, "rate"), join(path, "in_flight")
+	rate, inFlight := c.Has(path+".rate"), c.Has(path+".in_flight")
 	switch {
-	case c.has(rate) && c.has(inFlight):
-		c.invalid(inFlight, "a limit has rate or in_flight, not both")
-		return false
-	case c.has(rate):
-		return true
-	case !c.has(inFlight):
-		if c.sound(rate, inFlight) {
-			c.missing(path, "the limit needs rate or in_flight")
+	case rate:
+		c.InvalidIf(inFlight, path+".in_flight", "a limit has rate or in_flight, not both")
+	case inFlight:
+		for _, key := range []string{"burst", "cost", "tiers", "overrides", "statuses", "lease"} {
+			c.InvalidIf(c.Has(path+"."+key), path+"."+key, "%s needs rate: it means nothing to a limit of in_flight", key)
 		}
-		return false
+	case c.Sound(path+".rate", path+".in_flight"):
+		c.Missing(path, "the limit needs rate or in_flight")
 	}
-	for _, key := range []string{"burst", "cost", "tiers", "overrides", "statuses", "lease"} {
-		if c.has(join(path, key)) {
-			c.invalid(join(path, key), "%s needs rate: it means nothing to a limit of in_flight", key)
-		}
-	}
-	return false
+	return rate && !inFlight
 }
 
 // quota compiles the rate and burst of the mapping at path and fills the burst's
@@ -102,35 +95,33 @@ func (c *compiler) quota(path string, rate Rate, burst *int) gcra.Quota {
 		*burst = rate.Tokens
 	}
 	q := gcra.Quota{Rate: rate.Tokens, Period: rate.Period, Burst: *burst}
-	if int64(q.Burst) > int64(longestLimit/q.Interval()) && c.readable(path) {
-		c.invalid(join(path, "burst"), "a burst of %d at this rate takes more than ten years to come back", q.Burst)
-	}
+	c.InvalidIf(int64(q.Burst) > int64(longestLimit/q.Interval()) && c.readable(path), path+".burst", "a burst of %d at this rate takes more than ten years to come back", q.Burst)
 	return q
 }
 
 // readable reports whether the rate and burst of the mapping at path are what
 // was meant, so that others can be compared with them.
 func (c *compiler) readable(path string) bool {
-	return !c.typos[path] && c.sound(join(path, "rate"), join(path, "burst"))
+	return !c.Misspelt(path) && c.Sound(path+".rate", path+".burst")
 }
 
 // costs compiles what requests take, none more than the burst.
 func (c *compiler) costs(path string, def Costs, l *Limit) {
-	at, readable := join(path, "cost"), c.readable(path) && l.Quota.Burst > 0
+	at, readable := path+".cost", c.readable(path) && l.Quota.Burst > 0
 	dear := func(place string, n int, what string) {
-		if n > l.Quota.Burst && readable {
-			c.invalid(place, "cost %d is more than the burst of %d: no %s would pass", n, l.Quota.Burst, what)
-		}
+		c.InvalidIf(n > l.Quota.Burst && readable, place, "cost %d is more than the burst of %d: no %s would pass", n, l.Quota.Burst, what)
 	}
-	if n := def[""]; n > 0 && !c.given(join(at, "")) { // a number, for every method
+	if n := def[""]; n > 0 && !c.Given(at+".") { // a number, for every method
 		l.cost = n
 		dear(at, n, "request")
 		return
 	}
 	l.costs = make(map[string]int, len(def)+1)
 	for _, method := range keys(def) {
-		c.method(join(at, method), method)
-		dear(join(at, method), def[method], method)
+		if wrong := methodProblem(method); wrong != "" {
+			c.Invalid(at+"."+method, "%s", wrong)
+		}
+		dear(at+"."+method, def[method], method)
 		l.costs[method] = def[method]
 	}
 	if get, head := l.costs["GET"], l.costs["HEAD"]; get > 0 && head == 0 {
@@ -139,17 +130,14 @@ func (c *compiler) costs(path string, def Costs, l *Limit) {
 }
 
 func (c *compiler) statuses(path string, def []Status, l *Limit) {
+	l.statuses = map[int]bool{}
 	for i, s := range def {
 		if slices.Contains(def[:i], s) {
 			text, _ := s.MarshalText() // never fails
-			c.invalid(index(path, i), "duplicate status %s", text)
+			c.Invalid(c.Item(path, i), "duplicate status %s", text)
 		}
-		first, last := int(s), int(s)
-		if s < 10 {
-			first, last = int(s)*100, int(s)*100+99
-		}
-		for status := first; status <= last; status++ {
-			l.statuses.add(status)
+		for status := range s.all() {
+			l.statuses[status] = true
 		}
 	}
 }
@@ -160,57 +148,44 @@ func (c *compiler) lease(path string, def int, l *Limit) {
 		l.Lease = def
 	}
 	switch {
-	case l.Lease > 0 && c.has(strings.TrimSuffix(path, "lease")+"statuses"):
-		c.invalid(path, "lease does not go with statuses: what they count is charged when it is known, not ahead")
+	case l.Lease > 0 && c.Has(strings.TrimSuffix(path, "lease")+"statuses"):
+		c.Invalid(path, "lease does not go with statuses: what they count is charged when it is known, not ahead")
 	case def > l.Quota.Burst && c.readable(strings.TrimSuffix(path, ".lease")) && l.Quota.Burst > 0:
-		c.invalid(path, "lease %d is more than the burst of %d", def, l.Quota.Burst)
+		c.Invalid(path, "lease %d is more than the burst of %d", def, l.Quota.Burst)
 	}
 }
 
-// covers checks that the burst of a tier or override, the mapping at path, is
-// not less than what the limit takes at once.
-func (c *compiler) covers(path string, q gcra.Quota, l *Limit) {
-	dearest := max(1, l.cost)
+// other compiles the rate and burst of a tier or override, the mapping at path: its
+// burst must not be less than what the limit takes at once. A rate that is not there
+// at all is the decoder's to report, not one that the environment leaves empty.
+func (c *compiler) other(path string, rate Rate, burst *int, l *Limit) gcra.Quota {
+	if c.Given(path+".rate") && !c.Has(path+".rate") {
+		c.Missing(path, "missing key %q", "rate")
+	}
+	q, dearest := c.quota(path, rate, burst), max(1, l.cost)
 	for _, n := range l.costs {
 		dearest = max(dearest, n)
 	}
-	if q.Burst == 0 || !c.readable(path) {
-		return
+	if q.Burst > 0 && c.readable(path) {
+		c.InvalidIf(q.Burst < dearest, path+".burst", "a burst of %d is less than the cost of %d: no such request would pass", q.Burst, dearest)
+		c.InvalidIf(q.Burst < l.Lease, path+".burst", "a burst of %d is less than the lease of %d", q.Burst, l.Lease)
 	}
-	if q.Burst < dearest {
-		c.invalid(join(path, "burst"), "a burst of %d is less than the cost of %d: no such request would pass", q.Burst, dearest)
-	}
-	if q.Burst < l.Lease {
-		c.invalid(join(path, "burst"), "a burst of %d is less than the lease of %d", q.Burst, l.Lease)
-	}
-}
-
-// rated reports the rate that a mapping must have and that the environment
-// leaves empty; one that is not there at all is the decoder's to report.
-func (c *compiler) rated(path string) {
-	if c.empty[join(path, "rate")] {
-		c.missing(path, "missing key %q", "rate")
-	}
+	return q
 }
 
 func (c *compiler) tiers(path string, defs map[string]TierDef, l *Limit) {
-	at := join(path, "tiers")
-	if c.has(at) && len(defs) == 0 {
-		c.invalid(at, "tiers must not be empty")
-	}
+	at := path + ".tiers"
+	c.InvalidIf(c.Has(at) && len(defs) == 0, at, "tiers must not be empty")
 	if len(defs) > maxTiers {
-		c.invalid(at, "%d tiers are too many: at most %d", len(defs), maxTiers)
+		c.Invalid(at, "%d tiers are too many: at most %d", len(defs), maxTiers)
 		return
 	}
 	for _, name := range keys(defs) {
-		def, place := defs[name], join(at, name)
-		c.rated(place)
+		def, place := defs[name], at+"."+name
 		if wrong := tierProblem(name, l); wrong != "" {
-			c.invalid(place, "%s", wrong)
+			c.Invalid(place, "%s", wrong)
 		}
-		q := c.quota(place, def.Rate, &def.Burst)
-		c.covers(place, q, l)
-		if q.Rate > 0 {
+		if q := c.other(place, def.Rate, &def.Burst, l); q.Rate > 0 {
 			l.Tiers = append(l.Tiers, Tier{name, q})
 		}
 		defs[name] = def
@@ -241,24 +216,125 @@ func tierProblem(name string, l *Limit) string {
 // lists compiles the allow and deny lists.
 func (c *compiler) lists(path string, def *LimitDef) prefixTable[Verdict] {
 	verdicts := map[netip.Prefix]Verdict{}
-	for _, list := range []struct {
-		key     string
-		blocks  []Prefix
-		verdict Verdict
-	}{{"allow", def.Allow, Exempt}, {"deny", def.Deny, Denied}} {
-		for i, p := range list.blocks {
-			at := index(join(path, list.key), i)
-			if !p.IsValid() {
-				continue // it could not be read
-			}
-			switch before, ok := verdicts[p.Prefix]; {
-			case ok && before == list.verdict:
-				c.invalid(at, "duplicate address block %s", p)
-			case ok:
-				c.invalid(at, "%s is in allow and in deny", p)
-			}
-			verdicts[p.Prefix] = list.verdict
+	for i, block := range slices.Concat(def.Allow, def.Deny) {
+		at, verdict := c.Item(path+".allow", i), Exempt
+		if denied := i - len(def.Allow); denied >= 0 {
+			at, verdict = c.Item(path+".deny", denied), Denied
 		}
+		switch before, ok := verdicts[block.Prefix]; {
+		case !block.IsValid(): // it could not be read
+			continue
+		case ok && before == verdict:
+			c.Invalid(at, "duplicate address block %s", block)
+		case ok:
+			c.Invalid(at, "%s is in allow and in deny", block)
+		}
+		verdicts[block.Prefix] = verdict
 	}
 	return newPrefixTable(verdicts)
+}
+
+// overrides compiles a limit's overrides and fills their bursts in defs.
+func (c *compiler) overrides(path string, defs []OverrideDef, l *Limit) {
+	exact, blocks, first := map[string]gcra.Quota{}, map[netip.Prefix]gcra.Quota{}, map[string]int{}
+	o := &l.overrides
+	for i := range defs {
+		def, at := &defs[i], c.Item(path+".overrides", i)
+		q := c.other(at, def.Rate, &def.Burst, l)
+		key, ok := c.overrideKey(at+".key", def.Key, l)
+		if !ok {
+			continue
+		}
+		id := fmt.Sprintf("%q %s", key.parts, key.client)
+		if line, again := first[id]; again {
+			c.Invalid(at+".key", "duplicate override of %q (first at line %d)", def.Key, line)
+			continue
+		}
+		first[id] = c.At(at + ".key").Line
+		o.quotas = append(o.quotas, q)
+		switch key.quota = q; {
+		case len(key.parts) == 0:
+			blocks[key.client] = q
+		case len(key.parts) == 1:
+			exact[key.parts[0]] = q
+		default:
+			o.combined = append(o.combined, key)
+		}
+	}
+	o.exact, o.address = exact, newPrefixTable(blocks)
+	slices.SortStableFunc(o.combined, func(a, b combined) int { return cmp.Compare(b.client.Bits(), a.client.Bits()) })
+}
+
+// overrideKey compiles the key of an override, without parts where it is an
+// address that a client is counted by; false, and why, if the limit has no such
+// key.
+func (c *compiler) overrideKey(path string, values StringList, l *Limit) (key combined, ok bool) {
+	switch {
+	case len(values) == 0:
+		c.InvalidIf(c.Given(path), path, "key must not be empty")
+		return key, false
+	case len(l.Key) == 0: // reported already
+		return key, false
+	case fallsBack(l) && len(values) == 1:
+		if block, wrong := countedBlock(values[0], l); block.IsValid() {
+			c.InvalidIf(wrong != "", path, "%s", wrong)
+			return combined{client: block}, wrong == ""
+		}
+	}
+	if len(values) != len(l.Key) {
+		c.Invalid(path, "expected a list of %d, the parts of the limit's key, found %d", len(l.Key), len(values))
+		return key, false
+	}
+	key.parts = make([]string, len(values))
+	for i, s := range l.Key {
+		wrong := ""
+		if s.Kind == SourceClientIP {
+			key.client, wrong = countedBlock(values[i], l)
+		} else if key.parts[i], wrong = exactValue(s.Kind, values[i]); wrong != "" {
+			wrong = fmt.Sprintf("no request has the key %q: %s", yamlfile.Clip(values[i]), wrong)
+		}
+		if wrong != "" {
+			c.Invalid(c.Item(path, i), "%s", wrong)
+			return key, false
+		}
+	}
+	if len(l.Key) == 1 && key.client.IsValid() {
+		key.parts = nil
+	}
+	return key, true
+}
+
+// fallsBack reports whether some requests are counted by address because they
+// lack the key; a path value and a host are never lacking.
+func fallsBack(l *Limit) bool {
+	return l.Missing == MissingClientIP && slices.ContainsFunc(l.Key, func(s Source) bool {
+		return s.Kind != SourceClientIP && s.Kind != SourcePath && s.Kind != SourceHost
+	})
+}
+
+// countedBlock reads an address block, or says why no request is counted by it: it
+// must hold all that is counted together with its addresses, as they share a bucket.
+func countedBlock(text string, l *Limit) (_ netip.Prefix, wrong string) {
+	var block Prefix
+	if err := block.UnmarshalText([]byte(text)); err != nil {
+		wrong = err.Error()
+	} else if block.Addr().Is6() && block.Bits() > l.IPv6Prefix {
+		wrong = fmt.Sprintf("%s is narrower than what is counted together: ipv6_prefix is %d", block, l.IPv6Prefix)
+	}
+	return block.Prefix, wrong
+}
+
+// exactValue gives a part of a key as requests have it, or says why none does.
+func exactValue(kind SourceKind, text string) (value, wrong string) {
+	switch {
+	case text == "":
+		return "", "it is empty"
+	case kind == SourceHost && !isHost(text):
+		return "", "it is no host (a name or an address, without scheme and port)"
+	case kind == SourceHost:
+		return NormalHost(text), ""
+	case (kind == SourceHeader || kind == SourceCookie) && (strings.TrimSpace(text) != text || strings.ContainsFunc(text, unicode.IsControl)):
+		return "", "it begins or ends with a space, or holds a control character"
+	}
+	return text, ""
 }

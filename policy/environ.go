@@ -7,25 +7,27 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/jewgo/gateway/policy/yamlfile"
 )
 
 // fillFromEnvironment fills the keys that the file leaves out from JewGo's
 // variables; Parse says which. A bad value is an error that names its variable.
-func fillFromEnvironment(doc *document, p *Policy, getenv func(string) string) {
-	e := &environ{document: doc, raw: getenv}
-	if !doc.has("redis.url") {
+func fillFromEnvironment(doc *yamlfile.Document, p *Policy, getenv func(string) string) {
+	e := &environ{Document: doc, raw: getenv}
+	if !doc.Has("redis.url") {
 		p.Redis.URL = e.redisURL()
 	}
-	if !doc.has("cache.redis_url") {
+	if !doc.Has("cache.redis_url") {
 		p.Cache.RedisURL = e.cacheURL()
 	}
-	if !doc.has("cache.default_ttl") {
+	if !doc.Has("cache.default_ttl") {
 		p.Cache.DefaultTTL = e.cacheTTL()
 	}
 }
 
 type environ struct {
-	*document
+	*yamlfile.Document
 	raw func(string) string
 }
 
@@ -36,13 +38,9 @@ func (e *environ) getenv(name string) string { return strings.TrimSpace(e.raw(na
 func (e *environ) get(name, path string) string {
 	v := e.getenv(name)
 	if v != "" {
-		e.origin[path] = name
+		e.Fill(path, name)
 	}
 	return v
-}
-
-func (e *environ) wrong(name, format string, args ...any) {
-	e.report(Position{File: e.file}, name+": "+format, args...)
 }
 
 // redisURL is the URL of the one Redis, or "". A whole URL comes first, then the
@@ -57,44 +55,52 @@ func (e *environ) redisURL() string {
 	if v := e.get("REDIS_SENTINEL_HOSTS", "redis.url"); v != "" {
 		service := e.getenv("REDIS_SENTINEL_SERVICE")
 		if service == "" {
-			e.wrong("REDIS_SENTINEL_SERVICE", "needed with REDIS_SENTINEL_HOSTS")
+			e.Variable("REDIS_SENTINEL_SERVICE", "needed with REDIS_SENTINEL_HOSTS")
 			return ""
 		}
-		u := e.url("redis+sentinel", hostList(v)) + "/" + url.PathEscape(service)
-		if db := e.database(); db != "" {
-			u += "?db=" + db
-		}
-		return u
+		return e.url("redis+sentinel", hostList(v)) + "/" + url.PathEscape(service) + e.database("?db=")
 	}
 	if host := e.get("REDIS_HOST", "redis.url"); host != "" {
 		if a, err := netip.ParseAddr(host); err == nil && a.Is6() {
 			host = "[" + host + "]"
 		}
-		u := e.url("redis", host+e.port())
-		if db := e.database(); db != "" {
-			u += "/" + db
-		}
-		return u
+		return e.url("redis", host+e.port()) + e.database("/")
 	}
-	if e.sessionsInRedis() {
+	// The gateway's sessions live in the one Redis; the type, as Flask-Session has
+	// it, only says whether SESSION_REDIS names it.
+	if e.kind("SESSION_TYPE", "unknown type %q (redis, or a type that is not in Redis: null, filesystem)",
+		"redis", "null none filesystem cachelib memcached mongodb sqlalchemy") == 0 {
 		return e.get("SESSION_REDIS", "redis.url")
 	}
 	return ""
+}
+
+// kind gives which of the groups of words holds a variable's value, in any case: the
+// first if it is not set, -1 if it is unknown and reported.
+func (e *environ) kind(name, unknown string, groups ...string) int {
+	v := strings.ToLower(e.getenv(name))
+	for i, words := range groups {
+		if v == "" || slices.Contains(strings.Fields(words), v) {
+			return i
+		}
+	}
+	e.Variable(name, unknown, yamlfile.Clip(v))
+	return -1
 }
 
 // port gives REDIS_PORT with a colon before it. Kubernetes sets it to an address,
 // tcp://10.0.0.5:6379, wherever there is a Service named redis.
 func (e *environ) port() string {
 	given := e.getenv("REDIS_PORT")
-	if given == "" {
+	port, ok := strings.CutPrefix(given, "tcp://")
+	if ok {
+		port = port[strings.LastIndexByte(port, ':')+1:]
+	}
+	switch {
+	case given == "":
 		return ""
-	}
-	port := given
-	if address, ok := strings.CutPrefix(given, "tcp://"); ok {
-		port = address[strings.LastIndexByte(address, ':')+1:]
-	}
-	if !isPort(port) {
-		e.wrong("REDIS_PORT", "bad port %q", clip(given))
+	case !isPort(port):
+		e.Variable("REDIS_PORT", "bad port %q", yamlfile.Clip(given))
 		return ""
 	}
 	return ":" + port
@@ -102,7 +108,7 @@ func (e *environ) port() string {
 
 // url builds a URL with REDIS_PASSWORD, and REDIS_SSL as the scheme says it.
 func (e *environ) url(scheme, hosts string) string {
-	if e.tls() {
+	if e.kind("REDIS_SSL", "expected true or false, found %q", "0 false no off", "1 true yes on") == 1 {
 		scheme = strings.Replace(scheme, "redis", "rediss", 1)
 	}
 	if v := strings.TrimRight(e.raw("REDIS_PASSWORD"), "\r\n"); v != "" { // it may end in a space
@@ -111,54 +117,31 @@ func (e *environ) url(scheme, hosts string) string {
 	return scheme + "://" + hosts
 }
 
-// database gives REDIS_DB, "" for number 0, which is the default.
-func (e *environ) database() string {
+// database gives REDIS_DB behind a separator, "" for number 0, which is the default.
+func (e *environ) database(separator string) string {
 	v := e.getenv("REDIS_DB")
 	if v == "" || v == "0" {
 		return ""
 	}
 	if n, err := strconv.Atoi(v); err != nil || n < 0 {
-		e.wrong("REDIS_DB", "bad database number %q", v)
+		e.Variable("REDIS_DB", "bad database number %q", v)
 		return ""
 	}
-	return v
-}
-
-func (e *environ) tls() bool {
-	v := strings.ToLower(e.getenv("REDIS_SSL"))
-	switch {
-	case slices.Contains([]string{"1", "true", "yes", "on"}, v):
-		return true
-	case !slices.Contains([]string{"", "0", "false", "no", "off"}, v):
-		e.wrong("REDIS_SSL", "expected true or false, found %q", clip(v))
-	}
-	return false
-}
-
-// sessionsInRedis reads SESSION_TYPE, a type of Flask-Session. The gateway's
-// sessions live in the one Redis; the variable only says whether SESSION_REDIS
-// names it.
-func (e *environ) sessionsInRedis() bool {
-	v := strings.ToLower(e.getenv("SESSION_TYPE"))
-	switch {
-	case v == "" || v == "redis":
-		return true
-	case !slices.Contains([]string{"null", "none", "filesystem", "cachelib", "memcached", "mongodb", "sqlalchemy"}, v):
-		e.wrong("SESSION_TYPE", "unknown type %q (redis, or a type that is not in Redis: null, filesystem)", clip(v))
-	}
-	return false
+	return separator + v
 }
 
 // cacheURL reads CACHE_TYPE and CACHE_REDIS_URL as Flask-Caching has them.
 func (e *environ) cacheURL() string {
-	v := strings.ToLower(e.getenv("CACHE_TYPE"))
-	switch {
-	case v == "" || v == "redis" || strings.HasSuffix(v, "rediscache"):
+	if strings.HasSuffix(strings.ToLower(e.getenv("CACHE_TYPE")), "rediscache") {
 		return e.get("CACHE_REDIS_URL", "cache.redis_url")
-	case slices.Contains([]string{"null", "nullcache", "none", "simple", "simplecache", "memory", "filesystem", "filesystemcache"}, v):
+	}
+	switch e.kind("CACHE_TYPE", "unknown type %q (redis, or simple or null for none in Redis)",
+		"redis", "null nullcache none simple simplecache memory filesystem filesystemcache") {
+	case 0:
+		return e.get("CACHE_REDIS_URL", "cache.redis_url")
+	case 1:
 		return "memory://"
 	}
-	e.wrong("CACHE_TYPE", "unknown type %q (redis, or simple or null for none in Redis)", clip(v))
 	return ""
 }
 
@@ -169,7 +152,7 @@ func (e *environ) cacheTTL() Duration {
 	}
 	seconds, err := strconv.Atoi(v)
 	if err != nil || seconds < 0 || seconds > 10*365*24*3600 {
-		e.wrong("CACHE_DEFAULT_TIMEOUT", "expected seconds as a bare number, found %q", clip(v))
+		e.Variable("CACHE_DEFAULT_TIMEOUT", "expected seconds as a bare number, found %q", yamlfile.Clip(v))
 		return 0
 	}
 	return Duration(time.Duration(seconds) * time.Second)

@@ -122,7 +122,7 @@ func TestGatewayPolicyInDetail(t *testing.T) {
 		if !c.who.Session {
 			minute = anonymous
 		}
-		if m, h := minute.QuotaOf(c.who), s.Limits["hourly"].QuotaOf(c.who); m.Rate != c.minute || m.Period != time.Minute || h.Rate != c.hour || h.Period != time.Hour {
+		if m, h := quotaOf(minute, c.who), quotaOf(s.Limits["hourly"], c.who); m.Rate != c.minute || m.Period != time.Minute || h.Rate != c.hour || h.Period != time.Hour {
 			t.Errorf("%s: %+v and %+v", c.tier, m, h)
 		}
 	}

@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -26,7 +28,7 @@ type Limit struct {
 	costs     map[string]int // by method
 	overrides overrides
 	lists     prefixTable[Verdict]
-	statuses  statusSet
+	statuses  map[int]bool // counted; none: all
 }
 
 // When says which requests a limit applies to.
@@ -95,30 +97,20 @@ func (t *Tier) applies(who *Caller) bool {
 
 // Cost is how many tokens a request with this method takes, at least 1.
 func (l *Limit) Cost(method string) int {
-	if n := l.costs[method]; n > 0 {
-		return n
-	}
-	return max(1, l.cost)
+	return max(1, cmp.Or(l.costs[method], l.cost))
 }
 
-// QuotaOf gives the quota of a caller's bucket: the override of its key, else the
-// most generous tier that applies, else the limit's own.
+// TierOf gives the quota of a caller's bucket and the tier that it is of: the
+// override of its key, else the most generous tier that applies, else the limit's
+// own; "" but for a tier. A key has a bucket for each, since a bucket must be of one
+// quota: another one that fills sooner would draw in what was charged.
 //
 // values are the values of l.Key, in its order; what stands for client_ip is not
 // looked at, since who.Client says it. Without values, or with one that is empty,
 // the caller is counted by its address for lack of the key. HasOverrides tells
 // whether they are worth collecting.
-func (l *Limit) QuotaOf(who Caller, values ...string) gcra.Quota {
-	_, q := l.TierOf(who, values...)
-	return q
-}
-
-// TierOf is as QuotaOf, and names the tier that the quota is of; "": it is of the
-// key's override or the limit's own. A key has a bucket for each, since a bucket
-// must be of one quota: another one that fills sooner would draw in what was
-// charged.
 func (l *Limit) TierOf(who Caller, values ...string) (tier string, q gcra.Quota) {
-	if q, ok := l.override(who.Client, values); ok {
+	if q, ok := l.OverrideOf(who.Client, values...); ok {
 		return "", q
 	}
 	for i := range l.Tiers {
@@ -129,14 +121,8 @@ func (l *Limit) TierOf(who Caller, values ...string) (tier string, q gcra.Quota)
 	return "", l.Quota
 }
 
-// OverrideOf gives the quota of the override that a key has; values are as in
-// QuotaOf.
-func (l *Limit) OverrideOf(client netip.Addr, values ...string) (gcra.Quota, bool) {
-	return l.override(client, values)
-}
-
-// HasOverrides reports whether QuotaOf looks at the key's values at all.
-func (l *Limit) HasOverrides() bool { return l.overrides.any() }
+// HasOverrides reports whether TierOf looks at the key's values at all.
+func (l *Limit) HasOverrides() bool { return len(l.overrides.quotas) > 0 }
 
 // Verdict looks an address up in the allow and deny lists, where the most
 // specific block wins.
@@ -147,45 +133,122 @@ func (l *Limit) Verdict(client netip.Addr) Verdict {
 
 // ByStatus reports whether requests are counted when they have been answered,
 // by their status, rather than when they arrive.
-func (l *Limit) ByStatus() bool { return l.statuses != statusSet{} }
+func (l *Limit) ByStatus() bool { return len(l.statuses) > 0 }
 
 // CountsStatus reports whether a request that was answered with this status
 // counts. Without ByStatus every request does.
-func (l *Limit) CountsStatus(status int) bool { return !l.ByStatus() || l.statuses.has(status) }
+func (l *Limit) CountsStatus(status int) bool { return !l.ByStatus() || l.statuses[status] }
 
 // Most is how many requests of one key are admitted in any span of this length
 // at most, by the most generous of the limit's quotas. It is 0 with InFlight,
 // which bounds no rate. With ByStatus those in flight may come on top, since
 // they are counted later.
 func (l *Limit) Most(window time.Duration) int {
-	most := mostTokens(l.Quota, window)
+	most := l.MostOf(l.Quota, window)
 	for _, t := range l.Tiers {
-		most = max(most, mostTokens(t.Quota, window))
+		most = max(most, l.MostOf(t.Quota, window))
 	}
 	for _, q := range l.overrides.quotas {
-		most = max(most, mostTokens(q, window))
+		most = max(most, l.MostOf(q, window))
 	}
-	return most / max(1, l.cost)
+	return most
 }
 
-// MostOf is as Most, for whom this one of the limit's quotas applies.
+// MostOf is as Most, for whom this one of the limit's quotas applies: GCRA admits the
+// burst at once, then one each interval.
 func (l *Limit) MostOf(q gcra.Quota, window time.Duration) int {
-	return mostTokens(q, window) / max(1, l.cost)
-}
-
-// mostTokens is GCRA's bound: the burst at once, then one each interval.
-func mostTokens(q gcra.Quota, window time.Duration) int {
 	if q.Rate == 0 {
 		return 0
 	}
-	return q.Burst + int(window/q.Interval())
+	return (q.Burst + int(window/q.Interval())) / max(1, l.cost)
 }
 
-// statusSet holds statuses below 640 as bits.
-type statusSet [10]uint64
-
-func (s *statusSet) add(status int) { s[status/64] |= 1 << (status % 64) }
-
-func (s *statusSet) has(status int) bool {
-	return status >= 0 && status < 64*len(s) && s[status/64]&(1<<(status%64)) != 0
+// overrides are a limit's quotas for single keys.
+type overrides struct {
+	exact    map[string]gcra.Quota   // by the value of a key of one part that is no address
+	address  prefixTable[gcra.Quota] // by the address that a client is counted by
+	combined []combined              // by the parts of a longer key, the most specific address first
+	quotas   []gcra.Quota            // all of them
 }
+
+// combined is the override of a key of several parts.
+type combined struct {
+	parts  []string     // "" where the key has client_ip
+	client netip.Prefix // valid if the key has client_ip
+	quota  gcra.Quota
+}
+
+// OverrideOf gives the quota of the override that a key has; values are as in
+// TierOf.
+func (l *Limit) OverrideOf(client netip.Addr, values ...string) (gcra.Quota, bool) {
+	switch {
+	case !l.HasOverrides():
+		return gcra.Quota{}, false
+	case l.byAddress(values):
+		return l.overrides.address.find(client)
+	case len(values) == 1:
+		q, ok := l.overrides.exact[values[0]]
+		return q, ok
+	}
+	client = plain(client)
+	for i := range l.overrides.combined {
+		if c := &l.overrides.combined[i]; c.matches(client, values) {
+			return c.quota, true
+		}
+	}
+	return gcra.Quota{}, false
+}
+
+// byAddress reports whether the client's address alone says which bucket it is:
+// that is the key, or the key is missing.
+func (l *Limit) byAddress(values []string) bool {
+	if len(l.Key) == 1 && l.Key[0].Kind == SourceClientIP || len(values) != len(l.Key) {
+		return true
+	}
+	for i, s := range l.Key {
+		if s.Kind != SourceClientIP && values[i] == "" {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *combined) matches(client netip.Addr, values []string) bool {
+	for i, part := range c.parts {
+		if part != "" && part != values[i] {
+			return false
+		}
+	}
+	return !c.client.IsValid() || c.client.Contains(client)
+}
+
+// prefixTable finds the most specific of its address blocks that holds an
+// address: one look-up for each length of block in it. The zero value is empty.
+type prefixTable[V any] struct {
+	values  map[netip.Prefix]V
+	lengths []int // of the blocks, the longest first
+}
+
+// newPrefixTable makes a table of masked blocks.
+func newPrefixTable[V any](values map[netip.Prefix]V) prefixTable[V] {
+	lengths := map[int]bool{}
+	for block := range values {
+		lengths[block.Bits()] = true
+	}
+	return prefixTable[V]{values, slices.SortedFunc(maps.Keys(lengths), func(a, b int) int { return b - a })}
+}
+
+func (t *prefixTable[V]) find(a netip.Addr) (v V, ok bool) {
+	a = plain(a)
+	for _, bits := range t.lengths {
+		if block, err := a.Prefix(bits); err == nil {
+			if v, ok = t.values[block]; ok {
+				return v, true
+			}
+		}
+	}
+	return v, false
+}
+
+// plain is an address as blocks are written: neither mapped nor with a zone.
+func plain(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }

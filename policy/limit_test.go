@@ -17,7 +17,7 @@ import (
 // for all of its answers.
 func decideAll(t *testing.T, l *Limit) {
 	client := netip.MustParseAddr("203.0.113.7")
-	q := l.QuotaOf(Caller{Client: client, Session: true, User: "42", Roles: []string{"admin"}}, make([]string, len(l.Key))...)
+	q := quotaOf(l, Caller{Client: client, Session: true, User: "42", Roles: []string{"admin"}}, make([]string, len(l.Key))...)
 	if sound := q.Rate > 0 && q.Burst > 0 && q.Interval() > 0; sound != (l.InFlight == 0) {
 		t.Errorf("limit %q: quota %+v, in flight %d", l.Name, q, l.InFlight)
 	}
@@ -79,7 +79,7 @@ func TestQuotaOf(t *testing.T) {
 		{"a combined key without its header", "partners", client("203.0.113.7"), []string{"203.0.113.7", ""}, 50, 50},
 		{"empty variables are no values", "empty", user(), []string{"203.0.113.7"}, 5 * 60, 5},
 	} {
-		got := limits[c.limit].QuotaOf(c.who, c.values...)
+		got := quotaOf(limits[c.limit], c.who, c.values...)
 		want := gcra.Quota{Rate: c.rate, Period: time.Minute, Burst: c.burst}
 		if got.Period == time.Second {
 			got.Rate, got.Period = got.Rate*60, time.Minute
@@ -93,7 +93,7 @@ func TestQuotaOf(t *testing.T) {
 func TestHostOverride(t *testing.T) {
 	l := mustParse(t, "version: 1\nlimits: {a: {key: host, rate: 1/s, overrides: [{key: API.Example., rate: 2/s}, {key: 10.0.0.1, rate: 3/s}]}}", nil).Limits["a"]
 	for host, want := range map[string]int{"api.example": 2, "10.0.0.1": 3, "b.example": 1} {
-		if got := l.QuotaOf(Caller{Client: netip.MustParseAddr("10.0.0.1")}, host).Rate; got != want {
+		if got := quotaOf(l, Caller{Client: netip.MustParseAddr("10.0.0.1")}, host).Rate; got != want {
 			t.Errorf("%s: %d/s, want %d/s", host, got, want)
 		}
 	}
@@ -262,7 +262,7 @@ func TestDecisionsDoNotAllocate(t *testing.T) {
 	var sum int
 	if n := testing.AllocsPerRun(100, func() {
 		for _, l := range limits {
-			sum += l.QuotaOf(who, parts...).Burst + l.QuotaOf(who, user).Burst + l.QuotaOf(who).Burst
+			sum += quotaOf(l, who, parts...).Burst + quotaOf(l, who, user).Burst + quotaOf(l, who).Burst
 			sum += int(l.Verdict(who.Client)) + l.Cost("POST") + l.Most(time.Minute)
 			if l.CountsStatus(401) || l.ByStatus() || l.HasOverrides() {
 				sum++
@@ -287,7 +287,7 @@ func BenchmarkVerdict(b *testing.B) {
 	}
 }
 
-func ExampleLimit_QuotaOf() {
+func ExampleLimit_TierOf() {
 	s, err := Parse("gateway.yaml", []byte(`
 version: 1
 limits:
@@ -298,11 +298,21 @@ limits:
 		return
 	}
 	l := s.Limits["members"]
-	fmt.Println(l.QuotaOf(Caller{Session: true, User: "42"}, "42").Rate)
-	fmt.Println(l.QuotaOf(Caller{Session: true, User: "42", Roles: []string{"premium"}}, "42").Rate)
-	fmt.Println(l.QuotaOf(Caller{Session: true}).Rate)
+	for _, who := range []Caller{
+		{Session: true, User: "42"},
+		{Session: true, User: "42", Roles: []string{"premium"}},
+		{Session: true},
+	} {
+		tier, quota := l.TierOf(who, who.User)
+		fmt.Printf("%q %d\n", tier, quota.Rate)
+	}
 	// Output:
-	// 200
-	// 500
-	// 100
+	// "" 200
+	// "premium" 500
+	// "guest" 100
+}
+
+func quotaOf(l *Limit, who Caller, values ...string) gcra.Quota {
+	_, q := l.TierOf(who, values...)
+	return q
 }

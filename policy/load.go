@@ -1,24 +1,23 @@
 package policy
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
-	"reflect"
-	"slices"
 	"strings"
+
+	"github.com/jewgo/gateway/policy/yamlfile"
 )
 
 // Load reads and compiles the policy file at path. getenv answers ${VAR} and
 // the variables that Parse lists; os.Getenv is one, nil knows none. A file that
 // cannot be read is an ordinary error, everything wrong in it is an Errors.
 func Load(path string, getenv func(string) string) (*Snapshot, error) {
-	data, err := read(path)
+	data, err := yamlfile.ReadFile(path)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("load policy: %w", err)
 	}
 	return Parse(path, data, getenv)
 }
@@ -28,22 +27,9 @@ func Load(path string, getenv func(string) string) (*Snapshot, error) {
 // may well run on the text before. sound reports whether the whole section, if
 // there is one, could be read.
 func LoadServer(path string, getenv func(string) string) (s Server, sound bool) {
-	data, err := read(path)
+	data, err := yamlfile.ReadFile(path)
 	doc, p := decode(path, data, getenv)
-	return p.Server, err == nil && doc.sound("server")
-}
-
-func read(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("load policy: %w", err)
-	}
-	defer func() { _ = f.Close() }()
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return nil, fmt.Errorf("load policy: %w", err)
-	}
-	return data, nil
+	return p.Server, err == nil && doc.Sound("server")
 }
 
 // Parse compiles a policy from its text. name stands for the file in messages,
@@ -62,36 +48,29 @@ func read(path string) ([]byte, error) {
 //   - cache.default_ttl from CACHE_DEFAULT_TIMEOUT, in bare seconds.
 func Parse(name string, data []byte, getenv func(string) string) (*Snapshot, error) {
 	doc, p := decode(name, data, getenv)
-	s := &Snapshot{Policy: p, File: name, Digest: digest(data)}
-	if len(doc.errs) <= maxErrors && !slices.Contains(doc.bad, "") {
+	sum := sha256.Sum256(data)
+	s := &Snapshot{Policy: p, File: name, Digest: hex.EncodeToString(sum[:6])}
+	if doc.Usable() {
 		compile(doc, s)
 	}
-	if len(doc.errs) > 0 {
-		return nil, doc.errs.sorted()
+	if err := doc.Err(); err != nil {
+		return nil, err
 	}
 	return s, nil
 }
 
 // decode reads a policy's text, as much of it as can be read; doc holds the rest.
-func decode(name string, data []byte, getenv func(string) string) (doc *document, p *Policy) {
+func decode(name string, data []byte, getenv func(string) string) (doc *yamlfile.Document, p *Policy) {
 	if getenv == nil {
 		getenv = func(string) string { return "" }
 	}
-	doc, p = newDocument(name), &Policy{}
-	applyDefaults(reflect.ValueOf(p).Elem())
-	if root, bad := parseTree(name, data); bad != nil {
-		doc.errs, doc.bad = Errors{*bad}, []string{""}
-	} else {
-		(&decoder{document: doc, getenv: getenv}).value(root, reflect.ValueOf(p).Elem(), "", rules{})
+	p = &Policy{}
+	doc = yamlfile.Read(name, data, p, yamlfile.Options{Kind: "policy", Getenv: getenv, Words: vocabulary, Checks: checks})
+	if !doc.Unread("") {
 		fillFromEnvironment(doc, p, getenv)
 	}
 	resolvePaths(p, filepath.Dir(name))
 	return doc, p
-}
-
-func digest(data []byte) string {
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:])[:12]
 }
 
 // resolvePaths makes the policy's paths absolute, starting at the file's folder,
@@ -116,10 +95,34 @@ func resolvePaths(p *Policy, folder string) {
 			*address = "unix:" + socket
 		}
 	}
-	if p.Session.KeysFile == "" {
-		p.Session.KeysFile = filepath.Join(p.Server.DataDir, "session.keys")
-	}
-	if p.Session.Identity.KeysFile == "" {
-		p.Session.Identity.KeysFile = filepath.Join(p.Server.DataDir, "identity.keys")
-	}
+	p.Session.KeysFile = cmp.Or(p.Session.KeysFile, filepath.Join(p.Server.DataDir, "session.keys"))
+	p.Session.Identity.KeysFile = cmp.Or(p.Session.Identity.KeysFile, filepath.Join(p.Server.DataDir, "identity.keys"))
+}
+
+// vocabulary is what other gateways call the keys of this policy. What cannot be
+// written here is answered in words, which have a space.
+var vocabulary = map[string]string{
+	"access_log": "log.access", "log_format": "log.format",
+	"address": "server.listen", "bind": "server.listen", "port": "server.listen", "listener": "server.listen",
+	"average": "limits.NAME.rate", "requests": "limits.NAME.rate", "requests_per_second": "limits.NAME.rate", "requests_per_minute": "limits.NAME.rate", "rps": "limits.NAME.rate",
+	"backend": "routes[].upstream", "cluster": "routes[].upstream", "service": "routes[].upstream", "proxy_pass": "routes[].upstream", "to": "routes[].upstream",
+	"backends": "upstreams", "clusters": "upstreams", "services": "upstreams",
+	"body_limit": "server.max_body", "client_max_body_size": "server.max_body", "max_body_size": "server.max_body", "max_request_size": "server.max_body",
+	"cookie_name": "session.cookie.name", "cookie_secure": "session.cookie.secure", "cookie_same_site": "session.cookie.same_site", "samesite": "session.cookie.same_site",
+	"domain":    "session cookies belong to one host here, and have no domain",
+	"endpoints": "upstreams.NAME.targets", "hostname": "routes[].match.host", "server_name": "server.hosts", "servers": "upstreams.NAME.targets", "url": "upstreams.NAME.targets", "urls": "upstreams.NAME.targets",
+	"grace_period": "server.timeouts.drain", "shutdown_timeout": "server.timeouts.drain", "idle_timeout": "server.timeouts.idle", "keepalive_timeout": "server.timeouts.idle", "read_header_timeout": "server.timeouts.read_header",
+	"read_timeout": "server.timeouts.progress", "write_timeout": "server.timeouts.progress",
+	"health_check": "upstreams.NAME.health", "healthcheck": "upstreams.NAME.health",
+	"lb_policy": "upstreams.NAME.balance", "load_balancing": "upstreams.NAME.balance", "strategy": "upstreams.NAME.balance",
+	"location": "routes[].match.path", "path_prefix": "routes[].match.path", "prefix": "routes[].match.path", "uri": "routes[].match.path", "method": "routes[].match.methods", "verbs": "routes[].match.methods",
+	"max_age": "routes[].cache.ttl", "expire": "routes[].cache.ttl", "max_size": "cache.memory",
+	"rate_limit": "routes[].limits", "rate_limits": "routes[].limits", "ratelimits": "limits",
+	"redis_url": "redis.url", "addr": "redis.url", "database": "redis.url", "db": "redis.url", "password": "redis.url", "username": "redis.url",
+	"secret": "session.keys_file", "secret_key": "session.keys_file", "signing_key": "session.keys_file",
+	"ssl": "HTTPS is ended by a proxy in front; TLS to Redis is rediss:// in redis.url", "tls": "HTTPS is ended by a proxy in front; TLS to Redis is rediss:// in redis.url",
+	"tls_cert": "HTTPS is ended by a proxy in front; of redis.url tls_cert is a parameter", "tls_key": "HTTPS is ended by a proxy in front; of redis.url tls_key is a parameter", "tls_ca": "HTTPS is ended by a proxy in front; of redis.url tls_ca is a parameter",
+	"strip_prefix": "paths go upstream as they are matched", "rewrite": "paths go upstream as they are matched",
+	"trust_proxy": "server.trusted_proxies", "trusted_ips": "server.trusted_proxies", "set_real_ip_from": "server.trusted_proxies",
+	"websocket": "routes[].upgrade", "websockets": "routes[].upgrade",
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/jewgo/gateway/policy/yamlfile"
 )
 
 var update = flag.Bool("update", false, "rewrite the expected messages and what is generated instead of comparing")
@@ -120,7 +122,7 @@ func TestErrorsAsJSON(t *testing.T) {
 func TestManyErrorsAreBounded(t *testing.T) {
 	text := "version: 1\nroutes:\n" + strings.Repeat("  - {nam: a, match: {path: /a}, deny: 404}\n", 500)
 	got := strings.Split(parseErrors(t, text, nil), "\n")
-	if len(got) != maxErrors+1 || !strings.HasSuffix(got[maxErrors], "and 400 more errors") {
+	if len(got) != yamlfile.MaxErrors+1 || !strings.HasSuffix(got[yamlfile.MaxErrors], "and 400 more errors") {
 		t.Errorf("%d lines, the last: %s", len(got), got[len(got)-1])
 	}
 }
@@ -320,7 +322,7 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		var list Errors
-		if !errors.As(err, &list) || len(list) == 0 || len(list) > maxErrors+1 {
+		if !errors.As(err, &list) || len(list) == 0 || len(list) > yamlfile.MaxErrors+1 {
 			t.Fatalf("not a list of errors: %v", err)
 		}
 		for _, e := range list {

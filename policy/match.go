@@ -8,15 +8,9 @@ import (
 // table finds the route of a request. It branches by host, then method, then
 // path segment. Since conflicting patterns are refused, the first route found
 // by trying the more specific branch first is the most specific one.
-type table struct {
-	hosts map[string]*methodTable
-	any   *methodTable // routes without a host
-}
+type table map[string]methodTable // by host, "" for routes without one
 
-type methodTable struct {
-	methods map[string]*node
-	any     *node // routes without methods
-}
+type methodTable map[string]*node // by method, "" for routes without methods
 
 // node stands for a path prefix.
 type node struct {
@@ -31,31 +25,26 @@ type headerMatch struct{ name, value string }
 
 // newTable expects routes in file order, which decides among equal patterns.
 func newTable(routes []*Route) table {
-	t := table{hosts: map[string]*methodTable{}, any: newMethodTable()}
+	t := table{}
 	for _, r := range routes {
-		m := t.any
-		if r.Host != "" {
-			if m = t.hosts[r.Host]; m == nil {
-				m = newMethodTable()
-				t.hosts[r.Host] = m
-			}
-		}
+		m := t[r.Host]
 		for _, method := range r.specificMethods() {
-			n := m.any
-			if method != "" {
-				if n = m.methods[method]; n == nil {
-					n = &node{}
-					m.methods[method] = n
-				}
-			}
-			n.add(r, r.pattern.segments)
+			child(&m, method).add(r, r.pattern.segments)
 		}
+		t[r.Host] = m
 	}
 	return t
 }
 
-func newMethodTable() *methodTable {
-	return &methodTable{methods: map[string]*node{}, any: &node{}}
+// child gives the branch of that name, a new one if there is none.
+func child[M ~map[string]*node](branches *M, name string) *node {
+	if *branches == nil {
+		*branches = M{}
+	}
+	if (*branches)[name] == nil {
+		(*branches)[name] = &node{}
+	}
+	return (*branches)[name]
 }
 
 // specificMethods gives the methods under which a route is found: "" for any,
@@ -85,15 +74,7 @@ func (n *node) add(r *Route, segments []segment) {
 			}
 			n = n.wildcard
 		case literal:
-			next := n.literals[s.text]
-			if next == nil {
-				next = &node{}
-				if n.literals == nil {
-					n.literals = map[string]*node{}
-				}
-				n.literals[s.text] = next
-			}
-			n = next
+			n = child(&n.literals, s.text)
 		}
 	}
 	n.end = append(n.end, r)
@@ -105,9 +86,9 @@ func (n *node) add(r *Route, segments []segment) {
 // Among equal patterns the first in the file whose headers match wins. It is
 // pure, and allocates nothing for a pattern without wildcards.
 func (s *Snapshot) Match(v *View) (*Route, Params) {
-	r := s.table.hosts[v.Host].match(v)
+	r := s.table[v.Host].match(v)
 	if r == nil {
-		r = s.table.any.match(v)
+		r = s.table[""].match(v)
 	}
 	if r == nil {
 		return nil, nil
@@ -120,12 +101,9 @@ func (s *Snapshot) Match(v *View) (*Route, Params) {
 // no method would.
 func (s *Snapshot) Allowed(v *View) []string {
 	var methods []string
-	for _, t := range []*methodTable{s.table.hosts[v.Host], s.table.any} {
-		if t == nil {
-			continue
-		}
-		for method, n := range t.methods {
-			if n.match(v.Path, v) != nil {
+	for _, t := range []methodTable{s.table[v.Host], s.table[""]} {
+		for method, n := range t {
+			if method != "" && n.match(v.Path, v) != nil {
 				methods = append(methods, method)
 			}
 		}
@@ -137,16 +115,13 @@ func (s *Snapshot) Allowed(v *View) []string {
 	return slices.Compact(methods)
 }
 
-func (t *methodTable) match(v *View) *Route {
-	if t == nil {
-		return nil
-	}
-	r := t.methods[v.Method].match(v.Path, v)
+func (t methodTable) match(v *View) *Route {
+	r := t[v.Method].match(v.Path, v)
 	if r == nil && v.Method == "HEAD" {
-		r = t.methods["GET"].match(v.Path, v)
+		r = t["GET"].match(v.Path, v)
 	}
 	if r == nil {
-		r = t.any.match(v.Path, v)
+		r = t[""].match(v.Path, v)
 	}
 	return r
 }
@@ -188,18 +163,9 @@ func (n *node) match(path string, v *View) *Route {
 // first returns the first of equal patterns whose headers match.
 func first(routes []*Route, v *View) *Route {
 	for _, r := range routes {
-		if r.headersMatch(v) {
+		if !slices.ContainsFunc(r.header, func(h headerMatch) bool { return v.Header == nil || v.Header.Get(h.name) != h.value }) {
 			return r
 		}
 	}
 	return nil
-}
-
-func (r *Route) headersMatch(v *View) bool {
-	for _, h := range r.header {
-		if v.Header == nil || v.Header.Get(h.name) != h.value {
-			return false
-		}
-	}
-	return true
 }

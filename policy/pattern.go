@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/jewgo/gateway/policy/yamlfile"
 )
 
 // pattern is a path pattern in net/http's ServeMux syntax, without method and
@@ -28,26 +30,28 @@ type segment struct {
 	text string // a literal, unescaped, or a wildcard's name; "" for a final slash
 }
 
+// named reports whether a match has a path value for s.
+func (s segment) named() bool { return (s.kind == wildcard || s.kind == rest) && s.text != "" }
+
 const longestPattern = 1024 // bytes
 
 func parsePattern(s string) (pattern, error) {
-	if len(s) > longestPattern {
+	switch {
+	case len(s) > longestPattern:
 		return pattern{}, fmt.Errorf("longer than %d bytes", longestPattern)
-	}
-	if !strings.HasPrefix(s, "/") {
+	case !strings.HasPrefix(s, "/"):
 		return pattern{}, errors.New("must start with /")
-	}
-	if strings.ContainsAny(s, "?# \t") {
+	case strings.ContainsAny(s, "?# \t"):
 		return pattern{}, errors.New("a path has no query, fragment or space")
 	}
 	var p pattern
 	parts := strings.Split(s[1:], "/")
 	for i, part := range parts {
 		seg, err := parseSegment(part, i == len(parts)-1)
-		if err != nil {
+		switch {
+		case err != nil:
 			return pattern{}, err
-		}
-		if (seg.kind == wildcard || seg.kind == rest) && seg.text != "" && p.has(seg.text) {
+		case seg.named() && p.has(seg.text):
 			return pattern{}, fmt.Errorf("duplicate wildcard {%s}", seg.text)
 		}
 		p.segments = append(p.segments, seg)
@@ -64,9 +68,9 @@ func parseSegment(s string, last bool) (segment, error) {
 		case s == "" || text == "." || text == "..":
 			return segment{}, errors.New("an empty or dot segment never matches, since such paths are refused")
 		case err != nil || strings.ContainsAny(text, "/\\}"):
-			return segment{}, fmt.Errorf("bad segment %q", clip(s))
+			return segment{}, fmt.Errorf("bad segment %q", yamlfile.Clip(s))
 		case s[0] == '*' || s[0] == ':' || s[0] == '<':
-			return segment{}, fmt.Errorf("%q would match itself alone (write %%%X for that character)", clip(s), s[0])
+			return segment{}, fmt.Errorf("%q would match itself alone (write %%%X for that character)", yamlfile.Clip(s), s[0])
 		}
 		return segment{literal, text}, nil
 	}
@@ -74,13 +78,13 @@ func parseSegment(s string, last bool) (segment, error) {
 	name, multi := strings.CutSuffix(name, "...")
 	switch {
 	case s[0] != '{' || !closed:
-		return segment{}, fmt.Errorf("bad segment %q: a wildcard is a whole segment", clip(s))
+		return segment{}, fmt.Errorf("bad segment %q: a wildcard is a whole segment", yamlfile.Clip(s))
 	case s == "{$}" && last:
 		return segment{kind: slash}, nil
 	case !last && (s == "{$}" || multi):
 		return segment{}, fmt.Errorf("%s must be at the end", s)
 	case !isIdentifier(name):
-		return segment{}, fmt.Errorf("bad wildcard name %q", clip(name))
+		return segment{}, fmt.Errorf("bad wildcard name %q", yamlfile.Clip(name))
 	case multi:
 		return segment{rest, name}, nil
 	}
@@ -124,7 +128,7 @@ func likelyPattern(s string) string {
 func (p pattern) names() []string {
 	var names []string
 	for _, s := range p.segments {
-		if (s.kind == wildcard || s.kind == rest) && s.text != "" {
+		if s.named() {
 			names = append(names, s.text)
 		}
 	}
@@ -138,15 +142,11 @@ func (p pattern) has(name string) bool { return slices.Contains(p.names(), name)
 func (p pattern) params(path string) Params {
 	var params Params
 	for _, s := range p.segments {
-		if s.kind == rest {
-			if s.text != "" {
-				params = append(params, Param{s.text, unescape(path[1:])})
-			}
-			break
+		value := path[1:]
+		if s.kind != rest {
+			value, path = cutSegment(path)
 		}
-		var value string
-		value, path = cutSegment(path)
-		if s.kind == wildcard {
+		if s.named() {
 			params = append(params, Param{s.text, unescape(value)})
 		}
 	}
@@ -182,9 +182,10 @@ func (r relation) and(s relation) relation {
 func (r relation) same() bool     { return r == relation{} }
 func (r relation) overlaps() bool { return !r.disjoint && r.left && r.right }
 
-// compare gives the relation of the paths that p and q match.
+// compare gives the relation of the paths that p and q match; one without segments
+// could not be read, and matches none.
 func (p pattern) compare(q pattern) relation {
-	var r relation
+	r := relation{disjoint: len(p.segments) == 0 || len(q.segments) == 0}
 	for i := 0; i < len(p.segments) && i < len(q.segments); i++ {
 		a, b := p.segments[i], q.segments[i]
 		switch {

@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/jewgo/gateway/policy/yamlfile"
 )
 
 const (
@@ -38,29 +40,22 @@ func reference() string {
 
 func referenceRows(b *strings.Builder, t reflect.Type, prefix string) {
 	defaults := reflect.New(t).Elem()
-	applyDefaults(defaults)
-	fields := fieldsOf(t)
+	yamlfile.ApplyDefaults(defaults)
+	fields := yamlfile.FieldsOf(t)
 	for i := range t.NumField() {
-		f, below := t.Field(i), t.Field(i).Type
+		f := t.Field(i)
+		below, more := yamlfile.Below(f.Type)
 		name := f.Tag.Get("yaml")
 		standard := ""
 		if value := defaultText(defaults.Field(i)); value != nil {
 			standard = "`" + strings.Trim(fmt.Sprint(value), "[]") + "`"
 		}
-		if fields[name].required {
+		if fields[name].Required {
 			standard = "required"
 		}
 		fmt.Fprintf(b, "| `%s%s` | %s | %s |\n", prefix, name, standard, f.Tag.Get("jsonschema_description"))
-		switch below.Kind() {
-		case reflect.Pointer:
-			below = below.Elem()
-		case reflect.Map:
-			below, name = below.Elem(), name+".NAME"
-		case reflect.Slice:
-			below, name = below.Elem(), name+"[]"
-		}
-		if below.Kind() == reflect.Struct && scalarPatterns[below] == "" {
-			referenceRows(b, below, prefix+name+".")
+		if below.Kind() == reflect.Struct && !yamlfile.ReadsItself(below) {
+			referenceRows(b, below, prefix+name+more+".")
 		}
 	}
 }

@@ -3,48 +3,37 @@ package policy
 import (
 	"encoding"
 	"encoding/json"
+	"fmt"
 	"reflect"
-	"slices"
 
 	"github.com/invopop/jsonschema"
+
+	"github.com/jewgo/gateway/policy/yamlfile"
 )
 
 // variable is a value that the environment fills: any scalar may be one.
-const variable = `\$\{`
+var variable = &jsonschema.Schema{Type: "string", Pattern: `\$\{`}
 
-// scalarPatterns are the forms of the types that read themselves from text.
-var scalarPatterns = map[reflect.Type]string{
-	reflect.TypeFor[Duration](): `^([0-9]+d|0|([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))+)$`,
-	reflect.TypeFor[FileMode](): `^0?[0-7]{3}$`,
-	reflect.TypeFor[Size]():     `^[0-9]+(B|KiB|MiB|GiB)?$`,
-	reflect.TypeFor[Rate]():     `^[0-9]+/[0-9]*(s|min|h|day)$`,
-	reflect.TypeFor[Percent]():  `^[0-9]+(\.[0-9]+)?%$`,
-	reflect.TypeFor[Prefix]():   `^[0-9A-Fa-f.:]+(/[0-9]+)?$`,
-	reflect.TypeFor[Replicas](): `^(auto|[0-9]+)$`,
-	reflect.TypeFor[Status]():   `^[2-5]([0-9][0-9]|xx)$`,
+// forms are those of the types that read themselves from text. Some may be written
+// as a number too, from least to most.
+var forms = map[reflect.Type]struct{ pattern, least, most string }{
+	reflect.TypeFor[Duration](): {`^([0-9]+d|0|([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))+)$`, "0", "0"}, // a number has no unit; 0 needs none
+	reflect.TypeFor[FileMode](): {`^0?[0-7]{3}$`, "0", ""},
+	reflect.TypeFor[Size]():     {`^[0-9]+(B|KiB|MiB|GiB)?$`, "0", ""},
+	reflect.TypeFor[Rate]():     {`^[0-9]+/[0-9]*(s|min|h|day)$`, "", ""},
+	reflect.TypeFor[Percent]():  {`^[0-9]+(\.[0-9]+)?%$`, "", ""},
+	reflect.TypeFor[Prefix]():   {`^[0-9A-Fa-f.:]+(/[0-9]+)?$`, "", ""},
+	reflect.TypeFor[Replicas](): {`^(auto|[0-9]+)$`, "0", ""},
+	reflect.TypeFor[Status]():   {`^[2-5]([0-9][0-9]|xx)$`, "200", "599"},
 }
 
 // Schema gives the JSON Schema (2020-12) of the policy file, for editors. It is
 // generated from the structs: what their tags say, Parse obeys too.
 func Schema() []byte {
-	r := &jsonschema.Reflector{
-		Anonymous:                  true,
-		ExpandedStruct:             true,
-		FieldNameTag:               "yaml",
-		RequiredFromJSONSchemaTags: true,
-		Mapper:                     scalarReference,
-	}
-	s := r.Reflect(&Policy{})
-	s.Title = "Gateway policy"
-	for t := range scalarPatterns {
-		s.Definitions[t.Name()] = scalarDefinition(t)
-	}
-	text := &jsonschema.Schema{Type: "string"}
-	s.Definitions[stringListType.Name()] = &jsonschema.Schema{AnyOf: []*jsonschema.Schema{text, {Type: "array", Items: text}}}
-	s.Definitions[costsType.Name()] = costsDefinition()
-	limit := s.Definitions[reflect.TypeFor[LimitDef]().Name()]
-	limit.OneOf = []*jsonschema.Schema{{Required: []string{"rate"}}, {Required: []string{"in_flight"}}}
-	refine(s, reflect.TypeFor[Policy](), s.Definitions)
+	definitions := schemas{}
+	s := definitions.object(reflect.TypeFor[Policy]())
+	s.Version, s.Title, s.Definitions = jsonschema.Version, "Gateway policy", jsonschema.Definitions(definitions)
+	s.Definitions["LimitDef"].OneOf = []*jsonschema.Schema{{Required: []string{"rate"}}, {Required: []string{"in_flight"}}}
 	out, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
 		panic("policy: " + err.Error()) // the surface's types are all of the schema's
@@ -52,108 +41,96 @@ func Schema() []byte {
 	return append(out, '\n')
 }
 
-// scalarReference refers to the definition of a type that may be written as
-// a scalar although it is none in Go; nil for other types.
-func scalarReference(t reflect.Type) *jsonschema.Schema {
-	if t != stringListType && t != costsType && scalarPatterns[t] == "" {
-		return nil
-	}
-	return &jsonschema.Schema{Ref: "#/$defs/" + t.Name()}
-}
+// schemas are the definitions of named types.
+type schemas jsonschema.Definitions
 
-// costsDefinition is a number, or numbers by method.
-func costsDefinition() *jsonschema.Schema {
-	one := &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Type: "integer", Minimum: "1"}, {Type: "string", Pattern: variable}}}
-	return &jsonschema.Schema{AnyOf: append(slices.Clone(one.AnyOf), &jsonschema.Schema{Type: "object", AdditionalProperties: one})}
-}
-
-// scalarDefinition is what scalarReference refers to.
-func scalarDefinition(t reflect.Type) *jsonschema.Schema {
-	s := &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Type: "string", Pattern: scalarPatterns[t]}, {Type: "string", Pattern: variable}}}
-	number := &jsonschema.Schema{Type: "integer", Minimum: "0"}
-	switch t {
-	case reflect.TypeFor[Size](), reflect.TypeFor[Replicas](), reflect.TypeFor[FileMode]():
-		s.AnyOf = append(s.AnyOf, number)
-	case reflect.TypeFor[Status]():
-		number.Minimum, number.Maximum = "200", "599"
-		s.AnyOf = append(s.AnyOf, number)
-	case reflect.TypeFor[Duration](): // a bare number has no unit; 0 needs none
-		number.Maximum = "0"
-		s.AnyOf = append(s.AnyOf, number)
+// object describes a struct.
+func (d schemas) object(t reflect.Type) *jsonschema.Schema {
+	s := &jsonschema.Schema{Type: "object", Properties: jsonschema.NewProperties(), AdditionalProperties: jsonschema.FalseSchema}
+	defaults, fields := reflect.New(t).Elem(), yamlfile.FieldsOf(t)
+	yamlfile.ApplyDefaults(defaults)
+	for f := range t.Fields() {
+		name := f.Tag.Get("yaml")
+		property := d.value(f.Type, fields[name])
+		property.Description, property.Default = f.Tag.Get("jsonschema_description"), defaultText(defaults.FieldByIndex(f.Index))
+		s.Properties.Set(name, property)
+		if fields[name].Required {
+			s.Required = append(s.Required, name)
+		}
 	}
 	return s
 }
 
-// refine lets a variable stand for every scalar of t's schema, and adds the
-// defaults, here and in the structs below.
-func refine(s *jsonschema.Schema, t reflect.Type, definitions jsonschema.Definitions) {
-	defaults := reflect.New(t).Elem()
-	applyDefaults(defaults)
-	for name, f := range fieldsOf(t) {
-		property, _ := s.Properties.Get(name)
-		allowOne(property)
-		allowVariable(property)
-		if property.AdditionalProperties != nil {
-			allowVariable(property.AdditionalProperties)
+// value describes a value of a type, and refers to the definitions of named types.
+func (d schemas) value(t reflect.Type, rule yamlfile.Field) *jsonschema.Schema {
+	switch {
+	case t.Kind() == reflect.Pointer:
+		return d.value(t.Elem(), rule)
+	case t.PkgPath() != "":
+		if d[t.Name()] == nil {
+			d[t.Name()] = d.definition(t)
 		}
-		if text := defaultText(defaults.Field(f.index)); text != nil {
-			property.Default = text
+		return &jsonschema.Schema{Ref: "#/$defs/" + t.Name()}
+	case t.Kind() == reflect.Map:
+		return &jsonschema.Schema{Type: "object", AdditionalProperties: d.value(t.Elem(), rule)}
+	case t.Kind() == reflect.Slice:
+		list := &jsonschema.Schema{Type: "array", Items: d.value(t.Elem(), yamlfile.Field{})}
+		if least := uint64(rule.MinItems); least > 0 {
+			list.MinItems = &least
 		}
-		below := t.Field(f.index).Type
-		for below.Kind() == reflect.Pointer || below.Kind() == reflect.Slice || below.Kind() == reflect.Map {
-			below = below.Elem()
+		if t.Elem().Kind() == reflect.Struct && !yamlfile.ReadsItself(t.Elem()) {
+			return list
 		}
-		if d := definitions[below.Name()]; d != nil && d.Properties != nil {
-			refine(d, below, definitions)
+		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{list.Items, list}}
+	case t.Kind() == reflect.String && len(rule.Enum) == 0:
+		return &jsonschema.Schema{Type: "string"}
+	}
+	kinds := map[reflect.Kind]string{reflect.String: "string", reflect.Int: "integer", reflect.Bool: "boolean"}
+	scalar := &jsonschema.Schema{Type: kinds[t.Kind()], Minimum: number(rule.Min), Maximum: number(rule.Max)}
+	for _, word := range rule.Enum {
+		scalar.Enum = append(scalar.Enum, word)
+		if t.Kind() == reflect.Int {
+			scalar.Enum[len(scalar.Enum)-1] = json.Number(word)
 		}
 	}
+	return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{scalar, variable}}
 }
 
-// allowOne lets one scalar stand for a list of them.
-func allowOne(s *jsonschema.Schema) {
-	if s.Type != "array" || s.Items == nil || s.Items.Type == "" && !isScalarReference(s.Items.Ref) {
-		return
+// definition describes a named type.
+func (d schemas) definition(t reflect.Type) *jsonschema.Schema {
+	form, ok := forms[t]
+	switch {
+	case t == reflect.TypeFor[Costs](): // a number, or numbers by method
+		least := 1
+		one := d.value(reflect.TypeFor[int](), yamlfile.Field{Min: &least})
+		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{one.AnyOf[0], variable, {Type: "object", AdditionalProperties: one}}}
+	case t.Kind() == reflect.Slice:
+		return d.value(reflect.SliceOf(t.Elem()), yamlfile.Field{})
+	case !ok:
+		return d.object(t)
 	}
-	list := &jsonschema.Schema{Type: s.Type, Items: s.Items, MinItems: s.MinItems}
-	s.Type, s.Items, s.MinItems = "", nil, nil
-	s.AnyOf = []*jsonschema.Schema{list.Items, list}
+	s := &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Type: "string", Pattern: form.pattern}, variable}}
+	if form.least != "" {
+		s.AnyOf = append(s.AnyOf, &jsonschema.Schema{Type: "integer", Minimum: json.Number(form.least), Maximum: json.Number(form.most)})
+	}
+	return s
 }
 
-func isScalarReference(ref string) bool {
-	for t := range scalarPatterns {
-		if ref == "#/$defs/"+t.Name() {
-			return true
-		}
+func number(n *int) json.Number {
+	if n == nil {
+		return ""
 	}
-	return false
-}
-
-// allowVariable turns a schema of a scalar that no variable satisfies into a
-// choice.
-func allowVariable(s *jsonschema.Schema) {
-	if s.Type != "integer" && s.Type != "boolean" && (s.Type != "string" || len(s.Enum) == 0) {
-		return
-	}
-	scalar := &jsonschema.Schema{Type: s.Type, Enum: s.Enum, Minimum: s.Minimum, Maximum: s.Maximum}
-	s.Type, s.Enum, s.Minimum, s.Maximum = "", nil, "", ""
-	s.AnyOf = []*jsonschema.Schema{scalar, {Type: "string", Pattern: variable}}
+	return json.Number(fmt.Sprint(*n))
 }
 
 // defaultText gives a default as it would be written, nil for none.
 func defaultText(v reflect.Value) any {
-	if m, ok := reflect.TypeAssert[encoding.TextMarshaler](v); ok {
-		text, err := m.MarshalText()
-		if err != nil || v.Kind() == reflect.Struct {
-			return nil
-		}
+	if m, ok := reflect.TypeAssert[encoding.TextMarshaler](v); ok && v.Kind() != reflect.Struct {
+		text, _ := m.MarshalText() // values that are no structs can always be written
 		return string(text)
 	}
-	if v.IsZero() {
-		return nil
-	}
-	switch v.Kind() {
-	case reflect.Struct, reflect.Map, reflect.Pointer:
-		return nil // their keys have defaults of their own
+	if v.IsZero() || v.Kind() == reflect.Struct {
+		return nil // the keys of a struct have defaults of their own
 	}
 	return v.Interface()
 }

@@ -1,24 +1,60 @@
 package policy
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
 	"unicode"
+
+	"github.com/jewgo/gateway/policy/yamlfile"
 )
+
+// checks are those of the check tags.
+var checks = map[string]func(key, value string) string{
+	"positive":  unless(func(value string) bool { return value != "0" }, "%[1]s must be more than 0s"),
+	"filled":    unless(func(value string) bool { return value != "" }, "%[1]s must not be empty"),
+	"header":    unless(isFieldName, "bad header name %[2]q"),
+	"host":      unless(isHost, "bad host %[2]q (a name or an address, without scheme and port)"),
+	"path":      unless(isRequestPath, "bad path %[2]q (must start with /)"),
+	"websocket": unless(func(value string) bool { return value == "websocket" }, "expected websocket, found %[2]q"),
+	"method":    because(methodProblem, "%[3]s"),
+	"address":   because(addressProblem, "bad address %[2]q: %[3]s"),
+	"target":    because(targetProblem, "bad target: %[3]s (write http://host:port)"),
+	"origin":    because(originProblem, "bad origin %[2]q: %[3]s"),
+}
+
+// because makes a check of a function that says why a value is none. The message has
+// the key, the value and that.
+func because(problem func(value string) string, message string) func(key, value string) string {
+	return func(key, value string) string {
+		if why := problem(value); why != "" {
+			return fmt.Sprintf(message, key, yamlfile.Clip(value), why)
+		}
+		return ""
+	}
+}
+
+// unless makes a check of a function that knows good values.
+func unless(good func(value string) bool, message string) func(key, value string) string {
+	return because(func(value string) string { return map[bool]string{false: "bad"}[good(value)] }, message)
+}
+
+// isFieldName reports whether s names a single field.
+func isFieldName(s string) bool { return isToken(s) && s != "*" }
+
+func isRequestPath(s string) bool {
+	return strings.HasPrefix(s, "/") && !strings.ContainsAny(s, " \t#")
+}
 
 // isToken implements token of RFC 9110, 5.6.2: names of headers, methods and
 // cookies.
 func isToken(s string) bool {
-	for i := range len(s) {
-		c := s[i]
-		if c <= ' ' || c >= 0x7f || strings.IndexByte(`()<>@,;:\"/[]?={}`, c) >= 0 {
-			return false
-		}
-	}
-	return s != ""
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return r <= ' ' || r >= 0x7f || strings.ContainsRune(`()<>@,;:\"/[]?={}`, r)
+	})
 }
 
 // isIdentifier reports whether s may name a path value: a Go identifier, as in
@@ -32,16 +68,30 @@ func isIdentifier(s string) bool {
 	return s != ""
 }
 
+// methodProblem says why a method cannot be served. Unknown ones are fine, as they
+// are for HTTP.
+func methodProblem(method string) string {
+	upper := strings.ToUpper(method)
+	switch {
+	case !isToken(method) || strings.Trim(upper, "ABCDEFGHIJKLMNOPQRSTUVWXYZ-") != "":
+		return fmt.Sprintf("bad method %q", yamlfile.Clip(method))
+	case method != upper:
+		return fmt.Sprintf("bad method %q (did you mean %q?)", yamlfile.Clip(method), yamlfile.Clip(upper))
+	case method == "CONNECT" || method == "TRACE":
+		return method + " is never served"
+	}
+	return ""
+}
+
 // addressProblem says why a listen address is none: host:port or unix:path.
 func addressProblem(address string) string {
-	if socket, ok := strings.CutPrefix(address, "unix:"); ok {
-		if socket == "" {
-			return "unix: without a path"
-		}
-		return ""
-	}
+	socket, unix := strings.CutPrefix(address, "unix:")
 	host, port, err := net.SplitHostPort(address)
 	switch {
+	case unix && socket == "":
+		return "unix: without a path"
+	case unix:
+		return ""
 	case err != nil:
 		return "write host:port, :port or unix:/path"
 	case !isPort(port):

@@ -1,110 +1,39 @@
 package policy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"math"
-	"net/netip"
+	"iter"
+	"net/textproto"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/jewgo/gateway/policy/yamlfile"
 )
 
-// Duration is a time.Duration written as "300s", "1h30m" or "720h"; "7d"
-// stands for seven days. It is never negative.
-type Duration time.Duration
-
-// UnmarshalText reads a duration; a bare number is refused, since its unit
-// would be a guess.
-func (d *Duration) UnmarshalText(text []byte) error {
-	s := string(text)
-	if days, ok := strings.CutSuffix(s, "d"); ok {
-		n, err := strconv.Atoi(days)
-		if err != nil || n < 0 || n > 36500 {
-			return fmt.Errorf("bad duration %q (write 300s, 5m, 1h or 7d)", s)
-		}
-		*d = Duration(time.Duration(n) * 24 * time.Hour)
-		return nil
-	}
-	v, err := time.ParseDuration(s)
-	if err != nil {
-		return fmt.Errorf("bad duration %q (write 300s, 5m, 1h or 7d)", s)
-	}
-	if v < 0 {
-		return fmt.Errorf("bad duration %q: must not be negative", s)
-	}
-	*d = Duration(v)
-	return nil
-}
-
-// MarshalText writes the duration as a person would: 10m, not 10m0s.
-func (d Duration) MarshalText() ([]byte, error) {
-	s := time.Duration(d).String()
-	for _, zero := range []string{"m0s", "h0m"} {
-		if strings.HasSuffix(s, zero) {
-			s = s[:len(s)-2]
-		}
-	}
-	return []byte(s), nil
-}
-
-// Std returns d as a time.Duration.
-func (d Duration) Std() time.Duration { return time.Duration(d) }
-
-// Size is a number of bytes, written as "512", "32KiB", "10MiB" or "1GiB".
-type Size int64
-
-// sizeUnits are binary, longest suffix first.
-var sizeUnits = []struct {
-	suffix string
-	factor int64
-}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"B", 1}, {"", 1}}
-
-// UnmarshalText reads a size.
-func (s *Size) UnmarshalText(text []byte) error {
-	for _, u := range sizeUnits {
-		digits, ok := strings.CutSuffix(string(text), u.suffix)
-		if !ok {
-			continue
-		}
-		n, err := strconv.ParseInt(digits, 10, 64)
-		if err != nil || n < 0 || n > math.MaxInt64/u.factor {
-			break
-		}
-		*s = Size(n * u.factor)
-		return nil
-	}
-	return fmt.Errorf("bad size %q (write 512, 32KiB, 10MiB or 1GiB)", text)
-}
-
-// MarshalText writes the size with the largest unit that divides it.
-func (s Size) MarshalText() ([]byte, error) {
-	for _, u := range []struct {
-		suffix string
-		factor int64
-	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}} {
-		if s != 0 && int64(s)%u.factor == 0 {
-			return fmt.Appendf(nil, "%d%s", int64(s)/u.factor, u.suffix), nil
-		}
-	}
-	return strconv.AppendInt(nil, int64(s), 10), nil
-}
-
-// FileMode are the permissions of a file, written as for chmod: "0660".
-type FileMode uint32
-
-// UnmarshalText reads permissions.
-func (m *FileMode) UnmarshalText(text []byte) error {
-	n, err := strconv.ParseUint(string(text), 8, 32)
-	if err != nil || n > 0o777 || len(text) < 3 {
-		return fmt.Errorf("bad mode %q (write 0660)", text)
-	}
-	*m = FileMode(n)
-	return nil
-}
-
-// MarshalText writes them with four digits.
-func (m FileMode) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%04o", uint32(m)), nil }
+type (
+	// Duration is a time, as "300s" or "7d".
+	Duration = yamlfile.Duration
+	// Size is a number of bytes, as "10MiB".
+	Size = yamlfile.Size
+	// FileMode are a file's permissions, as "0660".
+	FileMode = yamlfile.FileMode
+	// Percent is a share from 0 to 1, as "20%".
+	Percent = yamlfile.Percent
+	// Prefix is an address or a block of them.
+	Prefix = yamlfile.Prefix
+	// StringList is a list of strings, or a single one.
+	StringList = yamlfile.StringList
+	// Position is a place in a policy file, as the file was named to Load.
+	Position = yamlfile.Position
+	// Errors are all the mistakes of a policy, sorted by place. Load and Parse return
+	// nothing else for a file that could be read.
+	Errors = yamlfile.Errors
+)
 
 // Rate is a number of tokens a period, written as "120/min" or "10/15min".
 type Rate struct {
@@ -112,87 +41,41 @@ type Rate struct {
 	Period time.Duration
 }
 
-var rateUnits = map[string]time.Duration{
-	"s": time.Second, "min": time.Minute, "h": time.Hour, "day": 24 * time.Hour,
-}
+var (
+	rateForm  = regexp.MustCompile(`^([+-]?[0-9]+)/([0-9]*)(s|min|h|day)$`)
+	rateUnits = map[string]time.Duration{"s": time.Second, "min": time.Minute, "h": time.Hour, "day": 24 * time.Hour}
+)
 
 // UnmarshalText reads a rate.
 func (r *Rate) UnmarshalText(text []byte) error {
-	bad := fmt.Errorf("bad rate %q (write 5/s, 120/min, 1000/h, 10/day or 10/15min)", text)
-	tokens, period, ok := strings.Cut(string(text), "/")
-	if !ok {
-		return bad
+	m := rateForm.FindStringSubmatch(string(text))
+	if m == nil {
+		m = make([]string, 4) // none of it is a number
 	}
-	n, err := strconv.Atoi(tokens)
-	if err != nil {
-		return bad
-	}
-	if n < 1 || n > 1_000_000_000 {
+	n, err := strconv.Atoi(m[1])
+	count, err2 := strconv.Atoi(cmp.Or(m[2], "1"))
+	switch {
+	case err != nil || err2 != nil || count < 1 || count > 1000:
+		return fmt.Errorf("bad rate %q (write 5/s, 120/min, 1000/h, 10/day or 10/15min)", text)
+	case n < 1 || n > 1_000_000_000:
 		return fmt.Errorf("bad rate %q: must be from 1 to 1000000000", text)
 	}
-	unit := strings.TrimLeft(period, "0123456789")
-	count := 1
-	if digits := strings.TrimSuffix(period, unit); digits != "" {
-		if count, err = strconv.Atoi(digits); err != nil || count < 1 || count > 1000 {
-			return bad
-		}
-	}
-	length, ok := rateUnits[unit]
-	if !ok {
-		return bad
-	}
-	*r = Rate{Tokens: n, Period: time.Duration(count) * length}
+	*r = Rate{Tokens: n, Period: time.Duration(count) * rateUnits[m[3]]}
 	return nil
 }
 
 // MarshalText writes the rate as it would be read.
 func (r Rate) MarshalText() ([]byte, error) {
 	for _, unit := range []string{"day", "h", "min", "s"} {
-		if count := r.Period / rateUnits[unit]; count > 0 && r.Period%rateUnits[unit] == 0 {
-			if count == 1 {
-				return fmt.Appendf(nil, "%d/%s", r.Tokens, unit), nil
-			}
+		switch count := r.Period / rateUnits[unit]; {
+		case count < 1 || r.Period%rateUnits[unit] != 0:
+		case count == 1:
+			return fmt.Appendf(nil, "%d/%s", r.Tokens, unit), nil
+		default:
 			return fmt.Appendf(nil, "%d/%d%s", r.Tokens, count, unit), nil
 		}
 	}
 	return nil, errors.New("rate without a period")
-}
-
-// Percent is a share from 0 to 1, written as "20%".
-type Percent float64
-
-// UnmarshalText reads a percentage.
-func (p *Percent) UnmarshalText(text []byte) error {
-	digits, ok := strings.CutSuffix(string(text), "%")
-	n, err := strconv.ParseFloat(digits, 64)
-	if !ok || err != nil || !(n >= 0 && n <= 100) {
-		return fmt.Errorf("bad percentage %q (write 20%%)", text)
-	}
-	*p = Percent(n / 100)
-	return nil
-}
-
-// MarshalText writes the percentage.
-func (p Percent) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%g%%", float64(p)*100), nil }
-
-// Prefix is an address block, or a single address standing for itself.
-// IPv4-mapped IPv6 is unmapped.
-type Prefix struct{ netip.Prefix }
-
-// UnmarshalText reads 10.0.0.0/8 or 127.0.0.1.
-func (p *Prefix) UnmarshalText(text []byte) error {
-	s := string(text)
-	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
-		a = a.Unmap()
-		p.Prefix = netip.PrefixFrom(a, a.BitLen())
-		return nil
-	}
-	v, err := netip.ParsePrefix(s)
-	if err != nil || v.Addr().Is4In6() {
-		return fmt.Errorf("bad address block %q (write 10.0.0.0/8 or 127.0.0.1)", s)
-	}
-	p.Prefix = v.Masked()
-	return nil
 }
 
 // Replicas is how many gateways share the limits; 0 stands for auto.
@@ -220,9 +103,6 @@ func (n Replicas) MarshalText() ([]byte, error) {
 	return strconv.AppendInt(nil, int64(n), 10), nil
 }
 
-// StringList is a list of strings; a single string may stand for a list of one.
-type StringList []string
-
 // Status is a status code from 200 to 599, written as "404", or a class of
 // them, written as "4xx" and held as its first digit.
 type Status int
@@ -236,10 +116,25 @@ func (s *Status) UnmarshalText(text []byte) error {
 		least, most = 2, 5
 	}
 	if err != nil || n < least || n > most || strconv.Itoa(n) != digits {
-		return fmt.Errorf("bad status %q (write a status from 200 to 599, or 2xx, 3xx, 4xx or 5xx)", clip(string(text)))
+		return fmt.Errorf("bad status %q (write a status from 200 to 599, or 2xx, 3xx, 4xx or 5xx)", yamlfile.Clip(string(text)))
 	}
 	*s = Status(n)
 	return nil
+}
+
+// all gives the statuses that s stands for.
+func (s Status) all() iter.Seq[int] {
+	first, n := int(s), 1
+	if s < 10 {
+		first, n = first*100, 100
+	}
+	return func(yield func(int) bool) {
+		for i := range n {
+			if !yield(first + i) {
+				return
+			}
+		}
+	}
 }
 
 // MarshalText writes the status or class as it would be read.
@@ -253,3 +148,119 @@ func (s Status) MarshalText() ([]byte, error) {
 // Costs are tokens by method, each at least 1. A single number, held under "",
 // may stand for every method.
 type Costs map[string]int
+
+// SetAll lets n stand for every method.
+func (c *Costs) SetAll(n int) { *c = Costs{"": n} }
+
+// sourceKinds are the sources as they are written; a colon asks for a name.
+var sourceKinds = map[string]SourceKind{
+	"client_ip":    SourceClientIP,
+	"session":      SourceSession,
+	"session.user": SourceSessionUser,
+	"header:":      SourceHeader,
+	"cookie:":      SourceCookie,
+	"path:":        SourcePath,
+	"host":         SourceHost,
+}
+
+// What may stand in a limit's key, and in a cache's key and bypass.
+var (
+	limitSources = []string{"client_ip", "session", "session.user", "header:", "cookie:", "path:", "host"}
+	cacheSources = []string{"header:", "cookie:", "session"}
+)
+
+// parseSource reads one part of a key.
+func parseSource(text string, allowed []string) (Source, error) {
+	word, name, named := strings.Cut(text, ":")
+	if named {
+		word += ":"
+	}
+	kind := sourceKinds[word]
+	switch {
+	case !slices.Contains(allowed, word):
+		shown := strings.ReplaceAll(yamlfile.OneOf(allowed), ":", ":NAME")
+		return Source{}, fmt.Errorf("expected %s, found %q%s", shown, yamlfile.Clip(text), yamlfile.Suggest(word, allowed))
+	case kind == SourcePath && !isIdentifier(name):
+		return Source{}, fmt.Errorf("bad path value name %q", yamlfile.Clip(name))
+	case (kind == SourceHeader || kind == SourceCookie) && !isToken(name):
+		return Source{}, fmt.Errorf("bad name %q in %q", yamlfile.Clip(name), yamlfile.Clip(text))
+	case kind == SourceHeader && strings.EqualFold(name, "Host"):
+		hint := map[bool]string{true: ` (did you mean "host"?)`}[slices.Contains(allowed, "host")]
+		return Source{}, fmt.Errorf("%q is never present: the host is kept apart from the header fields%s", text, hint)
+	case kind == SourceHeader:
+		name = textproto.CanonicalMIMEHeaderKey(name)
+	}
+	return Source{kind, name}, nil
+}
+
+// sources compiles a list of them and reports what is wrong with each.
+func (c *compiler) sources(path string, list StringList, allowed []string) []Source {
+	var compiled []Source
+	for i, text := range list {
+		s, err := parseSource(text, allowed)
+		switch {
+		case err != nil:
+			c.Invalid(c.Item(path, i), "%v", err)
+		case slices.Contains(compiled, s):
+			c.Invalid(c.Item(path, i), "duplicate %q", text)
+		default:
+			compiled = append(compiled, s)
+		}
+	}
+	return compiled
+}
+
+// uses reports whether a key has a part of this kind.
+func uses(sources []Source, kind SourceKind) bool {
+	return slices.ContainsFunc(sources, func(s Source) bool { return s.Kind == kind })
+}
+
+// usesSession reports whether a key depends on who has a session.
+func usesSession(sources []Source) bool {
+	return uses(sources, SourceSession) || uses(sources, SourceSessionUser)
+}
+
+// parseTemplate reads a text with {name} parts. It may hold what a tag may:
+// visible ASCII without commas and quotes, since purges name tags in lists.
+func parseTemplate(text string) (Template, error) {
+	const most = 128
+	bad := func(r rune) bool { return r <= ' ' || r >= 0x7f || r == ',' || r == '"' }
+	if text == "" || len(text) > most || strings.ContainsFunc(text, bad) {
+		return Template{}, fmt.Errorf("bad tag %q (visible ASCII without commas and quotes, at most %d)", yamlfile.Clip(text), most)
+	}
+	t := Template{Text: text}
+	for rest := text; ; {
+		literal, after, open := strings.Cut(rest, "{")
+		name, tail, closed := strings.Cut(after, "}")
+		switch {
+		case strings.Contains(literal, "}"):
+			return Template{}, fmt.Errorf("bad tag %q: a } without {", yamlfile.Clip(text))
+		case open && (!closed || !isIdentifier(name)):
+			return Template{}, fmt.Errorf("bad tag %q: a { without a path value's name and }", yamlfile.Clip(text))
+		}
+		t.parts = append(t.parts, literal)
+		if !open {
+			return t, nil
+		}
+		t.parts, rest = append(t.parts, name), tail
+	}
+}
+
+// templates compiles the tags at path, whose names the pattern p must have.
+func (c *compiler) templates(path string, list StringList, p pattern) []Template {
+	var compiled []Template
+	for i, text := range list {
+		t, err := parseTemplate(text)
+		if err != nil {
+			c.Invalid(c.Item(path, i), "%v", err)
+			continue
+		}
+		for j, name := range t.parts {
+			if j%2 == 1 && len(p.segments) > 0 && !p.has(name) {
+				c.Invalid(c.Item(path, i), "the path pattern has no {%s}%s", name, yamlfile.Suggest(name, p.names()))
+			}
+		}
+		compiled = append(compiled, t)
+	}
+	return compiled
+}

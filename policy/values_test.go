@@ -16,22 +16,6 @@ func TestValues(t *testing.T) {
 		text string
 		want string // of the value; "": an error
 	}{
-		{new(Duration), "300s", "5m0s"},
-		{new(Duration), "1h30m", "1h30m0s"},
-		{new(Duration), "7d", "168h0m0s"},
-		{new(Duration), "0", "0s"},
-		{new(Duration), "300", ""},
-		{new(Duration), "-1s", ""},
-		{new(Duration), "-1d", ""},
-		{new(Duration), "1e9h", ""},
-		{new(Duration), "99999999d", ""},
-		{new(Size), "0", "0"},
-		{new(Size), "32KiB", "32768"},
-		{new(Size), "7B", "7"},
-		{new(Size), "1GiB", "1073741824"},
-		{new(Size), "32kb", ""},
-		{new(Size), "-1", ""},
-		{new(Size), "9999999999GiB", ""},
 		{new(Rate), "5/s", "{5 1s}"},
 		{new(Rate), "10/15min", "{10 15m0s}"},
 		{new(Rate), "1000/day", "{1000 24h0m0s}"},
@@ -40,16 +24,6 @@ func TestValues(t *testing.T) {
 		{new(Rate), "10", ""},
 		{new(Rate), "10/0min", ""},
 		{new(Rate), "10/m", ""},
-		{new(Percent), "20%", "0.2"},
-		{new(Percent), "101%", ""},
-		{new(Percent), "NaN%", ""},
-		{new(Percent), "0.2", ""},
-		{new(Prefix), "10.1.2.3/8", "10.0.0.0/8"},
-		{new(Prefix), "127.0.0.1", "127.0.0.1/32"},
-		{new(Prefix), "::ffff:10.0.0.1", "10.0.0.1/32"},
-		{new(Prefix), "2001:db8::/32", "2001:db8::/32"},
-		{new(Prefix), "fe80::1%eth0", ""},
-		{new(Prefix), "::ffff:10.0.0.0/104", ""},
 		{new(Status), "429", "429"},
 		{new(Status), "5xx", "5"},
 		{new(Status), "199", ""},
@@ -65,11 +39,8 @@ func TestValues(t *testing.T) {
 	} {
 		err := c.into.UnmarshalText([]byte(c.text))
 		got := fmt.Sprint(reflect.ValueOf(c.into).Elem())
-		switch d := c.into.(type) {
-		case *Duration:
-			got = d.Std().String()
-		case *Rate:
-			got = fmt.Sprintf("{%d %v}", d.Tokens, d.Period)
+		if r, ok := c.into.(*Rate); ok {
+			got = fmt.Sprintf("{%d %v}", r.Tokens, r.Period)
 		}
 		if (err != nil) != (c.want == "") || err == nil && got != c.want {
 			t.Errorf("%T %q: got %s, %v; want %q", c.into, c.text, got, err, c.want)
@@ -79,15 +50,9 @@ func TestValues(t *testing.T) {
 
 func TestValuesAreReadAsTheyAreWritten(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		d := Duration(rapid.Int64Range(0, int64(1000*time.Hour)).Draw(t, "duration"))
-		coarse := d - d%Duration(time.Minute)
-		s := Size(rapid.Int64Min(0).Draw(t, "size"))
 		unit := rapid.SampledFrom([]time.Duration{time.Second, time.Minute, time.Hour, 24 * time.Hour}).Draw(t, "unit")
 		r := Rate{rapid.IntRange(1, 1e9).Draw(t, "tokens"), time.Duration(rapid.IntRange(1, 23).Draw(t, "count")) * unit}
 		n := Replicas(rapid.IntRange(0, 10_000).Draw(t, "replicas"))
-		roundTrip(t, d)
-		roundTrip(t, coarse)
-		roundTrip(t, s)
 		roundTrip(t, r)
 		roundTrip(t, n)
 		roundTrip(t, Status(rapid.OneOf(rapid.IntRange(2, 5), rapid.IntRange(200, 599)).Draw(t, "status")))
@@ -142,24 +107,6 @@ func TestSources(t *testing.T) {
 	for _, text := range []string{"", "header", "client_ip:x", "host:x", "session:", "header:", "path:a-b", "cookie:a b"} {
 		if got, err := parseSource(text, limitSources); err == nil {
 			t.Errorf("%q is read as %v", text, got)
-		}
-	}
-}
-
-func TestSuggest(t *testing.T) {
-	words := []string{"burst", "rate", "stale_while_revalidate", "ip"}
-	for name, want := range map[string]string{
-		"burts":                 ` (did you mean "burst"?)`,
-		"Burst":                 ` (did you mean "burst"?)`,
-		"rat":                   ` (did you mean "rate"?)`,
-		"stale_while_revaldate": ` (did you mean "stale_while_revalidate"?)`,
-		"x":                     "",
-		"brrrt":                 "",
-		"":                      "",
-		"entirely":              "",
-	} {
-		if got := suggest(name, words); got != want {
-			t.Errorf("suggest(%q) = %q, want %q", name, got, want)
 		}
 	}
 }

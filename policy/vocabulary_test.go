@@ -4,12 +4,14 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/jewgo/gateway/policy/yamlfile"
 )
 
 // What the vocabulary says is a key of the policy, or words.
 func TestVocabulary(t *testing.T) {
 	all := map[string]bool{}
-	for _, paths := range keysBelow(reflect.TypeFor[Policy]()) {
+	for _, paths := range yamlfile.KeysBelow(reflect.TypeFor[Policy]()) {
 		for _, p := range paths {
 			all[p] = true
 		}

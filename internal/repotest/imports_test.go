@@ -20,7 +20,8 @@ type layer struct {
 var layers = []layer{
 	{name: "disk", packages: []string{"internal/atomicfile"}},
 	{name: "pure", packages: []string{"internal/gcra", "internal/rfc9111", "internal/failover", "internal/journal", "internal/problem", "internal/redisurl", "internal/bounded", "internal/packed"}, imports: []string{"disk"}},
-	{name: "policy", packages: []string{"policy"}, imports: []string{"pure"}},
+	{name: "yaml", packages: []string{"policy/yamlfile"}},
+	{name: "policy", packages: []string{"policy"}, imports: []string{"yaml", "pure"}},
 	{name: "exchange", packages: []string{"internal/exchange"}, imports: []string{"policy", "pure"}},
 	{name: "wire", packages: []string{"internal/wire"}, imports: []string{"policy", "pure"}},
 	{name: "chain", packages: []string{"middleware"}, imports: []string{"exchange", "policy", "pure"}},
@@ -54,7 +55,7 @@ var speakers = map[string][]string{
 	"github.com/rbcervilla/redisstore": {"internal/store/redis"},
 	"github.com/prometheus":            {"internal/metrics"},
 	"github.com/spf13/cobra":           {"cmd/gateway", "cmd/gateway-drill"},
-	"go.yaml.in/yaml":                  {"policy", "test/drill"},
+	"go.yaml.in/yaml":                  {"policy/yamlfile", "test/drill"},
 	"github.com/google/go-cmp":         nil,
 	"github.com/tsenart/vegeta":        {"test/drill"},
 	"go.uber.org/goleak":               nil,

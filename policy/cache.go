@@ -11,6 +11,49 @@ import (
 	"time"
 )
 
+// CacheRule is a route's compiled cache section.
+type CacheRule struct {
+	Strict               bool
+	TTL                  time.Duration         // 0: the origin decides; see Lifetime
+	Statuses             map[int]time.Duration // in place of TTL; 0: not stored
+	StaleWhileRevalidate time.Duration
+	StaleIfError         time.Duration
+	Query                QueryRule
+	Encode               bool     // managed: encoded for each client as it accepts
+	Vary                 []string // canonical header names; managed: without Accept-Encoding, and with Origin unless CORS answers it
+	Key                  []Source
+	Bypass               []Source
+	Pass                 []string // canonical header names
+	Tags                 []Template
+}
+
+// Private reports whether entries belong to one session.
+func (c *CacheRule) Private() bool { return slices.Contains(c.Key, Source{Kind: SourceSession}) }
+
+// OfSession reports whether a session decides about the key or a bypass.
+func (c *CacheRule) OfSession() bool { return usesSession(c.Key) || usesSession(c.Bypass) }
+
+// Sends reports whether a field goes upstream as it came, and selects nothing but by
+// its key.
+func (c *CacheRule) Sends(name string) bool {
+	return slices.Contains(c.Pass, name) || slices.Contains(c.Key, Source{SourceHeader, name})
+}
+
+// ReadsCookies reports whether a cookie decides about the key or a bypass.
+func (c *CacheRule) ReadsCookies() bool {
+	return uses(c.Key, SourceCookie) || uses(c.Bypass, SourceCookie)
+}
+
+// QueryRule selects and normalises query parameters; Apply gives the query that
+// is both keyed and sent upstream.
+type QueryRule struct {
+	InOrder bool            // of the request, not sorted
+	Allow   map[string]bool // nil: all
+	Deny    map[string]bool
+	Round   map[string]int           // decimals
+	TTL     map[string]time.Duration // lifetimes, each shorter than the rule's own
+}
+
 // param is one query parameter, decoded.
 type param struct {
 	name, value string
