@@ -58,49 +58,47 @@ func execute(args []string, stdout, stderr io.Writer) int {
 	return 2
 }
 
-// flags are those that all drills have. What is set before declare is the default.
-type flags struct {
-	gateway string
-	length  time.Duration
-	seed    uint64
-	json    string // file; "-": standard output
+// command is a drill with its flags.
+type command struct {
+	drill.Config
+	json string // file; "-": standard output
 }
 
-// declare adds the flags to a command; length and seed say what they are to it.
-func (f *flags) declare(cmd *cobra.Command, length, seed string) {
+// declare adds the flags that all drills have to a command; length and seed say
+// what they are to it. What is set before is the default.
+func (c *command) declare(cmd *cobra.Command, length, seed string) {
 	preset := "gateway"
 	if self, err := os.Executable(); err == nil {
 		preset = filepath.Join(filepath.Dir(self), "gateway")
 	}
-	flags := cmd.Flags()
-	flags.StringVar(&f.gateway, "gateway", preset, "the gateway to drill")
-	flags.DurationVar(&f.length, "for", f.length, length)
-	flags.Uint64Var(&f.seed, "seed", f.seed, seed)
-	flags.StringVar(&f.json, "json", "", "write the result as JSON into this file; -: in place of the table")
+	f := cmd.Flags()
+	f.StringVar(&c.Program, "gateway", preset, "the gateway to drill")
+	f.DurationVar(&c.Length, "for", c.Length, length)
+	f.Uint64Var(&c.Seed, "seed", c.Seed, seed)
+	f.StringVar(&c.json, "json", "", "write the result as JSON into this file; -: in place of the table")
 }
 
 // run plays a drill and writes down what it found.
-func (f *flags) run(cmd *cobra.Command, play func(t env.T) (table func(io.Writer) error, document any, passed bool, _ error)) error {
-	program, err := exec.LookPath(f.gateway)
-	if err != nil {
+func (c *command) run(cmd *cobra.Command, play func(t env.T) (drill.Result, error)) (err error) {
+	if c.Program, err = exec.LookPath(c.Program); err != nil {
 		return fmt.Errorf("%w; build it, or name it with --gateway", err)
 	}
-	f.gateway = program
-	if f.json != "" && f.json != "-" {
+	if c.json != "" && c.json != "-" {
 		// A file that cannot be written is better known now than in some minutes.
-		if err := os.WriteFile(f.json, nil, 0o644); err != nil {
+		if err := os.WriteFile(c.json, nil, 0o644); err != nil {
 			return err
 		}
 	}
+	c.Say = func(event string) { _, _ = fmt.Fprintln(cmd.ErrOrStderr(), event) } // as in execute
 	return drill.Run(func(t env.T) error {
-		table, document, passed, err := play(t)
+		result, err := play(t)
 		if cmd.Context().Err() != nil {
 			return cmd.Context().Err()
 		}
 		if err == nil {
-			err = f.write(cmd.OutOrStdout(), table, document)
+			err = c.write(cmd.OutOrStdout(), result)
 		}
-		if err == nil && !passed {
+		if err == nil && !result.OK() {
 			err = errFailed
 		}
 		return err
@@ -108,30 +106,26 @@ func (f *flags) run(cmd *cobra.Command, play func(t env.T) (table func(io.Writer
 }
 
 // write writes the table, the JSON document, or both.
-func (f *flags) write(stdout io.Writer, table func(io.Writer) error, document any) error {
+func (c *command) write(stdout io.Writer, result drill.Result) error {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(document); err != nil {
+	if err := enc.Encode(result); err != nil {
 		return err
 	}
-	switch f.json {
+	switch c.json {
 	case "-":
 		_, err := b.WriteTo(stdout)
 		return err
 	case "":
-		return table(stdout)
+		return result.Table(stdout)
 	}
-	return errors.Join(os.WriteFile(f.json, b.Bytes(), 0o644), table(stdout))
-}
-
-func say(cmd *cobra.Command) func(string) {
-	return func(event string) { _, _ = fmt.Fprintln(cmd.ErrOrStderr(), event) } // as in execute
+	return errors.Join(os.WriteFile(c.json, b.Bytes(), 0o644), result.Table(stdout))
 }
 
 func newLimits() *cobra.Command {
-	f := &flags{length: time.Minute, seed: uint64(time.Now().UnixNano())}
+	c := &command{Config: drill.Config{Length: time.Minute, Seed: uint64(time.Now().UnixNano())}}
 	cmd := &cobra.Command{
 		Use:   "limits",
 		Short: "Break Redis under three gateways, and count what their limits let through",
@@ -142,33 +136,26 @@ func newLimits() *cobra.Command {
 			"Exit status: 0 all of that held, 1 it did not, 2 the drill could not run.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if f.length < 5*time.Second || f.length > 10*time.Minute {
+			if c.Length < 5*time.Second || c.Length > 10*time.Minute {
 				return errors.New("want --for from 5s to 10m")
 			}
-			return f.run(cmd, func(t env.T) (func(io.Writer) error, any, bool, error) {
-				r, err := drill.Limits(cmd.Context(), t, drill.LimitsConfig{Program: f.gateway, Length: f.length, Seed: f.seed, Say: say(cmd)})
-				return r.Table, r, r.Passed, err
-			})
+			return c.run(cmd, func(t env.T) (drill.Result, error) { return drill.Limits(cmd.Context(), t, c.Config) })
 		},
 	}
-	f.declare(cmd, "begin no fault after this time", "of the faults (default: another one each time, which is printed)")
+	c.declare(cmd, "begin no fault after this time", "of the faults (default: another one each time, which is printed)")
 	cmd.Flags().Lookup("seed").DefValue = "0"
 	return cmd
 }
 
-// redisFlags are the flags of gateway-drill redis.
-type redisFlags struct {
-	flags
-	config, redis string
-	faults        []string
-	each          time.Duration
-	rate          int
-	list          bool
-	yes, flask    bool
+// redisCommand is gateway-drill redis.
+type redisCommand struct {
+	command
+	config           string // file of the policy
+	list, yes, flask bool
 }
 
 func newRedis() *cobra.Command {
-	o := &redisFlags{flags: flags{seed: 1}}
+	c := &redisCommand{command: command{Config: drill.Config{Seed: 1}}}
 	cmd := &cobra.Command{
 		Use:   "redis",
 		Short: "Break Redis in every way, under traffic",
@@ -178,23 +165,23 @@ func newRedis() *cobra.Command {
 			"is in use is skipped.\n" +
 			"Exit status: 0 every fault passed, 1 one did not, 2 the drill could not run.",
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.run(cmd) },
 	}
-	o.declare(cmd, "begin no fault after this time, and draw their order by --seed (default: all, in order)", "of the traffic and the order")
+	c.declare(cmd, "begin no fault after this time, and draw their order by --seed (default: all, in order)", "of the traffic and the order")
 	f := cmd.Flags()
-	f.StringVarP(&o.config, "config", "c", "", "drill this policy instead of the demo's")
-	f.BoolVar(&o.flask, "flask", false, "start examples/flask, and set UPSTREAM_URL to it for the policy")
-	f.StringVar(&o.redis, "redis", "", "use this Redis, redis://host:port or unix:///path (default: the policy's, else one of its own)")
-	f.StringSliceVar(&o.faults, "fault", nil, "play these faults alone, in this order")
-	f.DurationVar(&o.each, "each", 3*time.Second, "how long a fault lasts")
-	f.IntVar(&o.rate, "rate", 200, "requests a second")
-	f.BoolVar(&o.list, "list", false, "list the faults")
-	f.BoolVar(&o.yes, "yes", false, "drill a policy that is marked as production")
+	f.StringVarP(&c.config, "config", "c", "", "drill this policy instead of the demo's")
+	f.BoolVar(&c.flask, "flask", false, "start examples/flask, and set UPSTREAM_URL to it for the policy")
+	f.StringVar(&c.Redis, "redis", "", "use this Redis, redis://host:port or unix:///path (default: the policy's, else one of its own)")
+	f.StringSliceVar(&c.Faults, "fault", nil, "play these faults alone, in this order")
+	f.DurationVar(&c.Each, "each", 3*time.Second, "how long a fault lasts")
+	f.IntVar(&c.Rate, "rate", 200, "requests a second")
+	f.BoolVar(&c.list, "list", false, "list the faults")
+	f.BoolVar(&c.yes, "yes", false, "drill a policy that is marked as production")
 	return cmd
 }
 
-func (o *redisFlags) run(cmd *cobra.Command) error {
-	if o.list {
+func (c *redisCommand) run(cmd *cobra.Command) error {
+	if c.list {
 		for _, f := range drill.RedisFaults() {
 			if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%-16s %s\n", f.Name, f.Description); err != nil {
 				return err
@@ -202,38 +189,34 @@ func (o *redisFlags) run(cmd *cobra.Command) error {
 		}
 		return nil
 	}
-	if o.each < 100*time.Millisecond || o.each > 5*time.Minute || o.rate < 1 || o.rate > 5000 || o.length < 0 {
+	if c.Each < 100*time.Millisecond || c.Each > 5*time.Minute || c.Rate < 1 || c.Rate > 5000 || c.Length < 0 {
 		return errors.New("want --each from 100ms to 5m, --rate from 1 to 5000, and no negative --for")
 	}
-	return o.flags.run(cmd, func(t env.T) (func(io.Writer) error, any, bool, error) {
-		cfg := drill.RedisConfig{
-			Program: o.gateway, Redis: o.redis, Faults: o.faults, Length: o.length, Each: o.each, Rate: o.rate, Seed: o.seed, Say: say(cmd),
+	return c.command.run(cmd, func(t env.T) (drill.Result, error) {
+		if err := c.policy(t); err != nil {
+			return nil, err
 		}
-		if err := o.policy(t, &cfg); err != nil {
-			return nil, nil, false, err
-		}
-		r, err := drill.Redis(cmd.Context(), t, cfg)
-		return r.Table, r, r.Passed, err
+		return drill.Redis(cmd.Context(), t, c.Config)
 	})
 }
 
 // policy fills in what to serve, with a backend where the drill has one.
-func (o *redisFlags) policy(t env.T, cfg *drill.RedisConfig) (err error) {
-	name := o.config
+func (c *redisCommand) policy(t env.T) (err error) {
+	name := c.config
 	switch {
 	case name == "":
-		name, cfg.Policy = "demo.yaml", demo.Policy
-		cfg.Vars = []string{"REDIS_URL=", "UPSTREAM_URL=" + drill.Demo(t)}
-	case o.flask:
-		cfg.Vars = []string{"UPSTREAM_URL=" + env.Flask(t)}
+		name, c.Policy = "demo.yaml", demo.Policy
+		c.Vars = []string{"REDIS_URL=", "UPSTREAM_URL=" + drill.Demo(t)}
+	case c.flask:
+		c.Vars = []string{"UPSTREAM_URL=" + env.Flask(t)}
 	}
-	if o.config != "" {
-		if cfg.Policy, err = os.ReadFile(name); err != nil {
+	if c.config != "" {
+		if c.Policy, err = os.ReadFile(name); err != nil {
 			return err
 		}
 	}
-	snapshot, err := policy.Parse(name, cfg.Policy, func(key string) string {
-		for _, v := range cfg.Vars {
+	snapshot, err := policy.Parse(name, c.Policy, func(key string) string {
+		for _, v := range c.Vars {
 			if value, ok := strings.CutPrefix(v, key+"="); ok {
 				return value
 			}
@@ -244,12 +227,12 @@ func (o *redisFlags) policy(t env.T, cfg *drill.RedisConfig) (err error) {
 		return err
 	}
 	p := snapshot.Policy
-	if p.Server.Production && !o.yes {
-		return fmt.Errorf("%s says server.production: true; --yes drills it all the same", o.config)
+	if p.Server.Production && !c.yes {
+		return fmt.Errorf("%s says server.production: true; --yes drills it all the same", c.config)
 	}
-	if cfg.Redis == "" {
-		cfg.Redis = p.Redis.URL
+	if c.Redis == "" {
+		c.Redis = p.Redis.URL
 	}
-	cfg.Budget = p.Redis.Budget.Std()
+	c.Budget = p.Redis.Budget.Std()
 	return nil
 }

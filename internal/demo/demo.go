@@ -1,8 +1,8 @@
 // Package demo is a backend in the shape of JewGo's Flask API, with generated
 // data in memory. `gateway demo` stands in front of it. It keeps the habits of
 // the real API that a gateway has to bear: a strong ETag and never a 304, new
-// cookies on any GET, debug pages for everyone. It leaves out registration,
-// guests and the refresh of tokens. Filters by opening hours or distance are
+// cookies on any GET, debug pages for everyone. It leaves out registration, guests,
+// the refresh of tokens, and the gateway's identity header. Filters by opening hours or distance are
 // imitated. Passwords are plain and known. The Flask example has the same shape.
 package demo
 
@@ -25,17 +25,14 @@ import (
 //go:embed demo.yaml
 var Policy []byte
 
-const (
-	maxBody  = 1 << 20 // bytes of a request's body that are read
-	maxStats = 10_000  // different methods and paths that are counted
-)
+// maxBody is how many bytes of a request's body are read.
+const maxBody = 1 << 20
 
 // Config says how a backend is made. The zero value works.
 type Config struct {
-	Latency      time.Duration    // added to every request under /api/; 0: none
-	Seed         uint64           // of the data
-	Now          func() time.Time // nil: time.Now
-	IdentityKeys string           // file with the keys of X-Gw-Identity; "": the header is ignored
+	Latency time.Duration    // added to every request under /api/; 0: none
+	Seed    uint64           // of the data
+	Now     func() time.Time // nil: time.Now
 }
 
 type server struct {
@@ -45,7 +42,6 @@ type server struct {
 
 	mu       sync.Mutex // guards all below
 	families []*family
-	counts   map[string]int // requests by method and path
 }
 
 // New returns a backend with data of its own.
@@ -53,10 +49,7 @@ func New(cfg Config) http.Handler {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	s := &server{
-		cfg: cfg, secret: []byte(rand.Text()), mux: http.NewServeMux(), families: newFamilies(cfg.Seed),
-		counts: map[string]int{},
-	}
+	s := &server{cfg: cfg, secret: []byte(rand.Text()), mux: http.NewServeMux(), families: newFamilies(cfg.Seed)}
 	for _, e := range endpoints {
 		if !strings.Contains(e.pattern, "{family}") {
 			s.mux.HandleFunc(e.pattern, s.handle(e, nil))
@@ -70,11 +63,8 @@ func New(cfg Config) http.Handler {
 	return s
 }
 
-// ServeHTTP counts the request, waits for as long as Latency says, and serves.
+// ServeHTTP waits for as long as Latency says, and serves.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path != "/__stats" {
-		s.count(r.Method + " " + r.URL.Path)
-	}
 	if strings.HasPrefix(r.URL.Path, "/api/") && s.cfg.Latency > 0 {
 		select {
 		case <-time.After(s.cfg.Latency):
@@ -85,25 +75,16 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mux.ServeHTTP(w, r)
 }
 
-func (s *server) count(key string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, known := s.counts[key]; !known && len(s.counts) >= maxStats {
-		key = "other"
-	}
-	s.counts[key]++
-}
-
 // request is what an endpoint is given.
 type request struct {
 	*http.Request
-	now    time.Time
-	raw    []byte         // the body as it came
-	body   map[string]any // nil: no JSON object
-	family *family        // nil: the endpoint has none
-	record record         // of the {id} in the path; nil: there is no {id}
-	user   *user          // nil: nobody is logged in
-	token  claims         // the user's access token; zero without one
+	now     time.Time
+	raw     []byte         // the body as it came
+	body    map[string]any // nil: no JSON object
+	family  *family        // nil: the endpoint has none
+	record  record         // of the {id} in the path; nil: there is no {id}
+	user    *user          // nil: nobody is logged in
+	expires time.Time      // the user's access token
 }
 
 // reply is what an endpoint answers.

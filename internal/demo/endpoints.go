@@ -1,10 +1,6 @@
 package demo
 
 import (
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/hex"
-	"maps"
 	"net/http"
 	"strings"
 	"time"
@@ -25,22 +21,17 @@ const v5 = "/api/v5"
 var endpoints = []endpoint{
 	{"GET " + v5 + "/{family}", "", (*server).list},
 	{"GET " + v5 + "/{family}/{$}", "", (*server).list},
-	{"POST " + v5 + "/{family}", "writer", (*server).create},
-	{"POST " + v5 + "/{family}/{$}", "writer", (*server).create},
-	{"GET " + v5 + "/{family}/filter-options", "", (*server).options},
+	{"POST " + v5 + "/{family}", "writer", (*server).write},
+	{"POST " + v5 + "/{family}/{$}", "writer", (*server).write},
+	{"GET " + v5 + "/{family}/filter-options", "", func(*server, *request) reply { return success(filterOptions()) }},
 	{"GET " + v5 + "/{family}/{id}", "", (*server).detail},
-	{"PUT " + v5 + "/{family}/{id}", "writer", (*server).update},
-	{"PATCH " + v5 + "/{family}/{id}", "writer", (*server).update},
+	{"PUT " + v5 + "/{family}/{id}", "writer", (*server).write},
+	{"PATCH " + v5 + "/{family}/{id}", "writer", (*server).write},
 	{"DELETE " + v5 + "/{family}/{id}", "remover", (*server).remove},
-	{"POST " + v5 + "/{family}/{id}/view", "", count("view_count")},
-	{"POST " + v5 + "/{family}/{id}/share", "", (*server).detail},
-	{"POST " + v5 + "/{family}/{id}/favorite", "", (*server).detail},
-	{"POST " + v5 + "/{family}/{id}/unfavorite", "", (*server).detail},
-	{"POST " + v5 + "/{family}/{id}/claim", "user", count("claims")},
-	{"POST " + v5 + "/{family}/{id}/redeem", "editor", count("redemptions")},
-	{"GET " + v5 + "/{family}/{type}/{entity}/stats", "", (*server).reviewStats},
-	{"GET " + v5 + "/search", "", (*server).search},
-	{"GET " + v5 + "/search/{what...}", "", (*server).search},
+	{"POST " + v5 + "/{family}/{id}/{action}", "", (*server).act},
+	{"POST " + v5 + "/{family}/{id}/claim", "user", (*server).act},
+	{"POST " + v5 + "/{family}/{id}/redeem", "editor", (*server).act},
+	{"GET " + v5 + "/search/{what...}", "", (*server).suggest},
 
 	{"POST " + v5 + "/auth/login", "", (*server).login},
 	{"POST " + v5 + "/auth/logout", "", (*server).logout},
@@ -52,25 +43,15 @@ var endpoints = []endpoint{
 	{"GET /healthz", "", healthy},
 	{"GET /readyz", "", healthy},
 	{"GET /health", "", healthy},
-	{"GET /__stats", "", (*server).stats},
-	{v5 + "/echo", "", echo},
 	{v5 + "/debug/{rest...}", "", debug},
-	{"POST /webhook/{rest...}", "", echo},
-	{"POST " + v5 + "/webhook/{rest...}", "", echo},
-	{"/admin/{rest...}", "admin", echo},
-	{v5 + "/admin/{rest...}", "admin", echo},
-	{"/monitoring/{rest...}", "admin", echo},
-	{v5 + "/monitoring/{rest...}", "admin", echo},
+	{"POST /webhook/{rest...}", "", accept},
+	{"POST " + v5 + "/webhook/{rest...}", "", accept},
+	{v5 + "/admin/{rest...}", "admin", accept},
+	{v5 + "/monitoring/{rest...}", "admin", accept},
 }
 
 func healthy(*server, *request) reply {
 	return answer(map[string]any{"status": "healthy", "version": "5.0"})
-}
-
-// stats tells how many requests have come, by method and path. It does not
-// count itself.
-func (s *server) stats(*request) reply {
-	return answer(map[string]any{"requests": maps.Clone(s.counts)})
 }
 
 // debug is open to everyone, which a gateway must not be.
@@ -78,26 +59,14 @@ func debug(*server, *request) reply {
 	return success(map[string]any{"database_url": "postgres://demo:secret@db/demo"})
 }
 
-// echo describes the request as it came in. Fields that came several times
-// are joined with commas, as WSGI does.
-func echo(_ *server, r *request) reply {
-	headers := map[string]string{"Host": r.Host}
-	for name, values := range r.Header {
-		headers[name] = strings.Join(values, ",")
-	}
-	sum := sha256.Sum256(r.raw)
-	return answer(map[string]any{
-		"method": r.Method, "target": r.RequestURI, "headers": headers,
-		"length": len(r.raw), "sha256": hex.EncodeToString(sum[:]),
-	})
+// accept answers what is for the backend alone, and here does nothing.
+func accept(_ *server, r *request) reply {
+	return success(map[string]any{"method": r.Method, "target": r.RequestURI})
 }
 
-// jwks shows a key set of the real one's shape, which anyone may keep for five
-// minutes; no token of this backend is signed with it.
+// jwks shows an empty key set, which anyone may keep for five minutes.
 func jwks(*server, *request) reply {
-	n := base64.RawURLEncoding.EncodeToString([]byte(strings.Repeat("demo", 64)))
-	key := map[string]any{"kty": "RSA", "use": "sig", "alg": "RS256", "kid": "demo", "e": "AQAB", "n": n}
-	return answer(map[string]any{"keys": []any{key}}).with("Cache-Control", public)
+	return answer(map[string]any{"keys": []any{}}).with("Cache-Control", public)
 }
 
 // echoSocket sends every message of a WebSocket back. A client that is silent

@@ -5,10 +5,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"hash/fnv"
+	"hash/crc32"
 	"maps"
 	"net/http"
 	"net/url"
+	"path"
 	"reflect"
 	"slices"
 	"strconv"
@@ -22,29 +23,8 @@ const (
 	public     = "public, max-age=300"
 )
 
-// family is one kind of records, which all have the same endpoints. The
-// server's mu guards it.
-type family struct {
-	name, single    string // "restaurants", "restaurant"
-	count           int    // of records at the start
-	first, last     int    // ids, between which the records are spread evenly
-	size            int    // bytes of JSON of a record, on average
-	filler          string // the field that is as long as the size asks for
-	required        string // the field that a new record must have
-	writer, remover string // roles
-	fields          func(r *random, f *family, id int) record
-
-	rows []record // oldest first
-	next int      // the id of the next record
-}
-
 // record has the fields of a record by name, and its id among them.
 type record map[string]any
-
-func (p record) set(changes map[string]any, now time.Time) {
-	maps.Copy(p, changes)
-	p["updated_at"] = now.UTC().Format(time.RFC3339)
-}
 
 func (p record) text(field string) string {
 	if value, ok := p[field]; ok {
@@ -62,10 +42,10 @@ func (f *family) find(id string) record {
 
 func (s *server) list(r *request) reply {
 	q := r.URL.Query()
-	rows, about := cut(choose(r.family.rows, q), q, 50)
+	rows, about := cut(choose(r.family.rows, q), q)
 	page := map[string]any{"success": true, "data": rows, "pagination": about}
 	if q.Get("include_filter_options") == "true" {
-		page["filterOptions"] = r.family.filterOptions()
+		page["filterOptions"] = filterOptions()
 	}
 	return tagged(page)
 }
@@ -79,7 +59,7 @@ func tagged(v any) reply {
 }
 
 // aliases are parameters that the front end calls otherwise than the field.
-var aliases = map[string]string{"agency": "certifying_agency", "priceRange": "price_range", "kosherDetails": "kosher_details"}
+var aliases = map[string]string{"agency": "certifying_agency", "priceRange": "price_range"}
 
 // imitated are filters that would need opening hours or distances. Their
 // values together pick a seventh of the records, always the same ones.
@@ -102,7 +82,7 @@ func choose(rows []record, q url.Values) []record {
 	needle := strings.ToLower(q.Get("search"))
 	kept := []record{}
 	for _, p := range slices.Backward(rows) {
-		if matches(p, q) && contains(p, needle) && (salt == "" || hash(salt+p.text("id"))%7 == 0) {
+		if matches(p, q) && contains(p, needle) && (salt == "" || crc32.ChecksumIEEE([]byte(salt+p.text("id")))%7 == 0) {
 			kept = append(kept, p)
 		}
 	}
@@ -127,16 +107,10 @@ func contains(p record, needle string) bool {
 	return strings.Contains(strings.ToLower(p.text("name")+"\n"+p.text("city")+"\n"+p.text("certifying_agency")), needle)
 }
 
-func hash(text string) uint32 {
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(text)) // a hash takes everything
-	return h.Sum32()
-}
-
-// cut returns a page of rows, by limit and either page or cursor, and its
-// description for the client.
-func cut(rows []record, q url.Values, most int) ([]record, map[string]any) {
-	limit := min(positive(q.Get("limit"), 20), most)
+// cut returns a page of at most 50 rows, by limit and either page or cursor, and
+// its description for the client.
+func cut(rows []record, q url.Values) ([]record, map[string]any) {
+	limit := min(positive(q.Get("limit"), 20), 50)
 	from := (min(positive(q.Get("page"), 1), 1_000_000) - 1) * limit
 	from = min(positive(q.Get("cursor"), from), len(rows))
 	to := min(from+limit, len(rows))
@@ -160,31 +134,20 @@ func (s *server) detail(r *request) reply {
 	return tagged(map[string]any{"success": true, "data": r.record})
 }
 
-func (s *server) options(r *request) reply { return success(r.family.filterOptions()) }
-
 // filterOptions are the values that a client may choose from.
-func (f *family) filterOptions() map[string][]string {
-	options := map[string][]string{"hoursOptions": {"openNow", "morning", "afternoon", "evening", "lateNight"}}
-	for name, field := range map[string]string{
-		"agencies": "certifying_agency", "cities": "city", "kosherCategories": "kosher_category", "priceRanges": "price_range",
-	} {
-		found := map[string]bool{}
-		for _, p := range f.rows {
-			if text := p.text(field); text != "" {
-				found[text] = true
-			}
-		}
-		options[name] = slices.Sorted(maps.Keys(found))
+func filterOptions() map[string][]string {
+	values := map[string][]string{}
+	for _, o := range options {
+		values[o.name] = o.values
 	}
-	return options
+	return values
 }
 
 // writable are the fields that a client may set, with a value of their type; the
 // others of a body are ignored, as by the real API.
 var writable = map[string]any{
-	"name": "", "title": "", "description": "", "content": "", "address": "", "city": "", "phone_number": "", "email": "",
-	"website": "", "price_range": "", "kosher_category": "", "certifying_agency": "",
-	"rating": 0., "entity_type": "", "entity_id": 0., "restaurant_id": 0.,
+	"name": "", "title": "", "description": "", "content": "", "address": "", "city": "", "price_range": "",
+	"kosher_category": "", "certifying_agency": "", "entity_type": "", "rating": 0., "entity_id": 0., "restaurant_id": 0.,
 }
 
 // changes is nil if the body sets a field to a value of another type.
@@ -202,30 +165,24 @@ func (r *request) changes() map[string]any {
 	return found
 }
 
-func (s *server) create(r *request) reply {
-	f, changes := r.family, r.changes()
-	switch {
-	case changes[f.required] == nil:
-		return failure(http.StatusBadRequest, "Validation failed")
-	case len(f.rows) >= maxRecords:
-		return failure(http.StatusConflict, "too many records")
-	}
-	p := record{
-		"id": f.next, "status": "active", "listing_type": f.single, "view_count": 0, "created_at": r.now.UTC().Format(time.RFC3339),
-	}
-	p.set(changes, r.now)
-	f.next++
-	f.rows = append(f.rows, p)
-	return success(p).as(http.StatusCreated)
-}
-
-func (s *server) update(r *request) reply {
-	changes := r.changes()
+// write creates a record, or changes the one that the path names.
+func (s *server) write(r *request) reply {
+	changes, p, status := r.changes(), r.record, http.StatusOK
+	now := r.now.UTC().Format(time.RFC3339)
 	if len(changes) == 0 {
 		return failure(http.StatusBadRequest, "Validation failed")
 	}
-	r.record.set(changes, r.now)
-	return success(r.record)
+	if f := r.family; p == nil {
+		if len(f.rows) >= maxRecords {
+			return failure(http.StatusConflict, "too many records")
+		}
+		p, status = record{"id": f.next, "status": "active", "view_count": 0, "created_at": now}, http.StatusCreated
+		f.next++
+		f.rows = append(f.rows, p)
+	}
+	maps.Copy(p, changes)
+	p["updated_at"] = now
+	return success(p).as(status)
 }
 
 func (s *server) remove(r *request) reply {
@@ -234,47 +191,28 @@ func (s *server) remove(r *request) reply {
 	return success(map[string]any{"id": r.record["id"]})
 }
 
-// count adds 1 to a field, if the family has it.
-func count(field string) func(*server, *request) reply {
-	return func(_ *server, r *request) reply {
-		if n, ok := r.record[field].(int); ok {
-			r.record[field] = n + 1
-		}
-		return success(map[string]any{"id": r.record["id"], field: r.record[field]})
+// counted are the fields that count actions by clients; other actions count nothing.
+var counted = map[string]string{"view": "view_count", "claim": "claims", "redeem": "redemptions"}
+
+// act serves what a client does with a record without changing what it says.
+func (s *server) act(r *request) reply {
+	action := path.Base(r.URL.Path)
+	if field := counted[action]; field != "" {
+		n, _ := r.record[field].(int)
+		r.record[field] = n + 1
 	}
+	return success(map[string]any{"id": r.record["id"], "action": action})
 }
 
-// reviewStats counts the reviews of one place.
-func (s *server) reviewStats(r *request) reply {
-	of := url.Values{"entity_type": {r.PathValue("type")}, "entity_id": {r.PathValue("entity")}}
-	return success(map[string]any{"total": len(choose(r.family.rows, of))})
-}
-
-// search serves /search/ and what stands below it: a family, filters, suggest
-// and popular.
-func (s *server) search(r *request) reply {
-	q, what := r.URL.Query(), r.PathValue("what")
-	var hits []record
-	filters := map[string]any{}
+// suggest answers every search with the names of what is found.
+func (s *server) suggest(r *request) reply {
+	needle, names := strings.ToLower(r.URL.Query().Get("q")), []string{}
 	for _, f := range s.families {
-		filters[f.name] = f.filterOptions()
 		for _, p := range f.rows {
-			if contains(p, strings.ToLower(q.Get("q"))) && slices.Contains([]string{"", "suggest", "popular", f.name}, what) {
-				hits = append(hits, p)
+			if len(names) < 20 && contains(p, needle) {
+				names = append(names, p.text("name"))
 			}
 		}
 	}
-	rows, about := cut(hits, q, 100)
-	names := make([]string, len(rows))
-	for i, p := range rows {
-		names[i] = p.text("name")
-	}
-	data := map[string]any{"results": rows, "pagination": about}
-	switch what {
-	case "suggest", "popular":
-		data = map[string]any{"suggestions": names}
-	case "filters":
-		data = filters
-	}
-	return success(data).with("Cache-Control", public)
+	return success(map[string]any{"suggestions": names}).with("Cache-Control", public)
 }

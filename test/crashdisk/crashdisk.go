@@ -97,25 +97,23 @@ func (d *Disk) Crash(old func() bool, torn func(n int) int) *Disk {
 	defer d.mu.Unlock()
 	after := New()
 	keep := func(name string, i *inode) {
+		if i == nil { // there was no such file
+			return
+		}
 		data := i.durable
-		if len(i.data) > len(data) && !i.lost {
-			data = append(slices.Clip(slices.Clone(data)), i.data[len(data):len(data)+torn(len(i.data)-len(data))]...)
+		if unsynced := len(i.data) - len(data); unsynced > 0 && !i.lost {
+			data = slices.Concat(data, i.data[len(data):len(data)+torn(unsynced)])
 		}
 		after.Put(name, data)
 	}
-	for name, i := range d.names {
-		before, ok := d.durable[name]
-		switch {
-		case before == i || !old():
-			keep(name, i)
-		case ok:
-			keep(name, before)
+	all := maps.Clone(d.durable)
+	maps.Copy(all, d.names)
+	for name := range all {
+		now, before := d.names[name], d.durable[name]
+		if now != before && old() {
+			now = before
 		}
-	}
-	for name, i := range d.durable {
-		if _, ok := d.names[name]; !ok && old() {
-			keep(name, i)
-		}
+		keep(name, now)
 	}
 	return after
 }
@@ -126,7 +124,7 @@ func (d *Disk) Restart() *Disk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	after := New()
-	copies := map[*inode]*inode{}
+	copies := map[*inode]*inode{} // a file may have several names
 	copied := func(names, to map[string]*inode) {
 		for name, i := range names {
 			if copies[i] == nil {
@@ -140,75 +138,66 @@ func (d *Disk) Restart() *Disk {
 	return after
 }
 
-// Open implements atomicfile.Disk.
-func (d *Disk) Open(name string, flag int) (atomicfile.File, error) {
+// do runs an operation, one at a time, unless it is to fail.
+func (d *Disk) do(op string, run func() error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.fault("open"); err != nil {
-		return nil, err
+	if err := d.fault(op); err != nil {
+		return err
 	}
-	i := d.names[name]
-	switch {
-	case i == nil && flag&os.O_CREATE == 0:
-		return nil, fs.ErrNotExist
-	case i == nil:
-		i = &inode{}
-		d.names[name] = i
-	case flag&os.O_EXCL != 0:
-		return nil, fs.ErrExist
-	}
-	if flag&os.O_TRUNC != 0 {
-		i.data, i.lost = nil, false // there are no pages of before
-	}
-	return &file{d: d, i: i}, nil
+	return run()
+}
+
+// Open implements atomicfile.Disk.
+func (d *Disk) Open(name string, flag int) (f atomicfile.File, err error) {
+	err = d.do("open", func() error {
+		i := d.names[name]
+		switch {
+		case i == nil && flag&os.O_CREATE == 0:
+			return fs.ErrNotExist
+		case i == nil:
+			i = &inode{}
+			d.names[name] = i
+		case flag&os.O_EXCL != 0:
+			return fs.ErrExist
+		}
+		if flag&os.O_TRUNC != 0 {
+			i.data, i.lost = nil, false // there are no pages of before
+		}
+		f = &file{d: d, i: i}
+		return nil
+	})
+	return f, err
 }
 
 // Rename implements atomicfile.Disk.
 func (d *Disk) Rename(from, to string) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err := d.fault("rename"); err != nil {
-		return err
-	}
-	d.names[to] = d.names[from]
-	delete(d.names, from)
-	return nil
+	return d.do("rename", func() error {
+		d.names[to] = d.names[from]
+		delete(d.names, from)
+		return nil
+	})
 }
 
 // Link implements atomicfile.Disk.
 func (d *Disk) Link(from, to string) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err := d.fault("link"); err != nil {
-		return err
-	}
-	if d.names[to] != nil {
-		return fs.ErrExist
-	}
-	d.names[to] = d.names[from]
-	return nil
+	return d.do("link", func() error {
+		if d.names[to] != nil {
+			return fs.ErrExist
+		}
+		d.names[to] = d.names[from]
+		return nil
+	})
 }
 
 // Remove implements atomicfile.Disk.
 func (d *Disk) Remove(name string) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err := d.fault("remove"); err != nil {
-		return err
-	}
-	delete(d.names, name)
-	return nil
+	return d.do("remove", func() error { delete(d.names, name); return nil })
 }
 
 // SyncDir implements atomicfile.Disk.
 func (d *Disk) SyncDir(string) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err := d.fault("syncDir"); err != nil {
-		return err
-	}
-	d.durable = maps.Clone(d.names)
-	return nil
+	return d.do("syncDir", func() error { d.durable = maps.Clone(d.names); return nil })
 }
 
 type file struct {
@@ -217,18 +206,16 @@ type file struct {
 	read int
 }
 
-func (f *file) Read(b []byte) (int, error) {
-	f.d.mu.Lock()
-	defer f.d.mu.Unlock()
-	if err := f.d.fault("read"); err != nil {
-		return 0, err
-	}
-	n := copy(b, f.i.data[min(f.read, len(f.i.data)):])
-	f.read += n
-	if n == 0 {
-		return 0, io.EOF
-	}
-	return n, nil
+func (f *file) Read(b []byte) (n int, err error) {
+	err = f.d.do("read", func() error {
+		n = copy(b, f.i.data[min(f.read, len(f.i.data)):])
+		f.read += n
+		if n == 0 {
+			return io.EOF
+		}
+		return nil
+	})
+	return n, err
 }
 
 // WriteAt writes half of it when it fails.
@@ -239,21 +226,15 @@ func (f *file) WriteAt(b []byte, at int64) (int, error) {
 	if err != nil {
 		b = b[:len(b)/2]
 	}
-	if end := int(at) + len(b); end > len(f.i.data) {
-		f.i.data = append(f.i.data, make([]byte, end-len(f.i.data))...)
+	if missing := int(at) + len(b) - len(f.i.data); missing > 0 {
+		f.i.data = append(f.i.data, make([]byte, missing)...)
 	}
 	copy(f.i.data[at:], b)
 	return len(b), err
 }
 
 func (f *file) Truncate(size int64) error {
-	f.d.mu.Lock()
-	defer f.d.mu.Unlock()
-	if err := f.d.fault("truncate"); err != nil {
-		return err
-	}
-	f.i.data = slices.Clone(f.i.data[:size])
-	return nil
+	return f.d.do("truncate", func() error { f.i.data = slices.Clone(f.i.data[:size]); return nil })
 }
 
 func (f *file) Sync() error {

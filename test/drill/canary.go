@@ -2,18 +2,16 @@ package drill
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"net/http/httptest"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
-
-	"go.yaml.in/yaml/v4"
 
 	"github.com/jewgo/gateway/test/env"
 )
@@ -31,13 +29,11 @@ type canary struct {
 
 func newCanary(t env.T) *canary {
 	c := &canary{t: t, versions: map[string]int{}}
-	server := httptest.NewServer(c)
-	t.Cleanup(server.Close)
-	c.url = server.URL
+	c.url = serve(t, c)
 	return c
 }
 
-// canaryPolicy is what a policy needs for it; the URL stands for %s.
+// canaryPolicy is what a policy needs for it; the URL stands for %q.
 const canaryPolicy = `
 upstreams:
   gateway-drill: {targets: [%q]}
@@ -45,22 +41,6 @@ routes:
   - {name: gateway-drill-read, match: {methods: [GET], path: "/gateway-drill/{tag}/{item}"}, upstream: gateway-drill, cache: {ttl: 1h, tags: ["gateway-drill-{tag}"]}}
   - {name: gateway-drill-purge, match: {methods: [PUT], path: "/gateway-drill/{tag}/{item}"}, upstream: gateway-drill, invalidates: ["gateway-drill-{tag}"]}
 `
-
-// join adds the canary to a policy.
-func (c *canary) join(policy *yaml.Node) {
-	var own yaml.Node
-	if err := yaml.Unmarshal(fmt.Appendf(nil, canaryPolicy, c.url), &own); err != nil {
-		c.t.Fatal(err)
-	}
-	parts := own.Content[0].Content
-	for i := 0; i < len(parts); i += 2 {
-		for j := 0; j < len(policy.Content); j += 2 {
-			if policy.Content[j].Value == parts[i].Value {
-				policy.Content[j+1].Content = append(policy.Content[j+1].Content, parts[i+1].Content...)
-			}
-		}
-	}
-}
 
 func (c *canary) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	tag := strings.Split(r.URL.Path, "/")[2]
@@ -74,11 +54,11 @@ func (c *canary) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // version asks a gateway for an item, or purges its tag, and returns the version.
 func (c *canary) version(method string, g *gateway, item string) (int, error) {
-	_, body, err := get(method, g, "/gateway-drill/"+item, "")
+	a, err := get(method, g, "/gateway-drill/"+item, "")
 	if err != nil {
 		return 0, err
 	}
-	return strconv.Atoi(body)
+	return strconv.Atoi(a.body)
 }
 
 // stale asks a gateway for an item that was purged at a version.
@@ -130,23 +110,14 @@ func (e *eviction) fault() Fault {
 // before is purged once, before the eviction; tag since all the time.
 func (e *eviction) before() {
 	e.once, e.often = e.stored("before"), e.stored("since")
-	stopped, ended := make(chan struct{}), make(chan struct{})
-	e.stop = sync.OnceFunc(func() { close(stopped); <-ended })
-	e.t.Cleanup(e.stop)
 	e.found = nil
-	go func() {
-		defer close(ended)
-		for {
+	e.stop = env.Run(e.t, func(ctx context.Context) {
+		for more := true; more; more = sleep(ctx, purgeEvery) {
 			v, err := e.version(http.MethodPut, e.fleet[0], "since/0")
 			e.purged = max(e.purged, v)
 			e.found = cmp.Or(e.found, err, e.stale("the gateway that purged it", e.fleet[0], "since/0", v))
-			select {
-			case <-stopped:
-				return
-			case <-time.After(purgeEvery):
-			}
 		}
-	}()
+	})
 }
 
 // stored has an item with a tag stored in all gateways and in Redis, from which the
@@ -161,8 +132,8 @@ func (e *eviction) stored(tag string) (item string) {
 			}
 		}
 		time.Sleep(storedWithin)
-		res, _, err := get(http.MethodGet, e.fleet[2], "/gateway-drill/"+item, "")
-		return err == nil && strings.HasPrefix(res.Header.Get("Cache-Status"), "edge; hit")
+		a, err := get(http.MethodGet, e.fleet[2], "/gateway-drill/"+item, "")
+		return err == nil && strings.HasPrefix(a.cacheStatus, "edge; hit")
 	})
 	return item
 }
@@ -180,7 +151,7 @@ func (e *eviction) check() error {
 	e.stop()
 	newcomer := e.site.open()
 	defer newcomer.process.Kill()
-	if err := (fleet{e.fleet[1], newcomer}).awaitUp(anyway); err != nil {
+	if err := (fleet{e.fleet[1], newcomer}).awaitUp(nil); err != nil {
 		return err
 	}
 	time.Sleep(heardWithin)
@@ -195,28 +166,35 @@ func (e *eviction) check() error {
 
 // knows asks with the cookies of a user: the session must not have ended.
 func knows(g *gateway, cookies string) error {
-	res, _, err := get(http.MethodGet, g, "/api/v5/auth/profile", cookies)
-	if err == nil && cookies != "" && res.StatusCode == http.StatusUnauthorized {
+	a, err := get(http.MethodGet, g, "/api/v5/auth/profile", cookies)
+	if err == nil && cookies != "" && a.status == http.StatusUnauthorized {
 		err = errors.New("a session was lost")
 	}
 	return err
 }
 
+// answer is what a gateway answers.
+type answer struct {
+	status            int
+	cacheStatus, body string
+}
+
 // get asks a gateway as one of many clients, none of which meets a limit.
-func get(method string, g *gateway, path, cookies string) (res *http.Response, body string, err error) {
+func get(method string, g *gateway, path, cookies string) (answer, error) {
 	req, err := http.NewRequest(method, g.url+path, nil)
 	if err != nil {
-		return nil, "", err
+		return answer{}, err
 	}
 	req.Host = sharedHost
 	req.Header.Set("X-Forwarded-For", fmt.Sprintf("192.0.2.%d", 1+rand.IntN(250)))
 	if cookies != "" {
 		req.Header.Set("Cookie", cookies)
 	}
-	if res, err = client.Do(req); err != nil {
-		return nil, "", err
+	res, err := client.Do(req)
+	if err != nil {
+		return answer{}, err
 	}
 	defer func() { _ = res.Body.Close() }() // it has been read
 	text, err := io.ReadAll(res.Body)
-	return res, string(text), err
+	return answer{res.StatusCode, res.Header.Get("Cache-Status"), string(text)}, err
 }

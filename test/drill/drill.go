@@ -8,15 +8,29 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"time"
-
-	"github.com/jewgo/gateway/test/env"
 )
 
 // gateways is how many share a Redis.
 const gateways = 3
+
+// Config configures a drill. Of Limits, Program, Length, Seed and Say are read, and
+// required; of Redis all, and all are required but for what says otherwise.
+type Config struct {
+	Program string        // the gateway
+	Length  time.Duration // begin no fault after this time; of Redis, 0: play all in order, and else in one drawn by Seed
+	Seed    uint64        // of the traffic, and of the order of faults
+	Say     func(event string)
+
+	Policy []byte        // what the gateway serves
+	Vars   []string      // in its environment, NAME=value; may be empty
+	Redis  string        // URL of the Redis to stand before; "": one of the drill's own
+	Faults []string      // by name, in order; none: all
+	Each   time.Duration // how long a fault lasts, and the time before it
+	Budget time.Duration // the most that a request waits for Redis
+	Rate   int           // requests a second
+}
 
 // Fault is one way in which Redis fails.
 type Fault struct {
@@ -66,9 +80,9 @@ const (
 	pollEvery = 50 * time.Millisecond
 )
 
-// ErrNotUp says that a gateway did not use Redis when it was whole, so that there
+// errNotUp says that a gateway did not use Redis when it was whole, so that there
 // was nothing to break.
-var ErrNotUp = errors.New("not every gateway uses Redis though nothing is broken")
+var errNotUp = errors.New("not every gateway uses Redis though nothing is broken")
 
 // errNotBack says that one did not use it after a fault.
 var errNotBack = fmt.Errorf("not every gateway used Redis again within %s", returnLimit)
@@ -89,7 +103,7 @@ func (f fleet) play(ctx context.Context, fault Fault, length time.Duration) (o o
 		fault.End()
 	}
 	err = f.awaitUp(func(all []status) bool { return o.measure(fault, before, all) })
-	if errors.Is(err, ErrNotUp) {
+	if errors.Is(err, errNotUp) {
 		err = errNotBack
 	}
 	time.Sleep(2 * settleTime)
@@ -98,23 +112,24 @@ func (f fleet) play(ctx context.Context, fault Fault, length time.Duration) (o o
 }
 
 // awaitUp waits until all gateways use Redis and done is content, for some looks
-// in a row: one that has not given Redis up yet may still be about to.
+// in a row: one that has not given Redis up yet may still be about to. A nil done
+// is content.
 func (f fleet) awaitUp(done func([]status) bool) error {
 	steady := 0
-	for deadline := time.Now().Add(returnLimit); time.Now().Before(deadline); time.Sleep(pollEvery) {
+	for deadline := time.Now().Add(returnLimit); steady < 5; time.Sleep(pollEvery) {
 		all, err := f.statuses()
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
-		}
-		if !allUp(all) || !done(all) {
+		case time.Now().After(deadline):
+			return errNotUp
+		case slices.ContainsFunc(all, func(s status) bool { return s.State != "up" }), done != nil && !done(all):
 			steady = 0
-			continue
-		}
-		if steady++; steady == 5 {
-			return nil
+		default:
+			steady++
 		}
 	}
-	return ErrNotUp
+	return nil
 }
 
 func (f fleet) statuses() (all []status, err error) {
@@ -128,137 +143,59 @@ func (f fleet) statuses() (all []status, err error) {
 	return all, nil
 }
 
-func allUp(all []status) bool {
-	for _, s := range all {
-		if s.State != "up" {
-			return false
-		}
-	}
-	return true
-}
-
 // measure reads from the gateways' histories how they took the fault. It reports
 // whether those that must have come back have.
 func (o *outage) measure(fault Fault, before, after []status) (done bool) {
 	*o = outage{from: o.from, whole: o.whole}
-	var first, last, settled, rejoining, down time.Time
+	var downs, rejoins, returns, settled []time.Time // settled: for good
 	for i, s := range after {
-		back, up := o.follow(s.History, &down, &rejoining)
+		trips, again := 0, 0
+		var ups []time.Time // after Redis was whole
+		for _, c := range s.History {
+			switch {
+			case c.At.Before(o.from):
+			case c.To == "down" && c.From == "up":
+				trips++
+				if c.At.Before(o.whole) {
+					again++
+				}
+				downs, o.reasons = append(downs, c.At), append(o.reasons, c.Reason)
+			case c.To == "rejoining" && c.At.Before(o.whole):
+				o.misled++
+			case c.To == "rejoining":
+				rejoins = append(rejoins, c.At)
+			case c.To == "up" && c.At.After(o.whole):
+				ups = append(ups, c.At)
+			}
+		}
+		o.trips, o.again = max(o.trips, trips), max(o.again, again)
 		o.late += s.Counts.Late - before[i].Counts.Late
 		o.losses += s.Counts.Losses - before[i].Counts.Losses
-		if up.IsZero() {
-			if fault.End == nil {
-				return false // it has not found out yet
-			}
-			continue // it never gave Redis up, or came back while it was broken
-		}
-		o.tripped++
-		if first.IsZero() || back.Before(first) {
-			first = back
-		}
-		if back.After(last) {
-			last = back
-		}
-		if up.After(settled) {
-			settled = up
-		}
+		switch {
+		case len(ups) > 0:
+			o.tripped++
+			returns, settled = append(returns, ups[0]), append(settled, ups[len(ups)-1])
+		case fault.End == nil:
+			return false // it has not found out yet
+		} // else it never gave Redis up, or came back while it was broken
 	}
-	if !down.IsZero() {
-		o.trip = down.Sub(o.from)
+	if len(downs) > 0 {
+		o.trip = first(downs).Sub(o.from)
 	}
 	if o.tripped == 0 {
 		return true
 	}
-	o.returned, o.apart, o.unsettled = settled.Sub(o.whole), last.Sub(first), settled.Sub(rejoining)
-	if o.tripped < len(after) {
-		o.unsettled = o.returned // the others used it all the time
+	o.returned, o.apart = last(settled).Sub(o.whole), last(returns).Sub(first(returns))
+	o.unsettled = o.returned + settleTime // where others used it all the time
+	if o.tripped == len(after) && len(rejoins) > 0 {
+		o.unsettled = last(settled).Sub(first(rejoins)) + settleTime
 	}
-	o.unsettled += settleTime
 	return true
 }
 
-// follow reads the changes of one gateway since the fault began: when it was back
-// after Redis was whole, and when it was up for good; zero: it was not away then.
-// down and rejoining become the first times at which any gateway was so.
-func (o *outage) follow(history []change, down, rejoining *time.Time) (back, up time.Time) {
-	earliest := func(t *time.Time, at time.Time) {
-		if t.IsZero() || at.Before(*t) {
-			*t = at
-		}
-	}
-	trips, again := 0, 0
-	for _, c := range history {
-		switch {
-		case c.At.Before(o.from):
-		case c.To == "down" && c.From == "up":
-			trips++
-			if c.At.Before(o.whole) {
-				again++
-			}
-			earliest(down, c.At)
-			o.reasons = append(o.reasons, c.Reason)
-		case c.To == "rejoining" && c.At.Before(o.whole):
-			o.misled++
-		case c.To == "rejoining":
-			earliest(rejoining, c.At)
-		case c.To == "up" && c.At.After(o.whole):
-			earliest(&back, c.At)
-			up = c.At
-		}
-	}
-	o.trips, o.again = max(o.trips, trips), max(o.again, again)
-	return back, up
-}
+func first(times []time.Time) time.Time { return slices.MinFunc(times, time.Time.Compare) }
 
-// Run calls play with a T outside of a test: servers that play starts end when it
-// does, and what fails there is the error. The T's folder is gone afterwards.
-func Run(play func(t env.T) error) (err error) {
-	dir, err := os.MkdirTemp("", "gateway-drill-")
-	if err != nil {
-		return err
-	}
-	b := &bench{dir: dir}
-	defer func() {
-		for _, end := range slices.Backward(b.ends) {
-			end()
-		}
-		err = errors.Join(err, b.err, os.RemoveAll(dir))
-	}()
-	defer func() {
-		if failure, ok := recover().(fatal); ok {
-			err = failure
-		}
-	}()
-	return play(b)
-}
-
-// bench is an env.T outside of a test, for one goroutine.
-type bench struct {
-	dir  string
-	dirs int
-	ends []func()
-	err  error
-}
-
-// fatal is what bench panics with, since Fatal may not return.
-type fatal struct{ error }
-
-func (b *bench) Helper()                           {}
-func (b *bench) Cleanup(end func())                { b.ends = append(b.ends, end) }
-func (b *bench) Error(args ...any)                 { b.err = errors.Join(b.err, errors.New(fmt.Sprint(args...))) }
-func (b *bench) Errorf(format string, args ...any) { b.Error(fmt.Sprintf(format, args...)) }
-func (b *bench) Fatal(args ...any)                 { panic(fatal{errors.New(fmt.Sprint(args...))}) }
-func (b *bench) Fatalf(format string, args ...any) { b.Fatal(fmt.Sprintf(format, args...)) }
-
-// TempDir is a new folder.
-func (b *bench) TempDir() string {
-	b.dirs++
-	dir := fmt.Sprint(b.dir, "/", b.dirs)
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		b.Fatal(err)
-	}
-	return dir
-}
+func last(times []time.Time) time.Time { return slices.MaxFunc(times, time.Time.Compare) }
 
 func sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)

@@ -36,34 +36,32 @@ type gateway struct {
 	process    *env.Process
 }
 
+// apart is what keeps a drill's gateways apart, over a policy: files for %q, keys of
+// sessions and of identities, and the URL of Redis. A null takes a key away.
+const apart = `
+server: {listen: "127.0.0.1:0", admin: "127.0.0.1:0", admin_token_file: null, peers: null, hosts: null, data_dir: "${GATEWAY_DRILL_DATA_DIR}"}
+session: {keys_file: %q, identity: {keys_file: %q}}
+log: {access: "off"}
+redis: {url: %q}
+cache: {redis_url: null}
+`
+
 // newSite writes the policy that the gateways serve: text, with a folder, keys
-// and a Redis of their own, and what extra adds to its upstreams and routes.
-func newSite(t env.T, program string, text []byte, redis string, extra *canary, vars ...string) *site {
+// and a Redis of their own, and what more adds to it.
+func newSite(t env.T, program string, text []byte, redis, more string, vars ...string) *site {
 	dir := t.TempDir()
+	own := fmt.Sprintf(apart, filepath.Join(dir, "session.keys"), filepath.Join(dir, "identity.keys"), redis)
 	var doc yaml.Node
-	if err := yaml.Unmarshal(text, &doc); err != nil {
-		t.Fatal(err)
+	err := yaml.Unmarshal(text, &doc)
+	for _, part := range []string{own, more} {
+		var over yaml.Node
+		if err = errors.Join(err, yaml.Unmarshal([]byte(part), &over)); err == nil && len(over.Content) > 0 {
+			merge(doc.Content[0], over.Content[0])
+		}
 	}
-	root := doc.Content[0]
-	for _, c := range []struct{ path, value string }{
-		{"server.listen", "127.0.0.1:0"},
-		{"server.admin", "127.0.0.1:0"},
-		{"server.admin_token_file", ""},
-		{"server.peers", ""},
-		{"server.hosts", ""},
-		{"server.data_dir", "${GATEWAY_DRILL_DATA_DIR}"},
-		{"session.keys_file", filepath.Join(dir, "session.keys")},
-		{"session.identity.keys_file", filepath.Join(dir, "identity.keys")},
-		{"log.access", "off"},
-		{"redis.url", redis},
-		{"cache.redis_url", ""},
-	} {
-		set(root, strings.Split(c.path, "."), c.value)
+	if err == nil {
+		text, err = yaml.Marshal(&doc)
 	}
-	if extra != nil {
-		extra.join(root)
-	}
-	text, err := yaml.Marshal(&doc)
 	s := &site{t: t, program: program, file: filepath.Join(dir, "gateway.yaml"), vars: vars}
 	if err := errors.Join(err, os.WriteFile(s.file, text, 0o600)); err != nil {
 		t.Fatal(err)
@@ -71,27 +69,36 @@ func newSite(t env.T, program string, text []byte, redis string, extra *canary, 
 	return s
 }
 
-// set gives the key at a path below a mapping its value, or takes it away where
-// the value is empty.
-func set(in *yaml.Node, path []string, value string) {
-	i := 0
-	for i < len(in.Content) && in.Content[i].Value != path[0] {
-		i += 2
+// merge puts a document over another: lists grow, mappings are merged, null takes a
+// key away, and anything else takes the place of what is there.
+func merge(into, over *yaml.Node) {
+	if into.Kind != over.Kind {
+		*into = yaml.Node{Kind: over.Kind}
 	}
-	switch {
-	case value == "" && i < len(in.Content) && len(path) == 1:
-		in.Content = slices.Delete(in.Content, i, i+2)
-		return
-	case value == "" && i == len(in.Content):
-		return
-	case i == len(in.Content):
-		in.Content = append(in.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: path[0]}, &yaml.Node{Kind: yaml.MappingNode})
+	switch over.Kind {
+	case yaml.SequenceNode:
+		into.Content = append(into.Content, over.Content...)
+	case yaml.MappingNode:
+		for i := 0; i < len(over.Content); i += 2 {
+			key, value, at := over.Content[i], over.Content[i+1], 0
+			for at < len(into.Content) && into.Content[at].Value != key.Value {
+				at += 2
+			}
+			missing := at == len(into.Content)
+			switch {
+			case value.Tag == "!!null" && missing:
+			case value.Tag == "!!null":
+				into.Content = slices.Delete(into.Content, at, at+2)
+			case missing:
+				into.Content = append(into.Content, key, &yaml.Node{Kind: value.Kind})
+				fallthrough
+			default:
+				merge(into.Content[at+1], value)
+			}
+		}
+	default:
+		*into = *over
 	}
-	if len(path) > 1 {
-		set(in.Content[i+1], path[1:], value)
-		return
-	}
-	in.Content[i+1] = &yaml.Node{Kind: yaml.ScalarNode, Value: value, Style: yaml.DoubleQuotedStyle}
 }
 
 // open starts one more gateway and waits until it serves.
@@ -106,17 +113,16 @@ func (s *site) open() *gateway {
 	cmd.Env = append(cmd.Env, "GATEWAY_DRILL_DATA_DIR="+filepath.Join(filepath.Dir(s.file), fmt.Sprint("gateway-", s.opened)))
 	cmd.Env = append(cmd.Env, s.vars...)
 	g := &gateway{process: env.Start(s.t, cmd)}
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		log := g.process.Output()
-		if g.url, g.admin = env.Serving(log); g.url != "" {
-			return g
+	err := g.process.Await(func() error {
+		if g.url, g.admin = env.Serving(g.process.Output()); g.url == "" {
+			return errors.New("a gateway does not serve")
 		}
-		if !g.process.Running() {
-			break
-		}
+		return nil
+	})
+	if err != nil {
+		s.t.Fatalf("%v: %s", err, lastLine(g.process.Output()))
 	}
-	s.t.Fatalf("a gateway does not serve: %s", lastLine(g.process.Output()))
-	return nil
+	return g
 }
 
 // fleet starts the gateways of a drill.
@@ -168,8 +174,10 @@ func (g *gateway) status() (status, error) {
 }
 
 // Demo serves the demo's backend and returns its URL.
-func Demo(t env.T) string {
-	backend := httptest.NewServer(demo.New(demo.Config{}))
-	t.Cleanup(backend.Close)
-	return backend.URL
+func Demo(t env.T) string { return serve(t, demo.New(demo.Config{})) }
+
+func serve(t env.T, h http.Handler) (url string) {
+	server := httptest.NewServer(h)
+	t.Cleanup(server.Close)
+	return server.URL
 }

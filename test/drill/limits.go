@@ -1,15 +1,17 @@
 package drill
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	vegeta "github.com/tsenart/vegeta/v12/lib"
@@ -21,33 +23,23 @@ import (
 // greed is how many times what it may a greedy client asks for.
 const greed = 6
 
-// LimitsConfig configures a drill of the limits; all of it is required.
-type LimitsConfig struct {
-	Program string        // the gateway
-	Length  time.Duration // begin no fault after that
-	Seed    uint64        // of the faults
-	Say     func(event string)
-}
-
 //go:embed limits.yaml
 var limitsPolicy []byte
 
 // Limits sends traffic through all gateways, plays faults in an order drawn by Seed
 // until Length has passed or ctx is done, and judges what the backend got.
-func Limits(ctx context.Context, t env.T, cfg LimitsConfig) (LimitsReport, error) {
-	upstream := &upstream{start: time.Now()}
-	server := httptest.NewServer(upstream)
-	t.Cleanup(server.Close)
-	redis := env.Redis(t)
-	vars := map[string]string{"UPSTREAM_URL": server.URL}
+func Limits(ctx context.Context, t env.T, cfg Config) (LimitsReport, error) {
+	upstream := &upstream{start: time.Now(), by: map[string][]admission{}}
+	url, redis := serve(t, upstream), env.Redis(t)
+	vars := map[string]string{"UPSTREAM_URL": url}
 	snapshot, err := policy.Parse("limits.yaml", limitsPolicy, func(name string) string { return vars[name] })
 	if err != nil {
 		return LimitsReport{}, err
 	}
-	site := newSite(t, cfg.Program, limitsPolicy, redis.URL, nil, "UPSTREAM_URL="+server.URL)
-	d := &limitsDrill{LimitsConfig: cfg, fleet: site.fleet(), upstream: upstream, random: rand.New(rand.NewPCG(cfg.Seed, 0))}
+	site := newSite(t, cfg.Program, limitsPolicy, redis.URL, "", "UPSTREAM_URL="+url)
+	d := &limitsDrill{Config: cfg, fleet: site.fleet(), upstream: upstream, random: rand.New(rand.NewPCG(cfg.Seed, 0))}
 	for _, r := range snapshot.Routes {
-		d.clients = append(d.clients, d.newClient(r, true), d.newClient(r, false))
+		d.clients = append(d.clients, &limitsClient{route: r, greedy: true}, &limitsClient{route: r})
 	}
 	cfg.Say(fmt.Sprintf("seed %d, %v, %d gateways", cfg.Seed, cfg.Length, len(d.fleet)))
 	for _, c := range d.clients {
@@ -63,9 +55,9 @@ func Limits(ctx context.Context, t env.T, cfg LimitsConfig) (LimitsReport, error
 	return d.report(), nil
 }
 
-// limitsDrill is a LimitsConfig at work.
+// limitsDrill is a Config at work.
 type limitsDrill struct {
-	LimitsConfig
+	Config
 	fleet    fleet
 	upstream *upstream
 	random   *rand.Rand
@@ -75,33 +67,29 @@ type limitsDrill struct {
 
 // play plays one fault after the other; each comes once before any comes again.
 func (d *limitsDrill) play(ctx context.Context, faults []Fault) error {
-	if err := d.fleet.awaitUp(anyway); err != nil {
+	if err := d.fleet.awaitUp(nil); err != nil {
 		return err
 	}
 	deadline := time.Now().Add(d.Length)
-	var deck []Fault
 	for {
-		if len(deck) == 0 {
-			deck = shuffled(faults, d.random)
+		for _, f := range shuffled(faults, d.random) {
+			if f.Before != nil {
+				f.Before()
+			}
+			if !sleep(ctx, d.between(1200, 2500)) {
+				return ctx.Err()
+			}
+			if !time.Now().Before(deadline) {
+				return nil
+			}
+			o, err := d.fleet.play(ctx, f, d.between(500, 2500))
+			if err != nil {
+				return fmt.Errorf("%s: %w", f.Name, err)
+			}
+			e := event{o, f.Name, o.from.Sub(d.upstream.start), o.to.Sub(d.upstream.start)}
+			d.faults = append(d.faults, e)
+			d.Say(e.String())
 		}
-		f := deck[0]
-		deck = deck[1:]
-		if f.Before != nil {
-			f.Before()
-		}
-		if !sleep(ctx, d.between(1200, 2500)) {
-			return ctx.Err()
-		}
-		if !time.Now().Before(deadline) {
-			return nil
-		}
-		o, err := d.fleet.play(ctx, f, d.between(500, 2500))
-		if err != nil {
-			return fmt.Errorf("%s: %w", f.Name, err)
-		}
-		e := newEvent(f.Name, o, d.upstream.start)
-		d.faults = append(d.faults, e)
-		d.Say(e.String())
 	}
 }
 
@@ -109,10 +97,32 @@ func (d *limitsDrill) between(least, most int) time.Duration {
 	return time.Duration(least+d.random.IntN(most-least)) * time.Millisecond
 }
 
+// report judges all clients.
+func (d *limitsDrill) report() LimitsReport {
+	r := LimitsReport{Seed: d.Seed, Gateways: len(d.fleet), Faults: []LimitsEvent{}, Passed: len(d.faults) > 0}
+	for _, f := range d.faults {
+		r.Faults = append(r.Faults, LimitsEvent{f.name, inMS(f.from), inMS(f.away()), inMS(f.returned), inMS(f.apart)})
+	}
+	length := d.upstream.now()
+	for _, c := range d.clients {
+		for _, l := range c.route.Limits {
+			row := c.row(l, look(l.Quota, len(d.fleet), d.upstream.of(c.name()), d.faults), length)
+			r.Rows = append(r.Rows, row)
+			r.Passed = r.Passed && len(row.Problems) == 0
+		}
+	}
+	return r
+}
+
+// maxAdmissions bounds what is remembered of one client.
+const maxAdmissions = 1 << 17
+
 // upstream serves what gateways admit, and remembers it.
 type upstream struct {
 	start time.Time
-	log   admissionLog
+
+	mu sync.Mutex
+	by map[string][]admission // by client; guarded by mu
 }
 
 func (u *upstream) now() time.Duration { return time.Since(u.start) }
@@ -123,13 +133,27 @@ func (u *upstream) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // no client of the drill: a health check
 	}
-	u.log.add(r.Header.Get("X-Client"), admission{time.Duration(sent), u.now()})
+	u.add(r.Header.Get("X-Client"), admission{time.Duration(sent), u.now()})
+}
+
+func (u *upstream) add(client string, a admission) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if len(u.by[client]) < maxAdmissions {
+		u.by[client] = append(u.by[client], a)
+	}
+}
+
+// of returns the admissions of a client in the order in which they arrived.
+func (u *upstream) of(client string) []admission {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return slices.SortedFunc(slices.Values(u.by[client]), func(a, b admission) int { return cmp.Compare(a.arrived, b.arrived) })
 }
 
 // limitsClient is one client of one route, which it asks through all gateways in
 // turn.
 type limitsClient struct {
-	name   string // X-Client
 	route  *policy.Route
 	greedy bool
 	stop   func() // ends the attack; then what follows may be read
@@ -138,13 +162,15 @@ type limitsClient struct {
 	first                           string // failure
 }
 
-func (d *limitsDrill) newClient(route *policy.Route, greedy bool) *limitsClient {
-	kind := "polite"
-	if greedy {
-		kind = "greedy"
+func (c *limitsClient) kind() string {
+	if c.greedy {
+		return "greedy"
 	}
-	return &limitsClient{name: kind + strings.ReplaceAll(route.Pattern, "/", "-"), route: route, greedy: greedy}
+	return "polite"
 }
+
+// name is what X-Client says.
+func (c *limitsClient) name() string { return c.kind() + strings.ReplaceAll(c.route.Pattern, "/", "-") }
 
 // start sends what the tightest limit of the route admits, times greed, or four
 // fifths of it.
@@ -154,15 +180,11 @@ func (c *limitsClient) start(d *limitsDrill) {
 	if c.greedy {
 		rate = vegeta.Rate{Freq: greed * tightest.Rate, Per: tightest.Period}
 	}
-	var mu sync.Mutex // the attacker's workers share the turn
-	turn := 0
+	var turn atomic.Uint64 // the attacker's workers share it
 	c.stop = attack(func(t *vegeta.Target) error {
-		mu.Lock()
-		turn++
-		url := d.fleet[turn%len(d.fleet)].url
-		mu.Unlock()
-		*t = vegeta.Target{Method: http.MethodGet, URL: url + c.route.Pattern, Header: http.Header{
-			"X-Client": {c.name}, "X-Sent": {strconv.FormatInt(int64(d.upstream.now()), 10)},
+		g := d.fleet[turn.Add(1)%gateways]
+		*t = vegeta.Target{Method: http.MethodGet, URL: g.url + c.route.Pattern, Header: http.Header{
+			"X-Client": {c.name()}, "X-Sent": {strconv.FormatInt(int64(d.upstream.now()), 10)},
 		}}
 		return nil
 	}, rate, c.add)
@@ -170,13 +192,7 @@ func (c *limitsClient) start(d *limitsDrill) {
 
 // tightest is the limit of the route that gives back its tokens the slowest.
 func (c *limitsClient) tightest() *policy.Limit {
-	tightest := c.route.Limits[0]
-	for _, l := range c.route.Limits {
-		if l.Quota.Interval() > tightest.Quota.Interval() {
-			tightest = l
-		}
-	}
-	return tightest
+	return slices.MaxFunc(c.route.Limits, func(a, b *policy.Limit) int { return cmp.Compare(a.Quota.Interval(), b.Quota.Interval()) })
 }
 
 func (c *limitsClient) add(r *vegeta.Result) {

@@ -5,65 +5,32 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/jewgo/gateway/internal/gcra"
+	"github.com/jewgo/gateway/policy"
 )
 
-// maxAdmissions bounds what is remembered of one client.
-const maxAdmissions = 1 << 17
-
 // admission is a request that the upstream got. It was admitted between the two.
+// Times in the past are since the upstream's start.
 type admission struct{ sent, arrived time.Duration }
 
-// admissionLog keeps admissions by client.
-type admissionLog struct {
-	mu sync.Mutex
-	by map[string][]admission // guarded by mu
-}
-
-func (l *admissionLog) add(client string, a admission) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.by == nil {
-		l.by = map[string][]admission{}
-	}
-	if len(l.by[client]) < maxAdmissions {
-		l.by[client] = append(l.by[client], a)
-	}
-}
-
-// of returns those of a client in the order in which they arrived.
-func (l *admissionLog) of(client string) []admission {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return slices.SortedFunc(slices.Values(l.by[client]), func(a, b admission) int { return cmp.Compare(a.arrived, b.arrived) })
-}
-
-// event is a fault that was played. Times in the past are since the upstream's
-// start.
+// event is a fault that was played.
 type event struct {
-	name      string
-	from, to  time.Duration // when what it does to limits may be seen
-	away      time.Duration // that Redis did not answer; 0: it forgot without failing, so that it was trusted until a probe found out
-	returned  time.Duration // as in outage
-	apart     time.Duration
-	unsettled time.Duration
+	outage
+	name     string
+	from, to time.Duration // when what it does to limits may be seen
 }
 
-func newEvent(name string, o outage, start time.Time) event {
-	return event{
-		name: name, from: o.from.Sub(start), to: o.to.Sub(start), away: o.whole.Sub(o.from),
-		returned: o.returned, apart: o.apart, unsettled: o.unsettled,
-	}
-}
+// away is how long Redis did not answer; 0: it forgot without failing, so that it
+// was trusted until a probe found out.
+func (e event) away() time.Duration { return e.whole.Sub(e.outage.from) }
 
 // String tells a person what was played and how the gateways took it.
 func (e event) String() string {
 	away := ""
-	if e.away > 0 {
-		away = fmt.Sprintf(" for %.1fs", e.away.Seconds())
+	if e.away() > 0 {
+		away = fmt.Sprintf(" for %.1fs", e.away().Seconds())
 	}
 	return fmt.Sprintf("%6.1fs  %s%s, in use by all %.1fs later, the last %s after the first",
 		e.from.Seconds(), e.name, away, e.returned.Seconds(), e.apart.Round(time.Millisecond))
@@ -81,9 +48,9 @@ func (e event) beyond(q gcra.Quota, n int) float64 {
 	burst := float64(q.Burst)
 	extra := float64(2*n) + perSecond(q)*e.unsettled.Seconds()
 	if e.unsettled > limitsTogether {
-		extra = burst + min(burst, perSecond(q)*(e.away+e.returned).Seconds())
+		extra = burst + min(burst, perSecond(q)*(e.away()+e.returned).Seconds())
 	}
-	if e.away == 0 {
+	if e.away() == 0 {
 		extra += burst
 	}
 	return extra
@@ -91,6 +58,9 @@ func (e event) beyond(q gcra.Quota, n int) float64 {
 
 // perSecond is the rate in tokens a second.
 func perSecond(q gcra.Quota) float64 { return 1 / q.Interval().Seconds() }
+
+// window is a time.
+type window struct{ from, to time.Duration }
 
 // windows is what the admissions of a client were, held against one limit: the
 // window, of any length, in which most was admitted beyond B + rW, and the one in
@@ -101,9 +71,6 @@ type windows struct {
 	Normal, Bound     float64 // B + rW there, and with what faults may add
 	Overshoot, Broken float64 // tokens beyond B + rW in Worst, and beyond the bound in Broke; below 0: less
 }
-
-// window is a time, since the Upstream's start.
-type window struct{ from, to time.Duration }
 
 // admits is B + rW, the most that one bucket admits in a window.
 func admits(q gcra.Quota, w window) float64 {
@@ -152,4 +119,22 @@ func look(q gcra.Quota, n int, admissions []admission, faults []event) windows {
 	}
 	w.Normal, w.Bound = admits(q, w.Worst), bound(q, n, faults, w.Worst)
 	return w
+}
+
+// row judges what one client got of one limit of its route, in a drill of a length.
+func (c *limitsClient) row(l *policy.Limit, w windows, length time.Duration) LimitsRow {
+	least := perSecond(l.Quota) * length.Seconds() / 2 // a limiter that refuses all would pass everything else
+	return LimitsRow{
+		Client: c.kind(), Route: c.route.Pattern, Limit: l.Name, Sent: c.sent, Admitted: c.admitted, Refused: c.refused, Failed: c.failed,
+		Window: inMS(w.Worst.to - w.Worst.from), Worst: w.Admitted, Normal: w.Normal, Bound: w.Bound,
+		Overshoot: max(w.Overshoot, 0) / float64(l.Quota.Burst),
+		Problems: problems(
+			when(w.Broken > 0.01, // Redis counts in microseconds
+				"%.1f tokens beyond the bound from %.2fs to %.2fs", w.Broken, w.Broke.from.Seconds(), w.Broke.to.Seconds()),
+			when(c.failed > 0, "%d requests failed, the first: %s", c.failed, c.first),
+			when(!c.greedy && c.refused > 0, "%d requests within the limit were refused", c.refused),
+			when(c.greedy && l == c.tightest() && float64(c.admitted) < least,
+				"only %d of at least %.0f requests were admitted", c.admitted, least),
+		),
+	}
 }

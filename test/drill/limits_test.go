@@ -85,9 +85,9 @@ func TestLimitsRow(t *testing.T) {
 	}
 }
 
-// An admission log keeps what was admitted in order, and a bounded part of it.
+// The upstream keeps what was admitted in order, and a bounded part of it.
 func TestAdmissionLog(t *testing.T) {
-	var l admissionLog
+	l := upstream{by: map[string][]admission{}}
 	for i := range maxAdmissions + 5 {
 		l.add("a", admission{arrived: time.Duration(-i)})
 	}

@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 
@@ -47,15 +48,14 @@ func (m *Mix) next(method, path, client string, turn int) vegeta.Target {
 func (m *Mix) Target(t *vegeta.Target) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	request, user := m.choose()
+	method, path, _ := strings.Cut(m.choose(), " ")
 	client := fmt.Sprintf("198.51.%d.%d", m.random.IntN(100), 1+m.random.IntN(250))
-	method, path, _ := strings.Cut(request, " ")
 	m.made++
 	*t = m.next(method, path, client, m.made)
-	if user && m.cookies != "" {
+	switch {
+	case path == "/api/v5/auth/profile" && m.random.IntN(2) == 0 && m.cookies != "":
 		t.Header.Set("Cookie", m.cookies)
-	}
-	if path == "/api/v5/auth/login" {
+	case path == "/api/v5/auth/login":
 		t.Body = []byte(credentials)
 		t.Header.Set("Content-Type", "application/json")
 	}
@@ -70,8 +70,8 @@ func (m *Mix) fill(t *vegeta.Target) error {
 	defer m.mu.Unlock()
 	n := m.filled % maxFills
 	m.filled++
-	const list = "/api/v5/restaurants?limit=50&include_filter_options=true&radius=30&sort=distance_asc"
-	path := fmt.Sprintf("%s&latitude=%.3f&longitude=%.3f", list, 25.7+float64(n/100)/1000, -80.3+float64(n%100)/1000)
+	place := fmt.Sprintf("&latitude=%.3f&longitude=%.3f", 25.7+float64(n/100)/1000, -80.3+float64(n%100)/1000)
+	path := strings.TrimPrefix(list, "GET ") + "&radius=30&sort=distance_asc" + place
 	*t = m.next(http.MethodGet, path, fmt.Sprintf("203.0.113.%d", 1+n%250), n)
 	return nil
 }
@@ -79,37 +79,45 @@ func (m *Mix) fill(t *vegeta.Target) error {
 // maxFills bounds the places of fill to a tenth of a degree either way.
 const maxFills = 100 * 100
 
-// choose draws a request, and whether a user makes it, by weights in per cent.
-func (m *Mix) choose() (request string, user bool) {
-	const list = "GET /api/v5/restaurants?limit=50&include_filter_options=true"
-	roll := m.random.IntN(100)
-	for _, c := range []struct {
-		weight int
-		make   func() (string, bool)
-	}{
-		{20, func() (string, bool) { return list + "&page=1", false }},
-		{10, func() (string, bool) { return fmt.Sprint(list, "&page=", 2+m.random.IntN(4)), false }},
-		{12, func() (string, bool) {
-			return fmt.Sprintf("%s&latitude=%.5f&longitude=-80.2&radius=10&sort=distance_asc", list, 25.77+m.random.Float64()/100), false
-		}},
-		{8, func() (string, bool) { return list + "&kosher_category=dairy&hoursFilter=openNow", false }},
-		{18, func() (string, bool) { return "GET /api/v5/restaurants/" + m.restaurant(), false }},
-		{7, func() (string, bool) { return "POST /api/v5/restaurants/" + m.restaurant() + "/view", false }},
-		{6, func() (string, bool) {
-			return "GET /api/v5/reviews?entity_type=restaurant&limit=10&entity_id=" + m.restaurant(), false
-		}},
-		{5, func() (string, bool) { return "GET /api/v5/search/suggest?q=piz", false }},
-		{4, func() (string, bool) { return "GET /api/v5/synagogues", false }},
-		{5, func() (string, bool) { return "GET /api/v5/auth/profile", m.random.IntN(2) == 0 }},
-		{2, func() (string, bool) { return "GET /api/v5/auth/csrf", false }},
-		{1, func() (string, bool) { return "POST /api/v5/auth/login", false }},
-		{1, func() (string, bool) { return "GET /api/v5/specials", false }},
-	} {
-		if roll -= c.weight; roll < 0 {
-			return c.make()
-		}
+const list = "GET /api/v5/restaurants?limit=50&include_filter_options=true"
+
+// requests are what choose draws from, by weights in per cent.
+var requests = []struct {
+	weight  int
+	request string
+}{
+	{20, list + "&page=1"},
+	{10, list + "&page=$page"},
+	{12, list + "&latitude=$latitude&longitude=-80.2&radius=10&sort=distance_asc"},
+	{8, list + "&kosher_category=dairy&hoursFilter=openNow"},
+	{18, "GET /api/v5/restaurants/$restaurant"},
+	{7, "POST /api/v5/restaurants/$restaurant/view"},
+	{6, "GET /api/v5/reviews?entity_type=restaurant&limit=10&entity_id=$restaurant"},
+	{5, "GET /api/v5/search/suggest?q=piz"},
+	{4, "GET /api/v5/synagogues"},
+	{5, "GET /api/v5/auth/profile"},
+	{2, "GET /api/v5/auth/csrf"},
+	{1, "POST /api/v5/auth/login"},
+	{1, "GET /api/v5/specials"},
+	{1, "GET /healthz"},
+}
+
+// choose draws a request, and what stands in it after a dollar sign.
+func (m *Mix) choose() string {
+	i, roll := 0, m.random.IntN(100)
+	for roll >= requests[i].weight {
+		roll -= requests[i].weight
+		i++
 	}
-	return "GET /healthz", false
+	return os.Expand(requests[i].request, func(what string) string {
+		switch what {
+		case "page":
+			return fmt.Sprint(2 + m.random.IntN(4))
+		case "latitude":
+			return fmt.Sprintf("%.5f", 25.77+m.random.Float64()/100)
+		}
+		return m.restaurant()
+	})
 }
 
 // The backend's restaurants: how many there are, and between which numbers they
@@ -119,23 +127,11 @@ const (
 	firstID, lastID = 1464, 1900
 )
 
-// restaurant draws a number, few of them often (Zipf, 0.9).
+// restaurant draws a number, few of them often (Zipf, 0.9, as a power of an even draw).
 func (m *Mix) restaurant() string {
-	x := m.random.Float64() * zipfSum
-	for i := range restaurants {
-		if x -= math.Pow(float64(i+1), -0.9); x <= 0 {
-			return fmt.Sprint(firstID + i*(lastID-firstID)/(restaurants-1))
-		}
-	}
-	return fmt.Sprint(lastID)
+	rank := math.Pow(1+m.random.Float64()*(math.Pow(restaurants, 0.1)-1), 10)
+	return fmt.Sprint(firstID + (int(rank)-1)*(lastID-firstID)/(restaurants-1))
 }
-
-var zipfSum = func() (sum float64) {
-	for i := range restaurants {
-		sum += math.Pow(float64(i+1), -0.9)
-	}
-	return sum
-}()
 
 // login returns the Cookie field of the demo's user, or "" where he is unknown.
 func login(g *gateway) string {

@@ -19,8 +19,8 @@ import (
 
 var start = time.Unix(1_700_000_000, 0)
 
-// requests are n samples, one every 10 ms from a time on, that took so long.
-func requests(n int, from time.Duration, took time.Duration) []sample {
+// samplesOf are n samples, one every 10 ms from a time on, that took so long.
+func samplesOf(n int, from time.Duration, took time.Duration) []sample {
 	var all []sample
 	for i := range n {
 		all = append(all, sample{at: start.Add(from + time.Duration(i)*10*time.Millisecond), latency: took, hit: true, cached: true, own: true})
@@ -37,8 +37,8 @@ func with(all []sample, i int, change func(*sample)) []sample {
 // hits took 2 ms.
 func TestVerdicts(t *testing.T) {
 	const second = time.Second
-	healthy := requests(100, second, 2*time.Millisecond)
-	fine := func() []sample { return requests(100, 2*second, 3*time.Millisecond) }
+	healthy := samplesOf(100, second, 2*time.Millisecond)
+	fine := func() []sample { return samplesOf(100, 2*second, 3*time.Millisecond) }
 	steady := Fault{Steady: true}
 	for _, tc := range []struct {
 		sentence string
@@ -50,11 +50,11 @@ func TestVerdicts(t *testing.T) {
 	}{
 		{"nothing a client notices", fine(), steady, nil, nil, ""},
 		{"one failed request", with(fine(), 50, func(s *sample) { s.failed = "GET /x: 502" }), steady, nil, nil, "1 requests failed, the first: GET /x: 502"},
-		{"the first budget may be waited for", append(requests(10, 2*second, 50*time.Millisecond), requests(90, 2100*time.Millisecond, 3*time.Millisecond)...), steady, nil, nil, ""},
-		{"each request waits for the budget", requests(100, 2*second, 52*time.Millisecond), steady, nil, nil, "p50 rose by 50.0ms, allowed 10.0ms"},
-		{"a few requests wait for it", append(requests(90, 2*second, 3*time.Millisecond), requests(10, 2900*time.Millisecond, 52*time.Millisecond)...), steady, nil, nil, "p99 rose by 50.0ms, allowed 10.0ms"},
-		{"which it may where Redis answers now and then", requests(100, 2*second, 52*time.Millisecond), Fault{}, nil, nil, ""},
-		{"but no longer than the budget", requests(100, 2*second, 80*time.Millisecond), Fault{}, nil, nil, "p50 rose by 78.0ms, allowed 60.0ms"},
+		{"the first budget may be waited for", append(samplesOf(10, 2*second, 50*time.Millisecond), samplesOf(90, 2100*time.Millisecond, 3*time.Millisecond)...), steady, nil, nil, ""},
+		{"each request waits for the budget", samplesOf(100, 2*second, 52*time.Millisecond), steady, nil, nil, "p50 rose by 50.0ms, allowed 10.0ms"},
+		{"a few requests wait for it", append(samplesOf(90, 2*second, 3*time.Millisecond), samplesOf(10, 2900*time.Millisecond, 52*time.Millisecond)...), steady, nil, nil, "p99 rose by 50.0ms, allowed 10.0ms"},
+		{"which it may where Redis answers now and then", samplesOf(100, 2*second, 52*time.Millisecond), Fault{}, nil, nil, ""},
+		{"but no longer than the budget", samplesOf(100, 2*second, 80*time.Millisecond), Fault{}, nil, nil, "p50 rose by 78.0ms, allowed 60.0ms"},
 		{"hits become misses", func() []sample {
 			all := fine()
 			for i := range 30 {

@@ -2,7 +2,6 @@ package env
 
 import (
 	"net"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -26,57 +25,41 @@ type ClusterSet struct {
 func Cluster(t T) *ClusterSet {
 	t.Helper()
 	c := &ClusterSet{t: t}
-	var addrs []string
+	var addrs, buses []string
 	for range 2 * clusterPrimaries {
-		node := launch(t, &RedisServer{dir: t.TempDir(), dial: dialPlain, args: clusterArgs(t)})
-		c.Nodes = append(c.Nodes, node)
-		addrs = append(addrs, node.Addr)
+		var bus string
+		node := launch(t, &RedisServer{args: func(port string) []string {
+			// The port of the bus is not left to Redis, which adds 10000 to the other.
+			bus = freePort(t)
+			return volatile(port, "--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-node-timeout", "1000",
+				"--cluster-replica-validity-factor", "0", "--enable-debug-command", "yes")
+		}})
+		c.Nodes, addrs, buses = append(c.Nodes, node), append(addrs, node.Addr), append(buses, bus)
 	}
 	c.URL = "redis+cluster://" + strings.Join(addrs[:clusterPrimaries], ",")
-	c.meet()
-	for i, node := range c.Nodes[clusterPrimaries:] {
-		node.Do("OK", "CLUSTER", "REPLICATE", c.id(c.Nodes[i]))
+	c.meet(buses[0])
+	primaries, replicas := c.Nodes[:clusterPrimaries], c.Nodes[clusterPrimaries:]
+	for i, replica := range replicas {
+		replica.Do("OK", "CLUSTER", "REPLICATE", primaries[i].id())
 	}
-	for i, node := range c.Nodes {
+	for _, node := range c.Nodes {
 		node.await("cluster_state:ok", "CLUSTER", "INFO")
 		node.await("cluster_slots_ok:16384", "CLUSTER", "INFO")
-		if i >= clusterPrimaries {
-			node.await("master_link_status:up", "INFO", "replication")
-		}
 	}
-	for _, node := range c.Nodes { // a replica that nobody has heard of yet is not elected
-		for _, replica := range c.Nodes[clusterPrimaries:] {
+	for _, replica := range replicas {
+		replica.await("master_link_status:up", "INFO", "replication")
+		for _, node := range c.Nodes { // a replica that nobody has heard of yet is not elected
 			node.await(strings.Replace(replica.Addr, ":", "\n", 1), "CLUSTER", "SLOTS")
 		}
 	}
 	return c
 }
 
-// clusterArgs makes the arguments of a node. The port of the bus is not left to
-// Redis, which adds 10000 to the other.
-func clusterArgs(t T) func(port string) []string {
-	return func(port string) []string {
-		_, bus, err := net.SplitHostPort(freeAddr(t))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return slices.Concat(volatile, []string{
-			"--port", port, "--cluster-enabled", "yes", "--cluster-port", bus,
-			"--cluster-node-timeout", "1000", "--cluster-replica-validity-factor", "0",
-			"--enable-debug-command", "yes",
-		})
-	}
-}
-
-// meet deals the slots out and makes the nodes known to each other.
-func (c *ClusterSet) meet() {
+// meet deals the slots out and makes the nodes known to each other, by way of the
+// first, whose bus has this port.
+func (c *ClusterSet) meet(bus string) {
 	c.t.Helper()
-	host, port, err := net.SplitHostPort(c.Nodes[0].Addr)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	bus := c.Nodes[0].Do("", "CONFIG", "GET", "cluster-port")
-	_, bus, _ = strings.Cut(bus, "\n")
+	host, port, _ := net.SplitHostPort(c.Nodes[0].Addr) // it has both
 	for i, node := range c.Nodes {
 		node.Do("OK", "CLUSTER", "SET-CONFIG-EPOCH", strconv.Itoa(i+1))
 		if i < clusterPrimaries {
@@ -90,43 +73,27 @@ func (c *ClusterSet) meet() {
 	for _, node := range c.Nodes {
 		node.await("cluster_known_nodes:"+strconv.Itoa(len(c.Nodes)), "CLUSTER", "INFO")
 		for _, other := range c.Nodes { // known by name, not only by handshake
-			node.await(c.id(other), "CLUSTER", "NODES")
+			node.await(other.id(), "CLUSTER", "NODES")
 		}
 	}
 }
 
-// id is a node's name within the cluster.
-func (c *ClusterSet) id(node *RedisServer) string {
-	c.t.Helper()
-	return node.Do("", "CLUSTER", "MYID")
+// id is a node's name within its cluster.
+func (s *RedisServer) id() string {
+	s.t.Helper()
+	return s.Do("", "CLUSTER", "MYID")
 }
 
 // Slot is the slot of a key.
 func (c *ClusterSet) Slot(key string) int {
 	c.t.Helper()
-	n, err := strconv.Atoi(c.alive().Do("", "CLUSTER", "KEYSLOT", key))
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return n
-}
-
-// alive is the first node that answers.
-func (c *ClusterSet) alive() *RedisServer {
-	c.t.Helper()
-	for _, node := range c.Nodes {
-		if node.answers() {
-			return node
-		}
-	}
-	c.t.Fatal("every node is dead or frozen")
-	return nil
+	return must(strconv.Atoi(alive(c.t, c.Nodes).Do("", "CLUSTER", "KEYSLOT", key)))(c.t)
 }
 
 // Primary is the node that serves a slot, by the word of the first that answers.
 func (c *ClusterSet) Primary(slot int) *RedisServer {
 	c.t.Helper()
-	asked := c.alive()
+	asked := alive(c.t, c.Nodes)
 	primary := c.primary(asked, slot)
 	if primary == nil {
 		c.t.Fatalf("nobody serves slot %d:\n%s", slot, asked.Do("", "CLUSTER", "SLOTS"))
@@ -146,10 +113,8 @@ func (c *ClusterSet) primary(asked *RedisServer, slot int) *RedisServer {
 		if err1 != nil || err2 != nil || net.ParseIP(lines[i+2]) == nil || slot < first || slot > last {
 			continue
 		}
-		for _, node := range c.Nodes {
-			if node.Addr == net.JoinHostPort(lines[i+2], lines[i+3]) {
-				return node
-			}
+		if node := at(c.Nodes, net.JoinHostPort(lines[i+2], lines[i+3])); node != nil {
+			return node
 		}
 	}
 	return nil
@@ -172,12 +137,9 @@ func (c *ClusterSet) MoveSlot(slot int, to *RedisServer) {
 	if from == to {
 		return
 	}
-	host, port, err := net.SplitHostPort(to.Addr)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	to.Do("OK", "CLUSTER", "SETSLOT", number, "IMPORTING", c.id(from))
-	from.Do("OK", "CLUSTER", "SETSLOT", number, "MIGRATING", c.id(to))
+	host, port, _ := net.SplitHostPort(to.Addr) // it has both
+	to.Do("OK", "CLUSTER", "SETSLOT", number, "IMPORTING", from.id())
+	from.Do("OK", "CLUSTER", "SETSLOT", number, "MIGRATING", to.id())
 	for {
 		keys := strings.Fields(from.Do("", "CLUSTER", "GETKEYSINSLOT", number, "10"))
 		if len(keys) == 0 {
@@ -190,15 +152,12 @@ func (c *ClusterSet) MoveSlot(slot int, to *RedisServer) {
 	}
 	// The new owner is told first: were it the last, nobody would serve the slot
 	// if the old one died in between.
-	for _, node := range []*RedisServer{to, from} {
-		node.Do("OK", "CLUSTER", "SETSLOT", number, "NODE", c.id(to))
-	}
+	owner := []string{"CLUSTER", "SETSLOT", number, "NODE", to.id()}
+	to.Do("OK", owner...)
+	from.Do("OK", owner...)
 	for _, node := range c.Nodes[:clusterPrimaries] {
 		if node != to && node != from && node.answers() {
-			// Refused by one that has become a replica, which learns it otherwise.
-			if _, err := node.command("CLUSTER", "SETSLOT", number, "NODE", c.id(to)); err != nil {
-				c.t.Fatal(err)
-			}
+			node.Do("", owner...) // refused by one that has become a replica, which learns it otherwise
 		}
 	}
 	for _, node := range c.Nodes {

@@ -16,3 +16,14 @@ type T interface {
 	Fatal(args ...any) // does not return
 	Fatalf(format string, args ...any)
 }
+
+// must gives a function that returns v, or ends the test with err.
+func must[V any](v V, err error) func(T) V {
+	return func(t T) V {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}

@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"syscall"
-	"time"
 )
 
 const installFlask = "apt-get install python3-flask gunicorn"
@@ -19,11 +18,7 @@ const installFlask = "apt-get install python3-flask gunicorn"
 // gunicorn is missing.
 func Flask(t T, env ...string) string {
 	t.Helper()
-	example, err := exampleDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return FlaskIn(t, example, env...)
+	return FlaskIn(t, exampleDir(t), env...)
 }
 
 // FlaskIn is Flask with another application: app in app.py of a folder, which
@@ -34,75 +29,47 @@ func FlaskIn(t T, dir string, env ...string) string {
 	if err != nil {
 		t.Fatal(installFlask)
 	}
-	example, err := exampleDir()
-	if err != nil {
-		t.Fatal(err)
-	}
 	// Gunicorn is given the open socket: so nobody can take its port.
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	socket, err := l.(*net.TCPListener).File()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(gunicorn, "--config", filepath.Join(example, "gunicorn.conf.py"), "app:app")
+	l := must(net.Listen("tcp", "127.0.0.1:0"))(t)
+	socket := must(l.(*net.TCPListener).File())(t)
+	cmd := exec.Command(gunicorn, "--config", filepath.Join(exampleDir(t), "gunicorn.conf.py"), "app:app")
 	cmd.Dir = dir
 	cmd.ExtraFiles = []*os.File{socket}
 	cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1", "BIND=fd://3")
 	cmd.Env = append(cmd.Env, env...)
 	p := Start(t, cmd)
-	for _, closer := range []interface{ Close() error }{socket, l} { // the server has its own copy
-		if err := closer.Close(); err != nil {
-			t.Error(err)
-		}
-	}
-	if err != nil {
-		t.Fatalf("gunicorn: %v", err)
-	}
+	_, _ = socket.Close(), l.Close()              // the server has its own copy
 	t.Cleanup(func() { p.Stop(syscall.SIGQUIT) }) // the quick one of gunicorn's shutdowns
 	base := "http://" + l.Addr().String()
-	// Of all requests, the example does not count this one.
-	if err := awaitHTTP(p, base+"/__stats"); err != nil {
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: startTimeout}
+	err = p.Await(func() error {
+		resp, err := client.Get(base + "/__stats") // of all requests, the example does not count this one
+		if err != nil {
+			return err
+		}
+		_ = resp.Body.Close() // the status is all that matters
+		if resp.StatusCode != http.StatusOK {
+			return fmt.Errorf("/__stats: %s", resp.Status)
+		}
+		return nil
+	})
+	if err != nil {
 		t.Fatalf("gunicorn: %v (%s)\n%s", err, installFlask, p.Output())
 	}
 	return base
 }
 
-func awaitHTTP(p *Process, url string) error {
-	transport := &http.Transport{DisableKeepAlives: true}
-	client := &http.Client{Transport: transport, Timeout: startTimeout}
-	var err error
-	for deadline := time.Now().Add(startTimeout); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		var resp *http.Response
-		if resp, err = client.Get(url); err == nil {
-			err = resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return err
-			}
-			return fmt.Errorf("%s: status %d", url, resp.StatusCode)
-		}
-		if !p.Running() {
-			return fmt.Errorf("exited: %w", err)
-		}
-	}
-	return fmt.Errorf("no answer in %v: %w", startTimeout, err)
-}
-
 // exampleDir finds examples/flask from a test's folder, which lies below the
 // module's root.
-func exampleDir() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for from := dir; ; dir = filepath.Dir(dir) {
+func exampleDir(t T) string {
+	t.Helper()
+	from := must(os.Getwd())(t)
+	for dir := from; ; dir = filepath.Dir(dir) {
 		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return filepath.Join(dir, "examples", "flask"), nil
+			return filepath.Join(dir, "examples", "flask")
 		}
 		if dir == filepath.Dir(dir) {
-			return "", fmt.Errorf("no go.mod above %s", from)
+			t.Fatalf("no go.mod above %s", from)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package env
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,10 +23,7 @@ type Process struct {
 // Start runs cmd, which ends with the test. What it says goes to a file.
 func Start(t T, cmd *exec.Cmd) *Process {
 	t.Helper()
-	p, err := start(t, cmd, filepath.Join(t.TempDir(), "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := must(start(t, cmd, filepath.Join(t.TempDir(), "log")))(t)
 	t.Cleanup(p.Kill)
 	return p
 }
@@ -69,6 +67,25 @@ func (p *Process) Running() bool {
 		return false
 	default:
 		return true
+	}
+}
+
+// startTimeout bounds how long a server may take until it answers.
+const startTimeout = time.Minute
+
+// Await asks again and again until ready returns nil. It gives up when the process
+// has ended, or after a minute.
+func (p *Process) Await(ready func() error) error {
+	for deadline := time.Now().Add(startTimeout); ; time.Sleep(5 * time.Millisecond) {
+		err := ready()
+		switch {
+		case err == nil:
+			return nil
+		case !p.Running():
+			return fmt.Errorf("exited: %w", err)
+		case time.Now().After(deadline):
+			return fmt.Errorf("no answer in %v: %w", startTimeout, err)
+		}
 	}
 }
 

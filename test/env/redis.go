@@ -2,7 +2,6 @@ package env
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -14,9 +13,6 @@ import (
 	"time"
 )
 
-// startTimeout bounds how long a server may take until it answers.
-const startTimeout = time.Minute
-
 // RedisServer is a redis-server of one test, at the same address for as long
 // as the test runs. Its methods are for that test's goroutine alone.
 type RedisServer struct {
@@ -25,7 +21,7 @@ type RedisServer struct {
 
 	t       T
 	args    func(port string) []string
-	dial    func(addr string) (net.Conn, error)
+	dial    func(addr string) (net.Conn, error) // nil: without TLS
 	dir     string
 	log     string
 	process *Process
@@ -40,49 +36,48 @@ type RedisServer struct {
 // "--maxmemory", "10mb". The test fails if redis-server is missing.
 func Redis(t T, args ...string) *RedisServer {
 	t.Helper()
-	return launch(t, &RedisServer{dir: t.TempDir(), dial: dialPlain, args: func(port string) []string {
-		return slices.Concat(volatile, []string{"--port", port}, args)
-	}})
+	return launch(t, &RedisServer{args: func(port string) []string { return volatile(port, args...) }})
 }
 
 // RedisIn is Redis at an address within a network namespace, which only root may
 // enter.
 func RedisIn(t T, namespace, ip string) *RedisServer {
 	t.Helper()
-	s := &RedisServer{dir: t.TempDir(), dial: dialPlain, namespace: namespace, ip: ip}
-	s.args = func(port string) []string {
-		return slices.Concat(volatile, []string{"--port", port, "--protected-mode", "no"})
-	}
-	return launch(t, s)
+	return launch(t, &RedisServer{namespace: namespace, ip: ip, args: func(port string) []string {
+		return volatile(port, "--protected-mode", "no")
+	}})
 }
 
-// volatile are the arguments of every server that holds data.
-var volatile = []string{
-	"--save", "", "--appendonly", "no",
-	"--shutdown-on-sigterm", "save", // although there are no save points
-	"--repl-diskless-sync-delay", "0", // a replica need not wait for others
-	"--repl-ping-replica-period", "1", // and counts as one after the first ping
+// volatile are the arguments of a server that holds data.
+func volatile(port string, more ...string) []string {
+	return append([]string{
+		"--port", port, "--save", "", "--appendonly", "no",
+		"--shutdown-on-sigterm", "save", // although there are no save points
+		"--repl-diskless-sync-delay", "0", // a replica need not wait for others
+		"--repl-ping-replica-period", "1", // and counts as one after the first ping
+	}, more...)
 }
 
-// launch starts s, of which args, dir and dial are set.
+// launch starts s, of which args are set.
 func launch(t T, s *RedisServer) *RedisServer {
 	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		t.Fatal("install redis-server (Debian: apt-get install redis-server)")
 	}
-	s.t, s.log = t, filepath.Join(s.dir, "redis.log")
+	s.t, s.dir = t, t.TempDir()
+	s.log = filepath.Join(s.dir, "redis.log")
 	if s.ip == "" {
 		s.ip = "127.0.0.1"
 	}
+	if s.dial == nil {
+		s.dial = func(addr string) (net.Conn, error) { return net.DialTimeout("tcp", addr, time.Second) }
+	}
 	t.Cleanup(s.Kill)
 	for range 5 { // another process may take the port between its choice and its use
-		_, port, err := net.SplitHostPort(freeAddr(t))
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.Addr = net.JoinHostPort(s.ip, port)
+		s.Addr = net.JoinHostPort(s.ip, freePort(t))
 		s.URL = "redis://" + s.Addr
-		if err = s.start(); err == nil {
+		err := s.start()
+		if err == nil {
 			return s
 		}
 		if !strings.Contains(output(s.log), "Address already in use") {
@@ -104,7 +99,7 @@ func (s *RedisServer) answers() bool { return !s.frozen && s.process.Running() }
 func (s *RedisServer) Kill() {
 	s.t.Helper()
 	if s.process != nil {
-		s.process.Stop(syscall.SIGKILL)
+		s.process.Kill()
 	}
 }
 
@@ -121,7 +116,7 @@ func (s *RedisServer) Restart(empty bool) {
 		}
 	} else {
 		s.Cont()
-		s.process.Stop(syscall.SIGTERM) // which saves: see start
+		s.process.Stop(syscall.SIGTERM) // which saves: see volatile
 	}
 	var err error
 	for range 20 { // the port may be the source port of someone's connection for a moment
@@ -157,26 +152,20 @@ func (s *RedisServer) start() error {
 	if s.namespace != "" {
 		args = append([]string{"ip", "netns", "exec", s.namespace}, args...) // which becomes the server
 	}
-	s.process, err = start(s.t, exec.Command(args[0], args[1:]...), s.log)
-	if err != nil {
+	if s.process, err = start(s.t, exec.Command(args[0], args[1:]...), s.log); err != nil {
 		return err
 	}
-	for deadline := time.Now().Add(startTimeout); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if err = s.ping(); err == nil {
-			// The answer must be ours, not that of whoever holds the port.
-			select {
-			case <-s.process.done:
-				return errors.New("another server answers at " + s.Addr)
-			case <-time.After(10 * time.Millisecond):
-				return nil
-			}
-		}
-		if !s.process.Running() {
-			return errors.New("exited")
-		}
+	if err := s.process.Await(s.ping); err != nil {
+		s.process.Kill()
+		return err
 	}
-	s.process.Stop(syscall.SIGKILL)
-	return fmt.Errorf("no answer in %v: %w", startTimeout, err)
+	// The answer must be ours, not that of whoever holds the port.
+	select {
+	case <-s.process.done:
+		return errors.New("another server answers at " + s.Addr)
+	case <-time.After(10 * time.Millisecond):
+		return nil
+	}
 }
 
 // ping asks for a PONG. A server that asks for a password is ready too.
@@ -188,16 +177,28 @@ func (s *RedisServer) ping() error {
 	return err
 }
 
-// dialPlain connects without TLS.
-func dialPlain(addr string) (net.Conn, error) { return net.DialTimeout("tcp", addr, time.Second) }
-
-// freeAddr is a loopback address that nobody listens on at this moment.
-func freeAddr(t T) string {
+// freePort is a port of loopback that nobody listens on at this moment.
+func freePort(t T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := must(net.Listen("tcp", "127.0.0.1:0"))(t)
 	defer func() { _ = l.Close() }() // it never accepted anything
-	return l.Addr().String()
+	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+}
+
+// alive is the first of some servers that answers.
+func alive(t T, servers []*RedisServer) *RedisServer {
+	t.Helper()
+	i := slices.IndexFunc(servers, (*RedisServer).answers)
+	if i < 0 {
+		t.Fatal("every server is dead or frozen")
+	}
+	return servers[i]
+}
+
+// at is the server at an address, or nil.
+func at(servers []*RedisServer, addr string) *RedisServer {
+	if i := slices.IndexFunc(servers, func(s *RedisServer) bool { return s.Addr == addr }); i >= 0 {
+		return servers[i]
+	}
+	return nil
 }

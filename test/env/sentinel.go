@@ -11,6 +11,12 @@ import (
 // sentinelService is the name by which the Sentinels know the primary.
 const sentinelService = "main"
 
+// sentinelConf is a Sentinel's file; the primary's host and port stand for %s.
+const sentinelConf = `sentinel monitor main %s %s 2
+sentinel down-after-milliseconds main 500
+sentinel failover-timeout main 2000
+`
+
 // SentinelSet is one primary with two replicas, watched by three Sentinels that
 // take 500 ms of silence for its end and elect another by two votes. Its methods
 // are for its test's goroutine alone.
@@ -25,23 +31,23 @@ type SentinelSet struct {
 // Sentinel starts a set and waits until it could fail over.
 func Sentinel(t T) *SentinelSet {
 	t.Helper()
-	s := &SentinelSet{t: t}
-	primary := Redis(t)
-	host, port, err := net.SplitHostPort(primary.Addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Servers = []*RedisServer{primary}
+	s := &SentinelSet{t: t, Servers: []*RedisServer{Redis(t)}}
+	host, port, _ := net.SplitHostPort(s.Servers[0].Addr) // it has both
 	for range 2 {
-		replica := Redis(t, "--replicaof", host+" "+port)
-		s.Servers = append(s.Servers, replica)
+		s.Servers = append(s.Servers, Redis(t, "--replicaof", host+" "+port))
 	}
 	for _, replica := range s.Servers[1:] {
 		replica.await("master_link_status:up", "INFO", "replication")
 	}
 	var addrs []string
 	for range 3 {
-		sentinel := launch(t, newSentinel(t, host, port))
+		file := filepath.Join(t.TempDir(), "sentinel.conf") // which it also writes its state to
+		if err := os.WriteFile(file, fmt.Appendf(nil, sentinelConf, host, port), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		sentinel := launch(t, &RedisServer{args: func(port string) []string {
+			return []string{file, "--sentinel", "--port", port}
+		}})
 		// So that they meet at once.
 		sentinel.Do("OK", "SENTINEL", "DEBUG", "PUBLISH-PERIOD", "100", "INFO-PERIOD", "200")
 		s.Sentinels = append(s.Sentinels, sentinel)
@@ -59,44 +65,15 @@ func Sentinel(t T) *SentinelSet {
 	return s
 }
 
-// newSentinel is a Sentinel that is not yet started. It keeps its state in a file.
-func newSentinel(t T, host, port string) *RedisServer {
-	t.Helper()
-	dir := t.TempDir()
-	file := filepath.Join(dir, "sentinel.conf")
-	text := fmt.Sprintf("sentinel monitor %[1]s %[2]s %[3]s 2\nsentinel down-after-milliseconds %[1]s 500\nsentinel failover-timeout %[1]s 2000\n",
-		sentinelService, host, port)
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return &RedisServer{dir: dir, dial: dialPlain, args: func(port string) []string {
-		return []string{file, "--sentinel", "--port", port}
-	}}
-}
-
-// alive is a Sentinel that answers.
-func (s *SentinelSet) alive() *RedisServer {
-	s.t.Helper()
-	for _, sentinel := range s.Sentinels {
-		if sentinel.answers() {
-			return sentinel
-		}
-	}
-	s.t.Fatal("every Sentinel is dead or frozen")
-	return nil
-}
-
 // Primary is the primary by the word of a Sentinel.
 func (s *SentinelSet) Primary() *RedisServer {
 	s.t.Helper()
-	addr := strings.Replace(s.alive().Do("", "SENTINEL", "GET-MASTER-ADDR-BY-NAME", sentinelService), "\n", ":", 1)
-	for _, server := range s.Servers {
-		if server.Addr == addr {
-			return server
-		}
+	reply := alive(s.t, s.Sentinels).Do("", "SENTINEL", "GET-MASTER-ADDR-BY-NAME", sentinelService)
+	primary := at(s.Servers, strings.Replace(reply, "\n", ":", 1))
+	if primary == nil {
+		s.t.Fatalf("the Sentinels know a primary %q, which is none of the set", reply)
 	}
-	s.t.Fatalf("the Sentinels know a primary %s, which is none of the set", addr)
-	return nil
+	return primary
 }
 
 // KillPrimary kills the primary and returns it.
@@ -112,7 +89,7 @@ func (s *SentinelSet) KillPrimary() *RedisServer {
 func (s *SentinelSet) FailOver() (old *RedisServer) {
 	s.t.Helper()
 	old = s.Primary()
-	s.alive().Do("OK", "SENTINEL", "FAILOVER", sentinelService)
+	alive(s.t, s.Sentinels).Do("OK", "SENTINEL", "FAILOVER", sentinelService)
 	Until(s.t, "another primary", func() bool { return s.Primary() != old })
 	return old
 }

@@ -6,14 +6,12 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/pem"
 	"math/big"
 	"net"
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 )
 
@@ -36,93 +34,69 @@ type TLSServer struct {
 func RedisTLS(t T, args ...string) *TLSServer {
 	t.Helper()
 	dir := t.TempDir()
-	ca := newAuthority(t, dir)
-	server, client := ca.issue(t, dir, "server"), ca.issue(t, dir, "client")
-	pair, err := tls.LoadX509KeyPair(client.Cert, client.Key)
-	if err != nil {
-		t.Fatal(err)
+	ca := issue(t, nil, dir, "ca")
+	server, client := issue(t, ca, dir, "server"), issue(t, ca, dir, "client")
+	config := &tls.Config{
+		RootCAs:      x509.NewCertPool(),
+		Certificates: []tls.Certificate{{Certificate: [][]byte{client.cert.Raw}, PrivateKey: client.key}},
 	}
-	roots := x509.NewCertPool()
-	roots.AddCert(ca.cert)
+	config.RootCAs.AddCert(ca.cert)
 	s := launch(t, &RedisServer{
-		dir: t.TempDir(),
 		dial: func(addr string) (net.Conn, error) {
-			return tls.DialWithDialer(&net.Dialer{Timeout: time.Second}, "tcp", addr,
-				&tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}})
+			return tls.DialWithDialer(&net.Dialer{Timeout: time.Second}, "tcp", addr, config)
 		},
 		args: func(port string) []string {
-			return slices.Concat(volatile, []string{
-				"--port", "0", "--tls-port", port, "--tls-auth-clients", "yes",
-				"--tls-ca-cert-file", server.CA, "--tls-cert-file", server.Cert, "--tls-key-file", server.Key,
-			}, args)
+			return volatile("0", append([]string{
+				"--tls-port", port, "--tls-auth-clients", "yes",
+				"--tls-ca-cert-file", ca.certFile, "--tls-cert-file", server.certFile, "--tls-key-file", server.keyFile,
+			}, args...)...)
 		},
 	})
-	query := url.Values{"tls_ca": {client.CA}, "tls_cert": {client.Cert}, "tls_key": {client.Key}}
+	files := TLSFiles{CA: ca.certFile, Cert: client.certFile, Key: client.keyFile}
+	query := url.Values{"tls_ca": {files.CA}, "tls_cert": {files.Cert}, "tls_key": {files.Key}}
 	s.URL = "rediss://" + s.Addr + "?" + query.Encode()
-	return &TLSServer{RedisServer: s, Client: client}
+	return &TLSServer{RedisServer: s, Client: files}
 }
 
-// authority is a CA of one test.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	file string
+// identity is a certificate with its key, in memory and in files.
+type identity struct {
+	cert              *x509.Certificate
+	key               *ecdsa.PrivateKey
+	certFile, keyFile string
 }
 
-func newAuthority(t T, dir string) *authority {
+// issue makes a certificate that serves on loopback and as a client, signed by a
+// CA; nil: the certificate is a CA's.
+func issue(t T, ca *identity, dir, name string) *identity {
 	t.Helper()
-	ca := &authority{file: filepath.Join(dir, "ca.pem")}
+	own := &identity{certFile: filepath.Join(dir, name+".pem"), keyFile: filepath.Join(dir, name+".key")}
+	own.key = must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	ca.key = newKey(t)
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &ca.key.PublicKey, ca.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if ca.cert, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	writePEM(t, ca.file, "CERTIFICATE", der)
-	return ca
-}
-
-// issue makes a certificate that serves on loopback and as a client.
-func (ca *authority) issue(t T, dir, name string) TLSFiles {
-	t.Helper()
-	files := TLSFiles{CA: ca.file, Cert: filepath.Join(dir, name+".pem"), Key: filepath.Join(dir, name+".key")}
-	key := newKey(t)
-	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		SerialNumber: big.NewInt(time.Now().UnixNano()),
+		NotBefore:    time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		DNSNames: []string{TLSServerName}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}, ca.cert, &key.PublicKey, ca.key)
-	if err != nil {
-		t.Fatal(err)
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
-	writePEM(t, files.Cert, "CERTIFICATE", der)
-	if der, err = x509.MarshalPKCS8PrivateKey(key); err != nil {
-		t.Fatal(err)
+	template.Subject.CommonName = name
+	parent, signer := template, own.key
+	if ca == nil {
+		template.IsCA, template.BasicConstraintsValid, template.KeyUsage = true, true, x509.KeyUsageCertSign
+	} else {
+		parent, signer = ca.cert, ca.key
 	}
-	writePEM(t, files.Key, "PRIVATE KEY", der)
-	return files
-}
-
-func newKey(t T) *ecdsa.PrivateKey {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
+	der := must(x509.CreateCertificate(rand.Reader, template, parent, &own.key.PublicKey, signer))(t)
+	own.cert = must(x509.ParseCertificate(der))(t)
+	for _, f := range []struct {
+		file, kind string
+		der        []byte
+	}{
+		{own.certFile, "CERTIFICATE", der},
+		{own.keyFile, "PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(own.key))(t)},
+	} {
+		if err := os.WriteFile(f.file, pem.EncodeToMemory(&pem.Block{Type: f.kind, Bytes: f.der}), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	return key
-}
-
-func writePEM(t T, file, kind string, der []byte) {
-	t.Helper()
-	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	return own
 }

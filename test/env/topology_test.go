@@ -1,6 +1,7 @@
 package env
 
 import (
+	"net"
 	"strconv"
 	"strings"
 	"testing"
@@ -80,7 +81,7 @@ func TestRedisTLSAsksForACertificate(t *testing.T) {
 	s.Do("PONG", "PING")
 	s.Restart(true)
 	s.Do("PONG", "PING")
-	s.dial = dialPlain
+	s.dial = func(addr string) (net.Conn, error) { return net.Dial("tcp", addr) }
 	if reply, err := s.command("PING"); err == nil {
 		t.Errorf("answers %q without TLS", reply)
 	}

@@ -151,7 +151,7 @@ func (c *conn) ask(cmd command) (raw []byte, o owed, replied bool) {
 	if c.pubsub.Load() {
 		return cmd.raw, o, false
 	}
-	if !slices.Contains(handshake, cmd.name) && cmd.name != "PING" && !c.p.aside.Load().has(cmd.key) {
+	if !slices.Contains(handshake, cmd.name) && cmd.name != "PING" && !slices.Contains(*c.p.aside.Load(), cmd.key) {
 		o.counted = true
 		c.p.count(cmd.name)
 	}

@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"maps"
 	"net"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,7 +25,7 @@ type Proxy struct {
 	network, target string
 	addr            string
 	trips           atomic.Int64
-	aside           atomic.Pointer[keys]
+	aside           atomic.Pointer[[]string]
 	condition       atomic.Pointer[condition]
 	ctx             context.Context // ends with Close
 	cancel          context.CancelFunc
@@ -54,7 +53,7 @@ func Listen(target string) (*Proxy, error) {
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.condition.Store(&condition{changed: make(chan struct{})})
-	p.aside.Store(&keys{})
+	p.SetAside()
 	p.gate = gate{addr: "127.0.0.1:0", admit: p.admit}
 	if err := p.gate.open(); err != nil {
 		p.cancel()
@@ -222,11 +221,7 @@ func (p *Proxy) ResetStats() {
 
 // SetAside keeps commands whose first key is one of these out of the Stats: those of
 // a probe, that would blur what a request costs.
-func (p *Proxy) SetAside(aside ...string) { p.aside.Store((*keys)(&aside)) }
-
-type keys []string
-
-func (k *keys) has(key string) bool { return slices.Contains(*k, key) }
+func (p *Proxy) SetAside(aside ...string) { p.aside.Store(&aside) }
 
 func (p *Proxy) count(name string) {
 	p.mu.Lock()
