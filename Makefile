@@ -41,9 +41,10 @@ run: build ## Start the demo on :8080 (needs Go alone; ARGS="--listen :8081" and
 deps: ## Install what the tests need, or say what to install
 	@scripts/deps.sh test
 
+# Tests wait most of the time, so that one package more runs than there are processors.
 .PHONY: test
 test: deps ## Run all tests with the race detector (PACKAGES=./policy/... narrows them)
-	go test -race -shuffle=on -timeout $(TEST_TIMEOUT) $(PACKAGES)
+	go test -p $$(($$(nproc) + 1)) -race -shuffle=on -timeout $(TEST_TIMEOUT) $(PACKAGES)
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## Check style, imports and common mistakes
