@@ -44,7 +44,7 @@ deps: ## Install what the tests need, or say what to install
 # Tests wait most of the time, so that one package more runs than there are processors.
 .PHONY: test
 test: deps ## Run all tests with the race detector (PACKAGES=./policy/... narrows them)
-	go test -p $$(($$(nproc) + 1)) -race -shuffle=on -timeout $(TEST_TIMEOUT) $(PACKAGES)
+	go test -p $$(($$(getconf _NPROCESSORS_ONLN) + 1)) -race -shuffle=on -timeout $(TEST_TIMEOUT) $(PACKAGES)
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## Check style, imports and common mistakes

@@ -3,10 +3,7 @@
 // panic, and takes no more memory than its own length allows.
 package packed
 
-import (
-	"encoding/binary"
-	"slices"
-)
+import "encoding/binary"
 
 // AppendText appends a text.
 func AppendText(b []byte, s string) []byte {
@@ -90,7 +87,7 @@ func (r *Reader) Count() uint64 {
 	return n
 }
 
-// Texts reads a list, without spare capacity; an empty one is nil.
+// Texts reads a list; an empty one is nil.
 func (r *Reader) Texts() []string {
 	n := r.Count()
 	if n == 0 {
@@ -100,5 +97,5 @@ func (r *Reader) Texts() []string {
 	for i := range list {
 		list[i] = r.Text()
 	}
-	return slices.Clip(list)
+	return list
 }

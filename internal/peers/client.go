@@ -128,9 +128,10 @@ func (o *outbox) hello(ctx context.Context) error {
 	return nil
 }
 
-// pull merges what a peer holds, batch by batch.
-func (p *Peers) pull(ctx context.Context, from Peer) error {
-	resp, err := p.ask(ctx, from, http.MethodGet, recordsPath+"?digest="+digest(p.cfg.Snapshot()), nil)
+// pull merges what a peer holds, batch by batch, unless it has the digest of what is
+// held here.
+func (p *Peers) pull(ctx context.Context, from Peer, held string) error {
+	resp, err := p.ask(ctx, from, http.MethodGet, recordsPath+"?digest="+held, nil)
 	if err != nil {
 		return err
 	}

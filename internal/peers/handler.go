@@ -28,9 +28,6 @@ const (
 	streamTimeout = time.Minute
 )
 
-// errBusy is one request too many.
-var errBusy = errors.New("too many requests")
-
 // bounded answers a bounded number of requests at a time, which are read whole before.
 func (p *Peers) bounded(serve func(w http.ResponseWriter, r *http.Request, body []byte)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -38,7 +35,7 @@ func (p *Peers) bounded(serve func(w http.ResponseWriter, r *http.Request, body 
 		case p.slots <- struct{}{}:
 			defer func() { <-p.slots }()
 		default:
-			http.Error(w, errBusy.Error(), http.StatusServiceUnavailable)
+			http.Error(w, "too many requests", http.StatusServiceUnavailable)
 			return
 		}
 		// Servers set deadlines; a recorder in a test does not.

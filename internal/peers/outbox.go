@@ -3,6 +3,7 @@ package peers
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -34,7 +35,6 @@ type outbox struct {
 	err       error // of the last message
 	since     time.Time
 	delivered time.Time
-	failures  int // in a row
 }
 
 // tell brings the peer records and reports whether it has applied them when ctx ends.
@@ -92,22 +92,32 @@ func (o *outbox) post(ctx context.Context, records []journal.Record) error {
 func (o *outbox) miss(records []journal.Record) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.missed = append(o.missed, records...); len(o.missed) > maxMissed {
+	if len(o.missed)+len(records) > maxMissed {
 		o.missed, o.all = nil, true
+		return
 	}
+	o.missed = append(o.missed, records...)
 }
 
-// takeMissed takes what the peer missed: some records, or everything. That is noted as
-// taken before the snapshot is: what is missed meanwhile need not be in it.
-func (o *outbox) takeMissed() []journal.Record {
+// pushMissed brings the peer what it missed: some records, everything, or both. That is
+// noted as taken before the snapshot is: what is missed meanwhile need not be in it.
+func (o *outbox) pushMissed(ctx context.Context) error {
 	o.mu.Lock()
 	missed, all := o.missed, o.all
 	o.missed, o.all = nil, false
 	o.mu.Unlock()
-	if all {
-		return o.peers.cfg.Snapshot()
+	records := missed
+	if all { // and some that the journal had no room for
+		records = slices.Concat(missed, o.peers.cfg.Snapshot())
 	}
-	return missed
+	err := o.post(ctx, records)
+	if err != nil {
+		o.mu.Lock()
+		o.all = o.all || all
+		o.mu.Unlock()
+		o.miss(missed)
+	}
+	return err
 }
 
 func (o *outbox) nudge() {
@@ -167,19 +177,20 @@ func (o *outbox) status() PeerStatus {
 	return s
 }
 
-// The waits after a message that failed.
+// The waits after a step that failed.
 const (
 	firstBackoff = 250 * time.Millisecond
 	lastBackoff  = 2 * time.Second
 )
 
 func (o *outbox) run(ctx context.Context) {
+	backoff := firstBackoff
 	for ctx.Err() == nil {
 		wait := o.peers.cfg.HelloEvery
-		if o.step(ctx) != nil {
-			o.mu.Lock()
-			wait = min(firstBackoff<<min(o.failures-1, 4), lastBackoff)
-			o.mu.Unlock()
+		if o.step(ctx) == nil {
+			backoff = firstBackoff
+		} else {
+			wait, backoff = backoff, min(2*backoff, lastBackoff)
 		}
 		sleep(ctx, o.wake, jitter(wait))
 	}
@@ -196,12 +207,7 @@ func (o *outbox) step(ctx context.Context) error {
 			return err
 		}
 	}
-	records := o.takeMissed()
-	err := o.post(ctx, records)
-	if err != nil {
-		o.miss(records)
-	}
-	return err
+	return o.pushMissed(ctx)
 }
 
 // settle notes how a message went.
@@ -214,9 +220,7 @@ func (o *outbox) settle(err error) error {
 	}
 	o.err = err
 	if err == nil {
-		o.met, o.peer.Seen, o.failures = true, now, 0
-	} else {
-		o.failures++
+		o.met, o.peer.Seen = true, now
 	}
 	return err
 }

@@ -328,10 +328,14 @@ func (p *Peers) Send(ctx context.Context, records []journal.Record) (reached, fa
 // before it is ready. ctx bounds it.
 func (p *Peers) Pull(ctx context.Context) (reached, failed []Peer) {
 	all := p.outboxes()
+	if len(all) == 0 {
+		return nil, nil
+	}
+	held := digest(p.cfg.Snapshot())
 	errs := make([]error, len(all))
 	var wg sync.WaitGroup
 	for i, o := range all {
-		wg.Go(func() { errs[i] = p.pull(ctx, o.peerNow()) })
+		wg.Go(func() { errs[i] = p.pull(ctx, o.peerNow(), held) })
 	}
 	wg.Wait()
 	for i, o := range all {

@@ -330,11 +330,11 @@ func TestPullOfTheSameIsEmpty(t *testing.T) {
 			size, r.Body = int64(len(b)), io.NopCloser(bytes.NewReader(b))
 		}
 	}
-	if err := a.pull(t.Context(), b.self); err != nil || size != 0 {
+	if err := a.pull(t.Context(), b.self, digest(a.j.Records())); err != nil || size != 0 {
 		t.Errorf("%d bytes, %v", size, err)
 	}
 	appendAll(t, b.j, rec("y", 2))
-	if err := a.pull(t.Context(), b.self); err != nil || size == 0 {
+	if err := a.pull(t.Context(), b.self, digest(a.j.Records())); err != nil || size == 0 {
 		t.Errorf("%d bytes, %v", size, err)
 	}
 	if news := a.j.News(b.j.Records()); len(news) > 0 {
@@ -361,7 +361,7 @@ func TestAStreamThatIsCut(t *testing.T) {
 			body, _ := io.ReadAll(r.Body)
 			r.Body = io.NopCloser(bytes.NewReader(body[:min(keep, len(body))]))
 		}
-		if a.pull(t.Context(), b.self) == nil {
+		if a.pull(t.Context(), b.self, digest(a.j.Records())) == nil {
 			t.Errorf("a stream of %d bytes is taken", keep)
 		}
 	}

@@ -3,13 +3,16 @@ package peers
 import (
 	"bytes"
 	"context"
+	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -119,6 +122,73 @@ func TestAPeerThatHangs(t *testing.T) {
 	}
 	<-pulled
 	env.Until(t, "its goroutines have ended", func() bool { return runtime.NumGoroutine() <= before })
+}
+
+// A peer that greets, and takes nothing, is tried again ever more seldom.
+func TestAPeerThatTakesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var tries atomic.Int64
+		p, err := New(Config{
+			Keys: [][]byte{fleetKey}, Self: func() Peer { return Peer{ID: "a", Address: "10.0.0.1:1"} },
+			Snapshot: func() []journal.Record { return []journal.Record{rec("x", 1)} }, PullEvery: time.Hour, Now: time.Now,
+			wrap: func(http.RoundTripper) http.RoundTripper {
+				return roundTripper(func(r *http.Request) (*http.Response, error) {
+					if r.Method == http.MethodGet {
+						return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(`{"id":"b","address":"10.0.0.2:1"}`))}, nil
+					}
+					tries.Add(1)
+					return &http.Response{StatusCode: http.StatusServiceUnavailable, Body: http.NoBody}, nil
+				})
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Learn([]Peer{{ID: "b", Address: "10.0.0.2:1"}})
+		time.Sleep(time.Minute)
+		if n := tries.Load(); n < 20 || n > 45 { // one in 1.5 to 2.5 s, at last
+			t.Errorf("%d tries in a minute", n)
+		}
+		if err := p.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// However much a peer did not take, what is kept for it is bounded.
+func TestMissedIsBounded(t *testing.T) {
+	o := &outbox{}
+	o.miss(make([]journal.Record, maxMissed))
+	if o.all || len(o.missed) != maxMissed {
+		t.Errorf("%d kept, everything %v", len(o.missed), o.all)
+	}
+	o.miss(make([]journal.Record, 1))
+	o.miss(make([]journal.Record, 1))
+	if !o.all || len(o.missed) != 1 {
+		t.Errorf("%d kept beside everything, %v", len(o.missed), o.all)
+	}
+	if o.miss(make([]journal.Record, 100*maxMissed)); cap(o.missed) > maxMissed {
+		t.Errorf("room for %d", cap(o.missed))
+	}
+}
+
+// A push of everything that fails is one of everything again, and brings with it what
+// stands in no snapshot: the journal was full.
+func TestEverythingIsTriedAgain(t *testing.T) {
+	net := newNetwork(t)
+	a, b := net.node(t, "a"), net.node(t, "b")
+	b.fault = journal.ErrFull // nobody asks it yet
+	appendAll(t, a.j, rec("before", 1))
+	a.Learn([]Peer{b.self})
+	env.Until(t, "a push failed, and is to be tried again", func() bool {
+		s := a.statusOf(b)
+		return s.Behind && strings.Contains(s.Error, "full")
+	})
+	a.outboxes()[0].miss([]journal.Record{rec("nowhere else", 1)}) // as by a Send that failed
+	b.mu.Lock()
+	b.fault = nil
+	b.mu.Unlock()
+	env.Until(t, "b has all of it", b.has("before", "nowhere else"))
 }
 
 // What a peer misses while everything that stands is being collected is told too.
