@@ -132,9 +132,11 @@ func (j *Journal) load() error {
 	j.live.found(c.records, now)
 	if c.damaged > 0 {
 		j.health.damage = fmt.Sprintf("%d bytes were damaged and are lost, %d records were read", c.damaged, len(c.records))
-		j.cfg.Log.Error("journal was damaged", "dir", j.cfg.Dir, "damage", j.health.damage)
 	}
 	j.mu.Unlock()
+	if c.damaged > 0 {
+		j.cfg.Log.Error("journal was damaged", "dir", j.cfg.Dir, "damage", j.health.damage) // which only this goroutine changes
+	}
 	if c.torn > 0 && err == nil {
 		j.cfg.Log.Info("journal ended in an unfinished write, which is dropped", "dir", j.cfg.Dir, "bytes", c.torn)
 	}
