@@ -57,7 +57,7 @@ const (
 // durable is what this gateway remembers without Redis and over a restart.
 type durable struct {
 	journal *journal.Journal
-	fleet   *fleet // nil: no peers; set before the first request
+	fleet   *fleet // tells the other gateways
 	log     *slog.Logger
 
 	mu   sync.Mutex
@@ -66,7 +66,7 @@ type durable struct {
 
 // openDurable opens the journal in the data_dir, which no other process may hold.
 func openDurable(dir string, numbers *metrics.Metrics, log *slog.Logger) (*durable, error) {
-	d := &durable{log: log}
+	d := &durable{fleet: &fleet{}, log: log}
 	j, err := journal.Open(journal.Config{Dir: filepath.Clean(dir), MaxRecords: maxRecords, MaxBytes: maxJournalBytes, Late: d.found, Log: log})
 	if err != nil {
 		return nil, err
@@ -116,7 +116,7 @@ func (d *durable) condition() admin.Condition {
 // keep makes records durable, here and at the peers.
 func (d *durable) keep(ctx context.Context, records []journal.Record) error {
 	err := d.append(ctx, keepWait, records)
-	d.fleet.send(ctx, records)
+	d.fleet.tell(ctx, records)
 	return err
 }
 
@@ -136,17 +136,21 @@ func patience(s journal.State, wait time.Duration) time.Duration {
 	return wait
 }
 
-// close lets go of the journal. A disk that hangs cannot keep the process.
+// close closes the peers, then the journal, and so lets go of data_dir. A disk that
+// hangs cannot keep the process.
 func (d *durable) close() {
 	ended := make(chan error, 1)
-	go func() { ended <- d.journal.Close() }() // ends with the disk's answer, or the process
+	go func() { // ends with the disk's answer, or the process
+		_ = d.fleet.Close() // what it could not write down it learns again
+		ended <- d.journal.Close()
+	}()
 	select {
 	case err := <-ended:
 		if err != nil {
 			d.log.Error("the journal is not complete", "error", err.Error())
 		}
 	case <-time.After(closeWait):
-		d.log.Error("the journal's disk does not answer, leaving it")
+		d.log.Error("the disk of data_dir does not answer, leaving it")
 	}
 }
 
@@ -190,7 +194,7 @@ func (d durableSessions) Keep(ctx context.Context, revocations []session.Revocat
 
 // Tell implements session.Journal.
 func (d durableSessions) Tell(ctx context.Context, revocations []session.Revocation) {
-	d.fleet.send(ctx, sessionRecords(revocations))
+	d.fleet.tell(ctx, sessionRecords(revocations))
 }
 
 func sessionRecords(revocations []session.Revocation) []journal.Record {

@@ -36,8 +36,7 @@ type gateway struct {
 	log      *slog.Logger
 
 	durable  *durable
-	fleet    *fleet // nil: alone
-	roll     *roll
+	fleet    *fleet
 	stores   *stores
 	limits   *limits
 	pools    *proxy.Pools
@@ -77,8 +76,9 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 		g.durable.close()
 		return nil, err
 	}
-	g.roll = openRoll(&g.live, g.stores.redis, log)
-	g.limits = openLimits(snapshot.Policy, g.stores.redis, g.roll, numbers)
+	g.fleet = g.durable.fleet
+	g.fleet.roll = openRoll(&g.live, g.stores.redis, log)
+	g.limits = openLimits(snapshot.Policy, g.stores.redis, g.fleet.roll, numbers)
 	g.pools = proxy.NewPools(proxy.PoolsConfig{Log: log})
 	commit, err := g.pools.Prepare(snapshot)
 	if err != nil {
@@ -99,20 +99,19 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 		Conditions:    g.conditions,
 		Reload:        g.reloader.Reload,
 		Metrics:       numbers.Handler(),
-		Limits:        &limitsAdmin{g.limits, &g.live, g.roll},
+		Limits:        &limitsAdmin{g.limits, &g.live, g.fleet.roll},
 		Redis: func(ctx context.Context) any {
 			v := g.stores.view(ctx)
 			v.Journal, v.Peers = g.durable.journal.Status(), g.fleet.view()
 			return v
 		},
 	})
-	if g.fleet, err = openFleet(g, snapshot.Policy, secrets, log); err != nil {
+	if err = g.fleet.listen(g, snapshot.Policy, secrets); err != nil {
 		g.pools.Close()
 		g.stores.close()
 		g.durable.close()
-		return nil, err
+		return nil, fmt.Errorf("server.peers: %w", err)
 	}
-	g.durable.fleet, g.roll.fleet = g.fleet, g.fleet
 	numbers.Peers(g.fleet.numbers)
 	numbers.Targets(g.targets)
 	g.begin(ctx)
@@ -124,11 +123,12 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 func (g *gateway) begin(ctx context.Context) {
 	ctx, g.stop = context.WithCancel(ctx)
 	g.stores.run(ctx, &g.watching)
-	g.watching.Go(func() { g.limits.hear(ctx) })
+	if g.limits.resets != nil {
+		g.watching.Go(func() { g.limits.Hear(ctx, g.limits.resets) })
+	}
 	g.stores.await(g.log)
-	g.roll.call(ctx)
-	g.fleet.catchUp(ctx)
-	g.watching.Go(func() { g.roll.run(ctx) })
+	g.fleet.join(ctx)
+	g.watching.Go(func() { g.fleet.roll.Run(ctx) })
 }
 
 // layer is one layer of the chain, with the name that the documentation uses.
@@ -250,7 +250,6 @@ func (g *gateway) rest() {
 	g.resting.Do(func() {
 		g.stop()
 		g.watching.Wait()
-		g.fleet.close(g.log)
 		g.durable.close()
 	})
 }

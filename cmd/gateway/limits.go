@@ -7,6 +7,7 @@ import (
 
 	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/metrics"
+	"github.com/jewgo/gateway/internal/peers"
 	"github.com/jewgo/gateway/internal/store/redis"
 	"github.com/jewgo/gateway/middleware/ratelimit"
 	"github.com/jewgo/gateway/policy"
@@ -24,10 +25,10 @@ type limits struct {
 }
 
 // openLimits wires the limiter to the Redis, which may be nil.
-func openLimits(p *policy.Policy, r *remote, roll *roll, numbers *metrics.Metrics) *limits {
+func openLimits(p *policy.Policy, r *remote, roll *peers.Roll, numbers *metrics.Metrics) *limits {
 	l := &limits{local: ratelimit.NewTable(p.RateLimit.Keys), health: r.state(), defs: p.Limits}
 	cfg := ratelimit.Config{
-		Local: l.local, Replicas: roll.replicas, Now: time.Now, ID: roll.id,
+		Local: l.local, Replicas: roll.Replicas, Now: time.Now, ID: roll.ID,
 		Count: func(c ratelimit.Charge, by ratelimit.Decider, allowed bool) {
 			numbers.Limit(c.Limit, by.String(), allowed, c.Shadow)
 			l.top.Add(c.Limit, c.Key, allowed, time.Now())
@@ -41,38 +42,12 @@ func openLimits(p *policy.Policy, r *remote, roll *roll, numbers *metrics.Metric
 	numbers.Gauge("gateway_limit_buckets", "Rate-limit buckets in local memory.", func() float64 { return float64(l.local.Len()) })
 	numbers.Counter("gateway_limit_evictions_total", "Local buckets dropped before they were full again.", func() float64 { return float64(l.local.Evicted()) })
 	numbers.Counter("gateway_limit_replayed_tokens_total", "Tokens admitted while Redis was away that were brought to it.", func() float64 { return float64(l.Replayed()) })
-	numbers.Gauge("gateway_limit_replicas", "Gateways that are believed to share the limits.", func() float64 { return float64(roll.replicas()) })
+	numbers.Gauge("gateway_limit_replicas", "Gateways that are believed to share the limits.", func() float64 { return float64(roll.Replicas()) })
 	return l
 }
 
 // usable reports whether there is a Redis to ask.
 func (l *limits) usable() bool { return l.health.Up() }
-
-// hear makes full here what was made full on other gateways, until ctx is done.
-func (l *limits) hear(ctx context.Context) {
-	if l.resets == nil {
-		return
-	}
-	ticks := time.NewTicker(beatEvery)
-	defer ticks.Stop()
-	for {
-		if l.usable() {
-			call, cancel := context.WithTimeout(ctx, beatEvery)
-			// The Switch tells of a Redis that fails; what was told is kept there.
-			if keys, err := l.resets.News(call); err == nil {
-				for _, k := range keys {
-					l.Forget(k)
-				}
-			}
-			cancel()
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticks.C:
-		}
-	}
-}
 
 // replaced settles the leases of limits that the policy now in force does not
 // have, or not as they were.

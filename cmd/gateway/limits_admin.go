@@ -10,6 +10,7 @@ import (
 
 	"github.com/jewgo/gateway/internal/admin"
 	"github.com/jewgo/gateway/internal/gcra"
+	"github.com/jewgo/gateway/internal/peers"
 	"github.com/jewgo/gateway/middleware/ratelimit"
 	"github.com/jewgo/gateway/policy"
 )
@@ -21,7 +22,7 @@ const hottest = 20
 type limitsAdmin struct {
 	*limits
 	live *policy.Live
-	roll *roll
+	roll *peers.Roll
 }
 
 // limitsView is /v1/limits.
@@ -46,7 +47,7 @@ type limitView struct {
 func (a *limitsAdmin) List() any {
 	p := a.live.Load().Policy
 	v := limitsView{
-		Limits: []limitView{}, Replicas: a.roll.replicas(),
+		Limits: []limitView{}, Replicas: a.roll.Replicas(),
 		Buckets: a.local.Len(), Evicted: a.local.Evicted(), Hottest: a.top.List(hottest),
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Limits)) {
@@ -145,7 +146,7 @@ func (a *limitsAdmin) Reset(ctx context.Context, name string, parts []string) (a
 	for _, key := range keys { // what was learned meanwhile was of the bucket before
 		a.Forget(key)
 	}
-	v.Redis, v.Within = true, beatEvery.String()
+	v.Redis, v.Within = true, ratelimit.HearEvery.String()
 	return v, nil
 }
 

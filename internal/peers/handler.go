@@ -5,16 +5,32 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
+	"net"
 	"net/http"
 	"time"
 )
 
-// Handler serves what peers ask: POST /v1/records applies a batch and is 204
+// Serve answers the peers that connect to l, over mutual TLS, until Close. Like
+// http.Serve it closes l and always returns an error; after Close that is
+// http.ErrServerClosed.
+func (p *Peers) Serve(l net.Listener) error { return p.server.ServeTLS(l, "", "") }
+
+// newServer bounds what an end that has proved nothing may take. A peer that has gets
+// the time that its answer needs from bounded.
+func (p *Peers) newServer() *http.Server {
+	return &http.Server{
+		Handler:           p.handler(),
+		TLSConfig:         p.identity.config(),
+		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: readTimeout, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
+		ErrorLog: slog.NewLogLogger(p.cfg.Log.Handler(), slog.LevelDebug),
+	}
+}
+
+// handler serves what peers ask: POST /v1/records applies a batch and is 204
 // when it is durable here, 503 when it is not; GET /v1/records streams all that
-// stands, or nothing if the asker holds the same; GET /v1/hello tells who this
-// is. It belongs on a listener of its own, behind TLSConfig, whose server bounds
-// reading the head.
-func (p *Peers) Handler() http.Handler {
+// stands, or nothing if the asker holds the same; GET /v1/hello tells who this is.
+func (p *Peers) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("POST "+recordsPath, p.bounded(p.serveApply))
 	mux.Handle("GET "+recordsPath, p.bounded(p.serveRecords))

@@ -9,7 +9,6 @@ package peers
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -79,7 +78,7 @@ func (c Config) withDefaults() Config {
 // maxPeers bounds the gateways that are known; further ones are not spoken to.
 const maxPeers = 256
 
-// Peers speaks with the other gateways. Each has a goroutine of its own, which brings
+// Peers speaks with the other gateways; a nil *Peers is a gateway without others. Each has a goroutine of its own, which brings
 // it what it missed when it was away; they end with Close.
 //
 // The gateway that makes a record sends it to all others. They apply it and do not
@@ -100,7 +99,8 @@ type Peers struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
-	news chan struct{} // wakes keep: changed has become true; capacity 1
+	news   chan struct{} // wakes keep: changed has become true; capacity 1
+	server *http.Server  // of the Handler
 
 	mu sync.Mutex // guards what follows
 	// known is by ID, and no two are at one place.
@@ -133,7 +133,7 @@ func New(cfg Config) (*Peers, error) {
 		news:     make(chan struct{}, 1),
 		known:    map[string]*outbox{},
 	}
-	p.client = p.newClient()
+	p.client, p.server = p.newClient(), p.newServer()
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	remembered, err := readPeers(cfg.File)
 	if err != nil {
@@ -145,9 +145,6 @@ func New(cfg Config) (*Peers, error) {
 	return p, nil
 }
 
-// TLSConfig is that of the Handler's server.
-func (p *Peers) TLSConfig() *tls.Config { return p.identity.config() }
-
 // Self is this gateway as it tells of itself.
 func (p *Peers) Self() Peer {
 	self := p.cfg.Self()
@@ -158,6 +155,9 @@ func (p *Peers) Self() Peer {
 // Learn takes in what heartbeats tell. Peers that they do not tell of stay
 // known; this gateway itself, also as it was before a restart, is left out.
 func (p *Peers) Learn(peers []Peer) {
+	if p == nil {
+		return
+	}
 	self, now := p.cfg.Self(), p.cfg.Now()
 	here := place(self.Address)
 	refused := 0
@@ -280,6 +280,9 @@ type PeerStatus struct {
 
 // Known tells of all peers, ordered by address.
 func (p *Peers) Known() []PeerStatus {
+	if p == nil {
+		return nil
+	}
 	var all []PeerStatus
 	for _, o := range p.outboxes() {
 		s := o.status()
@@ -298,6 +301,9 @@ func (p *Peers) Known() []PeerStatus {
 // so that one that is away costs the first of many only. What failed is tried
 // again until it arrives.
 func (p *Peers) Send(ctx context.Context, records []journal.Record) (reached, failed []Peer) {
+	if p == nil {
+		return nil, nil
+	}
 	normal := make([]journal.Record, 0, len(records))
 	for _, r := range records {
 		n, err := r.Normal()
@@ -327,6 +333,9 @@ func (p *Peers) Send(ctx context.Context, records []journal.Record) (reached, fa
 // Pull merges what every peer holds, through Apply; a starting gateway does so
 // before it is ready. ctx bounds it.
 func (p *Peers) Pull(ctx context.Context) (reached, failed []Peer) {
+	if p == nil {
+		return nil, nil
+	}
 	all := p.outboxes()
 	if len(all) == 0 {
 		return nil, nil
@@ -359,10 +368,13 @@ func (p *Peers) compare() {
 	}
 }
 
-// Close ends what Peers do, without waiting for what was not yet delivered: a
-// peer gets it from another, or from this one's next run. The Handler's server
-// is its owner's to end, before.
+// Close ends Serve and everything else that Peers do. It does not wait for records
+// that were not delivered yet: a peer gets them from another gateway, or from the next
+// run of this one.
 func (p *Peers) Close() error {
+	if p == nil {
+		return nil
+	}
 	p.mu.Lock()
 	closed := p.closed
 	p.closed = true
@@ -370,6 +382,7 @@ func (p *Peers) Close() error {
 	if closed {
 		return errors.New("peers are closed already")
 	}
+	_ = p.server.Close() // its listener is all that can fail to close
 	p.cancel()
 	p.wg.Wait()
 	p.client.CloseIdleConnections()

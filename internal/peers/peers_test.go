@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -71,11 +71,10 @@ func (n *network) set(cut bool, addresses ...string) {
 // node is a gateway as far as this package goes.
 type node struct {
 	*Peers
-	j      *journal.Journal
-	server *httptest.Server
-	self   Peer
-	mu     sync.Mutex
-	fault  error // of Apply
+	j     *journal.Journal
+	self  Peer
+	mu    sync.Mutex
+	fault error // of Apply
 }
 
 func newNetwork(*testing.T) *network {
@@ -85,8 +84,11 @@ func newNetwork(*testing.T) *network {
 func (n *network) node(t *testing.T, id string, change ...func(*Config)) *node {
 	t.Helper()
 	nd := &node{j: open(t)}
-	nd.server = httptest.NewUnstartedServer(nil) // a node's address is needed before its handler is there
-	nd.self = Peer{ID: id, Address: nd.server.Listener.Addr().String(), Started: epoch, Replicas: 3}
+	l, err := net.Listen("tcp", "127.0.0.1:0") // a node's address is needed before its handler is there
+	if err != nil {
+		t.Fatal(err)
+	}
+	nd.self = Peer{ID: id, Address: l.Addr().String(), Started: epoch, Replicas: 3}
 	cfg := Config{
 		Keys: [][]byte{fleetKey},
 		Self: func() Peer { return nd.self },
@@ -113,11 +115,14 @@ func (n *network) node(t *testing.T, id string, change ...func(*Config)) *node {
 		t.Fatal(err)
 	}
 	nd.Peers = p
-	nd.server.Config.Handler, nd.server.TLS = p.Handler(), p.TLSConfig()
-	nd.server.Config.ErrorLog = log.New(io.Discard, "", 0)
-	nd.server.StartTLS()
-	t.Cleanup(nd.server.Close)
-	t.Cleanup(func() { _ = p.Close() })
+	served := make(chan error, 1)
+	go func() { served <- p.Serve(l) }()
+	t.Cleanup(func() {
+		_ = p.Close()
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Errorf("Serve ended with %v", err)
+		}
+	})
 	return nd
 }
 
@@ -320,9 +325,8 @@ func TestPullOfTheSameIsEmpty(t *testing.T) {
 	for _, n := range []*node{a, b} {
 		appendAll(t, n.j, rec("x", 1), rec("y", 1))
 	}
-	if err := b.Close(); err != nil { // it still answers, and pushes nothing
-		t.Fatal(err)
-	}
+	b.cancel() // it still answers, and pushes nothing
+	b.wg.Wait()
 	var size int64
 	net.change = func(r *http.Response) {
 		if r.Request.URL.Path == recordsPath && r.Request.Method == http.MethodGet {
@@ -381,7 +385,7 @@ func TestRefusals(t *testing.T) {
 		t.Run(c.why, func(t *testing.T) {
 			a := newNetwork(t).node(t, "a")
 			w := httptest.NewRecorder()
-			a.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodPost, recordsPath, bytes.NewReader(c.body)))
+			a.handler().ServeHTTP(w, httptest.NewRequest(http.MethodPost, recordsPath, bytes.NewReader(c.body)))
 			if w.Code != c.status || !strings.Contains(w.Body.String(), c.text) {
 				t.Errorf("status %d, %q; want %d, %q", w.Code, w.Body, c.status, c.text)
 			}

@@ -1,6 +1,7 @@
 package ratelimit
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jewgo/gateway/internal/gcra"
 	"github.com/jewgo/gateway/policy"
@@ -189,3 +191,35 @@ func (l *Limiter) State(key string) (s gcra.State, ok bool) {
 // Forget makes a bucket full here, and ends its lease and what the shared store
 // was known to refuse.
 func (l *Limiter) Forget(key string) { l.cfg.Local.Forget(key) }
+
+// Resets tells of buckets that were made full on any gateway.
+type Resets interface {
+	// News lists the keys that it was told of since the last call. ctx bounds it.
+	News(ctx context.Context) ([]string, error)
+}
+
+// HearEvery is how often Hear asks: within this time every connected gateway knows of a
+// reset.
+const HearEvery = time.Second
+
+// Hear forgets the buckets that resets tells of, until ctx is done.
+func (l *Limiter) Hear(ctx context.Context, resets Resets) {
+	ticks := time.NewTicker(HearEvery)
+	defer ticks.Stop()
+	for {
+		if l.cfg.Switch.Up() {
+			call, cancel := context.WithTimeout(ctx, HearEvery)
+			// The Switch reports a store that fails; what was told is kept there.
+			keys, _ := resets.News(call)
+			cancel()
+			for _, k := range keys {
+				l.Forget(k)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticks.C:
+		}
+	}
+}

@@ -1,4 +1,4 @@
-package ratelimit
+package peers
 
 import (
 	"sync"

@@ -1,15 +1,13 @@
-package ratelimit_test
+package peers
 
 import (
 	"math"
 	"testing"
 	"time"
-
-	"github.com/jewgo/gateway/middleware/ratelimit"
 )
 
 func TestReplicas(t *testing.T) {
-	var r ratelimit.Replicas
+	var r Replicas
 	start := time.Unix(1_700_000_000, 0)
 	if r.Count() != 1 {
 		t.Fatalf("a gateway that saw nobody believes in %d", r.Count())
@@ -39,14 +37,14 @@ func TestReplicas(t *testing.T) {
 // What a file or another process says is no reason to give out next to nothing.
 func TestReplicasAreBounded(t *testing.T) {
 	for _, n := range []int{math.MaxInt, 1 << 32, 10_001} {
-		var believed, seen ratelimit.Replicas
+		var believed, seen Replicas
 		believed.Believe(n)
 		seen.See(n, time.Unix(1_700_000_000, 0))
 		if believed.Count() != 10_000 || seen.Count() != 10_000 {
 			t.Errorf("of %d: believed in %d, saw %d", n, believed.Count(), seen.Count())
 		}
 	}
-	var r ratelimit.Replicas
+	var r Replicas
 	if r.Believe(-5); r.Count() != 1 {
 		t.Errorf("believes in %d", r.Count())
 	}
