@@ -31,9 +31,9 @@ func (c *adminClient) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&c.tokenFile, "token-file", "", "file with the admin token (environment: GATEWAY_ADMIN_TOKEN; default: the gateway's own)")
 }
 
-// locate fills in what the flags left open and returns the token, "" if there
-// is none: a call that needs it will be told so. A policy that cannot be read
-// does not stop it, since the gateway may well run on the one before.
+// locate completes the flags and returns the token, or "" if there is none; the gateway
+// then refuses calls that need it. A policy that cannot be read is no error here, since
+// the gateway may still run an earlier version of it.
 func (c *adminClient) locate() string {
 	server, _ := policy.LoadServer(c.config, os.Getenv)
 	if c.address == "" {
@@ -60,8 +60,8 @@ func tokenFile(s *policy.Server) string {
 	return filepath.Join(s.DataDir, "admin.token")
 }
 
-// call makes one request and returns the response's text. A status of 400 or
-// above is an error that carries it.
+// call makes one request and returns the text of the response. A status of 400 or
+// above is an error with that text.
 func (c *adminClient) call(ctx context.Context, method, path string) (string, error) {
 	token := c.locate()
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
@@ -96,7 +96,7 @@ func (c *adminClient) call(ctx context.Context, method, path string) (string, er
 	return text, nil
 }
 
-// refusal turns an answer into an error, out of its problem document if it is one.
+// refusal turns a response into an error, with the words of its problem document.
 func refusal(res *http.Response, text string) error {
 	var p struct{ Title, Detail string }
 	if res.Header.Get("Content-Type") != "application/problem+json" || json.Unmarshal([]byte(text), &p) != nil {
@@ -108,8 +108,8 @@ func refusal(res *http.Response, text string) error {
 	return fmt.Errorf("%s: %s", p.Title, p.Detail)
 }
 
-// adminCommand makes a command that calls a running gateway once and prints what
-// it answers.
+// adminCommand completes a command that calls a running gateway once and prints the
+// response.
 func adminCommand(cmd *cobra.Command, method, path string) *cobra.Command {
 	var c adminClient
 	cmd.Args = cobra.NoArgs
@@ -129,7 +129,7 @@ func newHealthcheck() *cobra.Command {
 	return adminCommand(&cobra.Command{
 		Use:   "healthcheck",
 		Short: "Ask a running gateway whether it is ready",
-		Long:  "Ask a running gateway whether it is ready. Exit status: 0 it is, degraded or not; 1 it is not, or does not answer.",
+		Long:  "Ask a running gateway whether it is ready. Exit status: 0 if it is ready, also when degraded; 1 if it is not, or does not answer.",
 	}, http.MethodGet, "/readyz")
 }
 
@@ -137,15 +137,15 @@ func newReload() *cobra.Command {
 	cmd := adminCommand(&cobra.Command{
 		Use:   "reload",
 		Short: "Make a running gateway read its policy again",
-		Long: "Make a running gateway read its policy again. A policy with a mistake leaves the old one in force\n" +
-			"and is reported as validate would.",
+		Long: "Make a running gateway read its policy again. If the policy has a mistake, it is reported as by\n" +
+			"validate, and the old policy stays in force.",
 	}, http.MethodPost, "/v1/reload")
 	ask := cmd.RunE
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		file, addressed := cmd.Flag("config").Value.String(), cmd.Flag("admin").Changed
 		_, wrong := policy.Load(file, os.Getenv)
 		if _, sound := policy.LoadServer(file, os.Getenv); wrong != nil && !sound && !addressed {
-			return wrong // which gateway is meant cannot be told
+			return wrong // the policy does not even tell the address of the gateway
 		}
 		err := ask(cmd, args)
 		if errors.Is(err, errNoGateway) && !addressed {

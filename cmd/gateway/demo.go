@@ -27,7 +27,7 @@ func newDemo() *cobra.Command {
 			return runDemo(cmd, &s, latency)
 		},
 	}
-	cmd.Flags().DurationVar(&latency, "latency", 40*time.Millisecond, "how long the backend thinks about each request")
+	cmd.Flags().DurationVar(&latency, "latency", 40*time.Millisecond, "delay of each response of the backend")
 	addresses(cmd, &s)
 	return cmd
 }
@@ -52,7 +52,7 @@ func startBackend(latency time.Duration) (base string, end func(), err error) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = backend.Serve(l) // ErrServerClosed, or the gateway answers 502 and says so
+		_ = backend.Serve(l) // ErrServerClosed; any other failure shows as 502 responses
 	}()
 	return "http://" + l.Addr().String(), func() {
 		_ = backend.Close() // its listener is all that can fail to close
@@ -60,8 +60,8 @@ func startBackend(latency time.Duration) (base string, end func(), err error) {
 	}, nil
 }
 
-// worthTrying are command lines that each show a feature; GATEWAY and ADMIN
-// stand for the addresses.
+// worthTrying lists commands that each show a feature. GATEWAY and ADMIN stand for
+// the addresses.
 const worthTrying = `
 Worth trying, each line as it is:
 
@@ -74,7 +74,7 @@ A login: the session cookie gw, sealed by the gateway, comes beside the backend'
 A limit of 10 logins in 15 minutes: after nine more tries 429, with Retry-After.
   curl -s -w '%{http_code}\n' -o /dev/null --json '{}' 'GATEWAY/api/v5/auth/login?try=[1-12]'
 
-Hygiene: a path that two servers could read differently gets no further than here.
+Hygiene: a path that two servers could read differently is refused here.
   curl -s -i 'GATEWAY/api/v5/restaurants%2F1464'
 
 Health, for people; with REDIS_URL set, stop that Redis and look again: degraded, and still ready.

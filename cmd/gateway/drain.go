@@ -9,21 +9,21 @@ import (
 )
 
 const (
-	// lastArrivals is how long requests are still taken in after the listener was
-	// closed: http.Server.Shutdown drops one that was just read.
+	// lastArrivals is how long requests are still accepted after the listener was
+	// closed: http.Server.Shutdown drops a request that was just read.
 	lastArrivals = 200 * time.Millisecond
-	// lastWords is how long those have that are cut off: to say goodbye, and then to
-	// be logged.
+	// lastWords is the time for close frames of WebSockets that are cut off, and then for
+	// their log lines.
 	lastWords = time.Second
-	// drainLook is how often it is looked at what is in flight.
+	// drainLook is how often requests in flight are counted.
 	drainLook = 10 * time.Millisecond
 )
 
-// drain ends the service so that nobody who could not know is turned away. First
-// whoever asks /readyz is told (lame_duck): everything is served, the last request
-// on its connection each. Then no connections are accepted. Then what is in flight
-// has time to end (drain); what has not is cut off, WebSockets with a goodbye. A
-// second INT leaves all of that out.
+// drain ends the service without failing a request. First /readyz says that the gateway
+// is not ready, while everything is served, one more request a connection (lame_duck).
+// Then no connection is accepted any more, and requests in flight have time to end
+// (drain). Those that are left are cut off, WebSockets with a close frame. A second INT
+// skips all of this.
 func (g *gateway) drain(s *servers, signals <-chan os.Signal) {
 	timeouts := g.live.Load().Policy.Server.Timeouts
 	patient, interrupt := context.WithCancel(context.Background())
@@ -33,7 +33,7 @@ func (g *gateway) drain(s *servers, signals <-chan os.Signal) {
 	g.draining.Store(true)
 	pause(patient, timeouts.LameDuck.Std())
 	s.deaf.Store(true)
-	_ = s.dataListener.Close() // a listener that fails to close takes nobody in either
+	_ = s.dataListener.Close() // a listener that fails to close accepts nothing either
 	pause(patient, lastArrivals)
 
 	draining, end := context.WithTimeout(patient, timeouts.Drain.Std())
@@ -57,7 +57,7 @@ func (g *gateway) drain(s *servers, signals <-chan os.Signal) {
 	g.emptied(logging, shut)
 }
 
-// heedInterrupt ends everything when another INT comes, and itself with ctx.
+// heedInterrupt calls end at the next INT. It returns then, or when ctx is done.
 func (g *gateway) heedInterrupt(ctx context.Context, end func(), signals <-chan os.Signal) {
 	for {
 		select {
@@ -80,9 +80,9 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// emptied waits until the server is shut and no request is in flight. Once those
-// that are have their heads, streams that may last for long, nothing is left to be
-// written to data_dir, and it is free for a successor.
+// emptied waits until the server is shut down and no request is in flight. As soon as
+// all requests in flight have been answered with a head, nothing more is written to
+// data_dir, and a successor may have it, however long the streams last.
 func (g *gateway) emptied(ctx context.Context, shut <-chan struct{}) bool {
 	turns := time.NewTicker(drainLook)
 	defer turns.Stop()
@@ -106,8 +106,8 @@ func (g *gateway) emptied(ctx context.Context, shut <-chan struct{}) bool {
 	}
 }
 
-// lastOnes tells clients of a gateway that drains to come back by another
-// connection, which will be another gateway's.
+// lastOnes closes the connections of a draining gateway after each response, so that
+// clients reconnect, to another gateway.
 func (g *gateway) lastOnes(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if g.draining.Load() && r.Header["Upgrade"] == nil {

@@ -19,52 +19,50 @@ import (
 )
 
 const (
-	// keepWait bounds how long a request waits for the disk. What is not on it
-	// by then is written later, unless the process dies first.
+	// keepWait bounds how long a request waits for the disk. Records that are not on it
+	// by then are written later, unless the process dies first.
 	keepWait = time.Second
-	// stuckWait is all that a request waits for a disk which is known to take
-	// nothing, or to hang.
+	// stuckWait is how long a request waits for a disk that is known to fail or hang.
 	stuckWait = 50 * time.Millisecond
 	// closeWait bounds how long the end of the process waits for the disk.
 	closeWait = 5 * time.Second
-	// settleWait bounds the wait for what need not be durable at once.
+	// settleWait bounds the wait for records that need not be durable at once.
 	settleWait = 10 * time.Millisecond
 )
 
-// What the journal holds at most: as many revocations as stand in memory, since one
-// that is durable must not be forgotten before it ends, and purges. Each gateway
-// brings all of its own to Redis before it uses it again: so many take some 11 s.
+// The bounds of the journal: as many revocations as memory holds, since a durable one
+// must not be forgotten before it expires, and purges. Each gateway replays all of its
+// own before it uses Redis again; that many take about 11 s.
 const (
 	maxRecords      = memory.MaxRevocations + 1<<17
 	maxJournalBytes = 256 << 20
 )
 
-// kindSession is the kind of records that tell of revoked sessions. The key is
-// the revocation's subject, the version its time of issue in microseconds and
-// the record's end that of the revocation, so that merging two keeps the later
-// of both times.
+// kindSession is the kind of records of revocations. The key is the revocation's
+// subject, the version its time of issue in microseconds, and the record expires with
+// the revocation, so that merging two records keeps the later of both times.
 const kindSession = "session"
 
-// kindPurge is the kind of records that tell of purges. The key is the slot and who
-// made the purge, the version its generation there; of the values the one that says
-// that Redis knows of it is the greater, and stands.
+// kindPurge is the kind of records of purges. The key is the slot and the origin of the
+// purge, the version its generation there. Of two values the greater stands, which says
+// that Redis knows the purge.
 const (
 	kindPurge   = "purge"
 	purgeMissed = "0"
 	purgeKnown  = "1"
 )
 
-// durable is what this gateway remembers without Redis and over a restart.
+// durable is what this gateway remembers without Redis and across restarts.
 type durable struct {
 	journal *journal.Journal
 	fleet   *fleet // tells the other gateways
 	log     *slog.Logger
 
 	mu   sync.Mutex
-	late []func([]journal.Record) // who acts on records; guarded by mu
+	late []func([]journal.Record) // act on records; guarded by mu
 }
 
-// openDurable opens the journal in the data_dir, which no other process may hold.
+// openDurable opens the journal in data_dir, which no other process may have open.
 func openDurable(dir string, numbers *metrics.Metrics, log *slog.Logger) (*durable, error) {
 	d := &durable{fleet: &fleet{}, log: log}
 	j, err := journal.Open(journal.Config{Dir: filepath.Clean(dir), MaxRecords: maxRecords, MaxBytes: maxJournalBytes, Late: d.found, Log: log})
@@ -75,14 +73,14 @@ func openDurable(dir string, numbers *metrics.Metrics, log *slog.Logger) (*durab
 	gauge := func(name, help string, f func(journal.Status) float64) {
 		numbers.Gauge(name, help, func() float64 { return f(j.Status()) })
 	}
-	gauge("gateway_journal_records", "Records that stand in the journal.", func(s journal.Status) float64 { return float64(s.Records) })
+	gauge("gateway_journal_records", "Records in the journal.", func(s journal.Status) float64 { return float64(s.Records) })
 	gauge("gateway_journal_bytes", "Size of the journal's file.", func(s journal.Status) float64 { return float64(s.FileBytes) })
-	gauge("gateway_journal_pending", "Records that are in memory alone, and requests that wait for the journal.", func(s journal.Status) float64 { return float64(s.Pending) })
+	gauge("gateway_journal_pending", "Records that are only in memory, and requests that wait for the journal.", func(s journal.Status) float64 { return float64(s.Pending) })
 	return d, nil
 }
 
-// restore has act take in what stands, and what is found later, where the disk
-// could not be read yet.
+// restore calls act with the records of the journal, and later with those that a disk
+// which could not be read at first gives.
 func (d *durable) restore(act func([]journal.Record)) {
 	d.mu.Lock()
 	d.late = append(d.late, act)
@@ -99,7 +97,7 @@ func (d *durable) found(records []journal.Record) {
 	}
 }
 
-// condition is how the journal does, for /readyz.
+// condition is the state of the journal, for /readyz.
 func (d *durable) condition() admin.Condition {
 	s := d.journal.Status()
 	c := admin.Condition{Name: "journal", Detail: s.State.String()}
@@ -120,15 +118,15 @@ func (d *durable) keep(ctx context.Context, records []journal.Record) error {
 	return err
 }
 
-// append makes records durable here, also those of a client that has left. It
-// waits as long as that for the disk.
+// append makes records durable here, also those of a client that has left. It waits at
+// most wait for the disk.
 func (d *durable) append(ctx context.Context, wait time.Duration, records []journal.Record) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience(d.journal.Status().State, wait))
 	defer cancel()
 	return d.journal.Append(ctx, records...)
 }
 
-// patience is how long to wait for the disk instead of wait.
+// patience shortens wait while the disk is known to fail.
 func patience(s journal.State, wait time.Duration) time.Duration {
 	if s == journal.Degraded {
 		return min(wait, stuckWait)
@@ -154,7 +152,7 @@ func (d *durable) close() {
 	}
 }
 
-// purgesOf are those among records.
+// purgesOf returns the purges among records.
 func purgesOf(records []journal.Record) (all []cache.Purge) {
 	for _, r := range records {
 		key, origin, _ := strings.Cut(r.Key, " ")
@@ -168,7 +166,7 @@ func purgesOf(records []journal.Record) (all []cache.Purge) {
 	return all
 }
 
-// revocationsOf are those among records.
+// revocationsOf returns the revocations among records.
 func revocationsOf(records []journal.Record) (all []session.Revocation) {
 	for _, r := range records {
 		if r.Kind == kindSession {

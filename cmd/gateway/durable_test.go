@@ -256,7 +256,7 @@ func TestForgottenRevocationsDegrade(t *testing.T) {
 	s := &stores{sessions: session.NewFailover(session.FailoverConfig{Local: local})}
 	degraded := func() bool {
 		return slices.ContainsFunc(s.conditions(), func(c admin.Condition) bool {
-			return c.Name == "sessions" && c.Level == admin.Degraded && strings.Contains(c.Detail, "those from before "+now.UTC().Format("2006-"))
+			return c.Name == "sessions" && c.Level == admin.Degraded && strings.Contains(c.Detail, "sessions from before "+now.UTC().Format("2006-"))
 		})
 	}
 	for i, want := range []bool{false, true} {

@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// configFlag adds --config, which the environment may preset.
+// configFlag adds --config; GATEWAY_CONFIG is its default.
 func configFlag(cmd *cobra.Command, file *string) {
 	preset := strings.TrimSpace(os.Getenv("GATEWAY_CONFIG"))
 	if preset == "" {
@@ -16,8 +16,8 @@ func configFlag(cmd *cobra.Command, file *string) {
 	cmd.Flags().StringVarP(file, "config", "c", preset, "the policy file (environment: GATEWAY_CONFIG)")
 }
 
-// addresses adds --listen and --admin, which go over what the policy says.
+// addresses adds --listen and --admin, which override the policy.
 func addresses(cmd *cobra.Command, s *service) {
-	cmd.Flags().StringVar(&s.listen, "listen", "", "address to listen on, over the policy's server.listen; port 0: any free one")
-	cmd.Flags().StringVar(&s.admin, "admin", "", "admin address, over the policy's server.admin")
+	cmd.Flags().StringVar(&s.listen, "listen", "", "address to listen on, overrides server.listen; port 0 takes any free port")
+	cmd.Flags().StringVar(&s.admin, "admin", "", "admin address, overrides server.admin")
 }

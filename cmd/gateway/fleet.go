@@ -89,16 +89,16 @@ func (f *fleet) listen(g *gateway, p *policy.Policy, keys *secrets) error {
 	return nil
 }
 
-// peersAddress is where others find this gateway: the host as the policy says
-// it, and the port that it got.
+// peersAddress is where others find this gateway: the host from the policy and the port
+// of the listener.
 func peersAddress(configured string, l net.Addr) string {
 	host, _, _ := net.SplitHostPort(configured) // the policy was checked
 	_, port, _ := net.SplitHostPort(l.String())
 	return net.JoinHostPort(host, port)
 }
 
-// apply takes in what a peer says: here at once, then durably. What is news is
-// repeated to Redis, from which the peer may be cut off while others use it.
+// apply applies a peer's records: in memory at once, then durably. New ones are sent to
+// Redis too, since the peer may be cut off from it while others use it.
 func (g *gateway) apply(ctx context.Context, records []journal.Record) error {
 	news := g.durable.journal.News(records)
 	if err := g.stores.sessions.Restore(ctx, revocationsOf(news)); err != nil {
@@ -170,7 +170,7 @@ func (f *fleet) view() []peerView {
 	return all
 }
 
-// numbers are what the metrics tell of the peers.
+// numbers is the state of the peers for the metrics.
 func (f *fleet) numbers() (all []metrics.Peer) {
 	for _, p := range f.Known() {
 		all = append(all, metrics.Peer{Address: p.Address, Up: p.Reachable, Pending: p.Pending, Delivered: p.Delivered})

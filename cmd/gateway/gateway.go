@@ -24,7 +24,7 @@ import (
 	"github.com/jewgo/gateway/proxy"
 )
 
-// gateway is everything that serves, wired.
+// gateway is all the parts of a running gateway.
 type gateway struct {
 	live     policy.Live
 	handler  http.Handler // for clients: observer outermost, forward innermost
@@ -54,9 +54,8 @@ type parts struct {
 	sessions *session.Manager
 }
 
-// newGateway wires a gateway for a policy and starts what runs in its
-// background. It waits for Redis for a moment at most, so that a first request
-// finds a Redis that is there. close ends it.
+// newGateway wires a gateway for a policy and starts its background work. It waits a
+// moment for Redis, so that the first request finds it connected. close ends it.
 func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log *slog.Logger) (_ *gateway, err error) {
 	if err := atomicfile.MkdirAll(snapshot.Policy.Server.DataDir); err != nil {
 		return nil, fmt.Errorf("data_dir: %w", err)
@@ -66,7 +65,7 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 		return nil, err
 	}
 	numbers := metrics.New(versionText())
-	numbers.Counter("gateway_log_dropped_total", "Lines of the logs that were dropped, since whoever reads them was gone, or too slow.", s.droppedLines)
+	numbers.Counter("gateway_log_dropped_total", "Log lines that were dropped because their reader was gone or too slow.", s.droppedLines)
 	g := &gateway{log: log}
 	g.live.Store(snapshot)
 	if g.durable, err = openDurable(snapshot.Policy.Server.DataDir, numbers, log); err != nil {
@@ -118,8 +117,8 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 	return g, nil
 }
 
-// begin starts what runs in the background until close, and waits for a moment
-// for Redis and the other gateways.
+// begin starts the background work, which ends with close, and waits a moment for Redis
+// and the other gateways.
 func (g *gateway) begin(ctx context.Context) {
 	ctx, g.stop = context.WithCancel(ctx)
 	g.stores.run(ctx, &g.watching)
@@ -137,8 +136,8 @@ type layer struct {
 	wrap middleware.Middleware
 }
 
-// layers is what every request passes before it is forwarded, outermost first.
-// Each reads its route from the request: a reload rebuilds nothing.
+// layers is what every request passes through before it is forwarded, outermost first.
+// Each layer reads its route from the request, so a reload rebuilds nothing.
 func (g *gateway) layers(p *parts) []layer {
 	g.observer = &middleware.Observer{Live: &g.live, Log: p.access, Errors: g.log, Metrics: p.numbers, Now: time.Now}
 	inFlight := func(l *policy.Limit, allowed bool) { p.numbers.Limit(l.Name, "in_flight", allowed, l.Shadow) }
@@ -153,7 +152,7 @@ func (g *gateway) layers(p *parts) []layer {
 	}
 }
 
-// chain joins the layers and the proxy that they end in.
+// chain joins the layers with the proxy behind them.
 func (g *gateway) chain(p *parts) {
 	g.cache = cache.New(cache.Config{Store: g.stores.cache, Tags: g.stores.tags, Now: time.Now, Log: g.log})
 	sessions := g.stores.sessions
@@ -170,7 +169,7 @@ func (g *gateway) chain(p *parts) {
 	g.handler = middleware.Chain(g.forward, wraps...)
 }
 
-// reloaded tells of an attempt to reload.
+// reloaded logs the outcome of a reload.
 func (g *gateway) reloaded(numbers *metrics.Metrics, s *policy.Snapshot, err error) {
 	numbers.Reload(err)
 	var mistakes policy.Errors
@@ -183,11 +182,11 @@ func (g *gateway) reloaded(numbers *metrics.Metrics, s *policy.Snapshot, err err
 		g.log.Error("policy not reloaded, the old one stays in force", "error", err.Error())
 	default:
 		g.log.Info("policy reloaded", "file", s.File, "digest", s.Digest)
-		_ = g.limits.replaced(context.Background(), s.Policy) // else they come back by themselves
+		_ = g.limits.replaced(context.Background(), s.Policy) // else they expire by themselves
 	}
 }
 
-// conditions is how every part does, for /readyz.
+// conditions is the state of every part, for /readyz.
 func (g *gateway) conditions() []admin.Condition {
 	snapshot := g.live.Load()
 	conditions := []admin.Condition{{Name: "policy", Detail: snapshot.File + " " + snapshot.Digest}, g.durable.condition()}
@@ -216,7 +215,7 @@ func (g *gateway) conditions() []admin.Condition {
 	return conditions
 }
 
-// targets are what the metrics tell of the upstreams' targets.
+// targets is the state of the upstreams' targets for the metrics.
 func (g *gateway) targets() (all []metrics.Target) {
 	for _, t := range g.pools.Status() {
 		all = append(all, metrics.Target{Upstream: t.Upstream, Address: t.Target, Up: t.Healthy})
@@ -224,19 +223,19 @@ func (g *gateway) targets() (all []metrics.Target) {
 	return all
 }
 
-// servesWithout says what clients get of an upstream all of whose targets are out.
+// servesWithout tells what clients get while all targets of an upstream are unhealthy.
 func servesWithout(s *policy.Snapshot, upstream string) []string {
 	cached := func(r *policy.Route) bool { return r.Upstream == upstream && r.Cache != nil }
 	if !slices.ContainsFunc(s.Routes, cached) {
-		return []string{"clients get 502 (504 where it is silent); every request still tries it"}
+		return []string{"clients get 502, or 504 where it does not answer; every request still tries it"}
 	}
 	return []string{
-		"cached routes: what is stored, stale too where it may be (stale_if_error)",
-		"anything else: 502 (504 where it is silent); every request still tries it",
+		"cached routes: stored responses, also stale ones where stale_if_error allows it",
+		"anything else: 502, or 504 where it does not answer; every request still tries it",
 	}
 }
 
-// close ends everything that newGateway started. No request is in flight.
+// close ends everything that newGateway started. No request may be in flight.
 func (g *gateway) close() {
 	g.cache.Close()
 	g.pools.Close()
@@ -245,7 +244,7 @@ func (g *gateway) close() {
 	g.stores.close()
 }
 
-// rest ends what runs in the background and lets go of data_dir, once.
+// rest ends the background work and releases data_dir, once.
 func (g *gateway) rest() {
 	g.resting.Do(func() {
 		g.stop()

@@ -15,14 +15,14 @@ import (
 )
 
 const (
-	// warnEvery is how often a Redis in use is looked at for warnings, fillEvery how
-	// often one is asked for its memory that responses could fill.
+	// warnEvery is how often a Redis in use is checked for warnings. fillEvery is how
+	// often the memory of one that holds responses is checked.
 	warnEvery, fillEvery = 30 * time.Second, time.Second
-	// lookTime bounds what a look at a Redis takes.
+	// lookTime bounds each check of a Redis.
 	lookTime = time.Second
 )
 
-// warnings are those of the last look at a Redis. The zero value has none.
+// warnings are those of the last check of a Redis. The zero value has none.
 type warnings struct {
 	mu   sync.Mutex
 	last []string // replaced whole; guarded by mu
@@ -40,9 +40,9 @@ func (w *warnings) list() []string {
 	return w.last
 }
 
-// watch looks for warnings whenever the Redis has come up, and every warnEvery
-// while it is, until ctx is done; in between at its memory where responses could fill
-// it. Warnings of a Redis that is away stay: that it was nearly full may be why it is.
+// watch checks for warnings whenever the Redis comes up and every warnEvery while it is
+// up, until ctx is done. Where it holds responses, its memory is checked every fillEvery.
+// While it is unavailable the last warnings stay: they may tell why.
 func (r *remote) watch(ctx context.Context) {
 	warn := time.NewTicker(warnEvery)
 	defer warn.Stop()
@@ -68,8 +68,8 @@ func (r *remote) watch(ctx context.Context) {
 	}
 }
 
-// look refreshes what is known of the memory, and the warnings if asked to. A Redis that
-// did not answer is the Switch's matter, and what was known before stays.
+// look refreshes what is known of the memory, and the warnings if asked to. If Redis does
+// not answer, nothing changes here; the Switch decides about failures.
 func (r *remote) look(ctx context.Context, warnings bool) {
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
@@ -87,13 +87,13 @@ func (r *remote) look(ctx context.Context, warnings bool) {
 	}
 }
 
-// writes are warnings of responses that are not written.
+// writes are warnings that responses are not written.
 func (r *remote) writes() (list []string) {
 	if !r.cache {
 		return nil
 	}
 	if share, full := r.guard.Full(); full {
-		list = append(list, fmt.Sprintf("responses are not written: memory is at %.0f %%, and they go on at 70 %%", 100*share))
+		list = append(list, fmt.Sprintf("responses are not written: memory is at %.0f %%; writing resumes at 70 %%", 100*share))
 	}
 	if w := r.responses.Writes(); time.Now().Before(w.Paused) {
 		list = append(list, "writing responses pauses after a failure: "+redis.ErrorText(w.Err))
@@ -101,7 +101,7 @@ func (r *remote) writes() (list []string) {
 	return list
 }
 
-// numbers are what the metrics tell of a Redis.
+// numbers is the state of a Redis for the metrics.
 func (r *remote) numbers() metrics.Redis {
 	n := metrics.Redis{Status: r.health.Status(), Warnings: len(r.warnings.list())}
 	if p := r.pool(n.Status); p != nil {
@@ -111,7 +111,8 @@ func (r *remote) numbers() metrics.Redis {
 	return n
 }
 
-// pool is nil until the Redis has been Up: before, a cluster would be asked.
+// pool is nil until the Redis has been Up once: before that, PoolStats of a cluster would
+// connect.
 func (r *remote) pool(s failover.Status) *redis.Pool {
 	if s.Counts.Rejoins == 0 {
 		return nil
@@ -120,7 +121,7 @@ func (r *remote) pool(s failover.Status) *redis.Pool {
 	return &p
 }
 
-// condition is a Redis's line in /readyz, with what serves from where.
+// condition is a Redis's line in /readyz, with where each feature is served from.
 func (r *remote) condition() admin.Condition {
 	if r == nil {
 		return admin.Condition{Name: "redis", Detail: "not configured, local memory serves"}
@@ -150,7 +151,7 @@ func (r *remote) condition() admin.Condition {
 	return c
 }
 
-// serves says where a feature works from.
+// serves tells where a feature is served from.
 func serves(s failover.State, feature, up, away string) string {
 	if s == failover.Up {
 		return feature + ": " + up
@@ -176,7 +177,7 @@ type remoteView struct {
 	Error    string          `json:"error,omitempty"`
 }
 
-// view asks every Redis at once how it is, for lookTime at most.
+// view asks all Redis servers side by side for their state, for at most lookTime.
 func (s *stores) view(ctx context.Context) redisView {
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
@@ -190,8 +191,8 @@ func (s *stores) view(ctx context.Context) redisView {
 	return v
 }
 
-// view is the state of one Redis. Only one at a time asks it, so that a page that
-// is opened again and again takes no connections from requests.
+// view is the state of one Redis. Only one caller at a time asks it, so that a page
+// that is reloaded often takes no connections away from requests.
 func (r *remote) view(ctx context.Context) remoteView {
 	v := remoteView{Name: r.name, Warnings: r.warnings.list()}
 	select {
@@ -204,13 +205,13 @@ func (r *remote) view(ctx context.Context) remoteView {
 		}
 		v.Info, v.Warnings = &info, redis.Warnings(info, r.sessions)
 	case <-ctx.Done():
-		v.Error = "others are asking it"
+		v.Error = "busy: other requests are asking for its state"
 	}
 	if v.Warnings == nil {
 		v.Warnings = []string{}
 	}
 	v.Serves = r.condition().Serves
-	v.Status = r.health.Status() // now, not as it was before Redis was asked
+	v.Status = r.health.Status() // as it is now, after Redis was asked
 	v.Pool = r.pool(v.Status)
 	return v
 }

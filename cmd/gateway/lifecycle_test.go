@@ -347,7 +347,7 @@ func TestSocketModeSaysWhoIsBelieved(t *testing.T) {
 			if body, err := io.ReadAll(res.Body); err != nil || string(body) != tt.client+" "+tt.scheme {
 				t.Errorf("the upstream is told %q, %v", body, err)
 			}
-			if warned := strings.Contains(g.stderr.String(), "anyone may connect to the socket"); warned != (tt.client == "") {
+			if warned := strings.Contains(g.stderr.String(), "every user may connect to the socket"); warned != (tt.client == "") {
 				t.Errorf("warned: %v", warned)
 			}
 		})

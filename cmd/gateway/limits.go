@@ -13,7 +13,7 @@ import (
 	"github.com/jewgo/gateway/policy"
 )
 
-// limits is what the gateway's rate limits need.
+// limits is the limiter with its stores.
 type limits struct {
 	*ratelimit.Limiter
 	local  *ratelimit.Table
@@ -24,7 +24,7 @@ type limits struct {
 	defs   map[string]policy.LimitDef // of the policy in force; after openLimits only replaced reads and sets them
 }
 
-// openLimits wires the limiter to the Redis, which may be nil.
+// openLimits wires the limiter to Redis, which may be nil.
 func openLimits(p *policy.Policy, r *remote, roll *peers.Roll, numbers *metrics.Metrics) *limits {
 	l := &limits{local: ratelimit.NewTable(p.RateLimit.Keys), health: r.state(), defs: p.Limits}
 	cfg := ratelimit.Config{
@@ -41,16 +41,16 @@ func openLimits(p *policy.Policy, r *remote, roll *peers.Roll, numbers *metrics.
 	l.Limiter = ratelimit.New(cfg)
 	numbers.Gauge("gateway_limit_buckets", "Rate-limit buckets in local memory.", func() float64 { return float64(l.local.Len()) })
 	numbers.Counter("gateway_limit_evictions_total", "Local buckets dropped before they were full again.", func() float64 { return float64(l.local.Evicted()) })
-	numbers.Counter("gateway_limit_replayed_tokens_total", "Tokens admitted while Redis was away that were brought to it.", func() float64 { return float64(l.Replayed()) })
-	numbers.Gauge("gateway_limit_replicas", "Gateways that are believed to share the limits.", func() float64 { return float64(roll.Replicas()) })
+	numbers.Counter("gateway_limit_replayed_tokens_total", "Tokens admitted without Redis that were charged there later.", func() float64 { return float64(l.Replayed()) })
+	numbers.Gauge("gateway_limit_replicas", "Gateways that are thought to share the limits.", func() float64 { return float64(roll.Replicas()) })
 	return l
 }
 
 // usable reports whether there is a Redis to ask.
 func (l *limits) usable() bool { return l.health.Up() }
 
-// replaced settles the leases of limits that the policy now in force does not
-// have, or not as they were.
+// replaced returns the leases of limits that the new policy does not have, or has
+// changed.
 func (l *limits) replaced(ctx context.Context, now *policy.Policy) error {
 	changed := map[string]bool{}
 	for name, d := range l.defs {
@@ -64,11 +64,11 @@ func (l *limits) replaced(ctx context.Context, now *policy.Policy) error {
 	})
 }
 
-// close brings what was admitted alone in the last moments, and gives back what is
-// leased.
+// close charges Redis with what was admitted locally in the last moments, and returns
+// the leases.
 func (l *limits) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), lookTime)
 	defer cancel()
-	_ = l.Settle(ctx)                                          // else it is lost, as the bound of a restart says
-	_ = l.ReturnLeases(ctx, func(string) bool { return true }) // else it comes back by itself
+	_ = l.Settle(ctx)                                          // else it is lost, which the bound of a restart allows
+	_ = l.ReturnLeases(ctx, func(string) bool { return true }) // else they expire by themselves
 }

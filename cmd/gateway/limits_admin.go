@@ -18,7 +18,7 @@ import (
 // hottest is how many keys /v1/limits shows.
 const hottest = 20
 
-// limitsAdmin answers the operator about limits.
+// limitsAdmin implements the admin API's limits.
 type limitsAdmin struct {
 	*limits
 	live *policy.Live
@@ -28,9 +28,9 @@ type limitsAdmin struct {
 // limitsView is /v1/limits.
 type limitsView struct {
 	Limits   []limitView     `json:"limits"`
-	Replicas int             `json:"replicas"` // gateways believed to share them
+	Replicas int             `json:"replicas"` // gateways thought to share them
 	Buckets  int             `json:"buckets"`  // in local memory
-	Evicted  int64           `json:"evicted"`  // of them, before they were full
+	Evicted  int64           `json:"evicted"`  // of them, evicted before they were full again
 	Hottest  []ratelimit.Hot `json:"hottest"`
 }
 
@@ -62,8 +62,8 @@ type bucketView struct {
 	Limit string      `json:"limit"`
 	Tier  string      `json:"tier,omitempty"`
 	Key   string      `json:"bucket"`
-	Redis *sharedView `json:"redis,omitempty"` // absent: none, or away, or nobody here knows the bucket's quota
-	Here  *hereView   `json:"here,omitempty"`  // absent: this gateway knows nothing of it
+	Redis *sharedView `json:"redis,omitempty"` // absent: no Redis, unavailable, or the bucket's quota is unknown here
+	Here  *hereView   `json:"here,omitempty"`  // absent: not in this gateway's memory
 	// Tiers are the buckets of the same key for those in a tier.
 	Tiers []bucketView `json:"tiers,omitempty"`
 }
@@ -74,12 +74,12 @@ type sharedView struct {
 }
 
 type hereView struct {
-	Own       float64 `json:"own"`        // until what was admitted here has come back
-	Seen      float64 `json:"seen"`       // until what Redis last told of has
-	Owed      float64 `json:"owed"`       // of what was admitted without Redis and it does not know
+	Own       float64 `json:"own"`        // until what was admitted here is refilled
+	Seen      float64 `json:"seen"`       // until what Redis last reported is refilled
+	Owed      float64 `json:"owed"`       // of requests admitted without Redis that it does not know of yet
 	Refused   float64 `json:"refused"`    // until Redis is asked again
 	Leased    int     `json:"leased"`     // tokens prepaid and unspent
-	LeaseEnds float64 `json:"lease_ends"` // until the last of them is void
+	LeaseEnds float64 `json:"lease_ends"` // until the last of them expires
 }
 
 // Bucket implements admin.Limits.
@@ -112,12 +112,12 @@ func (a *limitsAdmin) look(ctx context.Context, name string, b ratelimit.BucketO
 	return v
 }
 
-// resetView is what a reset did.
+// resetView is the outcome of a reset.
 type resetView struct {
 	Limit  string `json:"limit"`
 	Key    string `json:"bucket"`
-	Redis  bool   `json:"redis"`  // there, and so within a second on all gateways; false: here alone
-	Within string `json:"within"` // until every gateway that is reached has heard
+	Redis  bool   `json:"redis"`  // reset in Redis, so on all gateways; false: on this one only
+	Within string `json:"within"` // until every connected gateway has reset it
 }
 
 // Reset implements admin.Limits. It makes the buckets of all tiers full.
@@ -138,12 +138,12 @@ func (a *limitsAdmin) Reset(ctx context.Context, name string, parts []string) (a
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
 	if err := a.shared.Reset(ctx, keys...); err != nil {
-		return nil, fmt.Errorf("redis did not answer; here the bucket is full: %w", err)
+		return nil, fmt.Errorf("reset on this gateway only; redis did not answer: %w", err)
 	}
 	if err := a.resets.Tell(ctx, keys...); err != nil {
-		return nil, fmt.Errorf("full in redis, and here; the other gateways were not told: %w", err)
+		return nil, fmt.Errorf("reset in redis and on this gateway; the other gateways were not told: %w", err)
 	}
-	for _, key := range keys { // what was learned meanwhile was of the bucket before
+	for _, key := range keys { // what was learned meanwhile is out of date
 		a.Forget(key)
 	}
 	v.Redis, v.Within = true, ratelimit.HearEvery.String()

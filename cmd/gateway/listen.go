@@ -29,7 +29,7 @@ func listen(address string) (net.Listener, error) {
 		_ = conn.Close() // it has served its purpose
 		return nil, fmt.Errorf("listen on %s: another process answers there", address)
 	}
-	// Any other error may come from one that lives: busy, or not to be reached by us.
+	// Any other error may come from a live process: busy, or without permission for us.
 	if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSocket != 0 && errors.Is(dead, syscall.ECONNREFUSED) {
 		if err := os.Remove(path); err != nil {
 			return nil, fmt.Errorf("listen on %s: %w", address, err)
@@ -42,23 +42,22 @@ func listen(address string) (net.Listener, error) {
 	return l, nil
 }
 
-// listenAdmin is listen for the operator: a socket file's mode is all that guards
-// what is behind it, so others than owner and group may not connect, whatever the
-// umask was.
+// listenAdmin is listen for the admin API. A socket file is guarded by its mode alone,
+// so only owner and group may connect, whatever the umask is.
 func listenAdmin(address string) (net.Listener, error) {
 	return listenAs(address, func(umasked os.FileMode) os.FileMode { return umasked &^ 0o007 })
 }
 
-// listenData is listen for clients, or for the proxy before them. peersSpeak
-// reports whether they are believed for whom they speak: those of a socket file
-// that others may not write to.
+// listenData is listen for clients, or for a proxy in front. peersSpeak reports whether
+// forwarded client addresses are trusted from every peer: on a socket file to which
+// other users may not connect.
 func listenData(s *policy.Server) (l net.Listener, peersSpeak bool, err error) {
 	mode := os.FileMode(s.SocketMode)
 	l, err = listenAs(s.Listen, func(os.FileMode) os.FileMode { return mode })
 	return l, strings.HasPrefix(s.Listen, "unix:") && mode&0o002 == 0, err
 }
 
-// listenAs is listen that gives a socket file other permissions than the umask left.
+// listenAs is listen that sets the permissions of a socket file.
 func listenAs(address string, mode func(umasked os.FileMode) os.FileMode) (net.Listener, error) {
 	l, err := listen(address)
 	path, ok := strings.CutPrefix(address, "unix:")
@@ -70,13 +69,13 @@ func listenAs(address string, mode func(umasked os.FileMode) os.FileMode) (net.L
 		err = os.Chmod(path, mode(info.Mode().Perm()))
 	}
 	if err != nil {
-		_ = l.Close() // the error that matters is the other one
+		_ = l.Close() // err matters more
 		return nil, fmt.Errorf("listen on %s: %w", address, err)
 	}
 	return l, nil
 }
 
-// shownURL is where a browser on this machine finds a listener.
+// shownURL is a listener's URL for a browser on this machine.
 func shownURL(l net.Listener) string {
 	tcp, ok := l.Addr().(*net.TCPAddr)
 	if !ok {
@@ -89,9 +88,8 @@ func shownURL(l net.Listener) string {
 	return "http://" + net.JoinHostPort(host, fmt.Sprint(tcp.Port))
 }
 
-// newConns closes connections that have not sent a byte when the server stops:
-// http.Server.Shutdown would wait five seconds for each, though nothing is in
-// flight on them.
+// newConns closes connections that have not sent a byte when the server stops.
+// http.Server.Shutdown would wait five seconds for them.
 type newConns struct {
 	mu    sync.Mutex
 	conns map[net.Conn]struct{} // guarded by mu
@@ -116,6 +114,6 @@ func (n *newConns) close() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for c := range n.conns {
-		_ = c.Close() // a peer that never spoke is owed nothing
+		_ = c.Close() // nothing is in flight on it
 	}
 }

@@ -1,7 +1,7 @@
 // Command gateway is a reverse proxy for the edge: distributed rate limits,
 // sessions and a shared response cache in Redis, and local memory whenever
-// Redis is away. This package holds the commands and the wiring; it is the only
-// place that knows every other package.
+// Redis is unavailable. This package holds the commands and the wiring. No other
+// package knows all the others.
 package main
 
 import (
@@ -20,18 +20,17 @@ var version string
 
 func main() { os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr)) }
 
-// exitError carries the status with which a command ends; an error without one
-// ends with 1.
+// exitError carries a command's exit status; other errors exit with 1.
 type exitError struct {
 	code int
-	err  error // nil: everything has been said
+	err  error // nil: the command has printed everything already
 }
 
 func (e *exitError) Error() string { return fmt.Sprintf("exit status %d: %v", e.code, e.err) }
 
 func (e *exitError) Unwrap() error { return e.err }
 
-// exitUsage is the status for a command line, or a file, that cannot be used.
+// exitUsage is the exit status for wrong arguments or an unreadable file.
 const exitUsage = 2
 
 func usage(err error) error { return &exitError{code: exitUsage, err: err} }
@@ -76,7 +75,7 @@ func newRoot() *cobra.Command {
 	return root
 }
 
-// usageArgs makes a complaint about arguments a usage error.
+// usageArgs turns errors of check into usage errors.
 func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if check == nil {
@@ -101,7 +100,7 @@ func newVersion() *cobra.Command {
 	}
 }
 
-// versionText is the linked version, else the one that the go command knows.
+// versionText is the version set by the linker, else the one from the build info.
 func versionText() string {
 	if version != "" {
 		return version

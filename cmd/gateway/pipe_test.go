@@ -47,7 +47,7 @@ func TestRunOnAPipeEnds(t *testing.T) {
 		t.Errorf("said:\n%s", g.stderr.String())
 	}
 	g.signal(syscall.SIGHUP)
-	g.stderr.await(t, "cannot be read again")
+	g.stderr.await(t, "cannot be read a second time")
 	g.signal(syscall.SIGTERM)
 	if code := g.wait(5 * time.Second); code != 0 {
 		t.Errorf("exit status %d", code)

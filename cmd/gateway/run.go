@@ -20,14 +20,14 @@ func newRun() *cobra.Command {
 		Use:   "run",
 		Short: "Serve a policy until stopped",
 		Long: "Serve a policy until stopped. TERM or INT lets requests in flight end; a second INT stops at once.\n" +
-			"HUP, or a change of the file, reloads the policy; a mistake in it leaves the old one in force.",
+			"HUP, or a change of the file, reloads the policy; if it has a mistake, the old one stays in force.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s.stdout, s.stderr = cmd.OutOrStdout(), cmd.ErrOrStderr()
 			loaded := false
 			s.load = func() (*policy.Snapshot, error) {
 				if loaded && reload.Once(s.file) {
-					return nil, fmt.Errorf("%s was read at the start, and cannot be read again", s.file)
+					return nil, fmt.Errorf("%s cannot be read a second time", s.file)
 				}
 				loaded = true
 				return policy.Load(s.file, os.Getenv)
@@ -64,8 +64,8 @@ func newUp() *cobra.Command {
 	return cmd
 }
 
-// runEmbedded serves a policy that comes with the binary. Its keys live in a
-// folder that is removed afterwards. vars go over the environment.
+// runEmbedded serves a policy that is part of the binary. Its keys are kept in a
+// temporary folder. vars override the environment.
 func runEmbedded(cmd *cobra.Command, s *service, name string, text []byte, vars map[string]string) (err error) {
 	dir, err := os.MkdirTemp("", "gateway-")
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	"github.com/jewgo/gateway/policy"
 )
 
-// secrets are the keys that a gateway works with; each is made at the first
-// start, in the data_dir unless the policy says where.
+// secrets are the keys of a gateway. Missing ones are made at the first start, in
+// data_dir unless the policy names a file.
 type secrets struct {
 	session, identity *session.Keyring
 	adminToken        string
@@ -35,7 +35,7 @@ func loadSecrets(p *policy.Policy) (*secrets, error) {
 	return &s, nil
 }
 
-// loadToken reads a token, or makes one for the owner's eyes alone.
+// loadToken reads a token, or makes one in a file that only the owner can read.
 func loadToken(path string) (string, error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -21,28 +21,28 @@ import (
 	"github.com/jewgo/gateway/policy"
 )
 
-// service is one gateway process: what it serves and where it says so.
+// service is one gateway process: its policy, its addresses and its output.
 type service struct {
 	load   func() (*policy.Snapshot, error)
 	file   string // watched for changes; "": none
-	listen string // over server.listen; "": as the policy says
-	admin  string // over server.admin
+	listen string // overrides server.listen; "": no override
+	admin  string // overrides server.admin
 	stdout io.Writer
 	stderr io.Writer
-	banner func(w io.Writer, base, admin string) // nil: a log line says it
-	queues []*logwriter.Writer                   // before stdout and stderr while it runs
+	banner func(w io.Writer, base, admin string) // nil: a log line instead
+	queues []*logwriter.Writer                   // in front of stdout and stderr while it runs
 }
 
-// What waits at most to be written, and at the end of the process how long. The
-// access log cannot take the place of warnings and errors.
+// Bytes that wait to be written at most, and how long the end of the process waits for
+// them. The access log has a queue of its own, so it cannot crowd out errors.
 const (
 	accessQueue = 1 << 20
 	errorQueue  = 256 << 10
 	flushWait   = 2 * time.Second
 )
 
-// queueLogs puts queues before stdout and stderr until flush, so that nobody waits
-// for whoever reads them.
+// queueLogs puts queues in front of stdout and stderr until flush is called, so that no
+// request waits for the reader of the logs.
 func (s *service) queueLogs() (flush func()) {
 	stdout, stderr := s.stdout, s.stderr
 	access, errors := logwriter.New(stdout, accessQueue), logwriter.New(stderr, errorQueue)
@@ -54,7 +54,7 @@ func (s *service) queueLogs() (flush func()) {
 	}
 }
 
-// droppedLines is how many lines of the logs could not be written so far.
+// droppedLines is how many log lines were dropped so far.
 func (s *service) droppedLines() (n float64) {
 	for _, q := range s.queues {
 		n += float64(q.Dropped())
@@ -62,7 +62,7 @@ func (s *service) droppedLines() (n float64) {
 	return n
 }
 
-// loadOverridden is load with the flags over what the file says.
+// loadOverridden is load with the command line's overrides.
 func (s *service) loadOverridden() (*policy.Snapshot, error) {
 	snapshot, err := s.load()
 	if err != nil {
@@ -77,7 +77,7 @@ func (s *service) loadOverridden() (*policy.Snapshot, error) {
 	return snapshot, nil
 }
 
-// run serves until TERM or INT has been received, and what follows (drain) is over.
+// run serves until TERM or INT arrives, and returns after drain.
 func (s *service) run(ctx context.Context) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
@@ -85,7 +85,7 @@ func (s *service) run(ctx context.Context) error {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
-	pipe := make(chan os.Signal, 1) // never read: a log's reader that is gone is an error of the write, not the process's end
+	pipe := make(chan os.Signal, 1) // never read: when a log's reader is gone, the write fails and the process lives on
 	signal.Notify(pipe, syscall.SIGPIPE)
 	defer signal.Stop(pipe)
 
@@ -142,12 +142,12 @@ func (s *service) announce(log *slog.Logger, servers *servers) {
 type servers struct {
 	data, admin                 *http.Server
 	dataListener, adminListener net.Listener // adminListener is nil without one
-	failed                      chan error   // a listener that broke
+	failed                      chan error   // of a listener
 	deaf                        atomic.Bool  // dataListener was closed on purpose
 }
 
-// open listens and serves. The admin listener comes first: whoever finds the
-// gateway serving can ask it how it is.
+// open listens and serves. The admin listener comes first: once clients are served,
+// health checks are answered too.
 func (g *gateway) open(p *policy.Policy) (*servers, error) {
 	s := &servers{failed: make(chan error, 2)}
 	quiet := slog.NewLogLogger(g.log.Handler(), slog.LevelDebug)
@@ -164,7 +164,7 @@ func (g *gateway) open(p *policy.Policy) (*servers, error) {
 	}
 	s.dataListener = wire.Listener{Listener: s.dataListener}
 	if strings.HasPrefix(p.Server.Listen, "unix:") && !g.observer.TrustSocket {
-		g.log.Warn("anyone may connect to the socket, so what its peers say of whom they speak for is not believed: all count as one client", "listen", p.Server.Listen, "socket_mode", p.Server.SocketMode)
+		g.log.Warn("every user may connect to the socket, so forwarded client addresses are not trusted: all requests count as one client", "listen", p.Server.Listen, "socket_mode", p.Server.SocketMode)
 	}
 	var fresh newConns
 	s.data = &http.Server{
@@ -173,7 +173,7 @@ func (g *gateway) open(p *policy.Policy) (*servers, error) {
 		IdleTimeout:       p.Server.Timeouts.Idle.Std(),
 		MaxHeaderBytes:    int(p.Server.MaxHeader),
 		ConnState:         fresh.track,
-		ErrorLog:          quiet, // what clients do wrong is no news
+		ErrorLog:          quiet, // mistakes of clients are not worth a log line
 	}
 	s.data.RegisterOnShutdown(fresh.close)
 	if s.admin != nil {

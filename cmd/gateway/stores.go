@@ -19,8 +19,8 @@ import (
 	"github.com/jewgo/gateway/policy"
 )
 
-// startWait is how long a start waits for Redis at most. A gateway whose Redis
-// is away must come up all the same.
+// startWait is how long a start waits for Redis at most. Without it the gateway starts
+// too.
 const startWait = 500 * time.Millisecond
 
 // remote is one Redis with the one Switch that decides about it. A nil remote is
@@ -41,8 +41,8 @@ type remote struct {
 	looking   chan struct{} // held by the one view that asks it; capacity 1
 }
 
-// openRemote connects nothing yet. A URL that stands for no Redis gives none;
-// what else cfg says holds for every Redis.
+// openRemote does not connect yet. It returns nil for a URL that stands for no Redis.
+// The rest of cfg is common to all Redis servers.
 func openRemote(name, url string, cfg *policy.Redis, numbers *metrics.Metrics, log *slog.Logger) (*remote, error) {
 	if redisurl.None(url) {
 		return nil, nil
@@ -70,7 +70,7 @@ func openRemote(name, url string, cfg *policy.Redis, numbers *metrics.Metrics, l
 				log.Info("redis is in use", "redis", name)
 				select {
 				case r.cameUp <- struct{}{}:
-				default: // it will look anyhow
+				default: // it is awake already
 				}
 			case failover.Rejoining:
 			}
@@ -80,7 +80,7 @@ func openRemote(name, url string, cfg *policy.Redis, numbers *metrics.Metrics, l
 	return r, nil
 }
 
-// state is the Redis's Switch, nil without one.
+// state is the Redis's Switch; nil without a Redis.
 func (r *remote) state() *failover.Switch {
 	if r == nil {
 		return nil
@@ -88,7 +88,7 @@ func (r *remote) state() *failover.Switch {
 	return r.health
 }
 
-// stores holds what the gateway remembers, here and in Redis.
+// stores holds the gateway's stores, in memory and in Redis.
 type stores struct {
 	redis      *remote // nil: none
 	cacheRedis *remote // the cache's: redis, or one of its own; nil: none
@@ -125,7 +125,7 @@ func openStores(p *policy.Policy, d *durable, numbers *metrics.Metrics, log *slo
 
 func (s *stores) openSessions(d *durable) {
 	local := memory.NewSessions(memory.SessionsConfig{Now: time.Now, Full: func() {
-		d.log.Warn("too many sessions were ended, the revocations that end soonest are dropped", "limit", memory.MaxRevocations)
+		d.log.Warn("too many revocations: those that expire soonest are dropped", "limit", memory.MaxRevocations)
 	}})
 	cfg := session.FailoverConfig{Journal: durableSessions{d}, Local: local}
 	if s.redis != nil {
@@ -145,7 +145,7 @@ func (s *stores) openCache(size int64, d *durable, numbers *metrics.Metrics) {
 		local := memory.NewCache(size, time.Now)
 		s.cache.Local, bytes = local, func() float64 { return float64(local.Bytes()) }
 	}
-	numbers.Gauge("gateway_cache_memory_bytes", "Estimate of what stored responses take in local memory.", bytes)
+	numbers.Gauge("gateway_cache_memory_bytes", "Estimated bytes that stored responses take in local memory.", bytes)
 	if r := s.cacheRedis; r == nil {
 		s.tags = cache.NewTags(cache.TagsConfig{})
 	} else {
@@ -181,7 +181,7 @@ func (s *stores) run(ctx context.Context, wg *sync.WaitGroup) {
 	wg.Go(func() { s.tags.Run(ctx) })
 }
 
-// await gives every Redis the time of one probe, and says once which are away.
+// await waits for the first probe of every Redis, and logs once which are unavailable.
 func (s *stores) await(log *slog.Logger) {
 	limit := time.NewTimer(startWait)
 	defer limit.Stop()
@@ -201,7 +201,7 @@ func (s *stores) conditions() []admin.Condition {
 	conditions := []admin.Condition{s.redis.condition()}
 	if until := s.sessions.Forgotten(); !until.IsZero() {
 		conditions = append(conditions, admin.Condition{Name: "sessions", Level: admin.Degraded, Detail: fmt.Sprintf(
-			"more than %d sessions were ended, and some of that is forgotten here: those from before %s are not renewed",
+			"more than %d revocations: some were dropped here, so sessions from before %s are not renewed",
 			memory.MaxRevocations, until.UTC().Format(time.RFC3339))})
 	}
 	if s.cacheRedis != s.redis && s.cacheRedis != nil {
@@ -210,7 +210,7 @@ func (s *stores) conditions() []admin.Condition {
 	return conditions
 }
 
-// close lets go of every Redis.
+// close closes every Redis client.
 func (s *stores) close() {
 	for _, r := range s.remotes() {
 		_ = r.client.Close() // nothing is left to lose

@@ -39,7 +39,7 @@ func TestAllTargetsDown(t *testing.T) {
 		return nil
 	})
 	ready := g.get(g.admin + "/readyz?verbose")
-	want := "[~] upstream app: 0 of 1 targets healthy\n    cached routes: what is stored, stale too where it may be (stale_if_error)\n    anything else: 502 (504 where it is silent); every request still tries it\n"
+	want := "[~] upstream app: 0 of 1 targets healthy\n    cached routes: stored responses, also stale ones where stale_if_error allows it\n    anything else: 502, or 504 where it does not answer; every request still tries it\n"
 	if ready.StatusCode != http.StatusOK || !strings.Contains(ready.body, want) {
 		t.Errorf("%s\n%s", ready.Status, ready.body)
 	}

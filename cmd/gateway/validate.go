@@ -25,8 +25,8 @@ func newValidate() *cobra.Command {
 		Use:   "validate [FILE]",
 		Short: "Check a policy and report every mistake at once",
 		Long: "Check a policy and report every mistake at once, as file:line:column: message.\n" +
-			"Of a valid one it prints each limit, and the most requests that it admits in its period: burst + rate.\n" +
-			"Exit status: 0 the policy is valid, 1 it is not, 2 it could not be read.",
+			"For a valid policy it prints each limit, with the most requests admitted within one period: burst + rate.\n" +
+			"Exit status: 0 if the policy is valid, 1 if it is not, 2 if it cannot be read.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
@@ -45,10 +45,10 @@ type verdict struct {
 	File   string        `json:"file"`
 	Valid  bool          `json:"valid"`
 	Errors policy.Errors `json:"errors"`
-	Limits []limitBound  `json:"limits"` // by name; none of a policy that is not valid
+	Limits []limitBound  `json:"limits"` // sorted by name; empty if the policy is not valid
 }
 
-// limitBound is a limit and what it comes to.
+// limitBound is a limit and the most that it admits.
 type limitBound struct {
 	Name string   `json:"name"`
 	Key  []string `json:"key"`
@@ -64,8 +64,8 @@ type tierBound struct {
 	quotaBound
 }
 
-// quotaBound is a rate and the most requests of one key that it admits in any
-// span of its period; zero where the limit has no rate.
+// quotaBound is a rate and the most requests of one key that it admits within any
+// period; zero where the limit has no rate.
 type quotaBound struct {
 	Rate   string `json:"rate,omitempty"`
 	Burst  int    `json:"burst,omitempty"`
@@ -115,7 +115,7 @@ func limitBounds(s *policy.Snapshot) []limitBound {
 			b.Notes = append(b.Notes, fmt.Sprintf("lease %d", l.Lease))
 		}
 		if l.ByStatus() {
-			b.Notes = append(b.Notes, "counted by status: those in flight come on top")
+			b.Notes = append(b.Notes, "counted by status: requests in flight come on top")
 		}
 		if l.Shadow {
 			b.Notes = append(b.Notes, "shadow: not enforced")
@@ -131,7 +131,7 @@ func boundOf(l *policy.Limit, q gcra.Quota) quotaBound {
 	return quotaBound{Rate: string(rate), Burst: q.Burst, Most: l.MostOf(q, q.Period), Period: string(period)}
 }
 
-// limitTable is the limits for a person, "" for none.
+// limitTable formats the limits as a table for people; "" if there are none.
 func limitTable(bounds []limitBound) string {
 	if len(bounds) == 0 {
 		return ""

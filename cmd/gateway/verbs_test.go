@@ -108,7 +108,7 @@ limits:
 
 limit           key             rate      burst  at most
 anonymous       client_ip       120/min   200    320 in 1m            lease 10; shadow: not enforced
-failures        client_ip       10/15min  10     20 in 15m            counted by status: those in flight come on top
+failures        client_ip       10/15min  10     20 in 15m            counted by status: requests in flight come on top
 uploads         client_ip host                   5 at once a gateway
 users           session.user    100/h     100    20 in 1h
   admin                         1000/min  1000   200 in 1m
