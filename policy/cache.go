@@ -27,25 +27,24 @@ type CacheRule struct {
 	Tags                 []Template
 }
 
-// Private reports whether entries belong to one session.
+// Private reports whether each entry belongs to one session.
 func (c *CacheRule) Private() bool { return slices.Contains(c.Key, Source{Kind: SourceSession}) }
 
-// OfSession reports whether a session decides about the key or a bypass.
+// OfSession reports whether the session is in the key or in a bypass.
 func (c *CacheRule) OfSession() bool { return usesSession(c.Key) || usesSession(c.Bypass) }
 
-// Sends reports whether a field goes upstream as it came, and selects nothing but by
-// its key.
+// Sends reports whether a field goes upstream as it came, and selects variants only by
+// being in the key.
 func (c *CacheRule) Sends(name string) bool {
 	return slices.Contains(c.Pass, name) || slices.Contains(c.Key, Source{SourceHeader, name})
 }
 
-// ReadsCookies reports whether a cookie decides about the key or a bypass.
+// ReadsCookies reports whether a cookie is in the key or in a bypass.
 func (c *CacheRule) ReadsCookies() bool {
 	return uses(c.Key, SourceCookie) || uses(c.Bypass, SourceCookie)
 }
 
-// QueryRule selects and normalises query parameters; Apply gives the query that
-// is both keyed and sent upstream.
+// QueryRule selects and normalises query parameters.
 type QueryRule struct {
 	InOrder bool            // of the request, not sorted
 	Allow   map[string]bool // nil: all
@@ -60,11 +59,11 @@ type param struct {
 	bare        bool // written without =
 }
 
-// Apply gives the query that is both keyed and sent upstream, so that what is
-// stored under a key is the answer to exactly that query: only the parameters
-// that the rule lets through, sorted by name unless the rule keeps their order
-// (repetitions keep theirs), numbers rounded, every character escaped in one way. raw has no '?'. Apply is
-// pure, and applied twice changes nothing more.
+// Apply returns the query that is both keyed and sent upstream, so that a stored response
+// answers exactly the query of its key. It keeps the parameters that the rule allows, sorts
+// them by name unless the rule keeps their order (repeated ones keep theirs), rounds numbers
+// and escapes every character in one way. raw has no '?'. Applying it twice changes nothing
+// more.
 func (q QueryRule) Apply(raw string) string {
 	if raw == "" {
 		return ""
@@ -101,8 +100,8 @@ func (q QueryRule) Apply(raw string) string {
 	return string(b)
 }
 
-// decodeQuery decodes a name or value of a form: + is a space, and a % that
-// starts no escape stands for itself, as form parsers take it.
+// decodeQuery decodes a name or value as form parsers do: + is a space, and a % that starts
+// no escape stands for itself.
 func decodeQuery(s string) string {
 	if strings.IndexByte(s, '%') < 0 && strings.IndexByte(s, '+') < 0 {
 		return s
@@ -124,8 +123,8 @@ func decodeQuery(s string) string {
 	return string(b)
 }
 
-// round rounds a decimal number and writes it in the shortest way. What is not
-// one, or is too large to have decimals, is returned as it is.
+// round rounds a decimal number and writes it in the shortest way. Other texts, and numbers
+// too large to have decimals, are returned unchanged.
 func round(s string, decimals int) string {
 	const largest = 1e15
 	if s == "" || strings.Trim(s, "0123456789.+-eE") != "" {
@@ -145,11 +144,10 @@ func round(s string, decimals int) string {
 	return text
 }
 
-// Lifetime is what the rule gives a response with this status to a query that
-// Apply gave: the status's own, else the TTL, and no more than one of the query's
-// parameters asks for. named says that the status has its own; 0 then means that
-// the response is not stored, else that the origin decides. A part (206) lives as
-// long as its whole.
+// Lifetime is the lifetime of a response with this status to a query from Apply: the
+// status's own, else the TTL, shortened by the query's parameters. named reports whether the
+// status has its own; then 0 means that the response is not stored, else that the origin
+// decides. A part (206) lives as long as its whole.
 func (c *CacheRule) Lifetime(status int, query string) (ttl time.Duration, named bool) {
 	if status == http.StatusPartialContent {
 		status = http.StatusOK

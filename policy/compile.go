@@ -12,8 +12,8 @@ import (
 	"github.com/jewgo/gateway/policy/yamlfile"
 )
 
-// compile checks what only the whole policy can tell and fills s with what
-// requests need. Everything wrong is added to the document.
+// compile checks the policy as a whole and fills s with what requests need. Mistakes are
+// added to the document.
 func compile(doc *yamlfile.Document, s *Snapshot) {
 	c := &compiler{Document: doc, policy: s.Policy}
 	c.server()
@@ -101,7 +101,7 @@ func (c *compiler) offload() {
 		c.Invalid("session.offload_migrate", "there is nothing to migrate without session.offload")
 	case len(s.Offload) == 0:
 	case s.Cookie.Secure && !strings.HasPrefix(s.Cookie.Name, "__Host-") && c.Sound("session.cookie"):
-		c.Invalid("session.offload", "the session cookie's name must begin with __Host-: another host of the domain could plant its own, and share what is signed in with it")
+		c.Invalid("session.offload", "the session cookie's name must begin with __Host-; without it another host of the domain could plant a cookie of its own, and share the victim's login")
 	case c.policy.Cache.StoreSetCookie:
 		c.Invalid("session.offload", "cache.store_set_cookie would replay one user's cookies into other sessions")
 	}
@@ -179,8 +179,8 @@ func canonical(list []string) (names []string) {
 	return names
 }
 
-// lifetimes compiles those by status. A class stands for its statuses that may
-// be stored and have no lifetime of their own.
+// lifetimes compiles the lifetimes by status. A class stands for those of its statuses
+// that may be stored and have no lifetime of their own.
 func (c *compiler) lifetimes(path string, d *CacheDef) map[int]time.Duration {
 	c.InvalidIf(d.Mode == "strict" && len(d.Statuses) > 0, path, "mode: strict leaves the lifetime to the origin")
 	single, all := map[int]time.Duration{}, map[int]time.Duration{}
@@ -198,7 +198,7 @@ func (c *compiler) lifetimes(path string, d *CacheDef) map[int]time.Duration {
 				}
 			}
 		case s == http.StatusPartialContent || NeverStored(int(s)):
-			c.Invalid(at, "%d is never stored by a policy: it answers one request, not others", int(s))
+			c.Invalid(at, "%d is never stored by a policy: it is about one request or client", int(s))
 		default:
 			single[int(s)] = ttl
 		}
@@ -207,11 +207,11 @@ func (c *compiler) lifetimes(path string, d *CacheDef) map[int]time.Duration {
 	return all
 }
 
-// NeverStored lists the statuses that are not stored in managed mode, whatever a
-// policy says: those that answer what is not in the key, such as a condition, a
-// range, or a head that is malformed or too large (stored, one such request
-// would answer all others), those that are about one client, and those that no
-// cache may store (RFC 6585). A part (206) goes as what it is a part of.
+// NeverStored lists the statuses that are not stored in managed mode, whatever the policy
+// says. Some depend on parts of the request that are not in the key, such as a condition, a
+// range or a malformed head; stored, they would answer all other requests. Some are about
+// one client, and some must not be stored by any cache (RFC 6585). A part (206) is treated
+// like its whole.
 func NeverStored(status int) bool {
 	switch status {
 	case http.StatusNotModified,
@@ -237,8 +237,8 @@ func (c *compiler) cacheSession(path string, r *Route) {
 	}
 }
 
-// cacheOffload refuses keys of offloaded cookies: requests that fill what is
-// shared are sent without them, so the user's key would hold nobody's response.
+// cacheOffload refuses offloaded cookies in keys: requests that fill the shared cache are
+// sent without them, so the response would not be the user's.
 func (c *compiler) cacheOffload(path string, d *CacheDef) {
 	offload := c.policy.Session.Offload
 	for _, name := range offload {
@@ -283,7 +283,7 @@ func (c *compiler) queryRule(path string, d *CacheDef) QueryRule {
 	return rule
 }
 
-// set gives a list as a set, nil for an empty one.
+// set returns a list as a set; nil for an empty one.
 func set(list []string) map[string]bool {
 	if len(list) == 0 {
 		return nil

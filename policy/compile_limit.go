@@ -68,8 +68,8 @@ func (c *compiler) limit(name string, def *LimitDef) *Limit {
 	return l
 }
 
-// counted reports whether a limit is one of a rate. It has that or in_flight,
-// which leaves nothing to say of rates.
+// counted reports whether a limit has a rate. Otherwise it has in_flight, and no key that
+// is about rates.
 func (c *compiler) counted(path string) bool {
 	rate, inFlight := c.Has(path+".rate"), c.Has(path+".in_flight")
 	switch {
@@ -77,7 +77,7 @@ func (c *compiler) counted(path string) bool {
 		c.InvalidIf(inFlight, path+".in_flight", "a limit has rate or in_flight, not both")
 	case inFlight:
 		for _, key := range []string{"burst", "cost", "tiers", "overrides", "statuses", "lease"} {
-			c.InvalidIf(c.Has(path+"."+key), path+"."+key, "%s needs rate: it means nothing to a limit of in_flight", key)
+			c.InvalidIf(c.Has(path+"."+key), path+"."+key, "%s needs rate: it has no meaning with in_flight", key)
 		}
 	case c.Sound(path+".rate", path+".in_flight"):
 		c.Missing(path, "the limit needs rate or in_flight")
@@ -95,17 +95,17 @@ func (c *compiler) quota(path string, rate Rate, burst *int) gcra.Quota {
 		*burst = rate.Tokens
 	}
 	q := gcra.Quota{Rate: rate.Tokens, Period: rate.Period, Burst: *burst}
-	c.InvalidIf(int64(q.Burst) > int64(longestLimit/q.Interval()) && c.readable(path), path+".burst", "a burst of %d at this rate takes more than ten years to come back", q.Burst)
+	c.InvalidIf(int64(q.Burst) > int64(longestLimit/q.Interval()) && c.readable(path), path+".burst", "a burst of %d at this rate takes more than ten years to refill", q.Burst)
 	return q
 }
 
-// readable reports whether the rate and burst of the mapping at path are what
-// was meant, so that others can be compared with them.
+// readable reports whether the rate and burst of the mapping at path were read, so that
+// others can be compared with them.
 func (c *compiler) readable(path string) bool {
 	return !c.Misspelt(path) && c.Sound(path+".rate", path+".burst")
 }
 
-// costs compiles what requests take, none more than the burst.
+// costs compiles the costs of requests; none is more than the burst.
 func (c *compiler) costs(path string, def Costs, l *Limit) {
 	at, readable := path+".cost", c.readable(path) && l.Quota.Burst > 0
 	dear := func(place string, n int, what string) {
@@ -142,14 +142,14 @@ func (c *compiler) statuses(path string, def []Status, l *Limit) {
 	}
 }
 
-// lease compiles how much may be prepaid: one token is what no lease takes.
+// lease compiles how many tokens may be taken in advance; a lease of 1 is none.
 func (c *compiler) lease(path string, def int, l *Limit) {
 	if def > 1 {
 		l.Lease = def
 	}
 	switch {
 	case l.Lease > 0 && c.Has(strings.TrimSuffix(path, "lease")+"statuses"):
-		c.Invalid(path, "lease does not go with statuses: what they count is charged when it is known, not ahead")
+		c.Invalid(path, "lease cannot be combined with statuses: those are charged after the response, not in advance")
 	case def > l.Quota.Burst && c.readable(strings.TrimSuffix(path, ".lease")) && l.Quota.Burst > 0:
 		c.Invalid(path, "lease %d is more than the burst of %d", def, l.Quota.Burst)
 	}
@@ -195,7 +195,7 @@ func (c *compiler) tiers(path string, defs map[string]TierDef, l *Limit) {
 	})
 }
 
-// tierProblem says why a tier is none, or why nobody who is counted is in it.
+// tierProblem says why a tier is invalid, or why no counted caller is in it.
 func tierProblem(name string, l *Limit) string {
 	const most = 64
 	lacking := l.Missing != MissingClientIP
@@ -265,9 +265,8 @@ func (c *compiler) overrides(path string, defs []OverrideDef, l *Limit) {
 	slices.SortStableFunc(o.combined, func(a, b combined) int { return cmp.Compare(b.client.Bits(), a.client.Bits()) })
 }
 
-// overrideKey compiles the key of an override, without parts where it is an
-// address that a client is counted by; false, and why, if the limit has no such
-// key.
+// overrideKey compiles the key of an override; it has no parts where the client is counted
+// by its address. It is false, and reported, if the limit has no such key.
 func (c *compiler) overrideKey(path string, values StringList, l *Limit) (key combined, ok bool) {
 	switch {
 	case len(values) == 0:
@@ -304,16 +303,16 @@ func (c *compiler) overrideKey(path string, values StringList, l *Limit) (key co
 	return key, true
 }
 
-// fallsBack reports whether some requests are counted by address because they
-// lack the key; a path value and a host are never lacking.
+// fallsBack reports whether requests without the key are counted by address. Path values
+// and hosts are always present.
 func fallsBack(l *Limit) bool {
 	return l.Missing == MissingClientIP && slices.ContainsFunc(l.Key, func(s Source) bool {
 		return s.Kind != SourceClientIP && s.Kind != SourcePath && s.Kind != SourceHost
 	})
 }
 
-// countedBlock reads an address block, or says why no request is counted by it: it
-// must hold all that is counted together with its addresses, as they share a bucket.
+// countedBlock reads an address block, or says why no request is counted by it. It must
+// contain every address that shares a bucket with one of its addresses.
 func countedBlock(text string, l *Limit) (_ netip.Prefix, wrong string) {
 	var block Prefix
 	if err := block.UnmarshalText([]byte(text)); err != nil {
@@ -324,13 +323,13 @@ func countedBlock(text string, l *Limit) (_ netip.Prefix, wrong string) {
 	return block.Prefix, wrong
 }
 
-// exactValue gives a part of a key as requests have it, or says why none does.
+// exactValue returns a part of a key as requests have it, or says why none does.
 func exactValue(kind SourceKind, text string) (value, wrong string) {
 	switch {
 	case text == "":
 		return "", "it is empty"
 	case kind == SourceHost && !isHost(text):
-		return "", "it is no host (a name or an address, without scheme and port)"
+		return "", "it is not a host (a name or an address, without scheme and port)"
 	case kind == SourceHost:
 		return NormalHost(text), ""
 	case (kind == SourceHeader || kind == SourceCookie) && (strings.TrimSpace(text) != text || strings.ContainsFunc(text, unicode.IsControl)):

@@ -59,7 +59,7 @@ func (c *compiler) route(path string, def *RouteDef, limits map[string]*Limit) *
 	return r
 }
 
-// bounds fills in what bounds a route's requests.
+// bounds fills in the limits of a route's requests.
 func (c *compiler) bounds(path string, def *RouteDef, r *Route) {
 	r.Timeout, r.Progress = c.policy.Upstreams[def.Upstream].Timeout.Std(), c.policy.Server.Timeouts.Progress.Std()
 	r.MaxBody = int64(c.policy.Server.MaxBody)
@@ -138,7 +138,7 @@ func (c *compiler) destination(path string, def *RouteDef) {
 		c.Invalid(path+".deny", "a route has an upstream or deny, not both")
 	case def.Deny != 0:
 		for _, key := range []string{"limits", "session", "session_signal", "cache", "invalidates", "upgrade", "timeout", "progress", "max_body"} {
-			c.InvalidIf(c.Has(path+"."+key), path+"."+key, "%s needs an upstream: a denied request gets no further", key)
+			c.InvalidIf(c.Has(path+"."+key), path+"."+key, "%s needs an upstream: with deny there is none", key)
 		}
 	case !found && c.known("upstreams", len(upstreams)):
 		c.Invalid(path+".upstream", "unknown upstream %q%s", yamlfile.Clip(def.Upstream), yamlfile.Suggest(def.Upstream, keys(upstreams)))
@@ -172,9 +172,8 @@ func (c *compiler) routeLimits(path string, names StringList, limits map[string]
 	return list
 }
 
-// conflicts reports routes that are never reached, and routes whose patterns
-// overlap with neither being more specific, so that which of them wins would be
-// a matter of order.
+// conflicts reports routes that are never reached, and routes whose patterns overlap
+// while neither is more specific: the winner would depend on their order.
 func (c *compiler) conflicts(routes []*Route) {
 	const enough = 10 * yamlfile.MaxErrors
 	for j, later := range routes {
@@ -196,13 +195,13 @@ func (c *compiler) conflicts(routes []*Route) {
 			continue
 		}
 		for _, method := range keys(taken) {
-			c.Invalid(at, "%s never gets here: route %q (line %d) takes it first", method, taken[method].Name, taken[method].Position.Line)
+			c.Invalid(at, "%s never reaches this route: route %q (line %d) takes it first", method, taken[method].Name, taken[method].Position.Line)
 		}
 	}
 }
 
-// compareRoutes reports a conflict of two routes whose paths have relation
-// paths, and notes in taken what the earlier one leaves nothing of.
+// compareRoutes reports a conflict of two routes whose paths have the relation paths. In
+// taken it notes the methods that the earlier one takes completely.
 func (c *compiler) compareRoutes(at string, earlier, later *Route, paths relation, taken map[string]*Route) {
 	for _, a := range earlier.specificMethods() {
 		for _, b := range later.specificMethods() {

@@ -34,7 +34,7 @@ type environ struct {
 // getenv reads a variable without what files and other systems leave around it.
 func (e *environ) getenv(name string) string { return strings.TrimSpace(e.raw(name)) }
 
-// get reads a variable and notes that path is filled from it.
+// get reads a variable and notes that it fills path.
 func (e *environ) get(name, path string) string {
 	v := e.getenv(name)
 	if v != "" {
@@ -43,8 +43,8 @@ func (e *environ) get(name, path string) string {
 	return v
 }
 
-// redisURL is the URL of the one Redis, or "". A whole URL comes first, then the
-// kind of installation that names the most.
+// redisURL is the URL of the shared Redis, or "". A whole URL comes first, then a cluster,
+// Sentinel and a single server.
 func (e *environ) redisURL() string {
 	if v := e.get("REDIS_URL", "redis.url"); v != "" {
 		return v
@@ -75,8 +75,8 @@ func (e *environ) redisURL() string {
 	return ""
 }
 
-// kind gives which of the groups of words holds a variable's value, in any case: the
-// first if it is not set, -1 if it is unknown and reported.
+// kind returns the index of the group of words that has a variable's value, ignoring case:
+// 0 if it is not set, -1 if it is unknown, which is reported.
 func (e *environ) kind(name, unknown string, groups ...string) int {
 	v := strings.ToLower(e.getenv(name))
 	for i, words := range groups {
@@ -88,7 +88,7 @@ func (e *environ) kind(name, unknown string, groups ...string) int {
 	return -1
 }
 
-// port gives REDIS_PORT with a colon before it. Kubernetes sets it to an address,
+// port returns REDIS_PORT with a colon before it. Kubernetes sets it to an address,
 // tcp://10.0.0.5:6379, wherever there is a Service named redis.
 func (e *environ) port() string {
 	given := e.getenv("REDIS_PORT")
@@ -117,7 +117,7 @@ func (e *environ) url(scheme, hosts string) string {
 	return scheme + "://" + hosts
 }
 
-// database gives REDIS_DB behind a separator, "" for number 0, which is the default.
+// database returns REDIS_DB behind a separator; "" for number 0, which is the default.
 func (e *environ) database(separator string) string {
 	v := e.getenv("REDIS_DB")
 	if v == "" || v == "0" {

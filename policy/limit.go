@@ -61,7 +61,7 @@ const (
 	Denied          // refused, whatever it has left
 )
 
-// Caller is what limits know of whoever sent a request.
+// Caller is what limits know about the sender of a request.
 type Caller struct {
 	Client  netip.Addr // invalid: unknown, as for a peer on a unix socket
 	Session bool
@@ -69,14 +69,14 @@ type Caller struct {
 	Roles   []string
 }
 
-// Tier is what callers of one kind have.
+// Tier is the quota of one kind of caller.
 type Tier struct {
 	Name  string
 	Quota gcra.Quota
 }
 
-// The tiers that are no roles. A role of such a name does not count as one: what
-// a session is, its roles cannot change.
+// The tiers that are not roles. Roles with these names are ignored: a role cannot change
+// whether a session has a user.
 const (
 	tierAnonymous = "anonymous" // no session
 	tierGuest     = "guest"     // a session without a user
@@ -100,15 +100,14 @@ func (l *Limit) Cost(method string) int {
 	return max(1, cmp.Or(l.costs[method], l.cost))
 }
 
-// TierOf gives the quota of a caller's bucket and the tier that it is of: the
-// override of its key, else the most generous tier that applies, else the limit's
-// own; "" but for a tier. A key has a bucket for each, since a bucket must be of one
-// quota: another one that fills sooner would draw in what was charged.
+// TierOf returns the quota of a caller's bucket, and its tier if it is one's: the override of
+// its key, else the most generous tier that applies, else the limit's own quota. A key has a
+// bucket for each of them, since a bucket must have one quota: a faster one would refill what
+// the slower one was charged.
 //
-// values are the values of l.Key, in its order; what stands for client_ip is not
-// looked at, since who.Client says it. Without values, or with one that is empty,
-// the caller is counted by its address for lack of the key. HasOverrides tells
-// whether they are worth collecting.
+// values are the values of l.Key, in its order; the one of client_ip is ignored, since
+// who.Client has it. Without values, or with an empty one, the caller is counted by its
+// address because it lacks the key. HasOverrides tells whether values are needed.
 func (l *Limit) TierOf(who Caller, values ...string) (tier string, q gcra.Quota) {
 	if q, ok := l.OverrideOf(who.Client, values...); ok {
 		return "", q
@@ -139,10 +138,9 @@ func (l *Limit) ByStatus() bool { return len(l.statuses) > 0 }
 // counts. Without ByStatus every request does.
 func (l *Limit) CountsStatus(status int) bool { return !l.ByStatus() || l.statuses[status] }
 
-// Most is how many requests of one key are admitted in any span of this length
-// at most, by the most generous of the limit's quotas. It is 0 with InFlight,
-// which bounds no rate. With ByStatus those in flight may come on top, since
-// they are counted later.
+// Most is the most requests of one key that are admitted within any span of this length,
+// by the most generous of the limit's quotas. It is 0 with InFlight, which bounds no rate.
+// With ByStatus, requests in flight may come on top, since they are counted later.
 func (l *Limit) Most(window time.Duration) int {
 	most := l.MostOf(l.Quota, window)
 	for _, t := range l.Tiers {
@@ -154,8 +152,8 @@ func (l *Limit) Most(window time.Duration) int {
 	return most
 }
 
-// MostOf is as Most, for whom this one of the limit's quotas applies: GCRA admits the
-// burst at once, then one each interval.
+// MostOf is Most for one of the limit's quotas: GCRA admits the burst at once, then one
+// request an interval.
 func (l *Limit) MostOf(q gcra.Quota, window time.Duration) int {
 	if q.Rate == 0 {
 		return 0
@@ -199,8 +197,8 @@ func (l *Limit) OverrideOf(client netip.Addr, values ...string) (gcra.Quota, boo
 	return gcra.Quota{}, false
 }
 
-// byAddress reports whether the client's address alone says which bucket it is:
-// that is the key, or the key is missing.
+// byAddress reports whether the client's address alone selects the bucket: it is the key,
+// or the key is missing.
 func (l *Limit) byAddress(values []string) bool {
 	if len(l.Key) == 1 && l.Key[0].Kind == SourceClientIP || len(values) != len(l.Key) {
 		return true
@@ -250,5 +248,5 @@ func (t *prefixTable[V]) find(a netip.Addr) (v V, ok bool) {
 	return v, false
 }
 
-// plain is an address as blocks are written: neither mapped nor with a zone.
+// plain is an address as blocks are written: not mapped, without a zone.
 func plain(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }

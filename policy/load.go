@@ -11,9 +11,9 @@ import (
 	"github.com/jewgo/gateway/policy/yamlfile"
 )
 
-// Load reads and compiles the policy file at path. getenv answers ${VAR} and
-// the variables that Parse lists; os.Getenv is one, nil knows none. A file that
-// cannot be read is an ordinary error, everything wrong in it is an Errors.
+// Load reads and compiles the policy file at path. getenv gives the values of ${VAR} and of
+// the variables that Parse lists; nil has none. A file that cannot be read is an ordinary
+// error; mistakes in it are an Errors.
 func Load(path string, getenv func(string) string) (*Snapshot, error) {
 	data, err := yamlfile.ReadFile(path)
 	if err != nil {
@@ -22,22 +22,20 @@ func Load(path string, getenv func(string) string) (*Snapshot, error) {
 	return Parse(path, data, getenv)
 }
 
-// LoadServer gives the server section of the file at path as far as it can be
-// read, and defaults for the rest, whatever is wrong there or elsewhere: a gateway
-// may well run on the text before. sound reports whether the whole section, if
-// there is one, could be read.
+// LoadServer returns the server section of the file at path as far as it can be read, and
+// defaults for the rest, whatever mistakes the file has: a gateway may still run on its
+// earlier text. sound reports whether the whole section could be read.
 func LoadServer(path string, getenv func(string) string) (s Server, sound bool) {
 	data, err := yamlfile.ReadFile(path)
 	doc, p := decode(path, data, getenv)
 	return p.Server, err == nil && doc.Sound("server")
 }
 
-// Parse compiles a policy from its text. name stands for the file in messages,
-// and relative paths in the policy start at its folder. Any error is an Errors
-// with all that is wrong.
+// Parse compiles a policy from its text. name is the file in messages, and relative paths
+// in the policy start at its folder. Any error is an Errors with all mistakes.
 //
-// Keys that the file leaves out are filled from the variables that JewGo's
-// backend is configured by, so that the gateway fits into its environment:
+// Keys that the file leaves out are filled from the environment variables of JewGo's
+// backend, so that the gateway fits into its environment:
 //
 //   - redis.url from the first of REDIS_URL; REDIS_CLUSTER_HOSTS;
 //     REDIS_SENTINEL_HOSTS with REDIS_SENTINEL_SERVICE; REDIS_HOST, each with
@@ -59,7 +57,7 @@ func Parse(name string, data []byte, getenv func(string) string) (*Snapshot, err
 	return s, nil
 }
 
-// decode reads a policy's text, as much of it as can be read; doc holds the rest.
+// decode reads as much of a policy's text as can be read; doc holds the mistakes.
 func decode(name string, data []byte, getenv func(string) string) (doc *yamlfile.Document, p *Policy) {
 	if getenv == nil {
 		getenv = func(string) string { return "" }
@@ -99,8 +97,8 @@ func resolvePaths(p *Policy, folder string) {
 	p.Session.Identity.KeysFile = cmp.Or(p.Session.Identity.KeysFile, filepath.Join(p.Server.DataDir, "identity.keys"))
 }
 
-// vocabulary is what other gateways call the keys of this policy. What cannot be
-// written here is answered in words, which have a space.
+// vocabulary maps the words of other gateways to the keys of this policy, or to an
+// explanation, which contains a space.
 var vocabulary = map[string]string{
 	"access_log": "log.access", "log_format": "log.format",
 	"address": "server.listen", "bind": "server.listen", "port": "server.listen", "listener": "server.listen",

@@ -36,7 +36,7 @@ func newTable(routes []*Route) table {
 	return t
 }
 
-// child gives the branch of that name, a new one if there is none.
+// child returns the branch of that name, and makes it if there is none.
 func child[M ~map[string]*node](branches *M, name string) *node {
 	if *branches == nil {
 		*branches = M{}
@@ -126,8 +126,8 @@ func (t methodTable) match(v *View) *Route {
 	return r
 }
 
-// match looks for the rest of v's path below n. It goes back to a less specific
-// branch where a more specific one leads nowhere; no node is visited twice.
+// match finds the rest of v's path below n. It falls back to a less specific branch where a
+// more specific one has no match; no node is visited twice.
 func (n *node) match(path string, v *View) *Route {
 	if n == nil {
 		return nil

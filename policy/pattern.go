@@ -12,8 +12,8 @@ import (
 	"github.com/jewgo/gateway/policy/yamlfile"
 )
 
-// pattern is a path pattern in net/http's ServeMux syntax, without method and
-// host. Without segments it is none.
+// pattern is a path pattern in net/http's ServeMux syntax, without method and host.
+// Without segments it could not be read, and matches nothing.
 type pattern struct{ segments []segment }
 
 type segmentKind int
@@ -95,8 +95,8 @@ func parseSegment(s string, last bool) (segment, error) {
 // *, **, *rest, :id, <id>, <int:id>, {id:regexp}.
 var otherWildcard = regexp.MustCompile(`^(\*+|[:*]|<(?:[a-z]+(?:\([^)]*\))?:)?|\{\*?)([A-Za-z_][A-Za-z0-9_]*)?(:.*\}|\}|>|\*|\.\*)?$`)
 
-// likelyPattern gives the pattern that was meant by one in another router's words,
-// or "".
+// likelyPattern returns the pattern that was probably meant by one in another router's
+// syntax, or "".
 func likelyPattern(s string) string {
 	if len(s) > longestPattern {
 		return ""
@@ -124,7 +124,7 @@ func likelyPattern(s string) string {
 	return likely
 }
 
-// names gives the path values that a match has, in order.
+// names returns the names of a match's path values, in order.
 func (p pattern) names() []string {
 	var names []string
 	for _, s := range p.segments {
@@ -137,8 +137,8 @@ func (p pattern) names() []string {
 
 func (p pattern) has(name string) bool { return slices.Contains(p.names(), name) }
 
-// params gives the path values of an escaped path that the pattern matches, nil
-// for a pattern without any.
+// params returns the path values of an escaped path that the pattern matches; nil for a
+// pattern without any.
 func (p pattern) params(path string) Params {
 	var params Params
 	for _, s := range p.segments {
@@ -170,9 +170,8 @@ func unescape(s string) string {
 	return s
 }
 
-// relation says how the requests of one side compare with the other's: whether
-// each has some that the other has not. Neither: the same requests. Both: they
-// overlap, unless disjoint.
+// relation compares two sets of requests: whether each has some that the other lacks.
+// Neither: they are the same. Both: they overlap, unless disjoint.
 type relation struct{ disjoint, left, right bool }
 
 func (r relation) and(s relation) relation {
@@ -182,8 +181,7 @@ func (r relation) and(s relation) relation {
 func (r relation) same() bool     { return r == relation{} }
 func (r relation) overlaps() bool { return !r.disjoint && r.left && r.right }
 
-// compare gives the relation of the paths that p and q match; one without segments
-// could not be read, and matches none.
+// compare returns the relation of the paths that p and q match.
 func (p pattern) compare(q pattern) relation {
 	r := relation{disjoint: len(p.segments) == 0 || len(q.segments) == 0}
 	for i := 0; i < len(p.segments) && i < len(q.segments); i++ {
@@ -206,8 +204,8 @@ func (p pattern) compare(q pattern) relation {
 	return r
 }
 
-// compareMethods gives the relation of two methods, "" being any. As in
-// ServeMux, GET takes HEAD too, and a HEAD of its own is more specific.
+// compareMethods returns the relation of two methods; "" is any. As in ServeMux, GET
+// includes HEAD, and HEAD alone is more specific.
 func compareMethods(a, b string) relation {
 	switch {
 	case a == b:

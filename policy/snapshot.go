@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// Snapshot is a compiled policy. It is immutable: everything may read it
-// without a lock, and a reload replaces it whole.
+// Snapshot is a compiled policy. It is immutable, so it is read without a lock; a reload
+// replaces it whole.
 type Snapshot struct {
 	Policy *Policy // as written, defaults filled, paths absolute
-	File   string  // as it was named to Load
-	Digest string  // SHA-256 of the file, in hex, as far as it identifies: 12 digits
+	File   string  // the name given to Load
+	Digest string  // the first 12 hex digits of the file's SHA-256
 	Routes []*Route
 	Limits map[string]*Limit
 

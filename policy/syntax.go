@@ -26,8 +26,8 @@ var checks = map[string]func(key, value string) string{
 	"origin":    because(originProblem, "bad origin %[2]q: %[3]s"),
 }
 
-// because makes a check of a function that says why a value is none. The message has
-// the key, the value and that.
+// because makes a check from a function that says why a value is invalid. The message gets
+// the key, the value and the reason.
 func because(problem func(value string) string, message string) func(key, value string) string {
 	return func(key, value string) string {
 		if why := problem(value); why != "" {
@@ -37,7 +37,7 @@ func because(problem func(value string) string, message string) func(key, value 
 	}
 }
 
-// unless makes a check of a function that knows good values.
+// unless makes a check from a function that recognises valid values.
 func unless(good func(value string) bool, message string) func(key, value string) string {
 	return because(func(value string) string { return map[bool]string{false: "bad"}[good(value)] }, message)
 }
@@ -68,8 +68,7 @@ func isIdentifier(s string) bool {
 	return s != ""
 }
 
-// methodProblem says why a method cannot be served. Unknown ones are fine, as they
-// are for HTTP.
+// methodProblem says why a method cannot be served. Unknown methods are valid HTTP.
 func methodProblem(method string) string {
 	upper := strings.ToUpper(method)
 	switch {
@@ -83,7 +82,7 @@ func methodProblem(method string) string {
 	return ""
 }
 
-// addressProblem says why a listen address is none: host:port or unix:path.
+// addressProblem says why a listen address is invalid: it is host:port or unix:path.
 func addressProblem(address string) string {
 	socket, unix := strings.CutPrefix(address, "unix:")
 	host, port, err := net.SplitHostPort(address)
@@ -102,8 +101,8 @@ func addressProblem(address string) string {
 	return ""
 }
 
-// peersProblem says why server.peers is none: the other gateways are told this
-// address, so it must lead here from where they are.
+// peersProblem says why server.peers is invalid. The other gateways connect to this
+// address, so it must work from their machines.
 func peersProblem(s *Server) string {
 	host, port, err := net.SplitHostPort(s.Peers)
 	ip, notAddress := netip.ParseAddr(host)
@@ -122,8 +121,8 @@ func peersProblem(s *Server) string {
 	return ""
 }
 
-// targetProblem says why an upstream's target is none, without repeating a
-// password that may stand in it.
+// targetProblem says why an upstream's target is invalid, without repeating a password in
+// it.
 func targetProblem(target string) string {
 	u, err := url.Parse(target)
 	switch {
@@ -143,7 +142,7 @@ func targetProblem(target string) string {
 	return ""
 }
 
-// originProblem says why an origin (RFC 6454, 6.2) with at most one * is none.
+// originProblem says why an origin (RFC 6454, 6.2) with at most one * is invalid.
 func originProblem(origin string) string {
 	scheme, host, ok := strings.Cut(origin, "://")
 	name, port, hasPort := strings.Cut(host, ":")

@@ -186,7 +186,7 @@ func parseSource(text string, allowed []string) (Source, error) {
 		return Source{}, fmt.Errorf("bad name %q in %q", yamlfile.Clip(name), yamlfile.Clip(text))
 	case kind == SourceHeader && strings.EqualFold(name, "Host"):
 		hint := map[bool]string{true: ` (did you mean "host"?)`}[slices.Contains(allowed, "host")]
-		return Source{}, fmt.Errorf("%q is never present: the host is kept apart from the header fields%s", text, hint)
+		return Source{}, fmt.Errorf("%q is never present: the host is not among the header fields%s", text, hint)
 	case kind == SourceHeader:
 		name = textproto.CanonicalMIMEHeaderKey(name)
 	}
@@ -220,8 +220,8 @@ func usesSession(sources []Source) bool {
 	return uses(sources, SourceSession) || uses(sources, SourceSessionUser)
 }
 
-// parseTemplate reads a text with {name} parts. It may hold what a tag may:
-// visible ASCII without commas and quotes, since purges name tags in lists.
+// parseTemplate reads a text with {name} parts. Tags are visible ASCII without commas and
+// quotes, since purges list tags.
 func parseTemplate(text string) (Template, error) {
 	const most = 128
 	bad := func(r rune) bool { return r <= ' ' || r >= 0x7f || r == ',' || r == '"' }

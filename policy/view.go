@@ -17,9 +17,9 @@ type Fields interface {
 	Values(name string) []string
 }
 
-// View is what decisions see of a request: routes, limits and the cache are
-// decided from a View alone, never from an *http.Request, so that whoever can
-// make a View (net/http's handler chain, a test) gets the same answer.
+// View is what decisions see of a request. Routes, limits and the cache decide by a View
+// alone, never by an *http.Request, so that net/http's handler chain and a test get the same
+// answer.
 type View struct {
 	Method    string
 	Host      string     // lower case, without port
@@ -32,15 +32,15 @@ type View struct {
 	Header    Fields
 }
 
-// NormalHost gives a host without port as View.Host has it: lower case, without
+// NormalHost returns a host without port as View.Host has it: lower case, without
 // the brackets of an IPv6 address and without a final dot.
 func NormalHost(host string) string {
 	return strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
 }
 
-// untrusted are headers by which a client could speak in a proxy's name:
-// addresses, targets and methods that backends prefer to the request's own, and
-// Proxy, which CGI reads as a setting of its own.
+// untrusted are headers by which a client could pose as a proxy: addresses, targets and
+// methods that backends prefer to the request's own, and Proxy, which CGI takes for a
+// setting of its own.
 var untrusted = set([]string{
 	"Forwarded", "X-Forwarded", "X-Real-Ip", "X-Client-Ip", "X-Cluster-Client-Ip", "True-Client-Ip", "Client-Ip",
 	"Cf-Connecting-Ip", "X-Original-Forwarded-For", "X-Original-Host", "X-Original-Url", "X-Original-Uri",
@@ -56,12 +56,11 @@ func StaysBehind(name string) bool {
 	return strings.HasPrefix(name, "X-Gw-") || strings.HasPrefix(name, "X-Forwarded-") || strings.Contains(name, "_") || untrusted[name]
 }
 
-// Cookies gives the cookies of a request in order, as all that decides by them
-// reads them, and as a request that fills a cache says them. Pairs are split at
-// semicolons and trimmed of spaces and tabs; one without = has an empty value. A
-// pair whose name is no token, or which holds a control byte, is left out: what an
-// upstream reads of that is anybody's guess (RFC 6265, 4.1.1 and 5.4). Values stay
-// as they are, quotes, commas and UTF-8 too.
+// Cookies returns the cookies of a request in order. All decisions read cookies this way,
+// and a request that fills a cache sends them this way. Pairs are split at semicolons and
+// trimmed of spaces and tabs; one without = has an empty value. Pairs whose name is not a
+// token, or with a control byte, are left out, since upstreams read them differently
+// (RFC 6265, 4.1.1 and 5.4). Values stay as they are, with quotes, commas and UTF-8.
 func Cookies(h Fields) iter.Seq2[string, string] {
 	return func(yield func(name, value string) bool) {
 		for _, line := range h.Values("Cookie") {
@@ -80,7 +79,7 @@ func hasControl(s string) bool {
 	return strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
 }
 
-// PlainCookie reports whether all readers read a cookie's value alike: it has nothing
+// PlainCookie reports whether all servers read a cookie's value alike: it has no character
 // that some take for a quote or a separator (RFC 6265, 4.1.1, cookie-octet).
 func PlainCookie(value string) bool {
 	for i := range len(value) {
@@ -91,13 +90,13 @@ func PlainCookie(value string) bool {
 	return true
 }
 
-// SameCookie reports whether some upstream takes one name of a cookie for another:
-// ASP.NET knows no case, and to PHP a dot is an underscore.
+// SameCookie reports whether some upstreams take the two names of cookies for one: ASP.NET
+// ignores case, and PHP reads a dot as an underscore.
 func SameCookie(a, b string) bool {
 	return a == b || strings.EqualFold(strings.ReplaceAll(a, ".", "_"), strings.ReplaceAll(b, ".", "_"))
 }
 
-// CookieValues gives the values of all cookies of that name in a request.
+// CookieValues returns the values of all cookies of that name in a request.
 func CookieValues(h Fields, name string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for n, value := range Cookies(h) {
@@ -108,9 +107,9 @@ func CookieValues(h Fields, name string) iter.Seq[string] {
 	}
 }
 
-// FilterCookies removes the cookies of a request that keep refuses by name and
-// value. What stays keeps its order and its bytes. Names are read as the most lenient
-// upstream does, without what stands around them that no name may hold.
+// FilterCookies removes the cookies of a request for which keep is false. The others keep
+// their order and their bytes. Names are read like the most lenient upstream does: without
+// characters around them that no name may have.
 func FilterCookies(h http.Header, keep func(name, value string) bool) {
 	var kept []string
 	for _, line := range h["Cookie"] {
