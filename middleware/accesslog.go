@@ -9,12 +9,11 @@ import (
 	"github.com/jewgo/gateway/internal/exchange"
 )
 
-// sampleOneIn is how many requests stand behind one line of a sampled log.
+// sampleOneIn is the number of requests for each line of a sampled log.
 const sampleOneIn = 100
 
-// logged decides by the policy whether a request gets a line. Sampling goes by
-// the request's ID, so that the gateways of a chain log the same requests;
-// errors always get one.
+// logged reports whether the policy wants a log line for a request. Sampling depends on the request
+// ID, so that chained gateways log the same requests. Errors are always logged.
 func logged(ex *exchange.Exchange) bool {
 	switch ex.Snapshot.Policy.Log.Access {
 	case "off":
@@ -27,8 +26,7 @@ func logged(ex *exchange.Exchange) bool {
 	return true
 }
 
-// attrs are the fields of the access log. Those that have nothing to say are
-// left out, but for the first block.
+// attrs are the fields of the access log. Empty ones are left out, except in the first block.
 func attrs(ex *exchange.Exchange, r *http.Request, took time.Duration) []slog.Attr {
 	f := &ex.Facts
 	route := ""
@@ -75,5 +73,5 @@ func attrs(ex *exchange.Exchange, r *http.Request, took time.Duration) []slog.At
 	return a
 }
 
-// ms gives milliseconds with three decimals: a log needs no nanoseconds.
+// ms converts to milliseconds with three decimals.
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -101,8 +101,8 @@ func newEdge(t *testing.T, text string, next http.HandlerFunc) *edge {
 	return e
 }
 
-// lines waits for n log lines and returns them decoded: a line is written after
-// the client may have seen the response.
+// lines waits for n log lines and returns them decoded: a line may be written after the client sees
+// the response.
 func (e *edge) lines(t *testing.T, n int) []map[string]any {
 	t.Helper()
 	env.Eventually(t, env.Patience, func() error {
@@ -158,29 +158,29 @@ func TestRequestsThatAreRefusedOrCleaned(t *testing.T) {
 		check                  func(t *testing.T, res *http.Response)
 	}{
 		{"an ordinary request passes", "GET /things/7 HTTP/1.1", "Host: localhost", 200, nil},
-		{"the host's port and case do not count", "GET /things/7 HTTP/1.1", "Host: API.example.org:8080", 200, nil},
-		{"an empty port is none", "GET /things/7 HTTP/1.1", "Host: api.example.org:", 200, func(t *testing.T, _ *http.Response) {
+		{"the host's port and case are ignored", "GET /things/7 HTTP/1.1", "Host: API.example.org:8080", 200, nil},
+		{"an empty port equals none", "GET /things/7 HTTP/1.1", "Host: api.example.org:", 200, func(t *testing.T, _ *http.Response) {
 			mu.Lock()
 			defer mu.Unlock()
 			if v := exchange.From(seen.Context()).View; v.Host != "api.example.org" || v.Authority != "api.example.org" {
 				t.Errorf("the view has %q, %q", v.Host, v.Authority)
 			}
 		}},
-		{"a port alone is no host", "GET /things/7 HTTP/1.1", "Host: :", 400, nil},
+		{"a port without a host is malformed", "GET /things/7 HTTP/1.1", "Host: :", 400, nil},
 		{"another host is misdirected", "GET /things/7 HTTP/1.1", "Host: evil.example", 421, nil},
-		{"so does an address in brackets, which is just not served", "GET /things/7 HTTP/1.1", "Host: [::1]:8080", 421, nil},
-		{"a port is a number", "GET /things/7 HTTP/1.1", "Host: localhost:x.evil.example", 400, nil},
-		{"an address has no name within", "GET /things/7 HTTP/1.1", "Host: [localhost]", 400, nil},
-		{"a host is one name", "GET /things/7 HTTP/1.1", "Host: localhost,evil.example", 400, nil},
-		{"an absolute target's host counts, not the field", "GET http://evil.example/things/7 HTTP/1.1", "Host: localhost", 421, nil},
+		{"an address in brackets is well-formed, but not served", "GET /things/7 HTTP/1.1", "Host: [::1]:8080", 421, nil},
+		{"a port must be a number", "GET /things/7 HTTP/1.1", "Host: localhost:x.evil.example", 400, nil},
+		{"brackets must hold an address", "GET /things/7 HTTP/1.1", "Host: [localhost]", 400, nil},
+		{"a host must be one name", "GET /things/7 HTTP/1.1", "Host: localhost,evil.example", 400, nil},
+		{"an absolute target's host overrides Host", "GET http://evil.example/things/7 HTTP/1.1", "Host: localhost", 421, nil},
 		{"schemes other than http are refused", "GET file://localhost/things/7 HTTP/1.1", "Host: localhost", 400, nil},
 		{"TRACE is not served", "TRACE /things/7 HTTP/1.1", "Host: localhost", 501, nil},
 		{"a method in lower case is malformed", "get /things/7 HTTP/1.1", "Host: localhost", 400, nil},
 		{"an ambiguous path is refused", "GET /things/a%2Fb HTTP/1.1", "Host: localhost", 400, nil},
 		{"a malformed query is refused", "GET /things/7?a=1;b=2 HTTP/1.1", "Host: localhost", 400, nil},
 		{"an unknown path is not found", "GET /nothing HTTP/1.1", "Host: localhost", 404, nil},
-		{"a denied route says what the policy says", "GET /secret/x HTTP/1.1", "Host: localhost", 404, nil},
-		{"another method is not allowed, and told which are", "DELETE /things/7 HTTP/1.1", "Host: localhost", 405, func(t *testing.T, res *http.Response) {
+		{"a denied route answers with the policy's status", "GET /secret/x HTTP/1.1", "Host: localhost", 404, nil},
+		{"another method gets 405 with Allow", "DELETE /things/7 HTTP/1.1", "Host: localhost", 405, func(t *testing.T, res *http.Response) {
 			if got := res.Header.Get("Allow"); got != "GET" && got != "GET, HEAD" {
 				t.Errorf("Allow %q", got)
 			}
@@ -202,7 +202,7 @@ func TestRequestsThatAreRefusedOrCleaned(t *testing.T) {
 			},
 		},
 		{
-			"what Connection names ends here, before anything is decided by it", "GET /things/7 HTTP/1.1",
+			"fields that Connection names are removed before any decision", "GET /things/7 HTTP/1.1",
 			"Host: localhost\r\nConnection: x-tenant , Accept-Language, close\r\nX-Tenant: a\r\nAccept-Language: he\r\nAccept: */*", 200, func(t *testing.T, _ *http.Response) {
 				mu.Lock()
 				defer mu.Unlock()
@@ -211,7 +211,7 @@ func TestRequestsThatAreRefusedOrCleaned(t *testing.T) {
 				}
 			},
 		},
-		{"path and query go on in canonical form", "GET /things/%61%c3%a9?q=%zz HTTP/1.1", "Host: localhost", 400, nil},
+		{"path and query are forwarded in canonical form", "GET /things/%61%c3%a9?q=%zz HTTP/1.1", "Host: localhost", 400, nil},
 	} {
 		t.Run(tc.sentence, func(t *testing.T) {
 			method, _, _ := strings.Cut(tc.line, " ")
@@ -281,7 +281,7 @@ func TestCORS(t *testing.T) {
 			}
 		}
 	})
-	t.Run("the upstream's own answer for another origin is replaced", func(t *testing.T) {
+	t.Run("the upstream's CORS fields for another origin are replaced", func(t *testing.T) {
 		res := request("GET", "/things/1", "Origin", "https://jewgo.app")
 		if got := res.Header.Values(acao); len(got) != 1 || got[0] != "https://jewgo.app" {
 			t.Errorf("%s: %q", acao, got)
@@ -290,7 +290,7 @@ func TestCORS(t *testing.T) {
 			t.Errorf("Vary: %q", got)
 		}
 	})
-	t.Run("a refusal carries it too", func(t *testing.T) {
+	t.Run("a refusal has the CORS fields too", func(t *testing.T) {
 		if got := request("GET", "/nothing", "Origin", "https://a.preview.example.org").Header.Get(acao); got != "https://a.preview.example.org" {
 			t.Errorf("%s: %q", acao, got)
 		}
@@ -468,8 +468,8 @@ func TestStalledClientsAreCutAndMovingOnesAreNot(t *testing.T) {
 	}
 }
 
-// upload sends a head and, after each pause, a piece of a body of 1,000 bytes, and
-// gives the status that comes within patience; 0: none.
+// upload sends a head and, after each pause, a piece of a body of 1,000 bytes. It returns the
+// status that comes within patience; 0: none.
 func (e *edge) upload(t *testing.T, target string, pause time.Duration, pieces int, patience time.Duration) int {
 	t.Helper()
 	conn, err := net.Dial("tcp", e.Listener.Addr().String())
@@ -510,9 +510,8 @@ routes:
   - {name: early, match: {path: /early}, upstream: app, max_body: 1KiB}
 `
 
-// A body must come at some rate, counted over the time in which the client is
-// waited for. What it sent buys it time, and after the response's head there is no
-// such bound.
+// A body must arrive at a minimum rate, measured over the time spent waiting for the client. The
+// bytes that it sends buy it time, and after the response's head the bound no longer applies.
 func TestUploadsHaveAMinimumRate(t *testing.T) {
 	read := func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/early" {
@@ -552,7 +551,7 @@ func TestUploadsHaveAMinimumRate(t *testing.T) {
 	}
 }
 
-// Time in which nobody reads is not the client's.
+// Time in which the gateway does not read is not counted against the client.
 func TestAnUploadThatIsNotReadIsNotSlow(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, boundsPolicy, func(w http.ResponseWriter, r *http.Request) {
@@ -572,7 +571,7 @@ func TestAnUploadThatIsNotReadIsNotSlow(t *testing.T) {
 	}
 }
 
-// A route's bound of the body holds for it alone.
+// A route's max_body applies only to that route.
 func TestRoutesBoundTheirBodies(t *testing.T) {
 	e := newEdge(t, boundsPolicy, func(w http.ResponseWriter, r *http.Request) {
 		var tooLarge *http.MaxBytesError
@@ -596,7 +595,7 @@ func TestRoutesBoundTheirBodies(t *testing.T) {
 
 func TestSlowReaderOfALargeBodyIsNotCut(t *testing.T) {
 	t.Parallel()
-	const size = 12 << 20 // well beyond what the kernel buffers
+	const size = 12 << 20 // far more than the kernel buffers
 	body := bytes.Repeat([]byte("x"), size)
 	e := newEdge(t, strings.Replace(testPolicy, "max_body: 1KiB", "max_body: 1KiB\n  timeouts: {progress: 1s}", 1), func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write(body) // at once, as a stored response is
@@ -645,8 +644,7 @@ func TestTheEndOfAResponseIsProgressToo(t *testing.T) {
 	}
 }
 
-// Whether the client's side is encrypted is known here, or told by a proxy that
-// is trusted to say so.
+// Whether the client's connection is encrypted is known here, or reported by a trusted proxy.
 func TestEncryptionIsToldByTrustedProxiesAlone(t *testing.T) {
 	for name, tc := range map[string]struct {
 		policy string

@@ -10,9 +10,8 @@ import (
 	"github.com/jewgo/gateway/policy"
 )
 
-// peerAddr parses net/http's RemoteAddr. IPv4-mapped IPv6 is IPv4, and zones
-// are dropped, so that one peer has one spelling. A peer without an address (a
-// unix socket) is the zero Addr.
+// peerAddr parses net/http's RemoteAddr. It unmaps IPv4-mapped IPv6 and drops zones, so that one
+// peer has one spelling. A peer without an address (on a unix socket) is the zero Addr.
 func peerAddr(remote string) netip.Addr {
 	ap, err := netip.ParseAddrPort(remote)
 	if err != nil {
@@ -22,18 +21,12 @@ func peerAddr(remote string) netip.Addr {
 }
 
 func trusted(a netip.Addr, proxies []policy.Prefix) bool {
-	for _, p := range proxies {
-		if p.Contains(a) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(proxies, func(p policy.Prefix) bool { return p.Contains(a) })
 }
 
-// originOf tells who the client is, and whether it speaks encrypted, by what a
-// trusted peer says of those that it speaks for. Who does not trust the peer gets
-// the peer. Fields of the older kind come first: proxies that write them pass
-// Forwarded on as it came.
+// originOf returns the client's address and whether its connection is encrypted, as reported by a
+// trusted peer. If the peer is not trusted, it is the client. The X-Forwarded fields come first:
+// proxies that write them pass Forwarded on unchanged.
 func originOf(peer netip.Addr, believed bool, h http.Header, proxies []policy.Prefix) (client netip.Addr, encrypted bool) {
 	if !believed {
 		return peer, false
@@ -47,10 +40,9 @@ func originOf(peer netip.Addr, believed bool, h http.Header, proxies []policy.Pr
 	return client, strings.EqualFold(scheme, "https") || strings.EqualFold(scheme, "wss")
 }
 
-// clientAddr finds the client behind trusted proxies: the right-most address that
-// is not a trusted proxy. What stands left of it was written by the client and
-// says nothing. Something unreadable ends the search. position counts from the
-// right; -1: the peer itself.
+// clientAddr finds the client behind trusted proxies: the right-most address that is not a trusted
+// proxy. Addresses to its left come from the client and are ignored. An unreadable address ends the
+// search. position counts from the right; -1: the client is the peer.
 func clientAddr(peer netip.Addr, addresses []string, proxies []policy.Prefix) (client netip.Addr, position int) {
 	client, position = peer, -1
 	for hop := range fromTheRight(addresses) {
@@ -67,9 +59,8 @@ func clientAddr(peer netip.Addr, addresses []string, proxies []policy.Prefix) (c
 	return client, position
 }
 
-// schemeAt gives the scheme at the position that the client has among so many
-// addresses, the peer's own where that is nobody's, or the first one where there
-// are not as many schemes.
+// schemeAt returns the scheme at the client's position among so many addresses. For position -1 it
+// is the peer's own; if the numbers of schemes and addresses differ, the first one.
 func schemeAt(schemes []string, position, addresses int) (scheme string) {
 	if count(schemes) != addresses {
 		position = count(schemes) - 1
@@ -83,7 +74,7 @@ func schemeAt(schemes []string, position, addresses int) (scheme string) {
 	return scheme
 }
 
-// fromTheRight yields the elements of a list that may stand in several fields.
+// fromTheRight yields the elements of a list in one or more fields, the last one first.
 func fromTheRight(fields []string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for _, rest := range slices.Backward(fields) {
@@ -100,7 +91,7 @@ func fromTheRight(fields []string) iter.Seq[string] {
 	}
 }
 
-// count is how many elements such a list has.
+// count is the number of elements in such a list.
 func count(fields []string) (n int) {
 	for _, f := range fields {
 		n += 1 + strings.Count(f, ",")
@@ -108,15 +99,15 @@ func count(fields []string) (n int) {
 	return n
 }
 
-// forwarded reads the addresses and schemes out of Forwarded (RFC 7239, 4), one of
-// each for every proxy on the way; "" is one that it does not tell.
+// forwarded parses the addresses and schemes in Forwarded (RFC 7239, 4), one of each for every
+// proxy; "": not given.
 func forwarded(fields []string) (addresses, schemes []string) {
 	for _, field := range fields {
 		for field != "" {
 			var element string
 			var closed bool
 			if element, field, closed = cutQuoted(field, ','); !closed {
-				element = "" // of the proxy's own words and the client's it cannot be told which is which
+				element = "" // the proxy's own text cannot be told from the client's
 			}
 			var address, scheme string
 			for element != "" {
@@ -136,8 +127,8 @@ func forwarded(fields []string) (addresses, schemes []string) {
 	return addresses, schemes
 }
 
-// cutQuoted cuts s at the first separator outside of quotes. closed reports whether
-// every quote before it is.
+// cutQuoted cuts s at the first separator outside quotes. closed reports whether all quotes before
+// it are closed.
 func cutQuoted(s string, separator byte) (before, after string, closed bool) {
 	quoted := false
 	for i := 0; i < len(s); i++ {
@@ -153,8 +144,8 @@ func cutQuoted(s string, separator byte) (before, after string, closed bool) {
 	return s, "", !quoted
 }
 
-// unquote takes the quotes off. What is escaped within is neither in an address
-// nor in a scheme, and a comma there would make two of one.
+// unquote removes quotes. Addresses and schemes need no escapes, and a comma in quotes would turn
+// one value into two.
 func unquote(s string) string {
 	if len(s) >= 2 && s[0] == '"' && s[len(s)-1] == '"' {
 		s = s[1 : len(s)-1]
@@ -165,8 +156,7 @@ func unquote(s string) string {
 	return s
 }
 
-// parseHop reads an address as proxies write it: bare, with a port, or in
-// brackets.
+// parseHop parses an address as proxies write it: bare, with a port, or in brackets.
 func parseHop(s string) (netip.Addr, bool) {
 	if a, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
 		return a.Unmap().WithZone(""), true

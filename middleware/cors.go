@@ -12,17 +12,15 @@ import (
 	"github.com/jewgo/gateway/policy"
 )
 
-// corsHeaders are the response headers that the gateway alone sets where the
-// policy has origins: an upstream's copy, possibly stored for another origin,
-// must not go out beside them.
+// corsHeaders are the response headers that only the gateway sets if the policy has origins. It
+// must remove an upstream's values, which may have been stored for another origin.
 var corsHeaders = []string{
 	"Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Access-Control-Expose-Headers",
 	"Access-Control-Allow-Methods", "Access-Control-Allow-Headers", "Access-Control-Max-Age",
 }
 
-// CORS answers preflights and marks responses by the policy's cors section (the
-// Fetch standard, 3.2). It stands outside of everything that refuses, so that a
-// script can read a 429 too.
+// CORS answers preflights and marks responses by the policy's cors section (the Fetch standard,
+// 3.2). It is outside all layers that refuse requests, so that a script can read a 429 too.
 func CORS(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ex := exchange.From(r.Context())
@@ -47,13 +45,13 @@ func CORS(next http.Handler) http.Handler {
 	})
 }
 
-// corsHook marks a response.
+// corsHook sets the CORS fields of a response.
 type corsHook struct {
 	cors   *policy.CORS
 	origin string // "": not allowed
 }
 
-// OnHeader implements HeaderHook. Interim heads hold nothing that scripts see.
+// OnHeader implements HeaderHook. Scripts do not see interim heads.
 func (c *corsHook) OnHeader(status int, h http.Header) {
 	if Interim(status) {
 		return
@@ -95,8 +93,8 @@ func allowOrigin(h http.Header, cors *policy.CORS, origin string) {
 	}
 }
 
-// OriginAllowed compares an Origin with the policy's origins. The * of a pattern stands
-// for one or more characters of a host label, never for a dot or a slash.
+// OriginAllowed compares an Origin with the policy's origins. The * of a pattern stands for one or
+// more characters of a host label, never for a dot or a slash.
 func OriginAllowed(patterns []string, origin string) bool {
 	return slices.ContainsFunc(patterns, func(p string) bool {
 		before, after, wild := strings.Cut(p, "*")

@@ -9,9 +9,8 @@ import (
 	"github.com/jewgo/gateway/policy"
 )
 
-// A proxy that adds its element to the field that it got leaves what the client wrote
-// before it. A quote that the client opens, and does not close, must not make the
-// proxy's element a part of the client's.
+// A proxy appends its element after what the client wrote. A quote that the client opens, and does
+// not close, must not turn the proxy's element into a part of the client's.
 func TestForwardedWithAnOpenQuote(t *testing.T) {
 	peer := netip.MustParseAddr("127.0.0.1")
 	proxies := []policy.Prefix{{Prefix: netip.MustParsePrefix("127.0.0.0/8")}}
@@ -24,7 +23,7 @@ func TestForwardedWithAnOpenQuote(t *testing.T) {
 	} {
 		client, encrypted := originOf(peer, true, http.Header{"Forwarded": {field}}, proxies)
 		if client == netip.MustParseAddr("6.6.6.6") || encrypted {
-			t.Errorf("%s: the client passes for %s, encrypted %v", field, client, encrypted)
+			t.Errorf("%s: the client is taken for %s, encrypted %v", field, client, encrypted)
 		}
 	}
 }

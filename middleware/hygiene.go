@@ -15,9 +15,9 @@ import (
 	"github.com/jewgo/gateway/policy"
 )
 
-// Hygiene refuses what is malformed or ambiguous before anything is decided on
-// it, brings path and query into the one form that everything behind it sees,
-// and strips the headers that only the gateway may send upstream.
+// Hygiene refuses malformed or ambiguous requests before any decision. It brings path and query
+// into the canonical form that all later layers see, and strips the headers that only the gateway
+// may send upstream.
 func Hygiene(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ex := exchange.From(r.Context())
@@ -27,13 +27,13 @@ func Hygiene(next http.Handler) http.Handler {
 		}
 		endHops(r.Header)
 		strip(r.Header, ex.Snapshot.Policy.Session.Identity.Header)
-		// In place: nobody else has a use for it.
+		// In place, since nothing else uses it.
 		*r.URL = url.URL{Path: r.URL.Path, RawPath: ex.View.Path, RawQuery: ex.View.Query}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// check completes the View, or says why the request is refused.
+// check completes the View, or returns why the request is refused.
 func check(r *http.Request, ex *exchange.Exchange) problem.Problem {
 	refuse := func(status int, detail string) problem.Problem {
 		return problem.Problem{Status: status, Detail: detail}
@@ -63,8 +63,8 @@ func check(r *http.Request, ex *exchange.Exchange) problem.Problem {
 	return problem.Problem{}
 }
 
-// wellFormedMethod takes upper-case methods, known or not: an unknown one still
-// has to reach the upstream and invalidate what is stored (RFC 9111, 4.4).
+// wellFormedMethod accepts upper-case methods, known or not: an unknown one must also reach the
+// upstream and invalidate stored responses (RFC 9111, 4.4).
 func wellFormedMethod(m string) bool {
 	for i := range len(m) {
 		if c := m[i]; (c < 'A' || c > 'Z') && (c != '-' || i == 0) {
@@ -74,10 +74,9 @@ func wellFormedMethod(m string) bool {
 	return m != "" && len(m) <= 32
 }
 
-// endHops removes the fields that Connection names: they end here (RFC 9110,
-// 7.6.1), so nothing may be decided by them. The proxy removes them too, but by
-// then a cache key would hold what its upstream never saw. Upgrade and TE are the
-// proxy's to judge.
+// endHops removes the fields that Connection names: they end here (RFC 9110, 7.6.1), so no decision
+// may depend on them. The proxy removes them too, but only after the cache key is built. Upgrade
+// and TE are left to the proxy.
 func endHops(h http.Header) {
 	for _, line := range h["Connection"] {
 		for name := range strings.SplitSeq(line, ",") {
@@ -90,9 +89,8 @@ func endHops(h http.Header) {
 	}
 }
 
-// strip removes names that the upstream could take for the gateway's own:
-// X-Gw-*, the identity header, and every name with an underscore, which WSGI
-// servers cannot tell from a hyphen.
+// strip removes names that the upstream could take for the gateway's own: X-Gw-*, the identity
+// header, and every name with an underscore, which WSGI servers cannot tell from a hyphen.
 func strip(h http.Header, identity string) {
 	for name := range h {
 		if strings.HasPrefix(name, "X-Gw-") || strings.EqualFold(name, identity) || strings.Contains(name, "_") {
@@ -101,8 +99,8 @@ func strip(h http.Header, identity string) {
 	}
 }
 
-// wellFormedHost takes a name or an address with or without a port, or nothing:
-// what else net/http lets pass, upstreams make links of.
+// wellFormedHost accepts a name or an address with or without a port, or an empty host. net/http
+// allows more, which upstreams would put into links.
 func wellFormedHost(hostport string) bool {
 	host := hostport
 	if colon := strings.LastIndexByte(hostport, ':'); colon > strings.LastIndexByte(hostport, ']') {
@@ -124,10 +122,10 @@ func wellFormedHost(hostport string) bool {
 	return host != "" || hostport == ""
 }
 
-// hostOnly gives what a View has of a Host header.
+// hostOnly returns the View's host for a Host header.
 func hostOnly(hostport string) string {
 	host := hostport
-	if strings.IndexByte(hostport, ':') >= 0 { // an error of SplitHostPort's is an allocation
+	if strings.IndexByte(hostport, ':') >= 0 { // an error of SplitHostPort costs an allocation
 		if h, _, err := net.SplitHostPort(hostport); err == nil {
 			host = h
 		}

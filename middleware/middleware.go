@@ -1,8 +1,7 @@
-// Package middleware holds what every request passes before it is limited,
-// cached or forwarded: Observe (request ID, access log, metrics, panics), CORS,
-// Hygiene (what is refused before routing, and the one canonical form of a
-// request) and Route. Each layer annotates the request's exchange.Exchange;
-// the packages below this one hold the layers with state.
+// Package middleware has the layers that every request passes before limits, cache and proxy:
+// Observe (request ID, access log, metrics, panics), CORS, Hygiene (what is refused before routing,
+// and the canonical form of a request) and Route. Each layer annotates the request's
+// exchange.Exchange; the packages below this one have the layers with state.
 package middleware
 
 import (
@@ -13,7 +12,7 @@ import (
 // Middleware wraps a handler.
 type Middleware func(http.Handler) http.Handler
 
-// Chain wraps h in layers, the first of which is outermost.
+// Chain wraps h in layers; the first one is outermost.
 func Chain(h http.Handler, layers ...Middleware) http.Handler {
 	for _, layer := range slices.Backward(layers) {
 		h = layer(h)

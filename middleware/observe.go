@@ -17,30 +17,30 @@ import (
 
 // Metrics counts requests; its methods must not block.
 type Metrics interface {
-	// Begin and End bracket a request; End is told what became of it.
+	// Begin and End bracket a request; End gets its result.
 	Begin()
 	End(ex *exchange.Exchange, took time.Duration)
 	// Panic counts a handler that panicked.
 	Panic()
 }
 
-// Observer makes a request's Exchange, and when it is over writes one log line
-// and one set of metrics. Everything is required.
+// Observer creates a request's Exchange, and writes one log line and one set of metrics when the
+// request is over. All fields but TrustSocket are required.
 type Observer struct {
 	Live    *policy.Live
 	Log     *slog.Logger // for the access log
 	Errors  *slog.Logger // for panics
 	Metrics Metrics
 	Now     func() time.Time
-	// TrustSocket has peers without an address believed, those of a unix socket: its
-	// mode says who may connect.
+	// TrustSocket trusts peers without an address, which come from a unix socket: its file mode
+	// decides who may connect.
 	TrustSocket bool
 
 	inFlight, undecided atomic.Int64
 }
 
-// InFlight is how many requests are being served, log line included, and how many
-// of these have not been answered with a final head: the others only move bytes.
+// InFlight returns how many requests are being served, including their log lines, and how many of
+// them have not sent a final head yet: the others only transfer bytes.
 func (o *Observer) InFlight() (all, undecided int64) {
 	undecided = o.undecided.Load()
 	return o.inFlight.Load(), undecided
@@ -70,7 +70,7 @@ func (o *Observer) Handler(next http.Handler) http.Handler {
 			case 0:
 				cw.body.abandon(http.StatusOK, cw.Header())
 			case http.StatusSwitchingProtocols: // the connection is no longer ours
-			default: // net/http writes what it still holds
+			default: // net/http flushes its buffer
 				cw.deadline.extendWrite(w)
 			}
 			o.end(ex, cw, r)
@@ -84,15 +84,15 @@ func (o *Observer) Handler(next http.Handler) http.Handler {
 	})
 }
 
-// served is what there is of every request, in one piece: one allocation.
+// served holds everything that each request needs, in one allocation.
 type served struct {
 	ex     exchange.Exchange
 	writer writer
-	hooks  [3]HeaderHook // room for those of the chain
+	hooks  [3]HeaderHook // room for the chain's hooks
 	id     [1]string     // the value of X-Request-Id
 }
 
-// begin makes the Exchange with all that can be said before hygiene.
+// begin creates the Exchange with everything known before Hygiene.
 func (o *Observer) begin(w http.ResponseWriter, r *http.Request) *served {
 	now, snapshot := o.Now(), o.Live.Load()
 	proxies := snapshot.Policy.Server.TrustedProxies
@@ -104,7 +104,7 @@ func (o *Observer) begin(w http.ResponseWriter, r *http.Request) *served {
 		View: policy.View{
 			Method:    r.Method,
 			Host:      hostOnly(r.Host),
-			Authority: strings.TrimSuffix(strings.ToLower(r.Host), ":"), // an empty port is none (RFC 3986, 6.2.3)
+			Authority: strings.TrimSuffix(strings.ToLower(r.Host), ":"), // an empty port equals none (RFC 3986, 6.2.3)
 			Client:    client,
 			TLS:       r.TLS != nil || encrypted,
 			Now:       now,
@@ -124,7 +124,7 @@ func (o *Observer) begin(w http.ResponseWriter, r *http.Request) *served {
 	return s
 }
 
-// wellFormedID takes what is safe in logs and headers of any kind.
+// wellFormedID accepts IDs that are safe in logs and headers.
 func wellFormedID(id string) bool {
 	for i := range len(id) {
 		if !unreserved(id[i]) {
@@ -134,9 +134,9 @@ func wellFormedID(id string) bool {
 	return len(id) <= 128
 }
 
-// recovered deals with a panic and returns what must be panicked with again.
-// Before the head is out the client gets a 500. After it the connection is
-// aborted, so that no truncated body looks whole.
+// recovered handles a panic and returns the value to panic with again, if any. Before the head is
+// sent, the client gets a 500. After that the connection is aborted, so that a truncated body does
+// not look complete.
 func (o *Observer) recovered(failed any, ex *exchange.Exchange, w *writer, r *http.Request) any {
 	if err, ok := failed.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 		if ex.Facts.Reason == "" {
@@ -150,7 +150,7 @@ func (o *Observer) recovered(failed any, ex *exchange.Exchange, w *writer, r *ht
 		ex.Facts.Reason = "panic"
 		return http.ErrAbortHandler
 	}
-	w.hooks = nil // they belong to layers that are no more
+	w.hooks = nil // their layers are gone
 	ex.Refuse(w, "panic", problem.Problem{Status: http.StatusInternalServerError})
 	return nil
 }

@@ -7,13 +7,12 @@ import (
 
 const upperHex = "0123456789ABCDEF"
 
-// CanonicalPath gives the one form of an escaped path in which it is matched,
-// keyed and forwarded: unreserved characters are literal, everything else that
-// is escaped has upper-case digits (RFC 3986, 6.2.2). A path that two parties
-// could read differently has no such form, and problem says why: an encoded
-// slash, a backslash, a semicolon (servers that know path parameters drop what
-// follows, so that no pattern would hold), a control character, an empty or dot
-// segment, or bytes that are not UTF-8.
+// CanonicalPath returns the one form of an escaped path that is matched, keyed and forwarded:
+// unreserved characters are literal, and other escapes have upper-case digits (RFC 3986, 6.2.2). A
+// path that two programs could read differently has no such form, and problem says why: an encoded
+// slash, a backslash, a semicolon (servers with path parameters drop the rest of the segment, so
+// patterns would not hold), a control character, an empty or dot segment, or bytes that are not
+// UTF-8.
 func CanonicalPath(escaped string) (path, problem string) {
 	if escaped == "" || escaped[0] != '/' {
 		return "", "the path does not start with a slash"
@@ -98,12 +97,11 @@ func unhex(b byte) int {
 	return -1
 }
 
-// maxParameters bounds a query well below the 1,000 at which form parsers begin
-// to drop parameters.
+// maxParameters bounds a query well below 1,000 parameters, where form parsers begin to drop some.
 const maxParameters = 512
 
-// queryProblem says what is wrong with a raw query, or "". Parsers disagree on
-// semicolons and malformed escapes: some drop the pair, some the whole query.
+// queryProblem says what is wrong with a raw query, or "". Parsers disagree on semicolons and
+// malformed escapes: some drop the pair, some the whole query.
 func queryProblem(raw string) string {
 	parameters := 1
 	for i := range len(raw) {

@@ -10,7 +10,7 @@ import (
 
 func TestCanonicalPath(t *testing.T) {
 	for _, tc := range []struct{ sentence, in, want, problem string }{
-		{"a plain path is its own form", "/api/v5/restaurants", "/api/v5/restaurants", ""},
+		{"a plain path is canonical", "/api/v5/restaurants", "/api/v5/restaurants", ""},
 		{"the root is a path", "/", "/", ""},
 		{"a final slash stays", "/search/", "/search/", ""},
 		{"unreserved characters need no escape", "/%61cct/%7Eme", "/acct/~me", ""},
@@ -18,23 +18,23 @@ func TestCanonicalPath(t *testing.T) {
 		{"an escaped percent sign is not decoded twice", "/a%252e", "/a%252e", ""},
 		{"an encoded slash is ambiguous", "/a%2Fb", "", "slash"},
 		{"in lower case too", "/a%2fb", "", "slash"},
-		{"a backslash is a slash to some", `/a\b`, "", "backslash"},
-		{"encoded as well", "/a%5Cb", "", "backslash"},
-		{"what follows a semicolon is dropped by some", "/debug;a=b/x", "", "semicolon"},
-		{"and hides a dot segment from others", "/a/..;/b", "", "semicolon"},
-		{"an encoded one is a character to all", "/a%3bb", "/a%3Bb", ""},
-		{"NUL ends a path for some", "/a%00b", "", "control"},
-		{"so do line ends", "/a%0d%0ab", "", "control"},
-		{"an empty segment collapses for some", "//acct", "", "segment"},
+		{"a backslash is a slash to some servers", `/a\b`, "", "backslash"},
+		{"an encoded backslash too", "/a%5Cb", "", "backslash"},
+		{"some servers drop what follows a semicolon", "/debug;a=b/x", "", "semicolon"},
+		{"a semicolon hides a dot segment from others", "/a/..;/b", "", "semicolon"},
+		{"an encoded semicolon is an ordinary character", "/a%3bb", "/a%3Bb", ""},
+		{"NUL ends a path for some servers", "/a%00b", "", "control"},
+		{"line ends are refused", "/a%0d%0ab", "", "control"},
+		{"some servers collapse an empty segment", "//acct", "", "segment"},
 		{"anywhere", "/a//b", "", "segment"},
-		{"dot segments move", "/a/../b", "", "segment"},
-		{"encoded ones too", "/a/%2e%2E/b", "", "segment"},
+		{"dot segments are refused", "/a/../b", "", "segment"},
+		{"encoded dot segments too", "/a/%2e%2E/b", "", "segment"},
 		{"a single dot too", "/a/.", "", "segment"},
 		{"three dots are a name", "/a/...", "/a/...", ""},
 		{"a malformed escape is refused", "/a%zz", "", "malformed"},
 		{"a cut escape is refused", "/a%4", "", "malformed"},
 		{"bytes that are not UTF-8 decode to anything", "/a%ff", "", "UTF-8"},
-		{"asterisk form is no path", "*", "", "slash"},
+		{"the asterisk form is not a path", "*", "", "slash"},
 	} {
 		t.Run(tc.sentence, func(t *testing.T) {
 			got, problem := CanonicalPath(tc.in)
@@ -45,7 +45,7 @@ func TestCanonicalPath(t *testing.T) {
 	}
 }
 
-// The canonical form is a fixed point and decodes to what the path decoded to.
+// The canonical form is a fixed point, and decodes to the same as the original path.
 func TestCanonicalPathIsStable(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		in := "/" + rapid.StringOfN(rapid.SampledFrom([]rune("ab/.%0123456789AFaf~é\\")), 0, 20, -1).Draw(t, "path")
@@ -71,8 +71,8 @@ func TestQueryProblem(t *testing.T) {
 		{"no query is fine", "", ""},
 		{"an ordinary query is fine", "page=1&limit=50&q=caf%C3%A9", ""},
 		{"raw UTF-8 is fine", "q=café", ""},
-		{"a semicolon separates for some", "a=1;b=2", "semicolon"},
-		{"a malformed escape drops the whole query for some", "a=%zz", "malformed"},
+		{"some parsers split at a semicolon", "a=1;b=2", "semicolon"},
+		{"some parsers drop the whole query for a malformed escape", "a=%zz", "malformed"},
 		{"a cut escape too", "a=%4", "malformed"},
 		{"control characters are refused", "a=\x01", "control"},
 		{"as many parameters as parsers take are fine", strings.Repeat("a&", 511), ""},

@@ -9,17 +9,16 @@ import (
 	"time"
 )
 
-// deadline arms a connection's deadlines as bytes move, so that a client may
-// stream for as long as it likes but not stall. Arming costs about as much as a
-// small write does, so it happens at most four times a period. The zero value
-// arms none.
+// deadline renews a connection's deadlines as bytes move: a client may stream for any time, but not
+// stall. Renewing costs about as much as a small write, so it happens at most four times a period.
+// The zero value sets no deadlines.
 type deadline struct {
 	progress time.Duration
 	now      func() time.Time
 	armed    time.Time
 }
 
-// due reports whether it is time to set a deadline, and the one to set.
+// due reports whether a deadline must be set now, and returns it.
 func (d *deadline) due() (time.Time, bool) {
 	if d.progress == 0 {
 		return time.Time{}, false
@@ -32,27 +31,27 @@ func (d *deadline) due() (time.Time, bool) {
 	return now.Add(d.progress), true
 }
 
-// extendWrite sets that of w's connection where it is time to. net/http forgets it
-// with the request.
+// extendWrite sets the write deadline of w's connection if it is due. net/http resets it after the
+// request.
 func (d *deadline) extendWrite(w http.ResponseWriter) {
 	if at, due := d.due(); due {
-		_ = http.NewResponseController(w).SetWriteDeadline(at) // a writer without deadlines (a test's) has none to keep
+		_ = http.NewResponseController(w).SetWriteDeadline(at) // ignore writers without deadlines, as in tests
 	}
 }
 
-// countingBody counts a request's body. Transports read it in a goroutine of
-// their own, which may outlive the handler by a moment.
+// countingBody counts a request's body. Transports read it in their own goroutine, which may
+// outlive the handler briefly.
 type countingBody struct {
 	io.ReadCloser
-	w        http.ResponseWriter // of the connection that it comes from
+	w        http.ResponseWriter // the writer of the same connection
 	deadline deadline
-	minRate  int64         // bytes a second, once grace is over; 0: none
-	grace    time.Duration // of waiting for the client
-	waited   time.Duration // so far; the reader's
-	head     atomic.Bool   // the response's is out: what comes now is a conversation
+	minRate  int64         // bytes per second after grace; 0: none
+	grace    time.Duration // time for waiting before minRate counts
+	waited   time.Duration // so far; used by the reader only
+	head     atomic.Bool   // the response's head is sent: from now on minRate does not apply
 	n        atomic.Int64
-	ended    atomic.Bool // all of it came
-	failed   atomic.Bool // no more of it will
+	ended    atomic.Bool // read completely
+	failed   atomic.Bool // failed to read
 }
 
 func (b *countingBody) Read(p []byte) (int, error) {
@@ -72,16 +71,14 @@ func (b *countingBody) Read(p []byte) (int, error) {
 	case !errors.Is(err, io.EOF):
 		b.failed.Store(true)
 	case !b.ended.Swap(true):
-		// net/http keeps reading from the connection to notice a client that
-		// leaves; a deadline that passes while the upstream thinks would look
-		// like one.
+		// net/http keeps reading from the connection to notice a client that leaves; a deadline
+		// that passes while the upstream works would look like that.
 		b.expectBy(time.Time{})
 	}
 	return n, err
 }
 
-// left is how long the client may still be waited for at its rate so far: what it
-// sends buys time.
+// left is how long to wait for the client at its rate so far: the bytes that it sends buy time.
 func (b *countingBody) left() time.Duration {
 	if b.minRate == 0 || b.head.Load() {
 		return math.MaxInt64
@@ -90,16 +87,16 @@ func (b *countingBody) left() time.Duration {
 	return b.grace + bought - b.waited
 }
 
-// answered notes that the response's head goes out.
+// answered records that the response's head is sent.
 func (b *countingBody) answered() {
 	if b != nil {
 		b.head.Store(true)
 	}
 }
 
-// abandon prepares for an answer that goes out before the whole body came.
-// net/http reads the rest first, to keep the connection: a client that stalls
-// must not hold it for ever, and a body that is too large is not worth reading.
+// abandon prepares a response that is sent before the whole body came. net/http reads the rest
+// first to keep the connection. A client that stalls must not hold it forever, and a body that is
+// too large is not worth reading.
 func (b *countingBody) abandon(status int, h http.Header) {
 	switch {
 	case b == nil || b.ended.Load():
@@ -110,7 +107,7 @@ func (b *countingBody) abandon(status int, h http.Header) {
 	}
 }
 
-// expectBy sets the deadline of reads; zero: there is none.
+// expectBy sets the read deadline; zero: none.
 func (b *countingBody) expectBy(t time.Time) {
 	_ = http.NewResponseController(b.w).SetReadDeadline(t) // as in extendWrite
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/jewgo/gateway/internal/problem"
 )
 
-// Route finds the request's route in the snapshot that was in force when it
-// came, answers what no route takes, and bounds the body.
+// Route finds the request's route in the snapshot of its start, answers requests without a route,
+// and bounds the body.
 func Route(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ex := exchange.From(r.Context())
@@ -37,7 +37,7 @@ func Route(next http.Handler) http.Handler {
 	})
 }
 
-// unrouted answers 405 where another method would have found a route, else 404.
+// unrouted answers 405 if another method has a route, else 404.
 func unrouted(w http.ResponseWriter, ex *exchange.Exchange) {
 	if allowed := ex.Snapshot.Allowed(&ex.View); len(allowed) > 0 {
 		w.Header().Set("Allow", strings.Join(allowed, ", "))

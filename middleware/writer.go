@@ -9,22 +9,20 @@ import (
 	"time"
 )
 
-// HeaderHook changes a response's header just before a head goes out.
+// HeaderHook changes a response's header just before a head is sent.
 type HeaderHook interface {
-	// OnHeader is told of each interim head (Interim), and once of the final one. A
-	// hijacked connection counts as status 101. Whoever takes one over may fill
-	// the header in afterwards, so then it is told again when he asks for that.
-	// A handler that writes nothing at all sends no head of its own making, and
-	// OnHeader is not called: those of the chain do.
+	// OnHeader is called for each interim head (see Interim), and once for the final one. A
+	// hijacked connection counts as status 101; OnHeader is called again whenever Header is called
+	// after the hijack, since the header may be filled in then. It is not called if the handler
+	// writes nothing; the handlers of the chain always write.
 	OnHeader(status int, h http.Header)
 }
 
-// Interim reports whether a head of that status is followed by another one (RFC
-// 9110, 15.2).
+// Interim reports whether another head follows one with that status (RFC 9110, 15.2).
 func Interim(status int) bool { return status < 200 && status != http.StatusSwitchingProtocols }
 
-// OnHeader returns a writer that calls hook, and then the hooks that w had. Below
-// Observe it is w itself: the whole chain has one writer.
+// OnHeader returns a writer that calls hook, and then the earlier hooks of w. Below Observe it is w
+// itself: the whole chain shares one writer.
 func OnHeader(w http.ResponseWriter, hook HeaderHook) http.ResponseWriter {
 	cw, ok := w.(*writer)
 	if !ok {
@@ -34,25 +32,24 @@ func OnHeader(w http.ResponseWriter, hook HeaderHook) http.ResponseWriter {
 	return cw
 }
 
-// writer knows what has been sent, calls hooks before heads, and keeps the
-// client moving.
+// writer tracks what was sent, calls hooks before heads, and enforces the client's progress.
 type writer struct {
 	http.ResponseWriter
 	hooks     []HeaderHook  // the outermost layer's first
 	body      *countingBody // nil: a request without one
 	deadline  deadline
-	undecided *atomic.Int64 // requests without a final head, this one too; nil once it has one
+	undecided *atomic.Int64 // the count of requests without a final head; nil once this one has one
 	hijacked  bool
 	status    int   // 0: no final head yet
 	n         int64 // bytes of content sent
 }
 
-// writeAtOnce is how much of a body is written under one deadline: a client that
-// takes a large one slowly moves all the while, and a single write would not show.
+// writeAtOnce is how many bytes are written under one deadline. A single large write would hide the
+// progress of a slow client.
 const writeAtOnce = 128 << 10
 
-// Header gives a header that hooks have seen where nobody else will show it to
-// them: ReverseProxy fills in that of an upgrade, and writes it, after Hijack.
+// Header calls the hooks first if the connection was hijacked: ReverseProxy fills in the header of
+// an upgrade, and writes it itself, after Hijack.
 func (w *writer) Header() http.Header {
 	if w.hijacked {
 		w.tell(http.StatusSwitchingProtocols)
@@ -60,7 +57,7 @@ func (w *writer) Header() http.Header {
 	return w.ResponseWriter.Header()
 }
 
-// expect sets how long nothing may move.
+// expect sets how long the connection may make no progress.
 func (w *writer) expect(progress time.Duration) {
 	w.deadline.progress = progress
 	if w.body != nil {
@@ -68,14 +65,14 @@ func (w *writer) expect(progress time.Duration) {
 	}
 }
 
-// tell calls the hooks, the innermost layer's first: outer ones have the last word.
+// tell calls the hooks, the innermost layer's first, so that outer layers have the last word.
 func (w *writer) tell(status int) {
 	for _, hook := range slices.Backward(w.hooks) {
 		hook.OnHeader(status, w.ResponseWriter.Header())
 	}
 }
 
-// decided is called when the final head is out, or will not be any more.
+// decided is called when the final head is sent, or will never be.
 func (w *writer) decided() {
 	if w.undecided != nil {
 		w.undecided.Add(-1)
@@ -95,7 +92,7 @@ func (w *writer) WriteHeader(status int) {
 		w.body.answered()
 		w.body.abandon(status, h)
 		if _, told := h["Content-Type"]; !told {
-			h["Content-Type"] = nil // else net/http guesses, which a response with nosniff says not to
+			h["Content-Type"] = nil // stops net/http from sniffing, which nosniff forbids
 		}
 	}
 	w.ResponseWriter.WriteHeader(status)
@@ -117,7 +114,7 @@ func (w *writer) Write(b []byte) (int, error) {
 	}
 }
 
-// FlushError sends what is buffered, and the head if it has not gone out yet.
+// FlushError flushes the buffer, and sends the head if necessary.
 func (w *writer) FlushError() error {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
@@ -125,7 +122,7 @@ func (w *writer) FlushError() error {
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
-// Hijack hands the connection over; what moves on it then is not counted.
+// Hijack hands over the connection; its later bytes are not counted.
 func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
 	if err == nil {

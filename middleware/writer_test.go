@@ -10,7 +10,7 @@ import (
 	"github.com/jewgo/gateway/middleware"
 )
 
-// told notes what a hook is told.
+// told records the calls of a hook.
 type told struct {
 	name string
 	by   *[]string
@@ -20,8 +20,8 @@ func (t told) OnHeader(status int, _ http.Header) {
 	*t.by = append(*t.by, fmt.Sprint(t.name, " ", status))
 }
 
-// The inner layer's hook comes first, interim heads are told of, and the final
-// one once, however it goes out.
+// The inner layer's hook comes first. Hooks see interim heads, and the final one once, however it
+// is sent.
 func TestOnHeader(t *testing.T) {
 	for name, answer := range map[string]func(w http.ResponseWriter){
 		"WriteHeader": func(w http.ResponseWriter) { w.WriteHeader(200); w.WriteHeader(200) },

@@ -5,18 +5,16 @@ import (
 	"time"
 )
 
-// replicasHold is how long a fleet is believed to be as large as it was seen. A
-// gateway too many makes shares smaller than they need be; one too few breaks
-// the bound.
+// replicasHold is how long a fleet is believed to be as large as it was seen. Believing in too many
+// gateways only makes shares too small; believing in too few breaks the bound.
 const replicasHold = 10 * time.Minute
 
-// mostReplicas is the largest fleet that is believed in: as many as redis.replicas
-// takes.
+// mostReplicas is the largest fleet that is believed: the maximum of redis.replicas.
 const mostReplicas = 10_000
 
-// Replicas is how many gateways are believed to share the limits: the most that
-// were seen at once within replicasHold. While nobody looks, as when the shared
-// store is away, the belief stays. The zero value believes in one.
+// Replicas is how many gateways are believed to share the limits: the most that were seen at once
+// within replicasHold. Without new sightings, as while the shared store is unavailable, the belief
+// stays. The zero value believes in one gateway.
 type Replicas struct {
 	mu    sync.Mutex
 	past  int       // most seen in the half of replicasHold before this one; guarded by mu
@@ -24,8 +22,8 @@ type Replicas struct {
 	began time.Time // of this half; guarded by mu
 }
 
-// Believe takes in that there may be n gateways, from what was believed before or
-// from hearsay: it never lowers the belief. It reports whether that has changed.
+// Believe raises the belief to at least n, from an earlier belief or from hearsay; it never lowers
+// it. It reports whether the belief has changed.
 func (r *Replicas) Believe(n int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -34,8 +32,7 @@ func (r *Replicas) Believe(n int) bool {
 	return r.countLocked() != before
 }
 
-// See takes in that n gateways live, this one among them. It reports whether the
-// belief has changed.
+// See records that n gateways live, including this one. It reports whether the belief has changed.
 func (r *Replicas) See(n int, now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -50,7 +47,7 @@ func (r *Replicas) See(n int, now time.Time) bool {
 	return r.countLocked() != before
 }
 
-// Count is how many gateways are believed in, at least 1.
+// Count is the number of gateways believed in, at least 1.
 func (r *Replicas) Count() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -20,13 +20,13 @@ func TestReplicas(t *testing.T) {
 		want     int
 		changed  bool
 	}{
-		{"what was believed before holds at first", 0, 1, 3, false},
-		{"a gateway more is believed at once", time.Second, 4, 4, true},
-		{"one less is not", time.Minute, 2, 4, false},
-		{"nor soon", 6 * time.Minute, 2, 4, false},
-		{"but in the end", 12 * time.Minute, 2, 2, true},
-		{"and a look after an outage of hours finds the belief", 5 * time.Hour, 1, 2, false},
-		{"which goes its way", 5*time.Hour + 6*time.Minute, 1, 1, true},
+		{"the earlier belief holds at first", 0, 1, 3, false},
+		{"one more gateway is believed at once", time.Second, 4, 4, true},
+		{"one gateway less is not", time.Minute, 2, 4, false},
+		{"nor a few minutes later", 6 * time.Minute, 2, 4, false},
+		{"but after replicasHold", 12 * time.Minute, 2, 2, true},
+		{"the belief survives an outage of hours", 5 * time.Hour, 1, 2, false},
+		{"and expires after it", 5*time.Hour + 6*time.Minute, 1, 1, true},
 	} {
 		if changed := r.See(step.seen, start.Add(step.after)); changed != step.changed || r.Count() != step.want {
 			t.Errorf("%s: %d after %v (changed %v), want %d", step.sentence, r.Count(), step.after, changed, step.want)
@@ -34,7 +34,7 @@ func TestReplicas(t *testing.T) {
 	}
 }
 
-// What a file or another process says is no reason to give out next to nothing.
+// A number from a file or another process must not reduce shares to almost nothing.
 func TestReplicasAreBounded(t *testing.T) {
 	for _, n := range []int{math.MaxInt, 1 << 32, 10_001} {
 		var believed, seen Replicas

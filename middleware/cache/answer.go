@@ -13,19 +13,19 @@ import (
 	"github.com/jewgo/gateway/policy"
 )
 
-// rendering is how one request is answered from an entry: a status, the content,
-// and what its header says in place of the entry's.
+// rendering is the answer to one request from an entry: a status, the content, and the header
+// values that replace the entry's.
 type rendering struct {
 	status       int
 	content      []byte
-	contentRange string // ""; else of a 206 or 416
+	contentRange string // of a 206 or 416; else ""
 	contentType  string // "": the entry's
-	form         *coded // of which the content is, or would be of a 304; nil: identity
-	coding       int    // of form
+	form         *coded // the coding of the content, or of a 304's; nil: identity
+	coding       int    // index of form's coding
 }
 
-// render decides what of an entry a request gets, and in which coding. Ranges
-// are of identity; a 304 has the ETag that the 200 would have.
+// render selects what a request gets of an entry, and in which coding. Ranges are always of
+// identity; a 304 has the ETag of the 200 that it stands for.
 func (c *Cache) render(ex *exchange.Exchange, e *Entry, key string, cc *rfc9111.CacheControl, now time.Time) rendering {
 	r := e.render(&ex.View, now)
 	if e.Codings == nil || r.status != e.Status && r.status != http.StatusNotModified {
@@ -44,9 +44,8 @@ func (c *Cache) render(ex *exchange.Exchange, e *Entry, key string, cc *rfc9111.
 	return r
 }
 
-// render decides what of an entry a request gets: a 304 where its conditions
-// hold (RFC 9111, 4.3.2), the ranges it asks for (RFC 9110, 14.2), else all. An
-// entry that is a part must cover the request.
+// render selects what a request gets of an entry: a 304 if its conditions hold (RFC 9111, 4.3.2),
+// the ranges it asks for (RFC 9110, 14.2), else everything. A partial entry must cover the request.
 func (e *Entry) render(v *policy.View, now time.Time) rendering {
 	if rfc9111.NotModified(v.Header, e.Status, e.Header, now) {
 		return rendering{status: http.StatusNotModified}
@@ -70,8 +69,8 @@ func (e *Entry) render(v *policy.View, now time.Time) rendering {
 	return e.multipart(spans, size)
 }
 
-// multipart answers several ranges at once (RFC 9110, 14.6). The boundary is
-// random, so that no content can hold it.
+// multipart answers several ranges at once (RFC 9110, 14.6). The boundary is random, so that no
+// content can contain it.
 func (e *Entry) multipart(spans []rfc9111.Span, size int64) rendering {
 	boundary := rand.Text()
 	var b []byte
@@ -87,7 +86,7 @@ func (e *Entry) multipart(spans []rfc9111.Span, size int64) rendering {
 	return rendering{status: http.StatusPartialContent, content: b, contentType: "multipart/byteranges; boundary=" + boundary}
 }
 
-// setHeader makes h, which may hold headers already, that of a rendered response.
+// setHeader adds the header of a rendered response to h, which may hold fields already.
 func (e *Entry) setHeader(h http.Header, now time.Time, status string, r rendering) {
 	for name, values := range e.Header {
 		if r.status == http.StatusNotModified && rfc9111.OmitFrom304(name) ||
@@ -121,8 +120,7 @@ func (e *Entry) setHeader(h http.Header, now time.Time, status string, r renderi
 	}
 }
 
-// keptIn416 lists what a 416 has of the stored response: it is no representation
-// of the resource.
+// keptIn416 lists the stored fields that a 416 keeps; it is not a representation of the resource.
 func keptIn416(name string) bool {
 	switch name {
 	case "Date", "Vary", "Via", statusField, "Access-Control-Allow-Origin", "Access-Control-Allow-Credentials":
@@ -131,7 +129,7 @@ func keptIn416(name string) bool {
 	return false
 }
 
-// answer makes a response from an entry.
+// answer builds a response from an entry.
 func (c *call) answer(e *Entry, status string) *http.Response {
 	v, now := &c.ex.View, c.cache.now()
 	r := c.cache.render(c.ex, e, c.keyOf(e), &c.ex.Plan.Control, now)

@@ -15,7 +15,7 @@ import (
 	"github.com/jewgo/gateway/policy"
 )
 
-// discard is a ResponseWriter without a connection, whose header is used again.
+// discard is a ResponseWriter without a connection; its header is reused.
 type discard struct{ header http.Header }
 
 func (d *discard) Header() http.Header         { return d.header }
@@ -25,7 +25,7 @@ func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
 // BenchmarkFreshHit is a hit without the connection: plan, look-up, response.
 func BenchmarkFreshHit(b *testing.B) { benchmarkHit(b, "identity") }
 
-// BenchmarkEncodedHit is a hit of which the encoded form is kept.
+// BenchmarkEncodedHit is a hit whose encoded form is kept.
 func BenchmarkEncodedHit(b *testing.B) { benchmarkHit(b, "gzip, deflate, br, zstd") }
 
 func TestAnEncodedHitAllocatesNoMoreThanIdentity(t *testing.T) {
@@ -45,7 +45,7 @@ func benchmarkHit(b *testing.B, accept string) {
 	}
 }
 
-// hits returns a function that makes one hit, the same each time.
+// hits returns a function that makes the same hit each time.
 func hits(t testing.TB, accept string) func() {
 	snapshot, err := policy.Parse("test.yaml", []byte(testPolicy), func(string) string { return "" })
 	if err != nil {
@@ -82,7 +82,7 @@ func hits(t testing.TB, accept string) func() {
 	return hit
 }
 
-// answering is an upstream that always says the same.
+// answering is an upstream that always responds the same.
 func answering(header ...string) http.RoundTripper {
 	return roundTrip(func(r *http.Request) (*http.Response, error) {
 		rec := httptest.NewRecorder()
@@ -93,7 +93,7 @@ func answering(header ...string) http.RoundTripper {
 	})
 }
 
-// forward is a proxy at its shortest.
+// forward is a minimal proxy.
 func forward(w http.ResponseWriter, r *http.Request, upstream http.RoundTripper) {
 	resp, err := upstream.RoundTrip(r)
 	if err != nil {

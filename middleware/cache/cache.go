@@ -1,20 +1,17 @@
-// Package cache is the shared response cache (RFC 9111) between the limits and
-// the proxy. It has two ends: Handler, before the proxy, makes one Plan for a
-// request and answers fresh hits from the store; Transport, below the proxy,
-// sees the rewritten request and fills, validates and refreshes by that Plan.
-// Below the proxy a response is what the upstream sent: headers that belong to
-// one client cannot reach the store.
+// Package cache is the shared response cache (RFC 9111) between the limits and the proxy. It has
+// two ends: Handler, before the proxy, makes a Plan for each request and answers fresh hits from
+// the store. Transport, below the proxy, sees the rewritten request; it fills, validates and
+// refreshes by that Plan. Below the proxy a response is as the upstream sent it, so headers that
+// belong to one client cannot reach the store.
 //
-// What the standard says is decided by internal/rfc9111; this package adds what
-// the policy says and the plumbing. Purges go by tags (Tags), storage by two
-// tiers (Tiers); where those keep their data is the business of
-// internal/store/memory and internal/store/redis.
+// internal/rfc9111 decides what the standard says; this package adds the policy and the plumbing.
+// Tags invalidates by tag. Tiers stores entries in two tiers, which are in internal/store/memory
+// and internal/store/redis.
 //
-// What is decided for a request is in plan.go, key.go and sent.go, for a response in
-// fill.go; what clients get of an entry in answer.go, encode*.go and parts.go.
-// When and how the upstream is asked, and when it is spared: transport.go,
-// freshen.go, refresh.go, stale_if_error.go, collapse*.go. What ends an entry
-// before its time: tags*.go, write.go, invalidate.go, groups.go, private.go.
+// Requests: plan.go, key.go and sent.go decide, answer.go, encode*.go and parts.go serve from
+// entries. The upstream: transport.go, freshen.go, refresh.go, stale_if_error.go and collapse*.go
+// ask it, or spare it; fill.go decides what is stored. Invalidation: tags*.go, write.go and
+// invalidate.go.
 package cache
 
 import (
@@ -29,15 +26,15 @@ import (
 	"github.com/jewgo/gateway/internal/rfc9111"
 )
 
-// Config configures a Cache. Store and Tags are required. What a policy says is
-// read from each request's snapshot.
+// Config configures a Cache. Store and Tags are required. The policy is read from each request's
+// snapshot.
 type Config struct {
 	Store *Tiers
 	Tags  *Tags
 	Now   func() time.Time // nil: time.Now
-	Log   *slog.Logger     // of what an operator may want to declare; nil: none
-	// Random returns numbers in [0, 1), by which hits refresh early; for many
-	// goroutines. nil: rand.Float64.
+	Log   *slog.Logger     // tells which fields a policy may want to declare; nil: none
+	// Random returns numbers in [0, 1), which decide early refreshes. It must be safe for
+	// concurrent use. nil: rand.Float64.
 	Random func() float64
 }
 
@@ -49,25 +46,25 @@ type Cache struct {
 	log    *slog.Logger
 	random func() float64
 
-	recording atomic.Int64 // bytes held of bodies on their way, most of them into the store
+	recording atomic.Int64 // bytes held of bodies in transit
 	search    bounded.Map[searched, rfc9111.SearchRule]
-	declared  routeFields   // what responses vary by, and is sent for that
-	told      routeFields   // of which the log told that they are not sent
-	making    chan struct{} // places for encodings that are kept
-	streaming chan struct{} // places for encodings of responses on their way
-	lingering chan struct{} // places for writes whose clients have left
+	declared  routeFields   // fields that responses vary by, and so are sent
+	told      routeFields   // fields that the log reported as not sent
+	making    chan struct{} // slots for encodings that are kept
+	streaming chan struct{} // slots for encodings of streamed responses
+	lingering chan struct{} // slots for writes whose clients have left
 	doubt     doubts
 
-	alone   notes[struct{}] // flight keys of which an answer was not for all
+	alone   notes[struct{}] // flight keys with responses that cannot be shared
 	failing notes[failure]  // flight keys that the upstream failed to validate
-	varies  notes[[]string] // keys whose responses vary, with the names
+	varies  notes[[]string] // keys whose responses vary, with the field names
 
 	life   context.Context // of flights
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
 
 	mu        sync.Mutex         // guards what follows
-	closed    bool               // no flight departs any more
+	closed    bool               // no flight starts any more
 	flights   map[string]*flight // by flight key
 	refreshes int                // flights in the background
 }
@@ -92,8 +89,8 @@ func New(cfg Config) *Cache {
 	return c
 }
 
-// begin runs f in a goroutine that Close waits for, and which is to end with life;
-// false: the cache is closed.
+// begin runs f in a goroutine that Close waits for; f must end when life does. false: the cache is
+// closed.
 func (c *Cache) begin(f func()) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -103,9 +100,8 @@ func (c *Cache) begin(f func()) bool {
 	return !c.closed
 }
 
-// Close ends the requests upstream that the cache owns, those that clients wait
-// for too, and waits for them. Requests may still come; each goes upstream alone
-// and refreshes nothing.
+// Close cancels the upstream requests that the cache owns, even if clients wait for them, and waits
+// for their end. Later requests go upstream alone and refresh nothing.
 func (c *Cache) Close() {
 	c.mu.Lock()
 	c.closed = true

@@ -14,55 +14,52 @@ import (
 	"github.com/jewgo/gateway/internal/rfc9111"
 )
 
-// flight is one request upstream for all who miss, or must validate, the same
-// response at the same time. It belongs to the cache, not to the client that
-// came first: it goes on as long as anybody waits for it. When nobody does it is
-// cancelled, small or not, so that what clients abandon costs the upstream
-// nothing that abandoned requests would not have cost. A refresh in the
-// background is a flight that goes on unattended.
+// flight is one upstream request, shared by all requests that miss, or must validate, the same
+// response at the same time. It belongs to the cache, not to the first client, and runs while
+// anyone waits for it. When nobody does, it is cancelled, so that abandoned requests cost the
+// upstream no more than without collapsing. A background refresh is a flight that runs unattended.
 type flight struct {
 	cache  *Cache
 	key    string
-	marks  []Mark // of its tags before the upstream was asked
+	marks  []Mark // of its tags, taken before the upstream was asked
 	cancel context.CancelFunc
 
-	waiting    int         // seats taken, guarded by cache.mu
-	unattended bool        // goes on where nobody waits, guarded by cache.mu
+	waiting    int         // seats taken; guarded by cache.mu
+	unattended bool        // runs although nobody waits; guarded by cache.mu
 	leader     *seat       // nil: none, or it has left; guarded by cache.mu
-	next       *flight     // of those who waited, after a failure; guarded by cache.mu
-	abandoned  bool        // cancelled before anything came, guarded by cache.mu
-	outgrown   bool        // nothing of it will be stored, guarded by cache.mu
+	next       *flight     // after a failure, the flight of all that waited; guarded by cache.mu
+	abandoned  bool        // cancelled before a response came; guarded by cache.mu
+	outgrown   bool        // will not be stored; guarded by cache.mu
 	limit      *time.Timer // of persist; guarded by cache.mu
 
 	arrived chan struct{} // closed when out is set
 	out     outcome
 }
 
-// outcome is what came of a flight.
+// outcome is the result of a flight.
 type outcome struct {
 	resp   *http.Response // for the leader
 	err    error
-	failed *failure // the upstream's, where an entry was to be validated
+	failed *failure // the upstream failed to validate an entry
 	facts  exchange.Facts
 
-	entry *Entry    // for all; nil: the response is the leader's alone
-	key   string    // that entry is stored under
-	body  *stream   // of entry, as it comes; nil: entry has it
-	from  *recorder // what body comes from
-	leads *reader   // the leader's, of body
+	entry *Entry    // shared; nil: the response is for the leader alone
+	key   string    // under which entry is stored
+	body  *stream   // entry's body while it arrives; nil: entry has it
+	from  *recorder // the source of body
+	leads *reader   // the leader's reader of body
 }
 
 var (
-	errAlone = errors.New("cache: what the others wait for is not for this request")
-	errAgain = errors.New("cache: what the others wait for is of another variant or query, or purged")
-	errRetry = errors.New("cache: what the others wait for failed, perhaps by the leader's own fields")
+	errAlone = errors.New("cache: the shared response is not for this request")
+	errAgain = errors.New("cache: the shared response is of another variant or query, or purged")
+	errRetry = errors.New("cache: the shared request failed, perhaps because of the leader's own fields")
 )
 
-// collapse answers a miss or a validation together with others of its kind, or
-// alone.
+// collapse answers a miss or a validation together with similar requests, or alone.
 func (c *call) collapse() (*http.Response, error) {
 	var failed *flight
-	for range 3 { // once more where an answer taught by what it varies, and once after a failure
+	for range 3 { // once more if the variant was unknown, and once after a failure
 		s := c.board(failed)
 		if s == nil {
 			break
@@ -70,7 +67,7 @@ func (c *call) collapse() (*http.Response, error) {
 		resp, err := s.await(c)
 		switch {
 		case errors.Is(err, errAgain):
-			c.flight = "" // by what has been learned meanwhile
+			c.flight = "" // compute it again: Vary is known now
 			continue
 		case errors.Is(err, errRetry) && failed == nil:
 			failed = s.flight
@@ -85,7 +82,7 @@ func (c *call) collapse() (*http.Response, error) {
 	return c.solo()
 }
 
-// solo asks for the call alone.
+// solo asks the upstream for this call alone.
 func (c *call) solo() (*http.Response, error) {
 	resp, err := c.do()
 	if err == nil {
@@ -94,10 +91,9 @@ func (c *call) solo() (*http.Response, error) {
 	return resp, err
 }
 
-// board gives the call a seat in the flight of its key, in a new one if there is
-// none; nil: it goes alone. A purge ends boarding: who asks after it is to see
-// what was written before it. All who waited for a flight that failed share the
-// next one, however late they come to it.
+// board seats the call in the flight of its key, or in a new one; nil: the call goes alone.
+// Requests after a purge never join a flight that began before it. All requests that waited for a
+// failed flight share the next one, however late they come.
 func (c *call) board(failed *flight) *seat {
 	t, key := c.cache, c.flightKey()
 	joins, leads := c.mayJoin(), c.mayLead()
@@ -135,7 +131,7 @@ func (c *call) board(failed *flight) *seat {
 	return s
 }
 
-// departLocked makes a flight, which run must carry out.
+// departLocked registers a flight, which run must carry out.
 func (c *Cache) departLocked(key string, marks []Mark) *flight {
 	f := &flight{cache: c, key: key, marks: marks, arrived: make(chan struct{})}
 	c.flights[key] = f
@@ -143,15 +139,15 @@ func (c *Cache) departLocked(key string, marks []Mark) *flight {
 	return f
 }
 
-// followLocked makes next the flight of those who waited for f, if there was one.
+// followLocked makes next the flight for the requests that waited for f, if any.
 func (f *flight) followLocked(next *flight) {
 	if f != nil {
 		f.next = next
 	}
 }
 
-// bounded returns the context of the flight's request, which ends with the cache.
-// How long the upstream may be silent is bounded where it is asked.
+// bounded returns the context of the flight's request, which ends with the cache. The timeout for a
+// silent upstream is set where the upstream is asked.
 func (f *flight) bounded(ctx context.Context) context.Context {
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(f.cache.life, cancel)
@@ -159,7 +155,7 @@ func (f *flight) bounded(ctx context.Context) context.Context {
 	return ctx
 }
 
-// run carries a flight out: it asks, tells what came, and passes the body on.
+// run carries out a flight: it asks the upstream, publishes the outcome, and passes the body on.
 func (f *flight) run(c *call) {
 	t := f.cache
 	defer t.tasks.Done()
@@ -181,7 +177,7 @@ func (f *flight) run(c *call) {
 	case !led && out.resp != nil:
 		discard(out.resp)
 	case led && out.resp != nil:
-		return // the response is the leader's, whose seat ends the flight
+		return // the leader has the response; its seat ends the flight
 	}
 	t.mu.Lock()
 	f.landLocked()
@@ -189,7 +185,7 @@ func (f *flight) run(c *call) {
 	f.cancel()
 }
 
-// landLocked ends boarding.
+// landLocked stops further requests from joining.
 func (f *flight) landLocked() {
 	if f.cache.flights[f.key] == f {
 		delete(f.cache.flights, f.key)
@@ -197,19 +193,19 @@ func (f *flight) landLocked() {
 	f.attendLocked()
 }
 
-// attendLocked makes the flight end with those who wait.
+// attendLocked makes the flight end when nobody waits any more.
 func (f *flight) attendLocked() {
 	if f.unattended {
 		f.unattended = false
 		f.cache.refreshes--
 	}
 	if f.limit != nil {
-		f.limit.Stop() // else it would hold the flight, and its body
+		f.limit.Stop() // a running timer would keep the flight, and its body, in memory
 	}
 }
 
-// ask asks the upstream, unless what is wanted was stored while the flight was
-// made, and judges whether all may have the answer.
+// ask asks the upstream, unless the response was stored meanwhile, and decides whether the response
+// can be shared.
 func (f *flight) ask(c *call) (out outcome) {
 	defer func() {
 		out.facts = c.ex.Facts
@@ -231,7 +227,7 @@ func (f *flight) ask(c *call) (out outcome) {
 		out.key = c.keyOf(out.entry)
 		if rec, ok := out.resp.Body.(*recorder); ok {
 			out.from, out.body = rec, newStream(rec)
-			resp := *out.resp // a trailer, were one to come, would be written to the other
+			resp := *out.resp // a trailer would be written to the original
 			out.resp = &resp
 		}
 		return out
@@ -242,16 +238,16 @@ func (f *flight) ask(c *call) (out outcome) {
 	return out
 }
 
-// panicked tells those who wait, and so the log, of a panic in a fill's goroutine.
+// panicked is the error, which is logged, of a panic in a fill's goroutine.
 func panicked(v any) error { return fmt.Errorf("cache: a fill panicked: %v\n%s", v, debug.Stack()) }
 
-// carry passes a body on as it comes, records it, and stores it at its clean end:
-// before its readers see that end, so that who asks next finds it.
+// carry passes a body on as it arrives, records it, and stores it at its clean end: before its
+// readers see that end, so that their next request finds it.
 func (f *flight) carry(ctx context.Context) {
 	s, err := f.out.body, error(nil)
 	defer func() {
 		if v := recover(); v != nil {
-			err = panicked(v) // the readers are told, and their connections break off
+			err = panicked(v) // readers get the error, which aborts their connections
 		}
 		_ = f.out.from.Close()
 		f.cache.mu.Lock()
@@ -262,12 +258,12 @@ func (f *flight) carry(ctx context.Context) {
 	err = f.copy(ctx)
 }
 
-// copy returns io.EOF at the clean end of the body. The last bytes go out after
-// the body is stored, too: who knows its length takes them for the end.
+// copy returns io.EOF at the clean end of the body. The last bytes, too, go out after the body is
+// stored: a client that knows the length takes them for the end.
 func (f *flight) copy(ctx context.Context) error {
 	s, rec := f.out.body, f.out.from
 	buffer := copyBuffers.Get().(*[copyAtOnce]byte)
-	defer copyBuffers.Put(buffer) // nobody keeps a part of it
+	defer copyBuffers.Put(buffer) // nothing refers to it afterwards
 	buf := buffer[:]
 	for {
 		n, err := rec.ReadCloser.Read(buf)
@@ -293,8 +289,8 @@ func (f *flight) copy(ctx context.Context) error {
 
 var copyBuffers = sync.Pool{New: func() any { return new([copyAtOnce]byte) }}
 
-// persist makes a flight go on to its end although those who were answered by a 304
-// do not wait for it: they had no use for the body, and others will.
+// persist keeps a flight running to its end for later requests, although the clients that it
+// answered with a 304 need no body.
 func (f *flight) persist() {
 	t := f.cache
 	t.mu.Lock()
@@ -306,8 +302,7 @@ func (f *flight) persist() {
 	}
 }
 
-// attended makes a flight that nothing will be stored of, or that takes too long,
-// end with those who wait.
+// attended makes a flight that will not be stored, or that takes too long, end when nobody waits.
 func (f *flight) attended() {
 	f.cache.mu.Lock()
 	f.attendLocked()
@@ -319,7 +314,7 @@ func (f *flight) attended() {
 	}
 }
 
-// discard ends a response that nobody takes: what is recorded of it is stored.
+// discard reads and closes a response without a client, so that a recording is stored.
 func discard(resp *http.Response) {
 	defer func() { _ = recover() }() // nobody waits for it
 	if _, ok := resp.Body.(*recorder); ok {

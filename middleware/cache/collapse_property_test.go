@@ -23,8 +23,8 @@ import (
 	"github.com/jewgo/gateway/policy"
 )
 
-// crowd is a cache between clients and an origin that answers when, and how, the
-// test says.
+// crowd is a cache between clients and an origin. The test decides when and how the origin
+// responds.
 type crowd struct {
 	snapshot *policy.Snapshot
 	cache    *cache.Cache
@@ -32,14 +32,13 @@ type crowd struct {
 	handler  func(r *http.Request) (*http.Response, error)
 
 	mu      sync.Mutex
-	broken  bool        // a request was broken off, guarded by mu
-	kind    string      // how requests are answered that come now, guarded by mu
-	pending []*answer   // requests at the origin, guarded by mu
+	broken  bool        // a request was aborted; guarded by mu
+	kind    string      // how new requests are answered; guarded by mu
+	pending []*answer   // requests at the origin; guarded by mu
 	clients []*crowding // only the test touches it
 }
 
-// answer is a request at the origin. Whatever it gets carries the requester's
-// number.
+// answer is a request at the origin. The response always carries the requester's number.
 type answer struct {
 	client, lang, kind string
 	head               chan error // nil: the head may go out
@@ -113,7 +112,7 @@ func (w *crowd) origin(r *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// advance brings a request at the origin one stage on, or breaks it off.
+// advance moves a request at the origin on by one stage, or aborts it.
 func (w *crowd) advance(i int, breaks bool) {
 	w.mu.Lock()
 	a := w.pending[i]
@@ -169,7 +168,7 @@ func (w *crowd) start(lang string, header http.Header) {
 	}()
 }
 
-// judge tells what is wrong with what a client got.
+// judge says what is wrong with a client's response.
 func (c *crowding) judge() string {
 	if c.err != nil || c.resp.StatusCode == http.StatusGatewayTimeout {
 		return ""
@@ -193,9 +192,9 @@ func (c *crowding) judge() string {
 	return ""
 }
 
-// TestCrowdsGetWhatIsTheirs starts, answers, breaks off and abandons requests for
-// one resource in random order, lets all settle after each step, and checks what
-// every client got.
+// TestCrowdsGetWhatIsTheirs starts, answers, aborts and abandons requests for one resource in
+// random order. It waits until everything settles after each step, and checks every client's
+// response.
 func TestCrowdsGetWhatIsTheirs(t *testing.T) {
 	snapshot, err := policy.Parse("test.yaml", []byte(testPolicy), func(string) string { return "" })
 	if err != nil {
@@ -216,7 +215,7 @@ func TestCrowdsGetWhatIsTheirs(t *testing.T) {
 			for _, c := range w.clients {
 				<-c.done
 				if c.err != nil && !c.left && !w.broken {
-					t.Fatalf("client %s got %v, and nothing was broken off", c.id, c.err)
+					t.Fatalf("client %s got %v, although no request was aborted", c.id, c.err)
 				}
 				if fault := c.judge(); fault != "" {
 					t.Fatalf("client %s (%s) got %q %v, which %s", c.id, c.lang, c.body, c.resp.Header, fault)
@@ -232,7 +231,7 @@ func TestCrowdsGetWhatIsTheirs(t *testing.T) {
 		})
 	})
 	if shared == 0 {
-		t.Error("nothing was ever shared: the test tests nothing")
+		t.Error("no response was ever shared, so the test proves nothing")
 	}
 }
 
@@ -255,8 +254,7 @@ func (w *crowd) step(t *rapid.T, kinds []string, requests []http.Header) {
 	}
 }
 
-// settle answers what is still at the origin, and reports whether there was
-// anything.
+// settle answers the requests still at the origin, and reports whether there were any.
 func (w *crowd) settle() bool {
 	synctest.Wait()
 	w.mu.Lock()
@@ -268,7 +266,7 @@ func (w *crowd) settle() bool {
 	return n > 0
 }
 
-// A hundred readers of one body hold it once.
+// A hundred readers of one body keep it in memory once.
 func TestAHundredReadersHoldOneBody(t *testing.T) {
 	const clients, size = 100, 4 << 20
 	snapshot, err := policy.Parse("test.yaml", []byte(strings.Replace(testPolicy, "100KiB", "8MiB", 1)), func(string) string { return "" })
@@ -339,7 +337,7 @@ func TestAHundredReadersHoldOneBody(t *testing.T) {
 
 func heap() int {
 	runtime.GC()
-	runtime.GC() // what pools let go of
+	runtime.GC() // frees what pools released
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int(m.HeapAlloc)

@@ -17,8 +17,8 @@ import (
 	"github.com/jewgo/gateway/test/env"
 )
 
-// A client that leads the second try, and leaves, takes nobody with it. One
-// processor makes the order of things nearly certain.
+// When a client leads the second attempt and leaves, the others must not fail. One processor makes
+// the order of events nearly certain.
 func TestALeaverFailsNobodyElse(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	leave := func() {}
@@ -62,17 +62,17 @@ func TestALeaverFailsNobodyElse(t *testing.T) {
 		}
 		env.Until(e, "the stayers", func() bool { return e.cache.Waiting() == 1+stayers })
 		all.Go(func() { serve(ctx, "leaver") })
-		env.Until(e, "the leaver", func() bool { return e.cache.Waiting() == 2+stayers }) // who waits last is woken first
+		env.Until(e, "the leaver", func() bool { return e.cache.Waiting() == 2+stayers }) // the last to wait is woken first
 		gate.release()
 		all.Wait()
 		cancel()
 		if failed.Load() > 0 {
-			t.Fatalf("round %d: %d of %d who stayed got a failure, though the upstream answers them", round, failed.Load(), stayers)
+			t.Fatalf("round %d: %d of %d clients that stayed got a failure, although the upstream answers them", round, failed.Load(), stayers)
 		}
 	}
 }
 
-// What is answered by 304 is stored, and held no longer than that.
+// A response that clients got as a 304 is stored, and its memory is released after that.
 func TestFlightsThatPersistAreNotHeld(t *testing.T) {
 	const n, size = 40, 1 << 20
 	e := newEdge(t, options{
@@ -107,8 +107,8 @@ func TestFlightsThatPersistAreNotHeld(t *testing.T) {
 	}
 }
 
-// A body that has outgrown its recording ends with its last reader, also where a
-// client has got a 304 meanwhile.
+// A body that has outgrown its recording ends with its last reader, even if a client got a 304
+// meanwhile.
 func TestAWindowEndsWithItsLastReader(t *testing.T) {
 	e := newEdge(t, options{})
 	ended := make(chan struct{})
@@ -136,8 +136,8 @@ func TestAWindowEndsWithItsLastReader(t *testing.T) {
 	select {
 	case <-ended:
 	case <-time.After(10 * time.Second):
-		t.Error("nobody reads, and the upstream is still being asked after 10 s")
-		e.cache.Close() // so that the upstream's server can be closed
+		t.Error("nobody reads, but the upstream request still runs after 10 s")
+		e.cache.Close() // lets the upstream's server close
 	}
 }
 

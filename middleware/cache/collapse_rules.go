@@ -14,31 +14,30 @@ import (
 )
 
 const (
-	// hitForMiss is for how long requests go upstream without waiting for one
-	// another after a response that was not for all.
+	// hitForMiss is how long requests go upstream alone after a response that could not be shared.
 	hitForMiss = 10 * time.Second
-	// varyKnown is for how long it is remembered by what responses vary.
+	// varyKnown is how long the cache remembers what responses vary by.
 	varyKnown = time.Hour
 	// maxNotes bounds the keys of each kind of note.
 	maxNotes = 4096
 )
 
-// mayJoin reports whether the call may get the answer to another. Whether that
-// answer is fresh enough for it is judged when it is there.
+// mayJoin reports whether the call may use another call's response. Whether that is fresh enough is
+// checked when it has come.
 func (c *call) mayJoin() bool { return c.mayLead() && !c.ex.Plan.Control.NoCache }
 
-// mayLead reports whether others may wait for the call's answer: it is a GET
-// without what makes an answer its own, a range, content, credentials, no-store.
-// Its conditions are not sent, but held against what comes.
+// mayLead reports whether others may wait for the call's response: it is a GET without anything
+// that makes the response its own: a range, content, credentials, no-store. Its conditions are not
+// sent, but checked against the response.
 func (c *call) mayLead() bool {
 	v, p := &c.ex.View, c.ex.Plan
 	return v.Method == http.MethodGet && p.Store && c.part == nil &&
 		v.Header.Get("Range") == "" && v.Header.Get("Authorization") == ""
 }
 
-// shareable returns the entry that a response is stored as, if others may have
-// it too: it is fresh, whole, and holds nothing of one client. A response that
-// announces trailers is its client's, since they are not stored.
+// shareable returns the entry for a response if others may have it: it is fresh and whole, and
+// holds nothing of one client. A response that announces trailers is not shared, since trailers are
+// not stored.
 func (c *call) shareable(resp *http.Response) *Entry {
 	e := c.filled
 	if e == nil || e.partial() || e.Status == http.StatusPartialContent || len(e.Header["Set-Cookie"]) > 0 || len(resp.Trailer) > 0 ||
@@ -48,8 +47,8 @@ func (c *call) shareable(resp *http.Response) *Entry {
 	return e
 }
 
-// flightKey identifies what is worth waiting for: the resource, and the variant
-// as far as it is known by what responses vary.
+// flightKey identifies the response to wait for: the resource and, as far as Vary is known, the
+// variant.
 func (c *call) flightKey() string {
 	if c.flight == "" {
 		c.flight = c.newFlightKey()
@@ -68,7 +67,7 @@ func (c *call) newFlightKey() string {
 	}
 	b := part(nil, p.Key)
 	if !p.Shared {
-		b = part(b, c.ex.Principal.SessionID) // the upstream is told who asks
+		b = part(b, c.ex.Principal.SessionID) // the upstream sees the session
 	}
 	for _, name := range names {
 		b = part(part(b, name), rfc9111.Selecting(name, (*sent)(c.ex).Values(name)))
@@ -77,7 +76,7 @@ func (c *call) newFlightKey() string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-// teach remembers what an answer says of those to come.
+// teach remembers what a response tells about later ones.
 func (c *call) teach(resp *http.Response) {
 	t, now := c.cache, c.cache.now()
 	if e := c.filled; e != nil && len(e.Vary) > 0 {
@@ -89,8 +88,8 @@ func (c *call) teach(resp *http.Response) {
 	}
 }
 
-// landed returns what was stored between the request's look-up and its flight,
-// if that answers it.
+// landed returns the entry that was stored between the request's look-up and its flight, if it
+// answers the request.
 func (c *call) landed() *Entry {
 	p := c.ex.Plan
 	if c.cache.store.puts.Load() == p.Puts {
@@ -106,9 +105,8 @@ func (c *call) landed() *Entry {
 	return found.Entry
 }
 
-// detached returns the call for a request that does not end with the client's:
-// with ctx, and an Exchange of its own, since the client's belongs to its
-// goroutine. It asks for the whole response.
+// detached returns the call for a request that outlives the client's: with ctx, and with its own
+// Exchange, since the client's goroutine owns the other. It asks for the whole response.
 func (c *call) detached(ctx context.Context) *call {
 	p := *c.ex.Plan
 	p.Now = c.cache.now()
@@ -121,7 +119,7 @@ func (c *call) detached(ctx context.Context) *call {
 	}
 	ex.View.Now = p.Now
 	if h, ok := ex.View.Header.(http.Header); ok {
-		ex.View.Header = h.Clone() // the client's request goes on meanwhile
+		ex.View.Header = h.Clone() // the client's request is still in use
 	}
 	req := c.req.Clone(exchange.With(ctx, ex))
 	req.Method = ex.View.Method
@@ -131,8 +129,8 @@ func (c *call) detached(ctx context.Context) *call {
 	return &call{cache: c.cache, next: c.next, ex: ex, req: req, stored: c.stored, whole: true, again: true, flight: c.flight}
 }
 
-// notModified answers the call's own conditions, which were not sent, from what
-// came (RFC 9111, 4.3.2); nil: they do not hold.
+// notModified evaluates the call's own conditions, which were not sent, against the response (RFC
+// 9111, 4.3.2); nil: they do not hold.
 func (c *call) notModified(resp *http.Response) *http.Response {
 	if !rfc9111.NotModified(c.ex.View.Header, resp.StatusCode, resp.Header, c.cache.now()) {
 		return nil
@@ -147,7 +145,7 @@ func (c *call) notModified(resp *http.Response) *http.Response {
 	return &short
 }
 
-// takeFacts takes over what a request on the call's behalf found out.
+// takeFacts copies the facts of a request made on the call's behalf.
 func (c *call) takeFacts(from *exchange.Facts) {
 	f := &c.ex.Facts
 	f.Cache, f.NotStored, f.Target, f.Retries = from.Cache, from.NotStored, from.Target, from.Retries
@@ -158,8 +156,8 @@ func (c *call) takeFacts(from *exchange.Facts) {
 	}
 }
 
-// notes remember one thing of each of a bounded number of keys, until its time.
-// What is forgotten early costs requests, never answers.
+// notes remember one value for each of a bounded number of keys until it expires. Evicting one
+// early costs requests, never correctness.
 type notes[V any] struct {
 	bounded.Map[string, note[V]]
 }

@@ -16,8 +16,8 @@ type seat struct {
 	left   bool            // guarded by flight.cache.mu
 }
 
-// seat makes a seat, which is left when the request ends if not before: a
-// handler that panics closes no body.
+// seat makes a seat, which is left at the latest when the request ends: a handler that panics does
+// not close bodies.
 func (f *flight) seat(c *call) *seat {
 	s := &seat{flight: f, ctx: c.req.Context()}
 	s.stop = context.AfterFunc(s.ctx, s.leave)
@@ -50,8 +50,8 @@ func (s *seat) leave() {
 	}
 }
 
-// await gives the request its answer. errAlone, errAgain and errRetry say that it
-// gets none here.
+// await returns the request's response. errAlone, errAgain and errRetry mean that the flight has
+// none for it.
 func (s *seat) await(c *call) (*http.Response, error) {
 	f := s.flight
 	f.cache.mu.Lock()
@@ -79,8 +79,8 @@ func (s *seat) await(c *call) (*http.Response, error) {
 	return resp, err
 }
 
-// orphan is called as the leader leaves without its response. What came
-// meanwhile, and is nobody else's, ends here.
+// orphan is called when the leader leaves without its response. A response that came meanwhile and
+// that nobody shares ends here.
 func (f *flight) orphan() {
 	f.cache.mu.Lock()
 	f.leader = nil
@@ -100,7 +100,7 @@ func (f *flight) orphan() {
 	}
 }
 
-// lead gives the leader its response, with all that is its own in it.
+// lead returns the leader's response, with everything in it that is the leader's own.
 func (s *seat) lead(c *call) (*http.Response, error) {
 	out := &s.flight.out
 	c.takeFacts(&out.facts)
@@ -123,7 +123,7 @@ func (s *seat) lead(c *call) (*http.Response, error) {
 	return resp, nil
 }
 
-// join gives a request that waited its response, if it may have that.
+// join returns the response for a request that waited, if that may have it.
 func (s *seat) join(c *call) (*http.Response, error) {
 	out, now := &s.flight.out, c.cache.now()
 	e := out.entry
@@ -153,7 +153,7 @@ func (s *seat) join(c *call) (*http.Response, error) {
 	return resp, nil
 }
 
-// owned is the body of a response that is one request's alone.
+// owned is the body of a response for one request alone.
 type owned struct {
 	io.ReadCloser
 	seat *seat

@@ -9,40 +9,38 @@ import (
 )
 
 const (
-	// copyAtOnce is how much of a body is read at a time.
+	// copyAtOnce is how many bytes of a body are read at a time.
 	copyAtOnce = 32 << 10
-	// maxWindow bounds what is kept of a body that is too large to be stored. It
-	// is no less than what a busy machine lets one client be ahead of another.
+	// maxWindow bounds the bytes kept of a body that is too large to store. On a busy machine one
+	// client may be this far ahead of another.
 	maxWindow = 8 << 20
-	// minWindow is what is kept where all bodies on their way take what they may.
+	// minWindow is kept of each body while recordings use all their memory.
 	minWindow = 4 * copyAtOnce
 )
 
-// errBehind ends the response of a client that takes a body so slowly that what
-// it needs next is gone.
-var errBehind = errors.New("cache: the body went by faster than this client takes it")
+// errBehind ends the response of a client so slow that the bytes it needs next are gone.
+var errBehind = errors.New("cache: the client is too slow for the shared body")
 
-// stream is a body on its way from one upstream to many readers, each at its own
-// pace. What is recorded of it is kept whole, so that nobody waits for anybody.
-// A body that turns out larger than what may be stored goes on in a window: its
-// end moves with the fastest reader, and who falls behind its beginning is
-// broken off.
+// stream is a body in transit from one upstream to many readers, each at its own pace. A recorded
+// body is kept whole, so readers do not wait for each other. A body that turns out too large to
+// store continues in a window: its end moves with the fastest reader, and a reader that falls
+// behind its beginning is aborted.
 type stream struct {
 	window int64
-	held   *atomic.Int64 // counts the bytes of a window with those of recordings
-	bound  int64         // of held: beyond it the window shrinks to minWindow
-	moved  chan struct{} // a reader of a window has moved, or left; capacity 1
+	held   *atomic.Int64 // bytes held by windows and recordings
+	bound  int64         // limit of held, beyond which the window shrinks to minWindow
+	moved  chan struct{} // a reader has moved or left; capacity 1
 
 	mu      sync.Mutex // guards what follows
-	data    []byte     // from base on; readers copy from it without mu: bytes in it never change
+	data    []byte     // from base on; its bytes never change, so readers copy without mu
 	base    int64      // position of data in the body
-	sliding bool       // in a window, counted in held
-	err     error      // io.EOF: the body was whole; nil: more comes
+	sliding bool       // windowed, and counted in held
+	err     error      // io.EOF: complete; nil: in transit
 	grown   chan struct{}
 	readers map[*reader]struct{}
 }
 
-// newStream returns a stream for what a recorder reads.
+// newStream returns a stream for the body that a recorder reads.
 func newStream(rec *recorder) *stream {
 	return &stream{
 		window: min(rec.limit, maxWindow), held: rec.held, bound: rec.bound, moved: make(chan struct{}, 1),
@@ -50,7 +48,7 @@ func newStream(rec *recorder) *stream {
 	}
 }
 
-// grow shows readers the body as far as it has come.
+// grow publishes the body as far as it has come.
 func (s *stream) grow(body []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -58,8 +56,8 @@ func (s *stream) grow(body []byte) {
 	s.wakeLocked()
 }
 
-// slide adds to a body that is not recorded any more, as soon as a reader has
-// come near to its end. It returns the error of ctx if that is done first.
+// slide adds to a body that is no longer recorded, as soon as a reader comes near its end. It
+// returns the error of ctx if that is done first.
 func (s *stream) slide(ctx context.Context, p []byte) error {
 	s.leaveRecording()
 	window := s.room()
@@ -75,14 +73,14 @@ func (s *stream) slide(ctx context.Context, p []byte) error {
 	before := int64(len(s.data))
 	s.data = append(s.data, p...)
 	if past := int64(len(s.data)) - window; past > 0 {
-		s.data, s.base = s.data[past:], s.base+past // the next append lets go of what is before
+		s.data, s.base = s.data[past:], s.base+past // the next append frees what is before
 	}
 	s.held.Add(int64(len(s.data)) - before)
 	s.wakeLocked()
 	return nil
 }
 
-// leaveRecording counts what the recorder counts no more.
+// leaveRecording counts the bytes that the recorder no longer counts.
 func (s *stream) leaveRecording() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -92,8 +90,8 @@ func (s *stream) leaveRecording() {
 	}
 }
 
-// room is how much of the body is kept at present: clients that take bodies slowly
-// cannot take more memory than recordings may.
+// room is how many bytes of the body are kept now: slow clients cannot take more memory than
+// recordings may.
 func (s *stream) room() int64 {
 	if s.held.Load() > s.bound {
 		return min(s.window, minWindow)
@@ -101,8 +99,7 @@ func (s *stream) room() int64 {
 	return s.window
 }
 
-// pressing reports whether the fastest reader has not much of a window left to
-// read.
+// pressing reports whether the fastest reader has read at least half of the window.
 func (s *stream) pressing(window int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -130,7 +127,7 @@ func (s *stream) wakeLocked() {
 	s.grown = make(chan struct{})
 }
 
-// reader returns a reader of the body from its beginning; false: that is gone.
+// reader returns a reader of the body from its beginning; false: the beginning is gone.
 func (s *stream) reader(of *seat) (*reader, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -149,8 +146,7 @@ type reader struct {
 	at     int64 // guarded by stream.mu
 }
 
-// Read implements io.Reader. It ends with the request, and fails where the body
-// is not whole.
+// Read implements io.Reader. It ends with the request, and fails if the body is not complete.
 func (r *reader) Read(p []byte) (int, error) {
 	for {
 		data, more, err := r.next(len(p))
@@ -165,8 +161,7 @@ func (r *reader) Read(p []byte) (int, error) {
 	}
 }
 
-// next takes at most n bytes of the body; where there are none yet, more tells of
-// them.
+// next returns at most n bytes of the body. If there are none yet, more is closed when some come.
 func (r *reader) next(n int) (data []byte, more <-chan struct{}, err error) {
 	s := r.stream
 	s.mu.Lock()
@@ -192,7 +187,7 @@ func (s *stream) noteLocked() {
 	}
 }
 
-// detach ends the reader's part in the pace of the body.
+// detach makes the stream no longer keep pace with this reader.
 func (r *reader) detach() {
 	s := r.stream
 	s.mu.Lock()

@@ -14,8 +14,7 @@ import (
 	"github.com/jewgo/gateway/test/env"
 )
 
-// aStream is a stream of a recording that may take limit bytes, with what feeds
-// it.
+// aStream returns a stream of a recording of at most limit bytes, and a function that feeds it.
 func aStream(limit int64) (*stream, *recorder) {
 	rec := &recorder{
 		ReadCloser: io.NopCloser(strings.NewReader("")), want: -1, limit: limit, held: new(atomic.Int64), bound: 1 << 30,
@@ -71,7 +70,7 @@ func TestAStreamThatOutgrowsItsRecordingSlides(t *testing.T) {
 	go func() { slid <- s.slide(t.Context(), []byte("89")) }()
 	select {
 	case <-slid:
-		t.Fatal("it does not wait for the fastest")
+		t.Fatal("it does not wait for the fastest reader")
 	case <-time.After(20 * time.Millisecond):
 	}
 	mustRead(t, fast, "0123")
@@ -112,7 +111,7 @@ func TestAReaderEndsWithItsRequest(t *testing.T) {
 	}
 }
 
-// What readers were given never changes, whatever comes later.
+// Bytes that readers got never change later.
 func TestReadersRaceWithASlidingStream(t *testing.T) {
 	content := bytes.Repeat([]byte("0123456789abcdef"), 1<<14)
 	s, rec := aStream(32 << 10)

@@ -19,7 +19,7 @@ import (
 	"github.com/jewgo/gateway/test/env"
 )
 
-// pattern is n bytes of which each tells where it stands, more or less.
+// pattern is n bytes whose values roughly tell their positions.
 func pattern(n int) []byte {
 	b := make([]byte, n)
 	for i := range b {
@@ -30,7 +30,7 @@ func pattern(n int) []byte {
 
 func flush(w http.ResponseWriter) { _ = http.NewResponseController(w).Flush() }
 
-// open sends a GET and returns with the response's head.
+// open sends a GET and returns when the response's head has come.
 func (e *edge) open(ctx context.Context, path string, header ...string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, e.server.URL+path, nil)
 	if err != nil {
@@ -42,8 +42,8 @@ func (e *edge) open(ctx context.Context, path string, header ...string) (*http.R
 	return e.client.Do(req)
 }
 
-// herd sends n requests and returns when all of them wait for one answer, with
-// a function that waits for their replies.
+// herd sends n requests and returns when all of them wait for one response. The function that it
+// returns waits for their replies.
 func (e *edge) herd(n int, path string, header func(client int) []string) (replies func() []reply) {
 	e.Helper()
 	got := make([]reply, n)
@@ -166,7 +166,7 @@ func TestNobodyGetsWhatIsAnothers(t *testing.T) {
 	}
 }
 
-// Cookies in a 304 are for the client that validated; the response is for all.
+// Cookies in a 304 are for the client that validated; the response is shared.
 func TestACookieInA304IsItsClientsAlone(t *testing.T) {
 	e := newEdge(t, options{})
 	e.upstreamSays(validating(`"v1"`, "Cache-Control", "max-age=10"))
@@ -212,12 +212,12 @@ func TestAFillOutlivesItsFirstClient(t *testing.T) {
 	env.Until(e, "the first client's end", func() bool { return e.cache.Waiting() == 5 })
 	gate.release()
 	for _, got := range replies() {
-		e.expect("who still waits", got, "first half, second half", "edge; fwd=uri-miss; collapsed")
+		e.expect("a client that still waits", got, "first half, second half", "edge; fwd=uri-miss; collapsed")
 	}
 	e.expect("it is stored", e.get("/list"), "first half, second half", "edge; hit")
 }
 
-// herdMore is herd where others wait already.
+// herdMore is herd for a cache where others wait already.
 func (e *edge) herdMore(n, others int, path string, header ...string) (replies func() []reply) {
 	e.Helper()
 	got := make([]reply, n)
@@ -286,7 +286,7 @@ func TestABrokenBodyIsBrokenForAllAndNotStored(t *testing.T) {
 			gate.release()
 			for _, got := range replies() {
 				if got.err == nil {
-					t.Errorf("%q looks whole: Cache-Status %q", got.body, got.cacheStatus())
+					t.Errorf("%q looks complete: Cache-Status %q", got.body, got.cacheStatus())
 				}
 			}
 			e.upstreamSays(validating(`"whole"`))
@@ -295,8 +295,8 @@ func TestABrokenBodyIsBrokenForAllAndNotStored(t *testing.T) {
 	}
 }
 
-// The first to ask fails, by its own field or with all others. One of those who
-// waited asks again, for all of them.
+// The first request fails, because of its own field or like all others. One of the waiting requests
+// asks again, for all of them.
 func TestAFailureBeforeTheHeadIsTriedOnceMore(t *testing.T) {
 	const clients = 10
 	for says, tt := range map[string]struct {
@@ -339,7 +339,7 @@ func TestAFailureBeforeTheHeadIsTriedOnceMore(t *testing.T) {
 			}
 			others.Wait()
 			if int(answered.Load()) != tt.want {
-				t.Errorf("%d of %d who waited got an answer, want %d", answered.Load(), clients-1, tt.want)
+				t.Errorf("%d of %d waiting clients got a response, want %d", answered.Load(), clients-1, tt.want)
 			}
 			if n := e.asked.Load(); n > 4 { // a transport may try each a second time
 				t.Errorf("the upstream was asked %d times", n)
@@ -348,7 +348,7 @@ func TestAFailureBeforeTheHeadIsTriedOnceMore(t *testing.T) {
 	}
 }
 
-// Conditions are for the client's copy. They are answered from what came for all.
+// Conditions concern the client's copy. They are evaluated against the shared response.
 func TestConditionalRequestsShareAFill(t *testing.T) {
 	const clients = 12
 	for says, stale := range map[string]bool{"cold": false, "stale": true} {
@@ -403,7 +403,7 @@ func says200(w http.ResponseWriter) {
 	_, _ = io.WriteString(w, "body")
 }
 
-// Nobody reads the body of what a condition answers; it is stored all the same.
+// Nobody reads the body if a condition holds; it is stored all the same.
 func TestAConditionalMissFills(t *testing.T) {
 	body := string(pattern(90 << 10))
 	for _, condition := range [][]string{{"If-None-Match", `"v1"`}, {"If-Modified-Since", "Mon, 02 Nov 2026 00:00:00 GMT"}} {
@@ -430,7 +430,7 @@ func TestAConditionalMissFills(t *testing.T) {
 	}
 }
 
-// What could not be stored is asked for as the client asks: its 304 saves the body.
+// A response that cannot be stored is requested with the client's own conditions, to save the body.
 func TestAConditionGoesUpWhereNothingCouldBeStored(t *testing.T) {
 	e := newEdge(t, options{})
 	e.upstreamSays(func(w http.ResponseWriter, r *http.Request) {
@@ -494,7 +494,7 @@ func TestABodyThatIsTooLargeByItsLengthIsNotShared(t *testing.T) {
 	}
 }
 
-// afterwards sends the beginning of a body at once, and the rest after the gate.
+// afterwards sends the beginning of a body at once, and the rest after the gate opens.
 func afterwards(gate *gate, body []byte) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write(body[:1000])
@@ -504,8 +504,8 @@ func afterwards(gate *gate, body []byte) http.HandlerFunc {
 	}
 }
 
-// A body that outgrows max_object goes on in a window that moves with the
-// fastest client. The one that does not read is broken off.
+// A body that outgrows max_object continues in a window that moves with the fastest client. A
+// client that does not read is aborted.
 func TestABodyThatGrowsTooLargeGoesOnInAWindow(t *testing.T) {
 	body := pattern(8 << 20)
 	e := newEdge(t, options{})
@@ -537,7 +537,7 @@ func TestABodyThatGrowsTooLargeGoesOnInAWindow(t *testing.T) {
 	got, err = io.ReadAll(slow.Body)
 	_ = slow.Body.Close()
 	if err == nil || !bytes.HasPrefix(body, got) {
-		t.Errorf("the slow client got %d bytes, right to that point %v, and %v; want a part and an error", len(got), bytes.HasPrefix(body, got), err)
+		t.Errorf("the slow client got %d bytes, correct so far %v, and %v; want a part and an error", len(got), bytes.HasPrefix(body, got), err)
 	}
 	e.exchange()
 	if n := e.cache.Recording(); n != 0 {
@@ -547,7 +547,7 @@ func TestABodyThatGrowsTooLargeGoesOnInAWindow(t *testing.T) {
 	e.expect("nothing is stored", e.get("/list"), "small", "edge; fwd=uri-miss")
 }
 
-// stalled is a client that takes the head and no body until the gate is open.
+// stalled is a client that reads the head, and the body only after the gate opens.
 type stalled struct {
 	http.ResponseWriter
 	gate *gate
@@ -620,7 +620,7 @@ func TestAHandlerThatPanicsHoldsNothing(t *testing.T) {
 			_, err = io.ReadAll(resp.Body)
 			_ = resp.Body.Close()
 			if err == nil {
-				t.Error("a response whose handler panicked looks whole")
+				t.Error("a response whose handler panicked looks complete")
 			}
 		}
 	}
@@ -633,7 +633,7 @@ func TestAHandlerThatPanicsHoldsNothing(t *testing.T) {
 	}
 }
 
-// panicking is a layer with a mistake in it.
+// panicking is a layer that panics.
 type panicking struct{ http.ResponseWriter }
 
 func (p *panicking) Write([]byte) (int, error) { panic("a mistake") }

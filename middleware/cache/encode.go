@@ -8,29 +8,27 @@ import (
 	"github.com/jewgo/gateway/internal/rfc9111"
 )
 
-// Managed routes ask the upstream for identity alone, store that, and encode
-// outward: so there is one entry for all clients, and ranges, which are always of
-// identity, never mix. What hits give is encoded once and kept (see Codings);
-// what comes from the upstream is encoded while it streams (see encodedBody).
-// Validators of encoded content are weak, since it is not byte for byte what the
-// strong one names (RFC 9110, 8.8.3.3): a weak one still matches in
-// If-None-Match, here and upstream, and never in If-Range.
+// Managed routes ask the upstream for identity only, store that, and encode for each client. So
+// there is one entry for all clients, and ranges, which are always of identity, never mix codings.
+// Hits are encoded once and kept (see Codings); responses from the upstream are encoded while they
+// stream (see encodedBody). Encoded content has weak validators, since it is not byte for byte what
+// the strong one names (RFC 9110, 8.8.3.3). A weak one still matches in If-None-Match, here and
+// upstream, and never in If-Range.
 
-// minEncoded is the shortest content that is encoded, in bytes: what fits into a
-// packet gains nothing.
+// minEncoded is the smallest content that is encoded, in bytes: content that fits into a packet
+// gains nothing.
 const minEncoded = 1024
 
 // acceptIdentity is the Accept-Encoding of managed routes.
 var acceptIdentity = []string{"identity"}
 
-// want is what one request gets of the codings.
+// want is the coding that one request gets.
 type want struct {
 	coding int  // index of codings; -1: none, identity
 	must   bool // identity is not acceptable
 }
 
-// wanted reads what a request accepts (RFC 9110, 12.5.3), and that it wants no
-// transformation (RFC 9111, 5.2.1.6).
+// wanted evaluates Accept-Encoding (RFC 9110, 12.5.3) and no-transform (RFC 9111, 5.2.1.6).
 func wanted(ex *exchange.Exchange, cc *rfc9111.CacheControl) want {
 	if !ex.Route.Cache.Encode || cc.NoTransform {
 		return want{coding: -1}
@@ -39,9 +37,9 @@ func wanted(ex *exchange.Exchange, cc *rfc9111.CacheControl) want {
 	return want{coding, !identity}
 }
 
-// encodable reports whether a response may be encoded, its length aside. Those
-// that may are of what an upstream does not encode itself and does not forbid to
-// (RFC 9110, 7.7), and say Vary whether they are encoded or not.
+// encodable reports whether a response may be encoded, its length aside: its media type compresses
+// well, and the upstream neither encodes it nor forbids that (RFC 9110, 7.7). Such responses have
+// Vary whether they are encoded or not.
 func encodable(status int, h http.Header) bool {
 	switch status {
 	case http.StatusNoContent, http.StatusResetContent, http.StatusPartialContent, http.StatusNotModified:
@@ -51,14 +49,14 @@ func encodable(status int, h http.Header) bool {
 		compressible(mediaType(h)) && !rfc9111.NoTransform(h)
 }
 
-// mediaType is what Content-Type says without its parameters, in lower case.
+// mediaType returns the Content-Type without parameters, in lower case.
 func mediaType(h http.Header) string {
 	media, _, _ := strings.Cut(h.Get("Content-Type"), ";")
 	return strings.ToLower(strings.TrimSpace(media))
 }
 
-// compressible lists the media types that are worth it. Live ones are not: each
-// part is sent at once, and short.
+// compressible lists the media types worth encoding. Live streams are not: their parts are short
+// and sent at once.
 func compressible(media string) bool {
 	if endless(media) {
 		return false
@@ -71,12 +69,12 @@ func compressible(media string) bool {
 	return strings.HasPrefix(media, "text/") || strings.HasSuffix(media, "+json") || strings.HasSuffix(media, "+xml")
 }
 
-// untrue are the fields of the identity representation that are not true of an
-// encoded one: its length, its digests (RFC 9530), that ranges are given of it.
+// untrue are the fields of identity that are wrong for encoded content: its length, its digests
+// (RFC 9530), and that it has ranges.
 var untrue = [...]string{"Content-Length", "Accept-Ranges", "Content-Digest", "Repr-Digest", "Digest", "Content-Md5"}
 
-// recode makes the header of identity that of a coding, or of a 304 for it. tag
-// is the ETag of encoded content, nil for none.
+// recode turns the header of identity into that of a coding, or of a 304 for it. tag is the ETag of
+// the encoded content; nil: none.
 func recode(h http.Header, status, coding int, tag []string) {
 	for _, name := range untrue {
 		delete(h, name)
@@ -89,7 +87,7 @@ func recode(h http.Header, status, coding int, tag []string) {
 	}
 }
 
-// weakTag is the ETag of what is encoded; nil where identity has none.
+// weakTag is the ETag of encoded content; nil if identity has none.
 func weakTag(h http.Header) []string {
 	switch tag := h.Get("ETag"); {
 	case tag == "":
@@ -101,16 +99,16 @@ func weakTag(h http.Header) []string {
 	}
 }
 
-// mayMix reports whether a request wants ranges of what it may have a part of in
-// another coding: its If-Range is no strong entity tag, and a date is the same in
-// every coding. Ranges are of identity; it gets all instead (RFC 9110, 14.2).
+// mayMix reports whether a request may combine ranges of identity with a part in another coding:
+// its If-Range is not a strong entity tag, and a date is the same in every coding. Such a request
+// gets everything instead (RFC 9110, 14.2).
 func mayMix(ex *exchange.Exchange, cc *rfc9111.CacheControl) bool {
 	h := ex.View.Header
 	condition := h.Get("If-Range")
 	return condition != "" && !strings.HasPrefix(condition, `"`) && h.Get("Range") != "" && wanted(ex, cc).coding >= 0
 }
 
-// withoutRange makes a request one for all of the representation.
+// withoutRange makes a request ask for the whole representation.
 func withoutRange(ex *exchange.Exchange, r *http.Request) *http.Request {
 	r = r.Clone(r.Context())
 	delete(r.Header, "Range")

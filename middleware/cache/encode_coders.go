@@ -10,16 +10,16 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// codings are the content codings in order of preference: what is cheap to make
-// and to read for its size comes first.
+// codings are the content codings in order of preference: the cheapest to write and read for its
+// size comes first.
 var codings = [...]string{"zstd", "br", "gzip"}
 
 // codingFields are the values of Content-Encoding.
 var codingFields = [len(codings)][]string{{"zstd"}, {"br"}, {"gzip"}}
 
-// The levels are moderate: what is kept is made once, what streams is made each
-// time. The windows bound what an encoder takes, to about 2 MiB, and what its
-// reader must, for which RFC 9659 allows 8 MiB.
+// The levels are moderate: kept content is encoded once, streamed content each time. The windows
+// bound the memory of an encoder to about 2 MiB, and that of its decoder, for which RFC 9659 allows
+// 8 MiB.
 const (
 	gzipLevel   = 6
 	brotliLevel = 5
@@ -28,8 +28,7 @@ const (
 	zstdWindow  = 1 << 18
 )
 
-// maxOutput is the most memory that an encoder keeps of its output while it is
-// not used.
+// maxOutput is the most output memory that an unused encoder keeps, in bytes.
 const maxOutput = 256 << 10
 
 // coder is what the writers of all codings have in common.
@@ -45,7 +44,7 @@ type encoder struct {
 	out bytes.Buffer
 }
 
-// encoders are those that are not in use, by coding.
+// encoders are the unused ones, by coding.
 var encoders [len(codings)]sync.Pool
 
 func takeEncoder(coding int) *encoder {
@@ -65,7 +64,7 @@ func giveEncoder(coding int, e *encoder) {
 	encoders[coding].Put(e)
 }
 
-// newCoder panics where a constant above is out of range.
+// newCoder panics if a constant above is out of range.
 func newCoder(coding string) coder {
 	switch coding {
 	case "zstd":

@@ -8,30 +8,28 @@ import (
 	"github.com/jewgo/gateway/internal/rfc9111"
 )
 
-// maxMaking bounds the encodings of stored content at a time, which are work for
-// the processor alone; beyond it hits give identity.
+// maxMaking bounds concurrent encodings of stored content, which are pure CPU work. Beyond it hits
+// get identity.
 const maxMaking = 4
 
-// Codings are the encoded forms of a stored body: each is made for the first hit
-// that wants it, and goes with its entry. They are for many goroutines.
+// Codings are the encoded forms of a stored body. Each is made for the first hit that wants it, and
+// is dropped with its entry. They are safe for concurrent use.
 type Codings struct {
-	tag    []string // ETag of all of them; nil: none
+	tag    []string // ETag of all forms; nil: none
 	coding [len(codings)]struct {
-		mu   sync.Mutex            // held while it is made: it is made once
+		mu   sync.Mutex            // held while the form is made, so that it is made once
 		form atomic.Pointer[coded] // nil: not made
 	}
 }
 
-// coded is a body in one coding. Without a body it is larger than identity, and
-// identity is given.
+// coded is a body in one coding. Without a body, encoding saves nothing and identity is sent.
 type coded struct {
 	body   []byte
 	length []string // Content-Length
 }
 
-// newCodings returns what an entry has of encoded forms, nil if it is never
-// encoded: what could be said so in Vary when it was stored. Of the same body
-// some may have been made already.
+// newCodings returns an entry's encoded forms, or nil if it is never encoded: its Vary was decided
+// when it was stored. made may hold forms of the same body.
 func newCodings(e *Entry, made *Codings) *Codings {
 	if e.partial() || len(e.Body) < minEncoded || !encodable(e.Status, e.Header) || !rfc9111.Varies(e.Header, "Accept-Encoding") {
 		return nil
@@ -45,7 +43,7 @@ func newCodings(e *Entry, made *Codings) *Codings {
 	return c
 }
 
-// size estimates the bytes that the forms take in memory.
+// size estimates the memory of the forms, in bytes.
 func (c *Codings) size() int {
 	if c == nil {
 		return 0
@@ -60,9 +58,8 @@ func (c *Codings) size() int {
 	return n
 }
 
-// form returns the body in a coding, or nil for identity: it is no smaller, or
-// someone makes it at this moment, or too much is being made. Where identity is
-// not acceptable it is waited for.
+// form returns the body in a coding. nil means identity: the form is no smaller, another request is
+// making it, or too many are being made. If identity is not acceptable, form waits instead.
 func (c *Cache) form(e *Entry, key string, w want) *coded {
 	at := &e.Codings.coding[w.coding]
 	f := at.form.Load()
@@ -78,8 +75,8 @@ func (c *Cache) form(e *Entry, key string, w want) *coded {
 	return f
 }
 
-// makeForm makes what is not made yet. A request that would have to wait goes
-// without, unless it must.
+// makeForm makes the form unless it exists. A request that would have to wait gets nil, unless
+// identity is not acceptable.
 func (c *Cache) makeForm(e *Entry, w want) *coded {
 	at := &e.Codings.coding[w.coding]
 	switch {
@@ -90,10 +87,10 @@ func (c *Cache) makeForm(e *Entry, w want) *coded {
 	}
 	defer at.mu.Unlock()
 	if f := at.form.Load(); f != nil {
-		return f // while this one waited
+		return f // made while this request waited
 	}
 	if w.must {
-		c.making <- struct{}{} // an encoding ends
+		c.making <- struct{}{} // encodings end soon
 	} else if !try(c.making) {
 		return nil
 	}
@@ -103,7 +100,7 @@ func (c *Cache) makeForm(e *Entry, w want) *coded {
 	return f
 }
 
-// try takes a place if there is one.
+// try takes a slot if one is free.
 func try(places chan struct{}) bool {
 	select {
 	case places <- struct{}{}:

@@ -32,14 +32,14 @@ func TestAFormIsMadeOnce(t *testing.T) {
 	for i, f := range forms {
 		kept := e.Codings.coding[i%len(codings)].form.Load()
 		if f == nil && i < 2*len(codings) {
-			t.Errorf("client %d must have %s and got identity", i, codings[i%len(codings)])
+			t.Errorf("client %d accepts only %s, but got identity", i, codings[i%len(codings)])
 		}
 		if f != nil && f != kept {
 			t.Errorf("%s was made more than once", codings[i%len(codings)])
 		}
 	}
 	if len(c.making) != 0 {
-		t.Errorf("%d places are still taken", len(c.making))
+		t.Errorf("%d slots are still taken", len(c.making))
 	}
 }
 
@@ -48,16 +48,16 @@ func TestWhoNeedNotWaitsForNoForm(t *testing.T) {
 	defer c.Close()
 	e.Codings.coding[0].mu.Lock() // someone makes it
 	if c.makeForm(e, want{coding: 0}) != nil {
-		t.Error("two made it")
+		t.Error("the form was made twice")
 	}
 	e.Codings.coding[0].mu.Unlock()
 	release := c.HoldEncodings()
 	if c.makeForm(e, want{coding: 0}) != nil {
-		t.Error("more is made at a time than there are places for")
+		t.Error("more forms are made at a time than there are slots")
 	}
 	release()
 	if c.makeForm(e, want{coding: 0}) == nil {
-		t.Error("it is not made although nothing is in the way")
+		t.Error("the form is not made although a slot is free")
 	}
 }
 

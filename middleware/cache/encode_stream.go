@@ -10,25 +10,23 @@ import (
 	"github.com/jewgo/gateway/internal/rfc9111"
 )
 
-// maxStreaming bounds the responses that are encoded while they stream, each of
-// which holds an encoder as long as its client takes; beyond it they are sent as
-// identity.
+// maxStreaming bounds the responses that are encoded while they stream. Each holds an encoder as
+// long as its client takes. Beyond it responses are sent as identity.
 const maxStreaming = 32
 
-// readAtOnce is what is read of a body before it is encoded, in bytes.
+// readAtOnce is how many bytes of a body are read before they are encoded.
 const readAtOnce = 32 << 10
 
-// askIdentity makes a request of a managed route ask for identity.
+// askIdentity returns a request of a managed route that asks for identity.
 func askIdentity(req *http.Request) *http.Request {
 	out := req.Clone(req.Context())
 	out.Header["Accept-Encoding"] = acceptIdentity
 	return out
 }
 
-// encode makes what the upstream gave what the client accepts; what is made of
-// an entry is that already. It is encoded while it streams, although a hit on it
-// will encode it again: to whoever is logged in responses go past the cache, and
-// are never kept in any coding.
+// encode encodes an upstream response as the client accepts; responses from an entry already are.
+// It encodes the stream although a hit will encode the entry again, since responses to logged-in
+// clients go past the cache and are never kept in any coding.
 func (c *Cache) encode(ex *exchange.Exchange, resp *http.Response) {
 	h := resp.Header
 	if ex.Route == nil || ex.Route.Cache == nil || !ex.Route.Cache.Encode {
@@ -57,9 +55,8 @@ func (c *Cache) encode(ex *exchange.Exchange, resp *http.Response) {
 	recode(h, resp.StatusCode, w.coding, weakTag(h))
 }
 
-// confirm gives a 304 the weak tag that its client has, if that is what it has: a
-// strong one would speak of another response than the one that is encoded (RFC
-// 9111, 4.3.4).
+// confirm gives a 304 the weak tag if that is what its client has: the strong one would name
+// another response than the encoded one (RFC 9111, 4.3.4).
 func confirm(ex *exchange.Exchange, h http.Header, w want) {
 	tag := weakTag(h)
 	if w.coding < 0 || tag == nil {
@@ -73,15 +70,14 @@ func confirm(ex *exchange.Exchange, h http.Header, w want) {
 	}
 }
 
-// encodedBody encodes a body while it is read. What came is passed on at once,
-// so that a slow body stays a stream; what ends in the middle has no end here
-// either.
+// encodedBody encodes a body while it is read. It passes data on at once, so that a slow body stays
+// a stream. A truncated source stays truncated.
 type encodedBody struct {
 	src    io.ReadCloser
 	coding int
 	done   func()
 
-	mu    sync.Mutex // nobody reads while the encoder is given back to others
+	mu    sync.Mutex // held so that no Read uses an encoder that Close returned
 	enc   *encoder   // nil once closed
 	chunk []byte
 	err   error // of src, io.EOF at its end
@@ -102,8 +98,7 @@ func (b *encodedBody) Read(p []byte) (int, error) {
 	return b.enc.out.Read(p)
 }
 
-// encodeMore reads once and encodes what came. The writers write to memory and never
-// fail.
+// encodeMore reads once and encodes the data. The writers write to memory and never fail.
 func (b *encodedBody) encodeMore() {
 	if b.chunk == nil {
 		b.chunk = make([]byte, readAtOnce)
@@ -119,7 +114,7 @@ func (b *encodedBody) encodeMore() {
 	}
 }
 
-// Close ends the encoding wherever it is.
+// Close ends the encoding at any point.
 func (b *encodedBody) Close() error {
 	err := b.src.Close()
 	b.mu.Lock()

@@ -18,7 +18,7 @@ import (
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
-// random is text that no coding makes much shorter.
+// random is text that no coding shortens much.
 func random(seed string) string {
 	var b strings.Builder
 	for i := range 16 {
@@ -165,7 +165,7 @@ func TestAPlaceIsGivenBackByWhoeverLeaves(t *testing.T) {
 		t.Fatal(err)
 	}
 	if e.cache.Streaming() != 1 {
-		t.Errorf("%d places are taken", e.cache.Streaming())
+		t.Errorf("%d slots are taken", e.cache.Streaming())
 	}
 	leave()
 	_ = resp.Body.Close()

@@ -15,10 +15,10 @@ import (
 	"github.com/jewgo/gateway/internal/store/memory"
 )
 
-// listing is worth encoding.
+// listing is content worth encoding.
 var listing = strings.Repeat(`{"name": "kosher", "city": "Miami"},`, 200)
 
-// decoded is the identity of a reply's body.
+// decoded is the identity content of a reply.
 func decoded(t *testing.T, r reply) string {
 	t.Helper()
 	var from io.Reader = strings.NewReader(r.body)
@@ -44,7 +44,7 @@ func decoded(t *testing.T, r reply) string {
 	return string(b)
 }
 
-// expectCoding checks all that a coding changes of a reply with the content.
+// expectCoding checks everything that a coding changes in a reply.
 func (e *edge) expectCoding(says string, r reply, coding, content string) {
 	e.Helper()
 	h := r.header
@@ -71,7 +71,7 @@ func (e *edge) expectCoding(says string, r reply, coding, content string) {
 	}
 }
 
-// memoryBytes is what memory holds.
+// memoryBytes is the size of the store in memory.
 func (e *edge) memoryBytes() int64 { return e.tiers.Local.(*memory.Cache).Bytes() }
 
 func TestHitsAreEncodedAsTheClientAccepts(t *testing.T) {
@@ -128,11 +128,11 @@ func TestWhatIsNotEncoded(t *testing.T) {
 		vary   bool
 	}{
 		{"RFC 9111, 5.2.2.6: no-transform", 200, listing, append([]string{"Cache-Control", "max-age=60, no-transform"}, json...), false},
-		{"what is encoded already", 200, listing, append([]string{"Content-Encoding", "gzip"}, json...), false},
-		{"what is short", 200, listing[:1000], json, true},
+		{"encoded content", 200, listing, append([]string{"Content-Encoding", "gzip"}, json...), false},
+		{"short content", 200, listing[:1000], json, true},
 		{"images", 200, listing, []string{"Content-Type", "image/jpeg"}, false},
 		{"streams of events", 200, listing, []string{"Content-Type", "text/event-stream"}, false},
-		{"content of no type", 200, listing, []string{"Content-Type", ""}, false},
+		{"content without a type", 200, listing, []string{"Content-Type", ""}, false},
 		{"no content", 204, "", json, false},
 		{"parts", 206, listing[:2000], append([]string{"Content-Range", "bytes 0-1999/7200", "Etag", `"a"`}, json...), false},
 	} {
@@ -209,10 +209,10 @@ func TestValidatorsOfEncodedContent(t *testing.T) {
 		{"the weak tag, for identity", []string{"If-None-Match", `W/"v1"`}, 304, `"v1"`, ""},
 		{"another tag", []string{"Accept-Encoding", "br", "If-None-Match", `W/"v2"`}, 200, `W/"v1"`, "br"},
 		{"a range is of identity", []string{"Accept-Encoding", "br", "Range", "bytes=0-9"}, 206, `"v1"`, ""},
-		{"a range of what has the strong tag", []string{"Accept-Encoding", "br", "Range", "bytes=0-9", "If-Range", `"v1"`}, 206, `"v1"`, ""},
-		{"no range of what has the weak one", []string{"Accept-Encoding", "br", "Range", "bytes=0-9", "If-Range", `W/"v1"`}, 200, `W/"v1"`, "br"},
-		{"no range of what has the date alone: all codings have it", []string{"Accept-Encoding", "br", "Range", "bytes=0-9", "If-Range", "Sun, 06 Nov 1994 08:49:37 GMT"}, 200, `W/"v1"`, "br"},
-		{"a date, from who knows no codings", []string{"Range", "bytes=0-9", "If-Range", "Sun, 06 Nov 1994 08:49:37 GMT"}, 206, `"v1"`, ""},
+		{"a range, if the client has the strong tag", []string{"Accept-Encoding", "br", "Range", "bytes=0-9", "If-Range", `"v1"`}, 206, `"v1"`, ""},
+		{"no range, if the client has the weak tag", []string{"Accept-Encoding", "br", "Range", "bytes=0-9", "If-Range", `W/"v1"`}, 200, `W/"v1"`, "br"},
+		{"no range, if the client has only the date, which all codings share", []string{"Accept-Encoding", "br", "Range", "bytes=0-9", "If-Range", "Sun, 06 Nov 1994 08:49:37 GMT"}, 200, `W/"v1"`, "br"},
+		{"a range by date, if the client accepts no codings", []string{"Range", "bytes=0-9", "If-Range", "Sun, 06 Nov 1994 08:49:37 GMT"}, 206, `"v1"`, ""},
 	} {
 		got := e.get("/list", tt.header...)
 		if got.status != tt.status || got.header.Get("Etag") != tt.tag || got.header.Get("Content-Encoding") != tt.coding {
@@ -227,7 +227,7 @@ func TestValidatorsOfEncodedContent(t *testing.T) {
 	}
 }
 
-// The upstream may have a part of what a client holds in another coding.
+// The upstream may have a part of what a client has in another coding.
 func TestNoRangeOfAnotherRepresentationComesFromUpstream(t *testing.T) {
 	e := newEdge(t, options{})
 	modified := e.clock.Now().Add(-time.Hour)

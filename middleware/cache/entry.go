@@ -7,42 +7,40 @@ import (
 	"github.com/jewgo/gateway/internal/rfc9111"
 )
 
-// Entry is one stored response, ready to be served. It is immutable, its Codings
-// aside.
+// Entry is one stored response, ready to be served. It is immutable, except for its Codings.
 type Entry struct {
 	Status int
-	// Header is what a response carries beside Age and Cache-Status. Its slices
-	// have no spare capacity, so that they may be put into another header as
-	// they are: whoever appends there gets a copy.
+	// Header is the response header without Age and Cache-Status. Its slices have no spare
+	// capacity, so that other headers may share them: append makes a copy.
 	Header http.Header
 	Body   []byte
 
-	Vary      []string // names of the request fields that select the entry, beyond the key's; canonical, sorted
-	Selecting []string // their values in its request, as rfc9111.Selecting gives them
+	Vary      []string // request fields that select the entry beyond its key; canonical, sorted
+	Selecting []string // their values in its request, by rfc9111.Selecting
 
-	Received             time.Time     // when the response, or the last 304 for it, came
+	Received             time.Time     // when the response, or the last 304 for it, arrived
 	InitialAge           time.Duration // its age then (RFC 9111, 4.2.3)
 	Fresh                time.Duration // how long after Received it is fresh; may be negative
 	StaleWhileRevalidate time.Duration // after Fresh
 	StaleIfError         time.Duration // after Fresh
-	Keep                 time.Duration // after Received; then it may be forgotten
+	Keep                 time.Duration // after Received; then it may be dropped
 	NoCache              bool          // to be validated before each use
 	NeverStale           bool          // not to be served stale
 
-	// First and Complete are set where Body is a part: the position of its first
-	// byte and the length of the whole (RFC 9111, 3.3); see parts.go.
+	// First and Complete are set if Body is a part: the position of its first byte and the length
+	// of the whole (RFC 9111, 3.3); see parts.go.
 	First, Complete int64
 
-	// OwnTag says that the ETag was made here: the upstream does not know it.
+	// OwnTag: the ETag was made here; the upstream does not know it.
 	OwnTag bool
 
-	// Codings are the encoded forms of Body; nil: it is sent as it is. They belong
-	// to what is in memory, and are set by Tiers.
+	// Codings are the encoded forms of Body; nil: it is sent as it is. Tiers sets them on entries
+	// in memory.
 	Codings *Codings
 
 	Marks []Mark // generations of its tags when its fill began
 
-	Cost time.Duration // what the upstream took where this gateway asked, else 0; not given to the shared store. See Cache.early
+	Cost time.Duration // how long the upstream took, if this gateway asked; not in the shared store. See Cache.early
 }
 
 // Matches reports whether a request selects the entry (RFC 9111, 4.1).
@@ -58,11 +56,10 @@ func (e *Entry) Matches(fields rfc9111.Fields) bool {
 // Expired reports whether the entry is past its Keep.
 func (e *Entry) Expired(now time.Time) bool { return now.Sub(e.Received) > e.Keep }
 
-// Weight estimates the bytes that the entry takes in memory with its Codings,
-// which grow.
+// Weight estimates the memory of the entry with its Codings, which grow, in bytes.
 func (e *Entry) Weight() int { return e.Size() + e.Codings.size() }
 
-// Size estimates the bytes that the entry takes in memory, its Codings aside.
+// Size estimates the memory of the entry without its Codings, in bytes.
 func (e *Entry) Size() int {
 	const entry, field = 384, 96 // struct with its allocations; a map slot with its slice header
 	n := entry + cap(e.Body) + 16*len(e.Marks)

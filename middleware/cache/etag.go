@@ -9,13 +9,13 @@ import (
 	"github.com/jewgo/gateway/internal/rfc9111"
 )
 
-// identify gives a whole response without any validator a strong entity tag, so
-// that clients can revalidate it here: a hash of its content and of how that is
-// to be read (RFC 9110, 8.8.3). It is the same on every gateway.
+// identify gives a whole response without any validator a strong entity tag, so that clients can
+// revalidate it here: a hash of its content and of the fields that say how to read it (RFC 9110,
+// 8.8.3). It is the same on every gateway.
 //
-// The upstream does not know the tag. Conditions that are made here for the
-// upstream never hold it (see Entry.OwnTag): such an entry is filled again. What
-// a client says in If-None-Match goes on as it is, and matches nothing there.
+// The upstream does not know the tag. Conditions that the gateway sends upstream never contain it
+// (see Entry.OwnTag); such an entry is filled again. A client's If-None-Match is passed on as it
+// is, and matches nothing there.
 func (e *Entry) identify() {
 	if e.Status != http.StatusOK || e.partial() || rfc9111.HasValidator(e.Header) {
 		return
@@ -25,12 +25,12 @@ func (e *Entry) identify() {
 		_, _ = hash.Write(part(nil, e.Header.Get(name)))
 	}
 	_, _ = hash.Write(e.Body)
-	e.Header = maps.Clone(e.Header) // an outdated copy of an entry shares it
+	e.Header = maps.Clone(e.Header) // copies by outdate share it
 	e.Header["Etag"] = []string{`"` + base64.RawURLEncoding.EncodeToString(hash.Sum(nil)[:16]) + `"`}
 	e.OwnTag = true
 }
 
-// origin is the header as far as it is the upstream's.
+// origin is the upstream's part of the header.
 func (e *Entry) origin() http.Header {
 	if !e.OwnTag {
 		return e.Header

@@ -81,7 +81,7 @@ func TestTheUpstreamIsNotAskedByATagThatItDoesNotKnow(t *testing.T) {
 	}
 }
 
-// To a HEAD a tag of ours is none: the upstream does not lack it (RFC 9111, 4.3.5).
+// A HEAD's response without a tag does not contradict a tag made here (RFC 9111, 4.3.5).
 func TestAHeadIsNotComparedWithATagOfOurs(t *testing.T) {
 	e := newEdge(t, options{})
 	e.upstreamSays(says("body"))

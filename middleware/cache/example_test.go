@@ -12,14 +12,14 @@ import (
 	"github.com/jewgo/gateway/policy"
 )
 
-// A cache stands on both sides of a proxy: Handler before it, Transport below.
+// A cache is on both sides of a proxy: Handler before it, Transport below.
 func Example() {
 	tags := cache.NewTags(cache.TagsConfig{})
 	store := &cache.Tiers{Local: memory.NewCache(64<<20, time.Now), Tags: tags, Now: time.Now}
 	c := cache.New(cache.Config{Store: store, Tags: tags})
 	defer c.Close()
 
-	below := c.Transport(answering("Content-Type", "text/plain")) // else an http.Transport
+	below := c.Transport(answering("Content-Type", "text/plain")) // in a gateway, an http.Transport
 	proxy := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { forward(w, r, below) })
 	handler := c.Handler(proxy)
 

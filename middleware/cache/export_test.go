@@ -1,10 +1,9 @@
 package cache
 
-// Settle waits for refreshes in the background. No request may run meanwhile.
+// Settle waits for background refreshes. No request may run meanwhile.
 func (c *Cache) Settle() { c.tasks.Wait() }
 
-// Waiting counts the requests that wait for, or read from, what is asked
-// upstream for all of them.
+// Waiting counts the requests that wait for, or read from, shared upstream requests.
 func (c *Cache) Waiting() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -15,10 +14,10 @@ func (c *Cache) Waiting() int {
 	return n
 }
 
-// Recording counts the bytes of bodies that are on their way.
+// Recording counts the bytes held of bodies in transit.
 func (c *Cache) Recording() int64 { return c.recording.Load() }
 
-// HoldEncodings takes all places for encodings until release is called.
+// HoldEncodings takes all slots for encodings until release is called.
 func (c *Cache) HoldEncodings() (release func()) {
 	for range maxMaking {
 		c.making <- struct{}{}
@@ -36,8 +35,8 @@ func (c *Cache) HoldEncodings() (release func()) {
 	}
 }
 
-// Streaming is how many places for encodings of responses on their way are taken.
+// Streaming is how many slots for streamed encodings are taken.
 func (c *Cache) Streaming() int { return len(c.streaming) }
 
-// Lingering counts the writes that go on without their clients.
+// Lingering counts the writes that continue without their clients.
 func (c *Cache) Lingering() int { return len(c.lingering) }

@@ -13,48 +13,44 @@ import (
 	"github.com/jewgo/gateway/policy"
 )
 
-const (
-	// MaxKeep bounds the life of every entry. The shared generations of tags
-	// (Counters) must outlive it, or a purge would be forgotten before what it
-	// purged.
-	MaxKeep = 14 * 24 * time.Hour
-)
+// MaxKeep bounds the life of every entry. The shared generations of tags (Counters) must live
+// longer, or a purge would be forgotten before the entries that it invalidated.
+const MaxKeep = 14 * 24 * time.Hour
 
-// head is a response's head as the upstream gave it.
+// head is the head of an upstream response.
 type head struct {
 	status         int
 	header         http.Header
-	sent, received time.Time // the request, the response
-	marks          []Mark    // of the request's tags, before it was sent
+	sent, received time.Time // times of the request and of the response
+	marks          []Mark    // of the request's tags, taken before it was sent
 	changes        uint64    // Tags.changes then
 }
 
-// date gives what is stored of the response a Date where it has none (RFC 9110,
-// 6.6.1).
+// date adds a Date to the stored header if it has none (RFC 9110, 6.6.1).
 func (got head) date(h http.Header) {
 	if h.Get("Date") == "" {
 		h.Set("Date", got.received.UTC().Format(http.TimeFormat))
 	}
 }
 
-// gatewayFields are different in each request that goes upstream, where no look-up
-// sees them: a response that they select answers nobody else.
+// gatewayFields are set anew in each upstream request, and look-ups do not see them. A response
+// that varies by one of them can answer no other request.
 var gatewayFields = []string{"X-Forwarded-For", "X-Request-Id"}
 
-// The cache's own reasons not to store a response, beside the standard's.
+// The cache's own reasons not to store a response, in addition to the standard's.
 const (
 	refusedCookie  rfc9111.Refusal = "set-cookie"
 	refusedStream  rfc9111.Refusal = "stream"    // endless
-	refusedRange   rfc9111.Refusal = "range"     // a part of what, nobody knows
+	refusedRange   rfc9111.Refusal = "range"     // a part of unknown meaning
 	refusedPolicy  rfc9111.Refusal = "policy"    // by statuses or ttl
 	refusedLarge   rfc9111.Refusal = "too-large" // by cache.max_object
-	refusedLength  rfc9111.Refusal = "no-length" // its end cannot be told from a broken connection
-	refusedPurged  rfc9111.Refusal = "purged"    // meanwhile
-	refusedFailure rfc9111.Refusal = "failure"   // what is stored is better
+	refusedLength  rfc9111.Refusal = "no-length" // its end looks like a broken connection
+	refusedPurged  rfc9111.Refusal = "purged"    // during the fill
+	refusedFailure rfc9111.Refusal = "failure"   // the stored response is better
 )
 
-// admit decides whether a response is stored and returns its entry, without the
-// body, or why not.
+// admit decides whether a response is stored. It returns its entry without the body, or the reason
+// not to store it.
 func (c *call) admit(got head) (*Entry, rfc9111.Refusal) {
 	rule, shared := c.ex.Route.Cache, c.ex.Plan.Shared
 	cc := responseControl(got.header)
@@ -80,7 +76,7 @@ func (c *call) admit(got head) (*Entry, rfc9111.Refusal) {
 		}
 		if ttl > 0 && !cookie {
 			lifetime, source, e.Fresh = ttl, rfc9111.Explicit, ttl
-			cc.NoCache = false // of what may be stored at all, the lifetime at this edge is the policy's
+			cc.NoCache = false // the policy overrides the lifetime of what may be stored
 		}
 		e.StaleWhileRevalidate = orElse(rule.StaleWhileRevalidate, e.StaleWhileRevalidate)
 		e.StaleIfError = orElse(rule.StaleIfError, e.StaleIfError)
@@ -100,7 +96,7 @@ func (c *call) admit(got head) (*Entry, rfc9111.Refusal) {
 		return nil, rfc9111.RefusedVary
 	}
 	e.NoCache = cc.NoCache
-	e.NeverStale = rfc9111.ForbidsStale(&cc, shared) || got.status >= 500 // one failure is no better than another
+	e.NeverStale = rfc9111.ForbidsStale(&cc, shared) || got.status >= 500 // a stale failure is no better than a new one
 	c.prepare(e, got, &cc)
 	e.Keep = min(max(0, e.Fresh)+c.usable(e), MaxKeep)
 	if !c.group(e, got) {
@@ -110,8 +106,7 @@ func (c *call) admit(got head) (*Entry, rfc9111.Refusal) {
 	return e, rfc9111.Accepted
 }
 
-// usable is how long past its freshness an entry may be of use: served stale, for
-// whatever reason, or validated.
+// usable is how long after its freshness an entry may still be served stale or validated.
 func (c *call) usable(e *Entry) (past time.Duration) {
 	if rfc9111.HasValidator(e.Header) {
 		past = c.ex.Snapshot.Policy.Cache.Keep.Std()
@@ -122,8 +117,8 @@ func (c *call) usable(e *Entry) (past time.Duration) {
 	return past
 }
 
-// ofUnknownRange reports whether a response answers a Range of which nobody knows
-// what it meant: in no unit of the standard's, or answered by a 200 that is a part.
+// ofUnknownRange reports whether a response answers a Range of unknown meaning: in a unit that is
+// not the standard's, or answered by a 200 that is a part.
 func (c *call) ofUnknownRange(got head) bool {
 	asked := c.ex.View.Header.Get("Range")
 	if asked == "" || c.whole || got.status == http.StatusPartialContent {
@@ -132,9 +127,8 @@ func (c *call) ofUnknownRange(got head) bool {
 	return !strings.HasPrefix(asked, "bytes=") || len(got.header["Content-Range"]) > 0
 }
 
-// endless lists the media types of responses that are live as long as their
-// connection: events, pictures that replace each other, calls. Stored, they would
-// tell the next client what is over.
+// endless lists the media types of live responses, which end with their connection: events,
+// pictures that replace each other, calls. A stored copy would replay the past.
 func endless(media string) bool {
 	return media == "text/event-stream" || media == "multipart/x-mixed-replace" || strings.HasPrefix(media, "application/grpc")
 }
@@ -146,8 +140,8 @@ func orElse(d, other time.Duration) time.Duration {
 	return other
 }
 
-// managedTTL is the lifetime that the policy gives a response at this edge; 0:
-// none. never says that it forbids to store it.
+// managedTTL is the lifetime that the policy gives a response at this edge; 0: none. never means
+// that the policy forbids storing it.
 func (c *call) managedTTL(status int, source rfc9111.Source) (ttl time.Duration, never bool) {
 	ttl, named := c.ex.Route.Cache.Lifetime(status, c.ex.Plan.Query)
 	switch {
@@ -163,7 +157,7 @@ func (c *call) managedTTL(status int, source rfc9111.Source) (ttl time.Duration,
 	return ttl, false
 }
 
-// prepare gives an entry the header that it is served with and what selects it.
+// prepare sets the header that an entry is served with, and the fields that select it.
 func (c *call) prepare(e *Entry, got head, cc *rfc9111.CacheControl) {
 	rule := c.ex.Route.Cache
 	e.Header = rfc9111.StoredHeader(got.header, cc, c.ex.Plan.Shared)
@@ -172,28 +166,28 @@ func (c *call) prepare(e *Entry, got head, cc *rfc9111.CacheControl) {
 		e.Header[name] = slices.Clip(values)
 	}
 	names := slices.AppendSeq(slices.Concat(rfc9111.VaryNames(got.header), c.also), maps.Keys(c.learned))
-	// What an origin forgets to say in Vary must not reach scripts of another
-	// site; no standard wants that an entry is used.
+	// If an origin forgets Vary: Origin, its response must not reach another site's scripts. No
+	// standard requires that an entry is used.
 	if origin := got.header.Get("Access-Control-Allow-Origin"); origin != "" && origin != "*" {
 		names = append(names, "Origin")
 	}
 	slices.Sort(names)
 	names = slices.Compact(names)
 	if !rule.Strict {
-		// One response answers all codings: it was asked for without any.
+		// One response serves all codings, since it was requested as identity.
 		names = slices.DeleteFunc(names, func(name string) bool { return name == "Accept-Encoding" })
 		if encodable(e.Status, e.Header) {
 			rfc9111.AddVary(e.Header, "Accept-Encoding")
 		}
 	}
-	e.Vary = slices.DeleteFunc(names, func(name string) bool { return slices.Contains(rule.Vary, name) }) // those are in the key
+	e.Vary = slices.DeleteFunc(names, func(name string) bool { return slices.Contains(rule.Vary, name) }) // these are in the key
 	fields := (*sent)(c.ex)
 	for _, name := range e.Vary {
 		e.Selecting = append(e.Selecting, rfc9111.Selecting(name, fields.Values(name)))
 	}
 }
 
-// fill hands a response on and, if it may be stored, records it on the way.
+// fill passes a response on and, if it may be stored, records it.
 func (c *call) fill(resp *http.Response, got head) *http.Response {
 	status := forwarded{why: c.ex.Plan.Forward, status: got.status, key: shownKey(c.ex, c.ex.Plan.Key)}
 	if c.ex.View.Method != http.MethodHead {
@@ -206,7 +200,7 @@ func (c *call) fill(resp *http.Response, got head) *http.Response {
 	return resp
 }
 
-// record makes a response be stored while its body is read, or says why not.
+// record arranges that a response is stored while its body is read, or returns the reason not to.
 func (c *call) record(resp *http.Response, got head) rfc9111.Refusal {
 	limit := int64(c.ex.Snapshot.Policy.Cache.MaxObject)
 	switch {
@@ -226,7 +220,7 @@ func (c *call) record(resp *http.Response, got head) rfc9111.Refusal {
 	}
 	c.filled = e
 	commit := func(ctx context.Context, body []byte) {
-		whole := *e // others are being answered with e meanwhile
+		whole := *e // others may be using e
 		whole.Body, whole.Header = body, maps.Clone(e.Header)
 		if got.status != http.StatusNoContent {
 			whole.Header["Content-Length"] = []string{strconv.Itoa(len(body))}
@@ -238,7 +232,7 @@ func (c *call) record(resp *http.Response, got head) rfc9111.Refusal {
 			return refusedRange
 		}
 	}
-	lasting := context.WithoutCancel(c.req.Context()) // a client that leaves at the last byte has paid for the fill
+	lasting := context.WithoutCancel(c.req.Context()) // store it even if the client leaves at the last byte
 	resp.Body = &recorder{
 		ReadCloser: resp.Body, want: resp.ContentLength, limit: limit,
 		held: &c.cache.recording, bound: max(limit, int64(c.ex.Snapshot.Policy.Cache.Memory)/4),
@@ -247,14 +241,13 @@ func (c *call) record(resp *http.Response, got head) rfc9111.Refusal {
 	return rfc9111.Accepted
 }
 
-// delimited reports whether the end of the body can be told from a broken
-// connection: one that is delimited by the connection's end cannot (RFC 9112,
-// 6.3).
+// delimited reports whether the end of the body differs from a broken connection. It does not if
+// the body ends with its connection (RFC 9112, 6.3).
 func delimited(resp *http.Response) bool {
 	return resp.ContentLength >= 0 || resp.ProtoMajor > 1 || slices.Contains(resp.TransferEncoding, "chunked")
 }
 
-// put stores an entry unless it was purged while it was filled.
+// put stores an entry, unless it was purged during the fill.
 func (c *call) put(ctx context.Context, e *Entry) {
 	t := c.cache
 	if !t.tags.Valid(e.Marks) || t.doubt.concerns(e.Marks) {
@@ -273,15 +266,15 @@ func (c *call) put(ctx context.Context, e *Entry) {
 	_ = t.store.Put(ctx, at, e) // Tiers never fails
 }
 
-// outranked reports whether an entry is a failure and would take the place of a
-// response that may still be served, as it is or instead of failures.
+// outranked reports whether an entry is a failure that would replace a response which may still be
+// served, fresh or instead of failures.
 func (c *call) outranked(ctx context.Context, at string, e *Entry) bool {
 	if e.Status < 500 {
 		return false
 	}
-	old := c.cache.store.inMemory(ctx, at, (*sent)(c.ex)).Entry // where what the shared store had is too
+	old := c.cache.store.inMemory(ctx, at, (*sent)(c.ex)).Entry // which also holds what Get found in the shared store
 	if old == nil {
-		old = c.stored // without memory
+		old = c.stored // without a store in memory
 	}
 	if old == nil || old.Status >= 500 || !c.cache.tags.Valid(old.Marks) {
 		return false
@@ -289,8 +282,8 @@ func (c *call) outranked(ctx context.Context, at string, e *Entry) bool {
 	return old.remaining(e.Received) > 0 || rfc9111.MayServeStale(old.state(e.Received), max(old.StaleWhileRevalidate, old.StaleIfError))
 }
 
-// keyOf is the key that an entry is stored under: the plan's, unless the entry
-// itself says that queries are to be compared in another way.
+// keyOf is the key of an entry: the plan's, unless the entry's No-Vary-Search changes how queries
+// are compared.
 func (c *call) keyOf(e *Entry) string {
 	p := c.ex.Plan
 	if p.Query == "" || c.ex.View.Method == methodQuery {

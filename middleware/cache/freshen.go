@@ -8,8 +8,8 @@ import (
 	"github.com/jewgo/gateway/internal/rfc9111"
 )
 
-// freshen merges a 304 into the stored response (RFC 9111, 4.3.4), stores that
-// and answers with it. Cookies in a 304 are for its client alone.
+// freshen merges a 304 into the stored response (RFC 9111, 4.3.4), stores the result and answers
+// with it. Cookies in a 304 are for its client only.
 func (c *call) freshen(got head) *http.Response {
 	cookies := got.header["Set-Cookie"]
 	e, stored := c.updateStored(got)
@@ -22,10 +22,9 @@ func (c *call) freshen(got head) *http.Response {
 	return resp
 }
 
-// headUpdates lets the 200 to a HEAD update the stored response to a GET, or
-// make it stale (RFC 9111, 4.3.5). Where the upstream gives no validator a managed
-// route learns nothing from that: a length that is the same would renew a lifetime
-// that the upstream never promised.
+// headUpdates lets the 200 to a HEAD update the stored response to a GET, or make it stale (RFC
+// 9111, 4.3.5). Without an upstream validator, a managed route ignores a match: the same length is
+// no reason to renew a lifetime.
 func (c *call) headUpdates(got head) {
 	old := c.stored
 	if old.Status != http.StatusOK {
@@ -40,15 +39,15 @@ func (c *call) headUpdates(got head) {
 	}
 }
 
-// updateStored returns the stored response updated by the head of a 304 or of the
-// 200 to a HEAD (RFC 9111, 3.2), and whether it was stored.
+// updateStored returns the stored response updated by the head of a 304 or of the 200 to a HEAD
+// (RFC 9111, 3.2), and whether the result was stored.
 func (c *call) updateStored(got head) (e *Entry, stored bool) {
 	cc := responseControl(got.header)
 	update := rfc9111.StoredHeader(got.header, &cc, c.ex.Plan.Shared)
 	if !c.ex.Snapshot.Policy.Cache.StoreSetCookie {
 		delete(update, "Set-Cookie")
 	}
-	delete(update, statusField) // tells how the update came about, not the response
+	delete(update, statusField) // describes the update, not the stored response
 	got.date(update)
 	got.status, got.header = c.stored.Status, withAge(rfc9111.Freshen(c.stored.origin(), update), got.header)
 	if c.ex.Plan.Store {
@@ -66,15 +65,15 @@ func (c *call) updateStored(got head) (e *Entry, stored bool) {
 	return &Entry{Status: got.status, Header: got.header, Body: c.stored.Body, Received: got.received}, false
 }
 
-// refusedItself reports whether it was the update that forbids to store it, and so
-// to go on using what it updates: not the request, which others did not send (RFC
-// 9111, 3.5), and no purge meanwhile (see group).
+// refusedItself reports whether the update itself forbids storing it, and so the further use of the
+// stored response. The reason must not be this request, which others did not send (RFC 9111, 3.5),
+// or a purge meanwhile (see group).
 func (c *call) refusedItself(got head) bool {
 	purged := len(got.header["Cache-Groups"]) > 0 && c.cache.tags.changes() != got.changes
 	return !purged && len(c.ex.View.Header.Values("Authorization")) == 0
 }
 
-// withAge gives h the Age of the response that updated it.
+// withAge sets h's Age to that of the response that updated it.
 func withAge(h, update http.Header) http.Header {
 	if age, ok := update["Age"]; ok {
 		h["Age"] = age
@@ -82,7 +81,7 @@ func withAge(h, update http.Header) http.Header {
 	return h
 }
 
-// outdate makes the stored response stale: it may be used once it is validated.
+// outdate makes the stored response stale: it must be validated before its next use.
 func (c *call) outdate(now time.Time) {
 	e := *c.stored
 	e.Fresh = min(e.Fresh, now.Sub(e.Received)-1)

@@ -6,9 +6,8 @@ import (
 	"sync/atomic"
 )
 
-// slots is the size of the table of generations. It is fixed, so that tags cost
-// no memory and a purge no search; two tags that share a slot are purged
-// together, which costs a refill and nothing else.
+// slots is the size of the table of generations. It is fixed, so that tags cost no memory and a
+// purge needs no search. Tags that share a slot are purged together, which only costs a refill.
 const slots = 1 << 16
 
 // Mark is the generation of one tag's slot at a moment.
@@ -43,7 +42,7 @@ func (g *generations) bump(slot uint16, base uint64) uint64 {
 	}
 }
 
-// raise lifts a slot to what someone else knows.
+// raise raises a slot to a generation known elsewhere.
 func (g *generations) raise(slot uint16, gen uint64) {
 	for {
 		known := g.slots[slot].Load()

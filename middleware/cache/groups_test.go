@@ -12,7 +12,7 @@ import (
 	"github.com/jewgo/gateway/middleware/cache"
 )
 
-// grouped is an edge that holds /strict/a and /strict/b, which are in groups.
+// grouped is an edge that has stored /strict/a and /strict/b, which are in groups.
 func grouped(t *testing.T, a, b string) *edge {
 	e := newEdge(t, options{})
 	e.upstreamSays(says("old", "Cache-Control", "max-age=60", "Cache-Groups", a))
@@ -22,7 +22,7 @@ func grouped(t *testing.T, a, b string) *edge {
 	return e
 }
 
-// then tells what is left of both.
+// then says which of both are still stored.
 func (e *edge) then() string {
 	e.Helper()
 	e.upstreamSays(says("new"))
@@ -70,9 +70,8 @@ func TestRFC9875_2_1_GroupsAreComparedByCharacterAndOrigin(t *testing.T) {
 	}
 }
 
-// A cache may go on from a response that it invalidates to those in its groups.
-// This one does not: which groups a stored response is in is known where it is
-// stored, and gateways would differ.
+// A cache may extend invalidation from an invalidated response to others in its groups. This one
+// does not: only the gateway that stores a response knows its groups, so gateways would differ.
 func TestRFC9875_2_2_1_AWriteInvalidatesItsURIAndNotItsGroups(t *testing.T) {
 	for says, header := range map[string][]string{
 		"nothing more":                       nil,
@@ -101,7 +100,7 @@ func TestRFC9875_3_GroupsAreInvalidatedByResponsesToUnsafeMethods(t *testing.T) 
 		{"POST", 200, "new new"},
 		{"DELETE", 204, "new new"},
 		{"FROBNICATE", 200, "new new"},
-		{"POST", 409, "new new"}, // the origin says so, whatever else went wrong
+		{"POST", 409, "new new"}, // the origin's field counts, whatever the status
 		{"GET", 200, "old old"},
 		{"HEAD", 200, "old old"},
 		{"OPTIONS", 200, "old old"},
@@ -133,7 +132,7 @@ func TestRFC9111_4_4_ErrorsInvalidateNothing(t *testing.T) {
 	}
 }
 
-// tableCounters give the table that they are told to.
+// tableCounters return the table that the test sets.
 type tableCounters struct {
 	strictCounters
 	now cache.Table
@@ -141,8 +140,8 @@ type tableCounters struct {
 
 func (c *tableCounters) Load(context.Context) (cache.Table, error) { return c.now, nil }
 
-// A response whose groups are known only after the table of purges was lost may be from
-// before a purge in that table, which others tell of later.
+// A response whose groups become known only after the table of purges was lost may be older than a
+// purge in that table, which other gateways report later.
 func TestGroupsOfAFillDuringWhichTheTableWasLost(t *testing.T) {
 	counters := &tableCounters{now: cache.Table{Base: 1000}}
 	e := newEdge(t, options{tags: cache.TagsConfig{Counters: counters, Switch: failover.New(failover.Config{})}})

@@ -8,8 +8,8 @@ import (
 	"github.com/jewgo/gateway/internal/rfc9111"
 )
 
-// Handler answers requests of cached routes from the store where that is
-// allowed; all others go to next, with a Plan for Transport in the Exchange.
+// Handler answers requests of cached routes from the store if possible. All others go to next, with
+// a Plan for Transport in the Exchange.
 func (c *Cache) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ex := exchange.From(r.Context())
@@ -25,14 +25,14 @@ func (c *Cache) Handler(next http.Handler) http.Handler {
 		if p.Lookup && c.serveStored(w, r, &p) {
 			return
 		}
-		onward := p // so that p stays off the heap where a hit is served
+		onward := p // keeps p off the heap for hits
 		ex.Plan = &onward
 		next.ServeHTTP(w, r)
 	})
 }
 
-// serveStored looks the request up and reports whether it answered it; else it
-// completes the plan for the way upstream.
+// serveStored looks up the request and reports whether it answered it. Otherwise it completes the
+// plan for Transport.
 func (c *Cache) serveStored(w http.ResponseWriter, r *http.Request, p *exchange.Plan) bool {
 	ex, cc := exchange.From(r.Context()), &p.Control
 	p.Puts = c.store.puts.Load()
@@ -43,7 +43,7 @@ func (c *Cache) serveStored(w http.ResponseWriter, r *http.Request, p *exchange.
 		switch rfc9111.Reuse(cc, e.state(p.Now)) {
 		case rfc9111.Serve:
 			if !cc.OnlyIfCached && c.early(e, p.Now) {
-				p.Forward, p.Stored, p.Tags = "", e, tagsOf(ex) // Transport refreshes it, and answers with it
+				p.Forward, p.Stored, p.Tags = "", e, tagsOf(ex) // Transport refreshes e and answers with it
 				return false
 			}
 			c.serve(w, ex, found, p)
@@ -74,7 +74,7 @@ func (c *Cache) serveStored(w http.ResponseWriter, r *http.Request, p *exchange.
 	return false
 }
 
-// serve answers from the store. What it costs is what a hit costs.
+// serve answers from the store. It is the hot path of hits.
 func (c *Cache) serve(w http.ResponseWriter, ex *exchange.Exchange, found Found, p *exchange.Plan) {
 	e, now := found.Entry, ex.View.Now
 	left := e.remaining(now)
@@ -86,14 +86,13 @@ func (c *Cache) serve(w http.ResponseWriter, ex *exchange.Exchange, found Found,
 	e.setHeader(w.Header(), now, hitStatus(left, found.Tier, shownKey(ex, p.Key)), r)
 	w.WriteHeader(r.status)
 	if ex.View.Method != http.MethodHead && len(r.content) > 0 {
-		_, _ = w.Write(r.content) // a client that is gone cannot be told
+		_, _ = w.Write(r.content) // a client that has left gets no error
 	}
 }
 
-// refuse answers an only-if-cached request that cannot be answered (RFC 9111,
-// 5.2.1.7).
+// refuse answers an only-if-cached request that the store cannot (RFC 9111, 5.2.1.7).
 func refuse(w http.ResponseWriter, ex *exchange.Exchange, why string) {
 	ex.Facts.Cache = factMiss
 	addStatus(w.Header(), "edge; detail="+why)
-	ex.Refuse(w, "only-if-cached, and nothing usable is stored", problem.Problem{Status: http.StatusGatewayTimeout, Detail: "nothing usable is stored, and the request wants nothing else"})
+	ex.Refuse(w, "only-if-cached, and nothing usable is stored", problem.Problem{Status: http.StatusGatewayTimeout, Detail: "the request allows only a stored response, and none is usable"})
 }

@@ -34,8 +34,7 @@ func TestHitIsTheMissByteForByte(t *testing.T) {
 	}
 }
 
-// TestWhatIsReused asks twice and tells whether the second answer came from the
-// store.
+// TestWhatIsReused asks twice and checks whether the second response came from the store.
 func TestWhatIsReused(t *testing.T) {
 	const etag, fresh = `"v1"`, "max-age=600"
 	tests := []struct {
@@ -48,15 +47,15 @@ func TestWhatIsReused(t *testing.T) {
 		reused   bool
 	}{
 		{says: "the policy's ttl makes a response without freshness reusable", path: "/list", reused: true},
-		{says: "nor does a max-age of zero shorten it: the ttl is this edge's", path: "/list", response: []string{"Cache-Control", "max-age=0"}, reused: true},
-		{says: "the ttl does not beat private", path: "/list", response: []string{"Cache-Control", "private"}},
-		{says: "the ttl does not beat no-store", path: "/list", response: []string{"Cache-Control", "no-store"}},
-		{says: "the ttl does not beat Set-Cookie", path: "/list", response: []string{"Set-Cookie", "access_token=secret"}},
-		{says: "the ttl does not beat Authorization", path: "/list", request: []string{"Authorization", "Bearer x"}},
-		{says: "nor is what is stored for a request with Authorization", path: "/list", second: []string{"Authorization", "Bearer x"}},
+		{says: "a max-age of zero does not shorten the policy's ttl at this edge", path: "/list", response: []string{"Cache-Control", "max-age=0"}, reused: true},
+		{says: "the ttl does not override private", path: "/list", response: []string{"Cache-Control", "private"}},
+		{says: "the ttl does not override no-store", path: "/list", response: []string{"Cache-Control", "no-store"}},
+		{says: "the ttl does not override Set-Cookie", path: "/list", response: []string{"Set-Cookie", "access_token=secret"}},
+		{says: "the ttl does not override Authorization", path: "/list", request: []string{"Authorization", "Bearer x"}},
+		{says: "a response to a request with Authorization is not stored", path: "/list", second: []string{"Authorization", "Bearer x"}},
 		{says: "Set-Cookie is not stored in strict mode either", path: "/strict/a", response: []string{"Cache-Control", fresh, "Set-Cookie", "a=b"}},
-		{says: "a request with the bypass cookie goes past", path: "/list", request: []string{"Cookie", "x=1; access_token=t"}},
-		{says: "so does one whose bypass cookie is empty", path: "/list", request: []string{"Cookie", "access_token="}},
+		{says: "a request with the bypass cookie bypasses the cache", path: "/list", request: []string{"Cookie", "x=1; access_token=t"}},
+		{says: "so does one with an empty bypass cookie", path: "/list", request: []string{"Cookie", "access_token="}},
 		{says: "a stored response is not for a request with the bypass cookie", path: "/list", second: []string{"Cookie", "access_token=t"}},
 		{says: "another cookie changes nothing", path: "/list", second: []string{"Cookie", "theme=dark"}, reused: true},
 		{says: "RFC 9110, 13.1.1: If-Match is the origin's", path: "/list", second: []string{"If-Match", `"a"`}},
@@ -65,12 +64,12 @@ func TestWhatIsReused(t *testing.T) {
 		{says: "431 is never stored", path: "/strict/a", status: 431, response: []string{"Cache-Control", fresh}},
 		{says: "416 is never stored", path: "/strict/a", status: 416, response: []string{"Cache-Control", fresh}},
 		{says: "the ttl does not make a 500 reusable", path: "/list", status: 500},
-		{says: "nor a 400", path: "/list", status: 400, response: []string{"Cache-Control", fresh}},
-		{says: "nor a 431", path: "/list", status: 431, response: []string{"Cache-Control", fresh}},
-		{says: "a 404 is as good as a 200", path: "/list", status: 404, reused: true},
+		{says: "a 400 is not stored", path: "/list", status: 400, response: []string{"Cache-Control", fresh}},
+		{says: "a 431 is not stored", path: "/list", status: 431, response: []string{"Cache-Control", fresh}},
+		{says: "the ttl covers a 404", path: "/list", status: 404, reused: true},
 		{says: "a route without a cache section caches nothing", path: "/other", response: []string{"Cache-Control", fresh}},
-		{says: "strict mode wants the origin's word", path: "/strict/a"},
-		{says: "strict mode has it", path: "/strict/a", response: []string{"Cache-Control", fresh}, reused: true},
+		{says: "strict mode needs the origin's permission", path: "/strict/a"},
+		{says: "strict mode with the origin's permission", path: "/strict/a", response: []string{"Cache-Control", fresh}, reused: true},
 		{says: "RFC 9111, 3.5: Authorization without permission", path: "/strict/a", request: []string{"Authorization", "x"}, response: []string{"Cache-Control", fresh}},
 		{says: "RFC 9111, 3.5: Authorization with public", path: "/strict/a", request: []string{"Authorization", "x"}, response: []string{"Cache-Control", fresh + ", public"}, reused: true},
 		{says: "RFC 9111, 4.1: Vary: *", path: "/strict/a", response: []string{"Cache-Control", fresh, "Vary", "*"}},
@@ -101,7 +100,7 @@ func TestWhatIsReused(t *testing.T) {
 				t.Errorf("reused = %v; Cache-Status %q", reused, second.cacheStatus())
 			}
 			if !tt.reused && strings.Contains(second.cacheStatus(), "hit") {
-				t.Errorf("Cache-Status %q of what is no hit", second.cacheStatus())
+				t.Errorf("Cache-Status %q without a hit", second.cacheStatus())
 			}
 			if tt.path == "/other" && second.cacheStatus() != "" {
 				t.Errorf("Cache-Status %q on a route without a cache", second.cacheStatus())
@@ -125,12 +124,12 @@ func TestQueryIsKeyedAsItIsSent(t *testing.T) {
 	e := newEdge(t, options{})
 	e.upstreamSays(func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprint(w, r.URL.RawQuery) })
 	first := e.get("/list?utm=x&page=2&latitude=40.71281")
-	e.expect("the upstream gets what is keyed", first, "latitude=40.713&page=2", "edge; fwd=uri-miss")
-	e.expect("what means the same is the same", e.get("/list?latitude=40.7133&page=2&utm=y"), first.body, "edge; hit")
+	e.expect("the upstream gets the keyed query", first, "latitude=40.713&page=2", "edge; fwd=uri-miss")
+	e.expect("an equivalent query is a hit", e.get("/list?latitude=40.7133&page=2&utm=y"), first.body, "edge; hit")
 	e.expect("another page is another resource", e.get("/list?latitude=40.7133&page=3"), "latitude=40.713&page=3", "edge; fwd=uri-miss")
 }
 
-// What the upstream sees of Host is keyed whole, since it may make links of it.
+// The key contains all of Host, since the upstream may put it into links.
 func TestThePortOfHostIsKeyed(t *testing.T) {
 	e := newEdge(t, options{})
 	e.upstreamSays(says("link"))
@@ -240,15 +239,15 @@ func TestPrivateEntries(t *testing.T) {
 	})
 	e.expect("first", e.get("/mine", "X-Test-Session", "a"), "for a", "edge; fwd=uri-miss; fwd-status=200; stored")
 	if e.exchange().Plan.Shared {
-		t.Error("the plan of a private entry is shared: the upstream would not learn who asks")
+		t.Error("the plan of a private entry is shared: the upstream would not get the session")
 	}
 	e.expect("the same session", e.get("/mine", "X-Test-Session", "a"), "for a", "edge; hit")
 	e.expect("another session", e.get("/mine", "X-Test-Session", "b"), "for b", "edge; fwd=uri-miss")
 	e.expect("nobody", e.get("/mine"), "for ", "edge; fwd=uri-miss; fwd-status=200")
-	e.expect("what is private is not stored for nobody", e.get("/mine"), "for ", "edge; fwd=uri-miss; fwd-status=200")
+	e.expect("a private response is not stored without a session", e.get("/mine"), "for ", "edge; fwd=uri-miss; fwd-status=200")
 }
 
-// An answer to cookies may bring newer ones, for which a client has to be there.
+// A response to cookies may set newer ones, so a client must be there for it.
 func TestWhatCookiesSelectIsNotRefreshedInTheBackground(t *testing.T) {
 	for cookie, want := range map[string]string{"": "edge; hit; ttl=-10", "a=1": "edge; fwd=stale; fwd-status=200; stored"} {
 		e := newEdge(t, options{})

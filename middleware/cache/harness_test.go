@@ -65,8 +65,7 @@ routes:
   - {name: rest, match: {path: "/{rest...}"}, upstream: up}
 `
 
-// edge is a cache between a client and an upstream, on real connections and a
-// clock of its own.
+// edge is a cache between a client and an upstream, on real connections and with its own clock.
 type edge struct {
 	*testing.T
 	clock    *env.Clock
@@ -82,8 +81,7 @@ type edge struct {
 	client   *http.Client
 }
 
-// options are what tests change in an edge; the zero value is memory alone and
-// testPolicy.
+// options are what tests change in an edge; the zero value is memory only and testPolicy.
 type options struct {
 	patience time.Duration // for the head of an upstream response; 0: for ever
 	clock    *env.Clock
@@ -92,7 +90,7 @@ type options struct {
 	tags     cache.TagsConfig
 	random   func() float64
 	log      *slog.Logger
-	mutate   func(out, in http.Header) // changes the head of what goes upstream; in is the client's
+	mutate   func(out, in http.Header) // changes the head of an upstream request; in is the client's
 }
 
 func newEdge(t *testing.T, o options) *edge {
@@ -129,7 +127,7 @@ func newEdge(t *testing.T, o options) *edge {
 	return e
 }
 
-// chain is what stands around the cache in the gateway, as far as it matters.
+// chain is the relevant part of the gateway's chain around the cache.
 func (e *edge) chain(snapshot *policy.Snapshot, o options) http.Handler {
 	target, err := url.Parse(e.upstream.URL)
 	if err != nil {
@@ -187,10 +185,10 @@ func (m mutated) RoundTrip(r *http.Request) (*http.Response, error) {
 	return m.RoundTripper.RoundTrip(r)
 }
 
-// upstreamSays sets what the upstream answers from now on.
+// upstreamSays sets how the upstream responds from now on.
 func (e *edge) upstreamSays(f http.HandlerFunc) { e.answer.Store(&f) }
 
-// says answers with a body and headers in alternating names and values.
+// says answers with a body, and with headers given as alternating names and values.
 func says(body string, header ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		for i := 0; i < len(header); i += 2 {
@@ -200,7 +198,7 @@ func says(body string, header ...string) http.HandlerFunc {
 	}
 }
 
-// reply is what a client got.
+// reply is the response that a client got.
 type reply struct {
 	status int
 	header http.Header
@@ -208,7 +206,7 @@ type reply struct {
 	err    error // of reading the body
 }
 
-// cacheStatus is the reply's own member of Cache-Status, the last.
+// cacheStatus is the last member of the reply's Cache-Status, which is the edge's own.
 func (r reply) cacheStatus() string {
 	lines := r.header.Values("Cache-Status")
 	if len(lines) == 0 {
@@ -217,8 +215,8 @@ func (r reply) cacheStatus() string {
 	return lines[len(lines)-1]
 }
 
-// do sends a request with headers in alternating names and values. A path that
-// is an absolute URL is one.
+// do sends a request with headers given as alternating names and values. path may be an absolute
+// URL.
 func (e *edge) do(method, path, body string, header ...string) reply {
 	e.Helper()
 	var content io.Reader
@@ -246,8 +244,8 @@ func (e *edge) get(path string, header ...string) reply {
 	return e.do(http.MethodGet, path, "", header...)
 }
 
-// exchange is that of the newest request, which has its answer: a client may
-// have that before the handler is done.
+// exchange is the Exchange of the newest answered request: a client may have its response before
+// the handler is done.
 func (e *edge) exchange() *exchange.Exchange {
 	e.Helper()
 	env.Until(e, "the end of the request", func() bool { return e.active.Load() == 0 })
@@ -264,7 +262,7 @@ func (e *edge) expect(says string, r reply, body, status string) {
 
 func clip(s string) string { return s[:min(len(s), 60)] }
 
-// gate lets an upstream wait for the test.
+// gate makes an upstream wait for the test.
 type gate struct {
 	arrived chan struct{} // receives one for each request that waits
 	open    chan struct{}
@@ -280,7 +278,7 @@ func newGate(t *testing.T) *gate {
 func (g *gate) wait()    { g.arrived <- struct{}{}; <-g.open }
 func (g *gate) release() { g.once.Do(func() { close(g.open) }) }
 
-// heapInUse is what is reachable, in bytes.
+// heapInUse is the reachable memory, in bytes.
 func heapInUse() uint64 {
 	runtime.GC()
 	runtime.GC()

@@ -9,13 +9,13 @@ import (
 	"github.com/jewgo/gateway/internal/exchange"
 	"github.com/jewgo/gateway/internal/rfc9111"
 	"github.com/jewgo/gateway/middleware"
+	"github.com/jewgo/gateway/policy"
 )
 
-// invalidate purges what a request with an unsafe method changed: the tags that
-// its route names, the groups that the response names (RFC 9875, 3) and, where
-// GETs of its URI are cached, that URI with those in Location and
-// Content-Location (RFC 9111, 4.4). It is done before the client has the answer,
-// so that who writes reads the new state. It returns what it purged.
+// invalidate purges what a request with an unsafe method changed: the tags that its route names,
+// the groups that the response names (RFC 9875, 3) and, where GETs of its URI are cached, that URI
+// and those in Location and Content-Location (RFC 9111, 4.4). It purges before the client gets the
+// response, so that a client reads its own writes. It returns what it purged.
 func (c *Cache) invalidate(ctx context.Context, ex *exchange.Exchange, resp *http.Response) (tags []string) {
 	if ex.Route == nil || !rfc9111.Unsafe(ex.View.Method) {
 		return nil
@@ -29,13 +29,13 @@ func (c *Cache) invalidate(ctx context.Context, ex *exchange.Exchange, resp *htt
 		return nil
 	}
 	if err := c.tags.Purge(ctx, tags...); err != nil {
-		ex.Facts.Note("purge done here, and perhaps not elsewhere: " + err.Error())
+		ex.Facts.Note("purged on this gateway, perhaps not on others: " + err.Error())
 	}
 	return tags
 }
 
-// written are the tags of what a write changes that is answered with the header; nil:
-// without an answer.
+// written are the tags of what a write changes. h is the header of its response; nil: there was
+// none.
 func (c *Cache) written(ex *exchange.Exchange, h http.Header) (tags []string) {
 	for _, t := range ex.Route.Invalidates {
 		tags = append(tags, t.Expand(ex.Params))
@@ -71,4 +71,53 @@ func requestURL(ex *exchange.Exchange) *url.URL {
 	}
 	u.Path, u.RawPath, u.RawQuery = path, ex.View.Path, ex.View.Query
 	return u
+}
+
+// groupTags are the tags of the groups that a field names. A group belongs to one origin (RFC 9875,
+// 2.1).
+func groupTags(ex *exchange.Exchange, lines []string) (tags []string) {
+	groups := rfc9111.Groups(lines)
+	if len(groups) == 0 {
+		return nil
+	}
+	prefix := "group:" + rfc9111.Origin(requestURL(ex)) + " "
+	for _, name := range groups {
+		tags = append(tags, prefix+name)
+	}
+	return tags
+}
+
+// group adds the tags of an entry's groups (RFC 9875, 2), which are known only now. If anything was
+// purged since the upstream was asked, it may have been these; then the entry must not be stored.
+func (c *call) group(e *Entry, got head) bool {
+	tags := groupTags(c.ex, got.header["Cache-Groups"])
+	if len(tags) == 0 {
+		return true
+	}
+	e.Marks = slices.Concat(got.marks, c.cache.tags.Marks(tags))
+	return c.cache.tags.changes() == got.changes
+}
+
+// sessionTags are the tags of private entries: the session's and, except for guests, the user's.
+func sessionTags(who exchange.Principal) []string {
+	tags := []string{"session:" + who.SessionID}
+	if who.User != "" {
+		tags = append(tags, "session.user:"+who.User)
+	}
+	return tags
+}
+
+// EndSession purges the private entries of the request's session or, with everywhere, of all
+// sessions of its user; see Tags.Purge. No key is made of an ended session again; the purge only
+// keeps its data from staying in the stores. It does nothing if the policy has no private entries.
+func (c *Cache) EndSession(ctx context.Context, ex *exchange.Exchange, everywhere bool) error {
+	keeps := func(r *policy.Route) bool { return r.Cache != nil && r.Cache.Private() }
+	if ex.Principal.Anonymous() || !slices.ContainsFunc(ex.Snapshot.Routes, keeps) {
+		return nil
+	}
+	tags := sessionTags(ex.Principal)
+	if !everywhere {
+		tags = tags[:1]
+	}
+	return c.tags.Purge(ctx, tags...)
 }

@@ -24,7 +24,7 @@ routes:
 `}
 }
 
-// answers gives a status and headers in alternating names and values; the body is
+// answers responds with a status, and headers given as alternating names and values; the body is
 // the number of the request.
 func (e *edge) answers(status int, header ...string) {
 	e.upstreamSays(func(w http.ResponseWriter, _ *http.Request) {
@@ -55,38 +55,38 @@ func TestLifetimesByStatus(t *testing.T) {
 		{says: "a status that is not cached by default", status: 302, ttl: "60"},
 		{says: "a class", status: 403, ttl: "3"},
 		{says: "a failure", status: 503, ttl: "5"},
-		{says: "a status beats its class", status: 501, ttl: "2"},
+		{says: "a status overrides its class", status: 501, ttl: "2"},
 		{says: "a parameter shortens it", status: 404, path: "/a?now=1", ttl: "4"},
-		{says: "and never lengthens it", status: 501, path: "/a?now=1", ttl: "2"},
+		{says: "a parameter never lengthens it", status: 501, path: "/a?now=1", ttl: "2"},
 		{says: "0s is not stored", status: 410},
-		{says: "not even by the origin's word", status: 410, header: []string{"Cache-Control", fresh}},
+		{says: "0s is not stored, even if the origin allows it", status: 410, header: []string{"Cache-Control", fresh}},
 		{says: "the lifetime is this edge's", status: 404, header: []string{"Cache-Control", "max-age=0"}, ttl: "10"},
-		{says: "and beats the origin's", status: 503, header: []string{"Cache-Control", fresh}, ttl: "5"},
-		{says: "private beats it", status: 404, header: []string{"Cache-Control", "private"}},
-		{says: "no-store beats it", status: 503, header: []string{"Cache-Control", "no-store"}},
-		{says: "Set-Cookie beats it", status: 404, header: []string{"Set-Cookie", "a=b"}},
-		{says: "Vary: * beats it", status: 404, header: []string{"Vary", "*"}},
-		{says: "Authorization beats it", status: 404, request: []string{"Authorization", "Bearer x"}},
-		{says: "so does an empty line of it before another", status: 404, request: []string{"Authorization", "", "Authorization", "Bearer x"}},
-		{says: "a class has no 400", status: 400},
-		{says: "nor a 413", status: 413},
-		{says: "nor a 414", status: 414},
-		{says: "nor a 429", status: 429, header: []string{"Cache-Control", fresh}},
-		{says: "nor a 431", status: 431, header: []string{"Cache-Control", fresh}},
-		{says: "nor a 412", status: 412, header: []string{"Cache-Control", fresh}},
-		{says: "nor a 416", status: 416, header: []string{"Cache-Control", fresh}},
-		{says: "nor a 511", status: 511, header: []string{"Cache-Control", fresh}},
-		{says: "nothing is a lifetime for failures by default", section: "{ttl: 300s}", status: 503},
+		{says: "it overrides the origin's", status: 503, header: []string{"Cache-Control", fresh}, ttl: "5"},
+		{says: "private overrides it", status: 404, header: []string{"Cache-Control", "private"}},
+		{says: "no-store overrides it", status: 503, header: []string{"Cache-Control", "no-store"}},
+		{says: "Set-Cookie overrides it", status: 404, header: []string{"Set-Cookie", "a=b"}},
+		{says: "Vary: * overrides it", status: 404, header: []string{"Vary", "*"}},
+		{says: "Authorization overrides it", status: 404, request: []string{"Authorization", "Bearer x"}},
+		{says: "Authorization overrides it after an empty line too", status: 404, request: []string{"Authorization", "", "Authorization", "Bearer x"}},
+		{says: "a class does not cover a 400", status: 400},
+		{says: "a 413 is not stored", status: 413},
+		{says: "a 414 is not stored", status: 414},
+		{says: "a 429 is not stored", status: 429, header: []string{"Cache-Control", fresh}},
+		{says: "a 431 is not stored", status: 431, header: []string{"Cache-Control", fresh}},
+		{says: "a 412 is not stored", status: 412, header: []string{"Cache-Control", fresh}},
+		{says: "a 416 is not stored", status: 416, header: []string{"Cache-Control", fresh}},
+		{says: "a 511 is not stored", status: 511, header: []string{"Cache-Control", fresh}},
+		{says: "failures have no lifetime by default", section: "{ttl: 300s}", status: 503},
 		{says: "RFC 6585, 4: no cache stores a 429", section: "{mode: strict}", status: 429, header: []string{"Cache-Control", fresh}},
-		{says: "RFC 6585, 3: nor a 428", section: "{mode: strict}", status: 428, header: []string{"Cache-Control", fresh}},
-		{says: "RFC 6585, 6: nor a 511", section: "{mode: strict}", status: 511, header: []string{"Cache-Control", fresh}},
+		{says: "RFC 6585, 3: a 428 is not stored", section: "{mode: strict}", status: 428, header: []string{"Cache-Control", fresh}},
+		{says: "RFC 6585, 6: a 511 is not stored", section: "{mode: strict}", status: 511, header: []string{"Cache-Control", fresh}},
 		{says: "default_ttl, without a ttl", section: "{}", status: 200, ttl: "20"},
 		{says: "default_ttl for a 404", section: "{}", status: 404, ttl: "20"},
-		{says: "default_ttl does not beat the origin's word", section: "{}", status: 200, header: []string{"Cache-Control", "max-age=7"}, ttl: "7"},
-		{says: "nor a ttl", section: "{ttl: 30s}", status: 200, ttl: "30"},
+		{says: "default_ttl does not override the origin's lifetime", section: "{}", status: 200, header: []string{"Cache-Control", "max-age=7"}, ttl: "7"},
+		{says: "default_ttl does not override a ttl", section: "{ttl: 30s}", status: 200, ttl: "30"},
 		{says: "default_ttl beside statuses", section: "{statuses: {404: 1s}}", status: 200, ttl: "20"},
-		{says: "default_ttl is nothing to strict mode", section: "{mode: strict}", status: 200},
-		{says: "nor to failures", section: "{}", status: 500},
+		{says: "default_ttl does not apply to strict mode", section: "{mode: strict}", status: 200},
+		{says: "default_ttl does not apply to failures", section: "{}", status: 500},
 	} {
 		t.Run(tt.says, func(t *testing.T) {
 			if tt.section == "" {
@@ -105,7 +105,7 @@ func TestLifetimesByStatus(t *testing.T) {
 			if tt.ttl == "" {
 				e.expect("not stored", second, "2", "edge; fwd=uri-miss")
 				if strings.Contains(first.cacheStatus(), "stored") {
-					t.Errorf("Cache-Status %q of what is not stored", first.cacheStatus())
+					t.Errorf("Cache-Status %q of a response that is not stored", first.cacheStatus())
 				}
 				return
 			}
@@ -124,8 +124,8 @@ func TestAPartLivesAsLongAsItsWhole(t *testing.T) {
 	e.expect("a part", e.get("/a", "Range", "bytes=1-2"), "12", "edge; hit; ttl=10")
 }
 
-// TestAFailureTakesNobodysPlace holds that a failure for which the policy has a
-// lifetime is not stored over what may still be served.
+// TestAFailureTakesNobodysPlace checks that a failure with a lifetime in the policy does not
+// replace an entry that may still be served.
 func TestAFailureTakesNobodysPlace(t *testing.T) {
 	const section = `{ttl: 60s, statuses: {5xx: 5s}, stale_if_error: 10m}`
 	for _, tt := range []struct {
@@ -136,11 +136,11 @@ func TestAFailureTakesNobodysPlace(t *testing.T) {
 		request []string
 		stored  bool // the failure
 	}{
-		{says: "fresh, and the client wants it validated", section: section, status: 503, request: []string{"Cache-Control", "no-cache"}},
-		{says: "stale within stale_if_error, and no failure in its sense", section: section, after: 5 * time.Minute, status: 501},
-		{says: "stale within stale_if_error, and the client wants it validated", section: section, after: 5 * time.Minute, status: 503, request: []string{"Cache-Control", "no-cache"}},
-		{says: "past it", section: section, after: 12 * time.Minute, status: 503, stored: true},
-		{says: "without it", section: `{ttl: 60s, statuses: {5xx: 5s}}`, after: 2 * time.Minute, status: 503, stored: true},
+		{says: "fresh, but the client wants it validated", section: section, status: 503, request: []string{"Cache-Control", "no-cache"}},
+		{says: "stale within stale_if_error, but not a failure in its sense", section: section, after: 5 * time.Minute, status: 501},
+		{says: "stale within stale_if_error, but the client wants it validated", section: section, after: 5 * time.Minute, status: 503, request: []string{"Cache-Control", "no-cache"}},
+		{says: "past stale_if_error", section: section, after: 12 * time.Minute, status: 503, stored: true},
+		{says: "without stale_if_error", section: `{ttl: 60s, statuses: {5xx: 5s}}`, after: 2 * time.Minute, status: 503, stored: true},
 	} {
 		t.Run(tt.says, func(t *testing.T) {
 			e := newEdge(t, onePolicy(tt.section))
@@ -152,7 +152,7 @@ func TestAFailureTakesNobodysPlace(t *testing.T) {
 			if failed := failure.status == tt.status; failed && strings.Contains(failure.cacheStatus(), "stored") != tt.stored {
 				t.Errorf("the failure: Cache-Status %q; stored: %v", failure.cacheStatus(), tt.stored)
 			}
-			e.upstreamSays(hijack("")) // what is stored is all there is
+			e.upstreamSays(hijack("")) // only the store can answer
 			got := e.get("/a", "Cache-Control", "max-stale")
 			if tt.stored {
 				e.expect("the failure is stored", got, "2", "edge; hit; ttl=5")
@@ -194,7 +194,7 @@ func TestAFailedRefreshKeepsWhatMayBeServed(t *testing.T) {
 	}
 }
 
-// A failure that was slower than a good answer to somebody else.
+// A failure that was slower than a good response to another client.
 func TestALateFailureTakesNobodysPlace(t *testing.T) {
 	e := newEdge(t, onePolicy(`{ttl: 60s, statuses: {5xx: 5s}, vary: [X-A]}`))
 	gate := newGate(t)
@@ -271,12 +271,12 @@ func TestQueryRules(t *testing.T) {
 		{"an encoded name is the same name", `{deny: [utm]}`, "u%74m=1&a=1", "a=1", "a=1", true},
 		{"nothing is allowed", `{allow: []}`, "a=1", "b=2", "", true},
 		{"the order does not count", `{}`, "b=2&a=1", "a=1&b=2", "a=1&b=2", true},
-		{"but that of repetitions does", `{}`, "a=1&a=2", "a=2&a=1", "a=1&a=2", false},
+		{"the order of repetitions counts", `{}`, "a=1&a=2", "a=2&a=1", "a=1&a=2", false},
 		{"unsorted, the order counts", `{sort: false}`, "b=2&a=1", "a=1&b=2", "b=2&a=1", false},
-		{"unsorted, it is one all the same", `{sort: false, deny: [utm]}`, "b=2&utm=1&a=1", "b=2&a=1", "b=2&a=1", true},
+		{"unsorted, denied parameters do not count", `{sort: false, deny: [utm]}`, "b=2&utm=1&a=1", "b=2&a=1", "b=2&a=1", true},
 		{"rounded", `{round: {lat: 2}}`, "lat=40.7128&n=1.005", "n=1.005&lat=40.7101", "lat=40.71&n=1.005", true},
 		{"across the edge of rounding", `{round: {lat: 2}}`, "lat=40.7149", "lat=40.7151", "lat=40.71", false},
-		{"a value is no other parameter", `{}`, "a=1%26b=2", "a=1&b=2", "a=1%26b%3D2", false},
+		{"an encoded separator does not start a parameter", `{}`, "a=1%26b=2", "a=1&b=2", "a=1%26b%3D2", false},
 	} {
 		t.Run(tt.says, func(t *testing.T) {
 			e := newEdge(t, onePolicy(`{ttl: 60s, query: `+tt.section+`}`))
@@ -289,7 +289,7 @@ func TestQueryRules(t *testing.T) {
 	}
 }
 
-// TestWhatAKeyTellsApart asks twice. The response says nothing of Vary.
+// TestWhatAKeyTellsApart asks twice. The response has no Vary.
 func TestWhatAKeyTellsApart(t *testing.T) {
 	const byHeader, byCookie, byBoth = `key: ["header:X-A"]`, `key: ["cookie:lang"]`, `key: ["header:X-A", "header:X-B"]`
 	for _, tt := range []struct {
@@ -300,21 +300,21 @@ func TestWhatAKeyTellsApart(t *testing.T) {
 		{"the same header", byHeader, []string{"X-A", "1"}, []string{"X-A", "1", "X-B", "2"}, true},
 		{"another value", byHeader, []string{"X-A", "1"}, []string{"X-A", "2"}, false},
 		{"another case: values are compared as they are", byHeader, []string{"X-A", "a"}, []string{"X-A", "A"}, false},
-		{"empty is not absent", byHeader, []string{"X-A", ""}, nil, false},
+		{"an empty header is not an absent one", byHeader, []string{"X-A", ""}, nil, false},
 		{"two lines are not one", byHeader, []string{"X-A", "1", "X-A", "2"}, []string{"X-A", "1, 2"}, false},
 		{"the order of lines counts", byHeader, []string{"X-A", "1", "X-A", "2"}, []string{"X-A", "2", "X-A", "1"}, false},
 		{"values do not run into each other", byBoth, []string{"X-A", "12", "X-B", "3"}, []string{"X-A", "1", "X-B", "23"}, false},
-		{"nor lines into values", byBoth, []string{"X-A", "1", "X-A", "2"}, []string{"X-A", "1", "X-B", "2"}, false},
+		{"lines do not run into values", byBoth, []string{"X-A", "1", "X-A", "2"}, []string{"X-A", "1", "X-B", "2"}, false},
 		{"the same cookie among others", byCookie, []string{"Cookie", "a=1; lang=he"}, []string{"Cookie", "lang=he; b=2"}, true},
 		{"another cookie", byCookie, []string{"Cookie", "lang=he"}, []string{"Cookie", "lang=en"}, false},
 		{"a cookie that is empty is not absent", byCookie, []string{"Cookie", "lang="}, []string{"Cookie", "a=1"}, false},
 		{"the first of two cookies counts", byCookie, []string{"Cookie", "lang=he; lang=en"}, []string{"Cookie", "lang=en; lang=he"}, false},
-		{"so does the second", byCookie, []string{"Cookie", "lang=he; lang=en"}, []string{"Cookie", "lang=he"}, false},
+		{"the second of two cookies counts", byCookie, []string{"Cookie", "lang=he; lang=en"}, []string{"Cookie", "lang=he"}, false},
 		{"vary, the same but for white space", `vary: [X-A]`, []string{"X-A", "1,2"}, []string{"X-A", "1 , 2"}, true},
 		{"vary, in two lines", `vary: [X-A]`, []string{"X-A", "1, 2"}, []string{"X-A", "1", "X-A", "2"}, true},
 		{"vary, another value", `vary: [X-A]`, []string{"X-A", "1"}, []string{"X-A", "2"}, false},
 		{"vary, empty is not absent", `vary: [X-A]`, []string{"X-A", ""}, nil, false},
-		{"vary, a list of languages as it is meant", `vary: [Accept-Language]`, []string{"Accept-Language", "he;q=0.9, en"}, []string{"Accept-Language", "EN,he;q=0.90"}, true},
+		{"vary, equivalent lists of languages", `vary: [Accept-Language]`, []string{"Accept-Language", "he;q=0.9, en"}, []string{"Accept-Language", "EN,he;q=0.90"}, true},
 		{"vary, other weights", `vary: [Accept-Language]`, []string{"Accept-Language", "he, en;q=0.9"}, []string{"Accept-Language", "en, he;q=0.9"}, false},
 	} {
 		t.Run(tt.says, func(t *testing.T) {
@@ -341,8 +341,8 @@ func TestAPathDoesNotRunIntoItsQuery(t *testing.T) {
 	}
 }
 
-// A policy that keys another field finds nothing of what was keyed by the old one,
-// though the values are the same.
+// A policy that keys another field finds nothing that the old one stored, although the values are
+// the same.
 func TestAKeyIsOfItsPolicy(t *testing.T) {
 	clock := env.NewClock(time.Now().Truncate(time.Second))
 	shared := memory.NewCache(1<<20, clock.Now)
@@ -355,7 +355,7 @@ func TestAKeyIsOfItsPolicy(t *testing.T) {
 	}
 }
 
-// A stream is live: stored at its end, it would answer the next client at once.
+// A stream is live. Stored at its end, it would answer the next client at once.
 func TestWhatNeverEndsIsNotStored(t *testing.T) {
 	for _, contentType := range []string{
 		"text/event-stream", "Text/Event-Stream ; charset=utf-8", "multipart/x-mixed-replace; boundary=x", "application/grpc+proto",

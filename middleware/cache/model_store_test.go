@@ -16,8 +16,7 @@ import (
 
 var errAway = errors.New("away")
 
-// modelStore is a shared store as internal/store/redis keeps it in Redis, with what may
-// happen to one.
+// modelStore is a shared store that works like internal/store/redis, and can fail like Redis.
 type modelStore struct {
 	plant string // a bug that is built in
 
@@ -25,7 +24,7 @@ type modelStore struct {
 	rnd       *rand.Rand
 	refusing  bool
 	hanging   bool
-	queue     []func() // what a store that hangs will still do
+	queue     []func() // what a hanging store still has to do
 	failLoads int
 	held      modelData
 	old       modelData // a copy that was made some time ago
@@ -35,8 +34,7 @@ type modelStore struct {
 	behind    time.Duration // by which the clock of the present one is behind
 }
 
-// modelData is what the store holds. Epoch and generations are one key, and so are
-// lost together.
+// modelData is the store's content. Epoch and generations are one key, and so are lost together.
 type modelData struct {
 	epoch    failover.Epoch
 	base     uint64
@@ -59,22 +57,22 @@ func (d modelData) copied() modelData {
 type modelWatcher struct {
 	told   chan cache.Mark
 	broken chan struct{}
-	dead   bool // nothing comes, and nobody is told so; guarded by modelStore.mu
+	dead   bool // it silently delivers nothing; guarded by modelStore.mu
 }
 
 func newModelStore(rnd *rand.Rand, plant string) *modelStore {
 	return &modelStore{plant: plant, rnd: rnd, held: emptyData(), old: emptyData(), watchers: map[*modelWatcher]bool{}}
 }
 
-// modelLink is one gateway's way to the store.
+// modelLink is one gateway's connection to the store.
 type modelLink struct {
 	*modelStore
 	cut  bool            // guarded by modelStore.mu
-	deaf bool            // changes come to nothing, and nobody is told; guarded by modelStore.mu
+	deaf bool            // it silently loses changes; guarded by modelStore.mu
 	life context.Context // of the gateway's present run
 }
 
-// ask has the store do f. One that hangs does it when it goes on, although nobody waits.
+// ask makes the store run f. A store that hangs runs f when it continues, although nobody waits.
 func ask[T any](ctx context.Context, l *modelLink, f func() (T, error)) (T, error) {
 	type answer struct {
 		value T
@@ -119,7 +117,7 @@ func (s *modelStore) heal() {
 	s.queue = nil
 }
 
-// begin makes a table from the time, as epoch.lua does.
+// begin creates a table from the time, as epoch.lua does.
 func (s *modelStore) begin(least uint64, lost bool) {
 	if lost || s.held.base == 0 || s.held.base < least || s.held.run != s.servers {
 		s.held.run = s.servers
@@ -133,7 +131,7 @@ func (s *modelStore) begin(least uint64, lost bool) {
 	}
 }
 
-// Probe counts the epoch up, as probe.lua does.
+// Probe increments the epoch, as probe.lua does.
 func (l *modelLink) Probe(ctx context.Context) (failover.Epoch, error) {
 	return l.touch(ctx, failover.Epoch{})
 }
@@ -216,7 +214,7 @@ func (l *modelLink) Load(ctx context.Context) (cache.Table, error) {
 	})
 }
 
-// halfOpen is when a connection that is dead without a sign is given up.
+// halfOpen is when a dead connection without a sign of it is given up.
 const halfOpen = 10 * time.Second
 
 // Watch implements cache.Counters.
@@ -258,7 +256,7 @@ func (l *modelLink) Watch(ctx context.Context, connected func(), changed func(ca
 	}
 }
 
-// hush ends subscriptions, or lets them live on dead.
+// hush ends subscriptions, or leaves them open but dead.
 func (s *modelStore) hush(dead bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -18,18 +18,17 @@ import (
 )
 
 const (
-	// modelUp is when all gateways use a store again that works, as the model of
-	// internal/failover has it: the longest hold, two probes, the wait for the
-	// others, and a second for what is brought.
+	// modelUp is when all gateways use a working store again, as in the model of internal/failover:
+	// the longest hold, two probes, the wait for the others, and a second for the backlog.
 	modelUp = 6500 * time.Millisecond
 	// modelFresh is when nothing stale is served any more after that.
 	modelFresh = time.Second
 )
 
-// modelTags are so many that a purge which is lost is not soon made good by another.
+// modelTags are so many that another purge seldom hides the loss of one.
 var modelTags = strings.Split("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", "")
 
-// modelFleet is gateways with one store, and an origin whose things change.
+// modelFleet is gateways with one store, and an origin whose resources change.
 type modelFleet struct {
 	*testing.T
 	store *modelStore
@@ -45,7 +44,7 @@ type modelFleet struct {
 	traffic bool           // guarded by mu
 }
 
-// modelGateway is what a gateway has of a cache. A restart leaves its journal.
+// modelGateway is one gateway's cache. Its journal survives a restart.
 type modelGateway struct {
 	fleet   *modelFleet
 	link    *modelLink
@@ -64,14 +63,14 @@ type modelRun struct {
 	tiers  *cache.Tiers
 }
 
-// run is the present one.
+// run is the current one.
 func (g *modelGateway) run() modelRun {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.runs
 }
 
-// Keep implements cache.Journal: what the store does not know of goes to the peers.
+// Keep implements cache.Journal: purges unknown to the store are sent to the peers.
 func (g *modelGateway) Keep(ctx context.Context, purges []cache.Purge) error {
 	var missed []cache.Purge
 	for _, p := range purges {
@@ -93,7 +92,7 @@ func (g *modelGateway) Keep(ctx context.Context, purges []cache.Purge) error {
 	return nil
 }
 
-// hear takes in what a peer says.
+// hear applies a peer's purges.
 func (g *modelGateway) hear(purges []cache.Purge) {
 	_ = g.journal.Keep(g.fleet.Context(), purges)
 	g.run().tags.Restore(purges)
@@ -127,7 +126,7 @@ func (g *modelGateway) start(ctx context.Context) {
 	}
 }
 
-// serve makes requests: mostly reads.
+// serve makes requests, mostly reads.
 func (f *modelFleet) serve(ctx context.Context, run modelRun, rnd *rand.Rand) {
 	for {
 		timer := time.NewTimer(time.Duration(rnd.Int64N(int64(40 * time.Millisecond))))
@@ -175,7 +174,7 @@ type noFields struct{}
 
 func (noFields) Values(string) []string { return nil }
 
-// modelFaults are what happens; what is not over by itself is healed by the test.
+// modelFaults are the faults; the test heals those that do not end by themselves.
 var modelFaults = []struct {
 	name string
 	do   func(f *modelFleet)
@@ -249,7 +248,7 @@ func (f *modelFleet) restart() {
 	g.start(f.Context())
 }
 
-// evict loses the table and the epoch.
+// evict drops the table and the epoch.
 func (s *modelStore) evict() {
 	s.held.epoch, s.held.base = failover.Epoch{}, 0
 	s.held.now, s.held.was = map[uint16]uint64{}, map[uint16]uint64{}
@@ -264,7 +263,7 @@ func (f *modelFleet) set(change func(*modelStore)) {
 // pass lets up to that much time pass.
 func (f *modelFleet) pass(most time.Duration) { time.Sleep(time.Duration(f.rnd.Int64N(int64(most)))) }
 
-// inFleet runs a test on a fleet, in virtual time, with what a seed decides.
+// inFleet runs a test on a fleet, in virtual time, with random decisions from a seed.
 func inFleet(t *testing.T, gateways int, seed uint64, plant string, test func(f *modelFleet)) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &modelFleet{T: t, plant: plant, rnd: rand.New(rand.NewPCG(seed, 0)), newest: map[string]int{}}
@@ -285,8 +284,8 @@ func inFleet(t *testing.T, gateways int, seed uint64, plant string, test func(f 
 	})
 }
 
-// modelStale runs a fleet through faults, from a seed, and tells what was stale after
-// them; "": nothing.
+// modelStale runs a fleet through faults, from a seed, and says what is stale after them; "":
+// nothing.
 func modelStale(t *testing.T, seed uint64, plant string) (stale string) {
 	inFleet(t, 3, seed, plant, func(f *modelFleet) {
 		f.peers = f.rnd.IntN(2) == 0
@@ -300,7 +299,7 @@ func modelStale(t *testing.T, seed uint64, plant string) (stale string) {
 	return stale
 }
 
-// burst makes faults under traffic, and looks what is stale when they are over.
+// burst injects faults under traffic, and checks what is stale after them.
 func (f *modelFleet) burst() string {
 	f.drive(true)
 	f.trace = append(f.trace, "|")
@@ -322,7 +321,7 @@ func (f *modelFleet) burst() string {
 	}
 	time.Sleep(modelFresh)
 	if !f.allUp() {
-		return "" // what was lost is found out now: another outage
+		return "" // the loss is only detected now: another outage
 	}
 	for i, g := range f.gateways {
 		for _, tag := range modelTags {
@@ -334,7 +333,7 @@ func (f *modelFleet) burst() string {
 	return ""
 }
 
-// stale tells of a gateway that serves what is not the newest; "": it does not.
+// stale describes a gateway that serves a response which is not the newest; "": it does not.
 func (f *modelFleet) stale(i int, run modelRun, tag string) string {
 	found, err := run.tiers.Get(f.Context(), tag, noFields{})
 	f.mu.Lock()
@@ -356,8 +355,8 @@ func (f *modelFleet) allUp() bool {
 	return !slices.ContainsFunc(f.gateways, func(g *modelGateway) bool { return !g.run().health.Up() })
 }
 
-// Whatever happens to the store, and whichever gateways start anew: one second after
-// all use it again nothing stale is served. Time is virtual.
+// Whatever happens to the store, and whichever gateways restart: one second after all use it again,
+// nothing stale is served. Time is virtual.
 func TestNothingStaleAfterAllAreUp(t *testing.T) {
 	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
@@ -368,7 +367,7 @@ func TestNothingStaleAfterAllAreUp(t *testing.T) {
 	}
 }
 
-// The model finds each of these, built in, so it would find them in the code.
+// The model detects each of these planted bugs, so it would detect them in the code.
 func TestModelFindsPlantedBugs(t *testing.T) {
 	t.Parallel()
 	for _, plant := range []string{

@@ -12,7 +12,7 @@ import (
 	"github.com/jewgo/gateway/test/env"
 )
 
-// What one request says, or when it comes, must not change what others get.
+// The content and timing of one request must not change the responses to others.
 
 func TestAHeadWithoutValidatorsRenewsNothing(t *testing.T) {
 	e := newEdge(t, options{})
@@ -33,7 +33,7 @@ func TestNoStoreDoesNotEndTheUseOfStaleResponses(t *testing.T) {
 		e.expect("while stale", e.get("/list", "Cache-Control", "no-store"), first.body, "edge; hit; ttl=-10; detail=stale-while-revalidate")
 		e.cache.Settle()
 		if n := e.asked.Load(); n != 1 {
-			t.Errorf("%d requests upstream: what a refresh brings could not be stored", n)
+			t.Errorf("%d requests upstream: the response to the refresh could not be stored", n)
 		}
 		e.upstreamSays(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
 		e.clock.Advance(100 * time.Second)
@@ -66,8 +66,8 @@ func TestAPurgeDuringAValidationDoesNotOutdate(t *testing.T) {
 	e.expect("afterwards", e.get("/strict/a"), first.body, "edge; fwd=stale; fwd-status=500; detail=stale-if-error")
 }
 
-// A rule of No-Vary-Search makes requests of two queries wait for one answer, and
-// that says that the rule is gone.
+// A No-Vary-Search rule makes requests with two queries wait for one response, which then has no
+// such rule any more.
 func TestWhoWaitedForAnotherQueryAsksItself(t *testing.T) {
 	e := newEdge(t, options{})
 	e.upstreamSays(says("0", "Cache-Control", "max-age=1", "No-Vary-Search", `params=("id")`))
@@ -129,7 +129,7 @@ func TestWhatVariesByTheGatewaysOwnFieldsIsNotStored(t *testing.T) {
 	}
 }
 
-// An origin that never set the Date of its responses.
+// An origin that never sets Date.
 func TestADateOfTheYearOneIsOldAndStaysOld(t *testing.T) {
 	e := newEdge(t, options{})
 	e.upstreamSays(func(w http.ResponseWriter, _ *http.Request) {

@@ -12,14 +12,13 @@ import (
 	"github.com/jewgo/gateway/policy"
 )
 
-// partKey is the key of the part of a resource that is stored. It is not the
-// resource's own, so that no part ever replaces what is whole.
+// partKey is the key of the stored part of a resource. It differs from the resource's own key, so
+// that a part never replaces a whole response.
 func partKey(key string) string { return key + "/part" }
 
-// storedPart finds the stored part of a resource that a plan may use: one that is newer
-// than what is stored whole (RFC 9111, 4). The shared store is asked a second
-// time for ranges alone, and else where there is no memory: a part that only
-// another gateway has is not worth a round trip of every miss.
+// storedPart finds the stored part of a resource for a plan: one that is newer than the whole
+// stored response (RFC 9111, 4). It asks the shared store only for ranges, or without a store in
+// memory: a part that only another gateway has is not worth a round trip for every miss.
 func (c *Cache) storedPart(ctx context.Context, ex *exchange.Exchange, p *exchange.Plan) Found {
 	whole, _ := p.Stored.(*Entry)
 	ranged := ex.View.Header.Get("Range") != ""
@@ -54,11 +53,10 @@ func (e *Entry) span() rfc9111.Span {
 	return rfc9111.Span{First: e.First, Last: e.First + int64(len(e.Body)) - 1}
 }
 
-// bytes are the content of a span that the entry has.
+// bytes returns the content of a span that the entry has.
 func (e *Entry) bytes(s rfc9111.Span) []byte { return e.Body[s.First-e.First : s.Last+1-e.First] }
 
-// covers reports whether a part answers a request: it has all the ranges that
-// are asked for (RFC 9111, 3.3).
+// covers reports whether a part has all the ranges that a request asks for (RFC 9111, 3.3).
 func (e *Entry) covers(v *policy.View) bool {
 	if v.Method != http.MethodGet || v.Header.Get("Range") == "" {
 		return false
@@ -72,9 +70,9 @@ func (e *Entry) covers(v *policy.View) bool {
 	return len(ranges.Spans()) > 0
 }
 
-// completes makes a request ask for what a stored part lacks, and reports
-// whether it does (RFC 9111, 3.4). Where the part has no strong validator the
-// answer cannot be joined to it, but may be whole.
+// completes makes a request ask for what a stored part lacks, and reports whether it does (RFC
+// 9111, 3.4). If the part has no strong validator, the response cannot be joined to it, but may be
+// whole.
 func (c *call) completes(out *http.Request) bool {
 	h := out.Header
 	if c.part == nil || c.ex.View.Method != http.MethodGet || h.Get("Range") != "" || h.Get("If-None-Match") != "" || h.Get("If-Modified-Since") != "" {
@@ -95,8 +93,8 @@ func (c *call) completes(out *http.Request) bool {
 	return true
 }
 
-// completed answers with the stored part and the missing one together. It
-// reports false if the answer is not the missing one.
+// completed answers with the stored part and the missing one together. It returns false if the
+// response is not the missing part.
 func (c *call) completed(resp *http.Response, got head) (*http.Response, bool) {
 	p := c.part
 	span, complete, ok := rfc9111.ParseContentRange(got.header.Get("Content-Range"))
@@ -114,7 +112,7 @@ func (c *call) completed(resp *http.Response, got head) (*http.Response, bool) {
 	return c.fill(resp, got), true
 }
 
-// storePart prepares the entry of a 206 and returns what stores it, or nil.
+// storePart prepares the entry of a 206 and returns the function that stores it, or nil.
 func (c *call) storePart(e *Entry, got head) func(ctx context.Context, body []byte) {
 	span, complete, ok := rfc9111.ParseContentRange(got.header.Get("Content-Range"))
 	if !ok {
@@ -137,8 +135,8 @@ func (c *call) storePart(e *Entry, got head) func(ctx context.Context, body []by
 	}
 }
 
-// join adds the stored part of the same representation to a new one. What is
-// purged from now on the marks of the new one tell.
+// join adds the stored part of the same representation to a new one. From here on the new one's
+// marks detect purges of both.
 func (c *call) join(e *Entry, got head) {
 	p := c.part
 	if p == nil || p.Complete != e.Complete || !rfc9111.MayCombine(p.Header, got.header, got.received) ||
@@ -150,7 +148,7 @@ func (c *call) join(e *Entry, got head) {
 	}
 }
 
-// joined gives a stored part and the one that is missing, in order.
+// joined returns a stored part and the missing one in order.
 func joined(p *Entry, missing io.ReadCloser) io.ReadCloser {
 	stored := bytes.NewReader(p.Body)
 	if p.First == 0 {

@@ -9,8 +9,8 @@ import (
 	"github.com/jewgo/gateway/policy"
 )
 
-// plan decides what the cache does with a request of a cached route, all but
-// the look-up itself. Its tags are filled in on a miss.
+// plan decides what the cache does with a request of a cached route, except for the look-up. Its
+// tags are filled in on a miss.
 func (c *Cache) plan(ex *exchange.Exchange, r *http.Request, cc rfc9111.CacheControl) exchange.Plan {
 	v, rule := &ex.View, ex.Route.Cache
 	if v.Method != http.MethodGet && v.Method != http.MethodHead && v.Method != methodQuery {
@@ -36,12 +36,11 @@ func (c *Cache) plan(ex *exchange.Exchange, r *http.Request, cc rfc9111.CacheCon
 	return p
 }
 
-// bypass says why a GET, HEAD or QUERY goes past the cache, as a token (RFC 9651,
-// 3.3.4), or "": the policy has it so, or it asks for what the cache does not
-// give: a precondition that is the origin's to check (RFC 9110, 13.1.1 and
-// 13.1.4), another protocol, an answer to content. In managed mode so does
-// Authorization; in strict mode RFC 9111, 3.5 decides. A field counts where it is
-// there at all, since of several lines an upstream may read any.
+// bypass says why a GET, HEAD or QUERY bypasses the cache, as a token (RFC 9651, 3.3.4); "": it
+// does not. The policy may demand it, or the request needs the origin: for a precondition (RFC
+// 9110, 13.1.1 and 13.1.4), another protocol, or content. In managed mode so does Authorization; in
+// strict mode RFC 9111, 3.5 decides. A field counts even if it is empty, since of several lines an
+// upstream may read any.
 func bypass(ex *exchange.Exchange, r *http.Request) string {
 	h := ex.View.Header
 	if why := bypassed(ex); why != "" {
@@ -56,9 +55,9 @@ func bypass(ex *exchange.Exchange, r *http.Request) string {
 	switch {
 	case query && len(h.Values("Range")) > 0:
 		return "Range"
-	case !query && r.ContentLength != 0: // which covers an unknown length
+	case !query && r.ContentLength != 0: // also of unknown length
 		return "content"
-	case ex.Route.SessionSignal: // its answers may log somebody in
+	case ex.Route.SessionSignal: // its responses may log the client in
 		return "session_signal"
 	case !ex.Route.Cache.Strict && len(h.Values("Authorization")) > 0:
 		return "Authorization"
@@ -66,7 +65,7 @@ func bypass(ex *exchange.Exchange, r *http.Request) string {
 	return ""
 }
 
-// bypassed says which of the policy's conditions a request meets; "": none.
+// bypassed says which of the policy's bypass conditions a request meets; "": none.
 func bypassed(ex *exchange.Exchange) string {
 	for _, s := range ex.Route.Cache.Bypass {
 		if present(ex, s) {
@@ -96,19 +95,18 @@ func present(ex *exchange.Exchange, s policy.Source) bool {
 	case policy.SourceCookie:
 		for name := range policy.Cookies(ex.View.Header) {
 			if policy.SameCookie(name, s.Name) {
-				return true // be its value empty
+				return true // even if its value is empty
 			}
 		}
 	}
 	return false
 }
 
-// uriTag is the tag that every entry carries for its URI. It has no query: which
-// parameters are keyed is known to the route of the GET alone, so that a write
-// purges all variants of a path.
+// uriTag is the tag that every entry has for its URI. It has no query, since only the route of the
+// GET knows which parameters are keyed: a write purges all variants of a path.
 func uriTag(host, path string) string { return "uri:" + host + path }
 
-// tagsOf returns the tags of what a request would store.
+// tagsOf returns the tags of the entry that a request would store.
 func tagsOf(ex *exchange.Exchange) []string {
 	tags := make([]string, 0, len(ex.Route.Cache.Tags)+1)
 	for _, t := range ex.Route.Cache.Tags {
@@ -119,3 +117,21 @@ func tagsOf(ex *exchange.Exchange) []string {
 	}
 	return append(tags, uriTag(ex.View.Host, ex.View.Path))
 }
+
+// requestControl parses a request's directives. Pragma: no-cache counts only without a
+// Cache-Control (RFC 9111, 5.4).
+func requestControl(ex *exchange.Exchange) rfc9111.CacheControl {
+	lines := ex.View.Header.Values("Cache-Control")
+	if len(lines) == 0 {
+		lines = ex.View.Header.Values("Pragma")
+		return rfc9111.CacheControl{NoCache: len(lines) > 0 && rfc9111.ParseCacheControl(lines).NoCache}
+	}
+	return rfc9111.ParseCacheControl(lines)
+}
+
+// targets is the target list of this cache (RFC 9213, 2.2), its own field first. The fields also go
+// on to the client, which may be a cache too.
+var targets = []string{"Edge-Cache-Control", "Cdn-Cache-Control", "Surrogate-Control"}
+
+// responseControl parses a response's directives.
+func responseControl(h http.Header) rfc9111.CacheControl { return rfc9111.ResponseControl(h, targets) }

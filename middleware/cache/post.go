@@ -11,12 +11,11 @@ import (
 // post is a POST whose response may answer later GETs (RFC 9110, 9.3.3).
 type post struct {
 	head
-	ex *exchange.Exchange // as of a GET of the same URI
+	ex *exchange.Exchange // rewritten as for a GET of the same URI
 }
 
-// beginPost prepares to store the response to a POST, and returns nil where that
-// is out of the question: outside of strict mode, and where the request says who
-// it comes from, since it goes upstream as it is.
+// beginPost prepares to store the response to a POST. It returns nil if that is impossible: outside
+// strict mode, and if the request identifies its client, since it is sent upstream unchanged.
 func (t *transport) beginPost(ex *exchange.Exchange) *post {
 	v := ex.View
 	if ex.Plan == nil || v.Method != http.MethodPost || !ex.Route.Cache.Strict || ex.Route.Cache.Private() || ex.Route.SessionSignal ||
@@ -25,7 +24,7 @@ func (t *transport) beginPost(ex *exchange.Exchange) *post {
 	}
 	v.Method = http.MethodGet
 	if route, _ := ex.Snapshot.Match(&v); route != ex.Route {
-		return nil // GETs of the URI are another route's
+		return nil // another route serves GETs of the URI
 	}
 	as := *ex
 	as.View = v
@@ -35,8 +34,8 @@ func (t *transport) beginPost(ex *exchange.Exchange) *post {
 	return &post{ex: &as, head: head{changes: t.cache.tags.changes(), sent: t.cache.now()}}
 }
 
-// storePost stores what a POST gave, after it has purged what was stored before.
-// If anyone else has purged it meanwhile, it is not stored.
+// storePost stores the response to a POST, after the purge of what was stored before. It stores
+// nothing if there was any other purge meanwhile.
 func (t *transport) storePost(ctx context.Context, p *post, resp *http.Response, purged []string) bool {
 	c := &call{cache: t.cache, ex: p.ex, req: resp.Request.WithContext(ctx)}
 	p.status, p.header, p.received = resp.StatusCode, resp.Header, t.cache.now()

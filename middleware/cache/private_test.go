@@ -34,15 +34,15 @@ func TestTheEndOfASessionDropsItsEntries(t *testing.T) {
 	e.endSession(false)
 	hits("after the phone's logout", false, true, true, true, true)
 	e.get("/a", guest...)
-	e.endSession(true) // of nobody in particular
+	e.endSession(true) // without a session
 	hits("after the guest's", true, true, true, false, true)
 	e.get("/a", laptop...)
 	e.endSession(true)
 	hits("after the logout of all the user's sessions", false, false, true, true, true)
 }
 
-// TestASessionsEndCostsNothingWithoutPrivateEntries holds that a logout asks no
-// store where nothing can be stored for a session.
+// TestASessionsEndCostsNothingWithoutPrivateEntries checks that a logout asks no store if the
+// policy has no private entries.
 func TestASessionsEndCostsNothingWithoutPrivateEntries(t *testing.T) {
 	e := newEdge(t, onePolicy(`{ttl: 60s}`))
 	e.upstreamSays(says("body"))
@@ -57,8 +57,8 @@ func TestASessionsEndCostsNothingWithoutPrivateEntries(t *testing.T) {
 	}
 }
 
-// TestCORSIsOfOneOrigin holds that no origin gets what the upstream allowed to
-// another, though its responses say nothing of Vary.
+// TestCORSIsOfOneOrigin checks that no origin gets the permissions of another, although the
+// upstream sends no Vary.
 func TestCORSIsOfOneOrigin(t *testing.T) {
 	for _, section := range []string{`{ttl: 60s}`, `{mode: strict}`} {
 		e := newEdge(t, onePolicy(section))
@@ -71,16 +71,16 @@ func TestCORSIsOfOneOrigin(t *testing.T) {
 		})
 		for _, origin := range []string{"https://a.test", "https://b.test", "https://a.test"} {
 			if got := e.get("/a", "Origin", origin); got.header.Get("Access-Control-Allow-Origin") != origin {
-				t.Errorf("%s: %s is told of %q, with Cache-Status %q", section, origin, got.header.Get("Access-Control-Allow-Origin"), got.cacheStatus())
+				t.Errorf("%s: %s gets Access-Control-Allow-Origin %q, with Cache-Status %q", section, origin, got.header.Get("Access-Control-Allow-Origin"), got.cacheStatus())
 			}
 		}
 		if got := e.get("/a"); got.header.Get("Access-Control-Allow-Origin") != "" {
-			t.Errorf("%s: who names no origin is told of %q", section, got.header.Get("Access-Control-Allow-Origin"))
+			t.Errorf("%s: a request without Origin gets Access-Control-Allow-Origin %q", section, got.header.Get("Access-Control-Allow-Origin"))
 		}
 	}
 }
 
-// TestStarIsForEveryOrigin holds that what is for all is stored once.
+// TestStarIsForEveryOrigin checks that a response for all origins is stored once.
 func TestStarIsForEveryOrigin(t *testing.T) {
 	e := newEdge(t, onePolicy(`{mode: strict}`))
 	e.upstreamSays(says("body", "Access-Control-Allow-Origin", "*", "Cache-Control", "max-age=60"))

@@ -17,7 +17,7 @@ import (
 	"github.com/jewgo/gateway/internal/rfc9111"
 )
 
-// behaviour is how the origin answers.
+// behaviour is how the origin responds.
 type behaviour struct {
 	control string
 	tag     string // strong, weak, or none
@@ -40,13 +40,13 @@ func drawBehaviour(t *rapid.T) behaviour {
 	}
 }
 
-// outage is a failure of the origin, for which it may be spared for a while.
+// outage is a failure of the origin, after which it may be left alone for a while.
 type outage struct {
 	failure int
 	at      time.Time
 }
 
-// right is what the origin allowed when it gave or confirmed a representation.
+// right is what the origin allowed when it sent or confirmed a representation.
 type right struct {
 	rep        int
 	variant    string
@@ -54,11 +54,10 @@ type right struct {
 	fresh      time.Duration
 	swr, sie   time.Duration
 	neverStale bool
-	until      int // number of the write that ended it; 0: none did
+	until      int // number of the write that ended it; 0: none
 }
 
-// write ends what the origin allowed of a path: who asks from now on is to see
-// the new state.
+// write ends what the origin allowed for a path: later requests must see the new state.
 func (w *world) write(path string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -71,8 +70,7 @@ func (w *world) write(path string) {
 	}
 }
 
-// roundTrip is the origin. It makes up its mind at once, and holds its answer
-// back where the request is slow.
+// roundTrip is the origin. It decides at once, and delays its response if the request is slow.
 func (w *world) roundTrip(r *http.Request) (*http.Response, error) {
 	q, _ := r.Context().Value(askedBy{}).(*request)
 	w.mu.Lock()
@@ -137,7 +135,7 @@ func (w *world) answer(o behaviour, r *http.Request, rep int) (*httptest.Respons
 	}
 	tag := map[string]string{"strong": fmt.Sprintf(`"%d"`, rep), "weak": fmt.Sprintf(`W/"%d"`, rep)}[o.tag]
 	if r.Method == http.MethodHead {
-		tag = fmt.Sprintf(`"%d"`, rep) // without one, nothing would tell a HEAD of this from one of that
+		tag = fmt.Sprintf(`"%d"`, rep) // without one, a HEAD could not tell representations apart
 	}
 	if tag != "" {
 		out.Set("ETag", tag)
@@ -163,7 +161,7 @@ func (w *world) answer(o behaviour, r *http.Request, rep int) (*httptest.Respons
 	return rec, http.StatusOK
 }
 
-// grant is what an answer of the origin allows later; nil: nothing.
+// grant is what a response of the origin allows later; nil: nothing.
 func (w *world) grant(o behaviour, r *http.Request, rep, status int) *right {
 	path := r.URL.Path
 	cc := rfc9111.ParseCacheControl([]string{o.control})
@@ -185,7 +183,7 @@ func (w *world) grant(o behaviour, r *http.Request, rep, status int) *right {
 	return g
 }
 
-// judge tells what is wrong with an answer; "": nothing.
+// judge says what is wrong with a response; "": nothing.
 func (w *world) judge(q *request) string {
 	h, v := q.rec.Header(), &q.ex.View
 	if got := h.Get("Set-Cookie"); got != "" && got != "c="+strconv.Itoa(q.client) {
@@ -221,7 +219,7 @@ func (w *world) judge(q *request) string {
 	return fmt.Sprintf("nothing gives the right to serve it: %+v", w.rights[v.Path])
 }
 
-// allows reports whether a right holds for a request that is answered now.
+// allows reports whether a right covers a request that is answered now.
 func (w *world) allows(g right, q *request, cc *rfc9111.CacheControl) bool {
 	now := w.clock.Now()
 	age := now.Sub(g.at)
@@ -243,7 +241,7 @@ func (w *world) allows(g right, q *request, cc *rfc9111.CacheControl) bool {
 	return !g.neverStale && (stale < window || cc.MaxStale.Set && stale <= cc.MaxStale.Value)
 }
 
-// intact checks that content is of the representation that the header speaks of.
+// intact checks that the content matches the representation in the header.
 func intact(rec *httptest.ResponseRecorder, rep int, method string) string {
 	content, body := contentOf(rep), rec.Body.String()
 	switch {

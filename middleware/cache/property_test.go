@@ -26,20 +26,19 @@ import (
 )
 
 const (
-	// propertySteps is how many requests one run makes, and propertyRuns how many
-	// runs there are: -rapid.checks makes more.
+	// propertySteps is how many requests one run makes, and propertyRuns how many runs there are:
+	// -rapid.checks makes more.
 	propertySteps = 1000
 	propertyRuns  = 25
-	// maxFlying bounds the requests that are under way at once.
+	// maxFlying bounds concurrent requests.
 	maxFlying = 5
 )
 
-// TestNothingIsServedWithoutARight sends random requests of three clients past a
-// cache whose origin does as it likes, some of them while others wait for the
-// origin, and compares each answer with what the origin said: whether it is of
-// the resource and variant that was asked for and in one piece, whether it is
-// fresh or may be stale, whether it is older than a write that came before the
-// request, and whose cookie it carries. -rapid.seed makes other requests.
+// TestNothingIsServedWithoutARight sends random requests of three clients through a cache with a
+// random origin, some of them while others wait for the origin. It compares each response with what
+// the origin said: whether it is complete and of the right resource and variant, whether it is
+// fresh or may be stale, whether it is older than a write before the request, and whose cookie it
+// carries. -rapid.seed changes the requests.
 func TestNothingIsServedWithoutARight(t *testing.T) {
 	steps, hits, waited := 0, 0, 0
 	property(t, func(t *rapid.T) {
@@ -51,11 +50,11 @@ func TestNothingIsServedWithoutARight(t *testing.T) {
 	})
 	t.Logf("%d requests, %d of them answered from the store, %d not at once", steps, hits, waited)
 	if least := propertyRuns * propertySteps; steps < least || hits < steps/10 || waited < steps/20 {
-		t.Errorf("too little is tested: want %d requests", least)
+		t.Errorf("too few requests were tested, want %d", least)
 	}
 }
 
-// TestTheRightsSeeMutations plants bugs, and holds that the test above sees them.
+// TestTheRightsSeeMutations plants bugs, and checks that the test above detects them.
 func TestTheRightsSeeMutations(t *testing.T) {
 	for _, tt := range []struct {
 		says   string
@@ -76,14 +75,14 @@ func TestTheRightsSeeMutations(t *testing.T) {
 				}
 			})
 			if !strings.Contains(caught, tt.seen) {
-				t.Errorf("it was not seen, but %q", caught)
+				t.Errorf("the mutation was not detected, but %q", caught)
 			}
 			t.Log(caught)
 		})
 	}
 }
 
-// immortal stores as if everything were fresh for an hour more.
+// immortal stores every entry as fresh for one more hour.
 type immortal struct{ cache.LocalStore }
 
 func (s immortal) Put(ctx context.Context, key string, e *cache.Entry) error {
@@ -107,7 +106,7 @@ func (s unpurged) Put(ctx context.Context, key string, e *cache.Entry) error {
 	return s.LocalStore.Put(ctx, key, e)
 }
 
-// property runs a property in bubbles, from a seed that it tells.
+// property runs a property in bubbles, from a seed that it logs.
 func property(t *testing.T, run func(*rapid.T)) {
 	for name, value := range map[string]string{"rapid.seed": "2026", "rapid.checks": strconv.Itoa(propertyRuns)} {
 		f := flag.Lookup(name)
@@ -117,7 +116,7 @@ func property(t *testing.T, run func(*rapid.T)) {
 		}
 		t.Logf("-%s=%s", name, f.Value)
 	}
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // so that a seed means the same each time
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // makes a seed reproducible
 	rapid.Check(t, func(t *rapid.T) { rapid.SyncTest(t, run) })
 }
 
@@ -130,9 +129,9 @@ type world struct {
 
 	steps, hits, waited int
 	newest              int        // representation
-	flying              []*request // under way
+	flying              []*request // in progress
 
-	mu       sync.Mutex         // the origin is asked by several at once
+	mu       sync.Mutex         // the origin gets concurrent requests
 	origin   behaviour          // guarded by mu
 	current  map[string]int     // representation of a path and variant, guarded by mu
 	of       map[int]string     // path and variant of a representation, guarded by mu
@@ -142,7 +141,7 @@ type world struct {
 	failures map[string]outage  // the last of a path and variant, guarded by mu
 }
 
-// request is one client's.
+// request is a client's request.
 type request struct {
 	ex       *exchange.Exchange
 	client   int
@@ -150,15 +149,15 @@ type request struct {
 	rec      *httptest.ResponseRecorder
 	cancel   context.CancelFunc
 	gone     bool          // the client has left
-	gate     chan struct{} // the origin holds its answer back until it is closed; nil: it does not
+	gate     chan struct{} // the origin delays its response until it is closed; nil: no delay
 	released bool          // the gate is open
 	done     bool
 	answered map[int]bool // representations that the origin gave or confirmed to it, guarded by world.mu
-	failed   int          // what the origin failed it with: a status, -1: no answer, guarded by world.mu
+	failed   int          // the origin's failure: a status, -1: no response; guarded by world.mu
 }
 
-// askedBy is the key of the request on whose behalf the origin is asked: a
-// refresh in the background is nobody's.
+// askedBy is the context key of the request for which the origin is asked; a background refresh has
+// none.
 type askedBy struct{}
 
 func newWorld(t *rapid.T, text string, plant func(cache.LocalStore) cache.LocalStore) *world {
@@ -191,7 +190,7 @@ func newWorld(t *rapid.T, text string, plant func(cache.LocalStore) cache.LocalS
 	return w
 }
 
-// Even paths are the same for all, odd ones vary by X-A.
+// Even paths are the same for all clients, odd ones vary by X-A.
 var propertyPaths = []string{"/strict/0", "/strict/1", "/item/2", "/item/3"}
 
 func variant(path string, h http.Header) string {
@@ -229,8 +228,7 @@ func (w *world) run(t *rapid.T) (fault string) {
 	return fault
 }
 
-// land lets the origin answer some requests that wait for it, or all, and makes
-// some clients leave.
+// land makes the origin answer some or all waiting requests, and some clients leave.
 func (w *world) land(t *rapid.T, all bool) string {
 	for _, q := range w.flying {
 		if !all && oneIn(t, 20, "leaves") {
@@ -245,7 +243,7 @@ func (w *world) land(t *rapid.T, all bool) string {
 	return w.judgeAll()
 }
 
-// start sends a request on its way.
+// start starts a request.
 func (w *world) start(t *rapid.T) {
 	path, client := pick(t, "path", propertyPaths), rapid.IntRange(0, 2).Draw(t, "client")
 	h := http.Header{"X-A": {strconv.Itoa(client % 2)}, "X-Client": {strconv.Itoa(client)}}
@@ -286,7 +284,7 @@ func (w *world) start(t *rapid.T) {
 	}()
 }
 
-// judgeAll waits until nothing moves any more, and judges what has its answer.
+// judgeAll waits until everything is idle, and judges the requests with a response.
 func (w *world) judgeAll() (fault string) {
 	synctest.Wait()
 	var rest []*request

@@ -8,22 +8,20 @@ import (
 	"net/http"
 )
 
-// methodQuery is a safe method whose content is part of what it asks for (RFC
-// 10008).
+// methodQuery is a safe method whose content is part of the request's meaning (RFC 10008).
 const methodQuery = "QUERY"
 
-// maxQueryContent bounds the content of a QUERY that is held to be keyed; larger
-// ones go past the cache.
+// maxQueryContent bounds the content of a QUERY that is buffered for its key, in bytes; larger ones
+// bypass the cache.
 const maxQueryContent = 64 << 10
 
 // contentFields say how content is to be read (RFC 9110, 8).
 var contentFields = [...]string{"Content-Type", "Content-Encoding", "Content-Language"}
 
-// queryContent reads the content of a QUERY and returns what stands for it in
-// the key: a hash of it and of the fields that say how it is to be read (RFC
-// 10008, 2.7). The request keeps its content. "" says that it cannot be keyed:
-// it is too large, has trailers, or did not come whole, which its reader
-// upstream will find too.
+// queryContent reads the content of a QUERY and returns its part in the key: a hash of it and of
+// the fields that say how to read it (RFC 10008, 2.7). The request keeps its content. "" means that
+// it cannot be keyed: it is too large, has trailers, or is incomplete, which the upstream's reader
+// will find too.
 func queryContent(r *http.Request) string {
 	if r.Body == nil || r.ContentLength > maxQueryContent || len(r.Trailer) > 0 {
 		return ""
@@ -35,7 +33,7 @@ func queryContent(r *http.Request) string {
 	}
 	body := r.Body
 	r.Body = &replayed{bytes.NewReader(content), body}
-	r.ContentLength, r.TransferEncoding = int64(len(content)), nil // not in chunks, which some upstreams do not read
+	r.ContentLength, r.TransferEncoding = int64(len(content)), nil // not chunked, which some upstreams do not support
 	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil }
 	b := make([]byte, 0, 256+len(content))
 	for _, name := range contentFields {
@@ -49,13 +47,13 @@ func queryContent(r *http.Request) string {
 	return string(sum[:])
 }
 
-// replayed gives what was read of a body before the rest.
+// replayed returns what was already read of a body before the rest.
 type replayed struct {
 	io.Reader
 	io.Closer
 }
 
-// errorReader reads as err, or as nothing where there is none.
+// errorReader fails with err, or ends if err is nil.
 type errorReader struct{ err error }
 
 func (r errorReader) Read([]byte) (int, error) {

@@ -73,12 +73,12 @@ func TestNoVarySearch(t *testing.T) {
 	e.get("/strict/s?q=1&p=2&utm=x")
 	answer("b", `key-order, params=("utm")`)
 	e.expect("the first teaches the rule", e.get("/strict/s?p=2&q=1&utm=y"), "a", "edge; hit")
-	e.expect("what matters still does", e.get("/strict/s?q=2&utm=x"), "b", "edge; fwd=uri-miss")
+	e.expect("other parameters still count", e.get("/strict/s?q=2&utm=x"), "b", "edge; fwd=uri-miss")
 	e.expect("another path has no rule", e.get("/strict/t?q=2&utm=x"), "b", "edge; fwd=uri-miss")
 	answer("c", "")
 	e.expect("a miss that takes the rule back", e.get("/strict/s?q=3&utm=x"), "c", "edge; fwd=uri-miss")
 	e.expect("then queries differ again", e.get("/strict/s?q=3&utm=y"), "c", "edge; fwd=uri-miss")
-	e.expect("and what is stored is found", e.get("/strict/s?q=3&utm=x"), "c", "edge; hit")
+	e.expect("a stored response is found", e.get("/strict/s?q=3&utm=x"), "c", "edge; hit")
 }
 
 func TestTheUpstreamGetsTheQueryThatWasAsked(t *testing.T) {

@@ -115,7 +115,7 @@ func TestRFC9111_3_3_RangesOfAStoredPart(t *testing.T) {
 	e.expect("the whole is not served from it", e.get("/strict/a"), digits, "edge; fwd=partial; fwd-status=200; stored")
 	e.expect("and is there then", e.get("/strict/a"), digits, "edge; hit")
 	e.clock.Advance(2 * time.Minute)
-	e.expectPart("4.3: what is stale is validated, then served", e.get("/strict/a", "Range", "bytes=1-6"), "123456", "bytes 1-6/10", "edge; fwd=stale; fwd-status=304; stored")
+	e.expectPart("4.3: a stale entry is validated, then served", e.get("/strict/a", "Range", "bytes=1-6"), "123456", "bytes 1-6/10", "edge; fwd=stale; fwd-status=304; stored")
 }
 
 func TestPartsAreNotJoinedBeyondMaxObject(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 )
 
-// reserveAtOnce is the largest body that gets its memory before it has come.
+// reserveAtOnce is the largest body, in bytes, whose memory is allocated before it arrives.
 const reserveAtOnce = 1 << 20
 
 // recorder copies a body while it is read and commits the copy at its clean end.
@@ -16,10 +16,10 @@ type recorder struct {
 	want   int64 // length by Content-Length; -1: unknown
 	limit  int64
 	held   *atomic.Int64     // bytes in all recordings
-	bound  int64             // of held: beyond it a body passes unrecorded
+	bound  int64             // limit of held, beyond which bodies are not recorded
 	got    int64             // bytes read
-	body   []byte            // of a recording; what is in it never changes
-	commit func(body []byte) // nil once the recording has ended, either way
+	body   []byte            // recorded so far; its bytes never change
+	commit func(body []byte) // nil once the recording has ended or was dropped
 }
 
 func (r *recorder) Read(p []byte) (int, error) {
@@ -48,9 +48,8 @@ func (r *recorder) add(p []byte) bool {
 	return true
 }
 
-// end is called with the error that reading ended with. It commits what is
-// whole, and returns what the end of the body is to its readers: one that does
-// not come to the length that was announced is broken, whatever the transport
+// end takes the error that ended reading. It commits a complete body, and returns the error for the
+// body's readers: one shorter or longer than its announced length is broken, whatever the transport
 // says.
 func (r *recorder) end(err error) error {
 	defer r.drop()
@@ -76,7 +75,7 @@ func (r *recorder) reserve(n int64) bool {
 	return true
 }
 
-// Close ends the recording: what was not read to its end is not whole.
+// Close drops the recording of a body that was not read to its end.
 func (r *recorder) Close() error {
 	r.drop()
 	return r.ReadCloser.Close()
@@ -87,7 +86,7 @@ func (r *recorder) drop() {
 	r.body, r.commit = nil, nil
 }
 
-// fit returns b without much unused memory behind it, since that is kept too.
+// fit returns b without much spare capacity, which would be kept in memory too.
 func fit(b []byte) []byte {
 	if cap(b)-len(b) > len(b)/8 {
 		return slices.Clone(b)[:len(b):len(b)]

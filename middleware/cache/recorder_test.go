@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// All recordings share one bound: what does not fit passes unrecorded, and what
-// a recording held is free again when it ends.
+// All recordings share one bound. A body beyond it passes unrecorded, and the bytes of a recording
+// are released when it ends.
 func TestRecordingsShareABound(t *testing.T) {
 	var held atomic.Int64
 	recorded := map[string]string{}
@@ -47,7 +47,7 @@ func TestRecordingsShareABound(t *testing.T) {
 	}
 }
 
-// What is kept has little unused memory behind it, which is kept too.
+// A kept body has little spare capacity, which would be kept too.
 func TestRecordingsAreKeptTight(t *testing.T) {
 	var held atomic.Int64
 	for _, n := range []int{1, 600, 5000, 70_000} {

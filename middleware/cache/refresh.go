@@ -10,15 +10,15 @@ import (
 )
 
 const (
-	// maxRefreshes bounds the refreshes in the background at a time; above it,
-	// stale responses are served without one.
+	// maxRefreshes bounds concurrent background refreshes; beyond it, stale responses are served
+	// without one.
 	maxRefreshes = 64
-	// refreshTimeout bounds a refresh in the background as a whole.
+	// refreshTimeout bounds a background refresh as a whole.
 	refreshTimeout = time.Minute
 )
 
-// answerAndRefresh answers with an entry that is replaced in the background: one
-// that is stale and may be served so meanwhile, or one that a hit replaces early.
+// answerAndRefresh answers with an entry that is refreshed in the background: one that is stale but
+// may be served meanwhile, or one that a hit refreshes early.
 func (c *call) answerAndRefresh() *http.Response {
 	e, p := c.stored, c.ex.Plan
 	early := p.Forward == ""
@@ -27,8 +27,8 @@ func (c *call) answerAndRefresh() *http.Response {
 	}
 	switch shared := p.Shared || c.req.Header["Cookie"] == nil; {
 	case !shared && !early:
-		return nil // an answer to cookies may bring new ones, which a refresh would lose
-	case shared && p.Store: // a request with no-store lets nothing be stored that it brings about
+		return nil // a response to cookies may set new ones, which a refresh would lose
+	case shared && p.Store: // a request with no-store must not cause anything to be stored
 		c.cache.refresh(c)
 	}
 	detail := "stale-while-revalidate"
@@ -39,8 +39,8 @@ func (c *call) answerAndRefresh() *http.Response {
 	return c.answer(e, hitStatus(e.remaining(p.Now), detail, shownKey(c.ex, p.Key)))
 }
 
-// refresh validates the call's entry in the background, unless that is under
-// way, failed a moment ago, or too much else is.
+// refresh validates the call's entry in the background, unless that is already running, failed
+// recently, or too many refreshes are running.
 func (c *Cache) refresh(from *call) {
 	key := from.flightKey()
 	if _, waits := from.backsOff(key); waits {
@@ -63,15 +63,14 @@ func (c *Cache) refresh(from *call) {
 	}()
 }
 
-// early decides whether a hit refreshes its fresh entry in the background, where
-// the entry may be refreshed there at all: the likelier the nearer its end is, in
-// units of what the last fill took, so that a hot entry is replaced before it
-// goes stale and a cold one costs nothing (XFetch with beta 1; Vattani,
-// Chierichetti, Lowenstein: Optimal Probabilistic Cache Stampede Prevention,
-// 2015). Entries that another gateway filled are left to that.
+// early decides whether a hit refreshes its fresh entry in the background, if the entry allows that
+// at all. The probability grows as the remaining lifetime shrinks relative to the cost of the last
+// fill, so that a hot entry is replaced before it goes stale and a cold one costs nothing (XFetch
+// with beta 1; Vattani, Chierichetti, Lowenstein: Optimal Probabilistic Cache Stampede Prevention,
+// 2015). Entries that another gateway filled are left to that gateway.
 func (c *Cache) early(e *Entry, now time.Time) bool {
 	left := e.remaining(now)
-	if e.StaleWhileRevalidate <= 0 || e.Cost <= 0 || left <= 0 || e.partial() || left > 40*e.Cost { // 40: nearly impossible beyond
+	if e.StaleWhileRevalidate <= 0 || e.Cost <= 0 || left <= 0 || e.partial() || left > 40*e.Cost { // beyond 40 nearly impossible
 		return false
 	}
 	return -math.Log(1-c.random())*float64(e.Cost) >= float64(left)

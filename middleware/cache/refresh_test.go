@@ -35,11 +35,11 @@ func TestAStaleEntryIsValidatedOnceForAll(t *testing.T) {
 				if got.cacheStatus() == tt.leader {
 					leaders++
 				} else {
-					e.expect("who waited", got, tt.body, "edge; fwd=stale; collapsed")
+					e.expect("a client that waited", got, tt.body, "edge; fwd=stale; collapsed")
 				}
 			}
 			if n := e.asked.Load(); n != 2 || leaders != 1 {
-				t.Errorf("the upstream was asked %d times, %d clients say so", n, leaders)
+				t.Errorf("the upstream was asked %d times, and %d replies have the leader's Cache-Status", n, leaders)
 			}
 		})
 	}
@@ -67,7 +67,7 @@ func TestWhoWaitsForAFailedValidationGetsWhatItMay(t *testing.T) {
 	}
 }
 
-// A failing upstream is asked after 1, 2, 4 s and so on, not by every request.
+// A failing upstream is asked after 1, 2, 4 s and so on, not for every request.
 func TestAFailingUpstreamIsSpared(t *testing.T) {
 	for detail, after := range map[string]time.Duration{
 		"stale-if-error":         10 * time.Minute, // past stale_while_revalidate
@@ -159,7 +159,7 @@ func TestHotEntriesAreRefreshedEarly(t *testing.T) {
 	}
 }
 
-// A request that must wait for the upstream waits for the refresh under way.
+// A request that must wait for the upstream joins the running refresh.
 func TestARefreshInTheBackgroundIsJoined(t *testing.T) {
 	e := newEdge(t, options{})
 	e.upstreamSays(says("old"))
@@ -173,7 +173,7 @@ func TestARefreshInTheBackgroundIsJoined(t *testing.T) {
 	replies := e.herd(5, "/list", nothing)
 	gate.release()
 	for _, got := range replies() {
-		e.expect("who waited", got, "new", "edge; fwd=stale; collapsed")
+		e.expect("a client that waited", got, "new", "edge; fwd=stale; collapsed")
 	}
 	if n := e.asked.Load(); n != 2 {
 		t.Errorf("the upstream was asked %d times", n)
@@ -195,8 +195,8 @@ func TestCloseEndsFillsAndWaitsForThem(t *testing.T) {
 	<-arrived
 	e.cache.Close()
 	for _, got := range replies() {
-		if got.err == nil && got.status == http.StatusOK { // a 502 where the head had not come
-			t.Errorf("%q looks whole", got.body)
+		if got.err == nil && got.status == http.StatusOK { // a 502 if the head had not come
+			t.Errorf("%q looks complete", got.body)
 		}
 	}
 	env.Until(e, "the upstream's end", ended.Load)

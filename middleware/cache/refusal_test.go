@@ -59,7 +59,7 @@ func TestAStoredResponseHasNoReason(t *testing.T) {
 	}
 }
 
-// Vary: Cookie is told of once a route: what it does is seldom what is meant.
+// Vary: Cookie is logged once a route: it seldom does what is intended.
 func TestVaryCookieIsToldOfOnce(t *testing.T) {
 	var log bytes.Buffer
 	e := newEdge(t, options{log: slog.New(slog.NewTextHandler(&log, nil))})
@@ -83,7 +83,7 @@ func TestVaryCookieIsToldOfOnce(t *testing.T) {
 			}
 		}
 		if n != 1 {
-			t.Errorf("%s was told of %d times:\n%s", route, n, log.String())
+			t.Errorf("%s was logged %d times:\n%s", route, n, log.String())
 		}
 	}
 }

@@ -15,8 +15,8 @@ import (
 
 const longAgo = "Sun, 06 Nov 1994 08:49:37 GMT"
 
-// TestRFC9111_WhatIsReused stores a response and asks again: each row is named
-// by the section that decides.
+// TestRFC9111_WhatIsReused stores a response and asks again. Each row is named after the section
+// that decides.
 func TestRFC9111_WhatIsReused(t *testing.T) {
 	for _, tt := range []struct {
 		says     string

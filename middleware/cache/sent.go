@@ -13,39 +13,37 @@ import (
 	"github.com/jewgo/gateway/policy"
 )
 
-// What is keyed is what is sent. A request that fills what many get is built from
-// what its key and its variant hold, so that no part of it that nobody looked at
-// can change what the others get.
+// The key covers what is sent. A request whose response is shared is built only from the parts that
+// its key and variant contain. So no other part of it can change what other clients get.
 
-// constants are sent in place of what says who asks, on managed routes.
+// constants replace, on managed routes, fields that identify the client.
 var constants = map[string][]string{"Accept": {"*/*"}, "User-Agent": {"gateway"}}
 
-// expected are fields of nearly every client, of which the log does not tell.
+// expected are fields of nearly every client, which are not logged.
 var expected = []string{"Accept", "User-Agent", "Cache-Control", "Pragma"}
 
-// ownFields are set anew in each request that goes upstream, and so stay in it.
+// ownFields are set by the gateway in each upstream request, and so are kept.
 var ownFields = []string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Request-Id"}
 
-// cacheFields are read by the cache itself: it knows what their answers are good
-// for.
+// cacheFields are handled by the cache itself, which knows how to use their responses.
 var cacheFields = []string{"Range", "If-Range", "If-None-Match", "If-Modified-Since"}
 
-// maxRouteFields bounds the fields of one route that its responses declare, and
-// those of which the log told.
+// maxRouteFields bounds the fields of one route that its responses declare, and those that were
+// logged.
 const maxRouteFields = 64
 
-// maxFieldName bounds the names of fields that are remembered, and maxAlso those that
-// one request is sent again for.
+// maxFieldName bounds the length of remembered field names, and maxAlso the fields for which one
+// request is sent again.
 const maxFieldName, maxAlso = 64, 8
 
-// sent gives the fields of a request as its upstream gets them: by these Vary
-// selects (RFC 9111, 4.1). What is stripped on the way is absent.
+// sent presents the fields of a request as the upstream gets them; Vary selects by these (RFC 9111,
+// 4.1). Stripped fields are absent.
 type sent exchange.Exchange
 
 var _ policy.Fields = (*sent)(nil)
 
-// Values implements policy.Fields. On managed routes it takes all fields for
-// declared: those that are not get so before anything is stored by them.
+// Values implements policy.Fields. On managed routes it treats all fields as declared: the others
+// become so before an entry that varies by them is stored.
 func (s *sent) Values(name string) []string {
 	switch {
 	case name == "Cookie":
@@ -67,14 +65,14 @@ func (s *sent) Get(name string) string {
 	return ""
 }
 
-// shared reports whether anyone may get what the request fills.
+// shared reports whether anyone may get the response to the request.
 func (s *sent) shared() bool { return !s.Route.Cache.Private() || s.Principal.Anonymous() }
 
 // built reports whether only declared fields go upstream.
 func (s *sent) built() bool { return !s.Route.Cache.Strict && s.shared() }
 
-// constant reports whether a field is the same in all requests of the route, or
-// in none of them, whatever responses say.
+// constant reports whether a field is the same in all requests of the route, or in none of them,
+// whatever responses declare.
 func (s *sent) constant(name string) bool {
 	switch name {
 	case "Cookie", "Accept-Encoding":
@@ -85,9 +83,9 @@ func (s *sent) constant(name string) bool {
 	return policy.StaysBehind(name)
 }
 
-// cookies is the one line of cookies that goes upstream; "": none. Where others
-// get the response these are, by the standard, all but those that stay in
-// sessions; on a managed route only the keyed ones, in the order of the key.
+// cookies is the single Cookie line that goes upstream; "": none. If the response is shared, the
+// line has, in strict mode, all cookies but those kept in sessions; on a managed route only the
+// keyed ones, in the order of the key.
 func (s *sent) cookies() string {
 	own, offload, rule := s.Snapshot.Policy.Session.Cookie.Name, s.Snapshot.Policy.Session.Offload, s.Route.Cache
 	var line []byte
@@ -114,14 +112,14 @@ func (s *sent) cookies() string {
 	return string(line)
 }
 
-// declared reports whether a field may change what the route's responses are: the
-// policy says so, or a response did.
+// declared reports whether a field may change the route's responses: the policy or a response said
+// so.
 func (s *sent) declared(name string, learned map[string]bool) bool {
 	return slices.Contains(s.Route.Cache.Vary, name) || learned[name]
 }
 
-// ambiguous reports whether an upstream may read other cookies than the ones that
-// key and bypass are about.
+// ambiguous reports whether an upstream may parse other cookies than those that key and bypass
+// used.
 func (s *sent) ambiguous() bool {
 	rule := s.Route.Cache
 	if !rule.ReadsCookies() {
@@ -138,8 +136,8 @@ func (s *sent) ambiguous() bool {
 	return false
 }
 
-// build makes the header of a request upstream that of what was keyed, and
-// remembers which of the client's fields are not sent.
+// build reduces the header of an upstream request to what was keyed, and remembers which of the
+// client's fields are not sent.
 func (c *call) build(h http.Header) {
 	s, route := (*sent)(c.ex), c.ex.Route
 	delete(h, "Cookie")
@@ -157,7 +155,7 @@ func (c *call) build(h http.Header) {
 		switch {
 		case name == "Cookie", slices.Contains(ownFields, name), slices.Contains(cacheFields, name), route.Cache.Sends(name),
 			c.ex.View.Method == methodQuery && slices.Contains(contentFields[:], name):
-		case name == "Via": // the client's are before the gateway's
+		case name == "Via": // the last value is the gateway's
 			h[name] = values[len(values)-1:]
 		case s.constant(name):
 			delete(h, name)
@@ -176,8 +174,8 @@ func (c *call) build(h http.Header) {
 	c.cache.tell(route, c.unsent)
 }
 
-// untold reports whether a response varies by a field of the client's that was not
-// sent, and is to be asked for again with it.
+// untold reports whether a response varies by a field of the client that was not sent, so that the
+// request must be sent again with it.
 func (c *call) untold(h http.Header) bool {
 	before := len(c.also)
 	for _, name := range rfc9111.VaryNames(h) {
@@ -188,8 +186,8 @@ func (c *call) untold(h http.Header) bool {
 	return len(c.also) > before
 }
 
-// declare makes what a stored response varies by be sent on its whole route from now
-// on. What is not stored changes nothing for others.
+// declare makes the fields by which a stored response varies be sent on its whole route from now
+// on. A response that is not stored changes nothing for others.
 func (c *call) declare(e *Entry) {
 	if s := (*sent)(c.ex); s.built() {
 		for _, name := range e.Vary {
@@ -214,19 +212,19 @@ func (c *Cache) tell(route *policy.Route, unsent []string) {
 	slices.Sort(news)
 	list := "[" + strings.Join(news, ", ") + "]"
 	c.log.Info("request fields that a cached route does not declare are not sent upstream", slog.String("route", route.Name),
-		slog.String("at", route.Position.String()), slog.String("add", "pass: "+list+", or vary: with those that change the response"))
+		slog.String("at", route.Position.String()), slog.String("add", "pass: "+list+", or vary: with the fields that change the response"))
 }
 
-// tellOfCookies logs, once for each route, that its responses vary by Cookie, which
-// does not do what their upstream means by it.
+// tellOfCookies logs, once for each route, that its responses vary by Cookie, which does not have
+// the effect that the upstream intends.
 func (c *call) tellOfCookies(h http.Header) {
 	route := c.ex.Route
 	if !slices.Contains(rfc9111.VaryNames(h), "Cookie") || !c.cache.told.add(route.Name, "Vary: Cookie") {
 		return
 	}
-	so := "each client's cookies make a variant of their own, and hits are rare"
+	so := "each client's cookies make a variant of their own, so hits are rare"
 	if s := (*sent)(c.ex); s.constant("Cookie") && !slices.Contains(route.Cache.Vary, "Cookie") && !route.Cache.Sends("Cookie") {
-		so = "it selects nothing, since of cookies the route sends upstream those in key alone"
+		so = "it selects nothing, since the route only sends the cookies in its key upstream"
 	}
 	c.cache.log.Warn("responses of a cached route say Vary: Cookie", slog.String("route", route.Name), slog.String("at", route.Position.String()), slog.String("so", so))
 }
@@ -243,7 +241,7 @@ func (f *routeFields) of(route string) map[string]bool {
 	return f.names[route]
 }
 
-// add reports whether the name is new, and remembered.
+// add reports whether the name is new and was added.
 func (f *routeFields) add(route, name string) bool {
 	if f.of(route)[name] {
 		return false

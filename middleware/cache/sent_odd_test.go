@@ -17,7 +17,7 @@ routes:
   - {name: auth, match: {path: /auth}, upstream: up, cache: {mode: strict, bypass: ["cookie:access_token"]}}
 `
 
-// ASP.NET reads cookie names without their case, PHP takes a dot for an underscore.
+// ASP.NET ignores the case of cookie names; PHP reads a dot in them as an underscore.
 func TestABypassOfCookieNamesThatUpstreamsReadOtherwise(t *testing.T) {
 	for _, name := range []string{"Access_Token", "access.token"} {
 		e := newEdge(t, options{policy: namesPolicy})
@@ -37,8 +37,8 @@ func TestABypassOfCookieNamesThatUpstreamsReadOtherwise(t *testing.T) {
 	}
 }
 
-// The second answer may declare a field that the first one did not know of. The
-// client must not get what was made without a field that it sent.
+// The second response may declare a field that the first one did not. The client must not get a
+// response that was made without a field that it sent.
 func TestAFieldDeclaredOnTheSecondAnswer(t *testing.T) {
 	e := newSentEdge(t, nil)
 	e.upstreamSays(func(w http.ResponseWriter, r *http.Request) {
@@ -55,8 +55,8 @@ func TestAFieldDeclaredOnTheSecondAnswer(t *testing.T) {
 	}
 }
 
-// What an answer that is never stored says in Vary changes nothing of what is: one
-// request for an error page else makes all entries of a route vary, for good.
+// The Vary of a response that is never stored must not affect entries: otherwise one request for an
+// error page would make all entries of a route vary, forever.
 func TestAnErrorDeclaresNoFieldForTheWholeRoute(t *testing.T) {
 	for says, fail := range map[string]func(http.ResponseWriter){
 		"an error":   func(w http.ResponseWriter) { w.WriteHeader(http.StatusBadRequest) },
@@ -77,8 +77,8 @@ func TestAnErrorDeclaresNoFieldForTheWholeRoute(t *testing.T) {
 	}
 }
 
-// The names of fields that a route does not send are remembered and logged. Their
-// number is bounded, and their length is the client's.
+// The names of fields that a route does not send are remembered and logged. Clients choose their
+// number, which is bounded, and their length.
 func TestLongFieldNamesAreNotRemembered(t *testing.T) {
 	const n, size = 60, 30_000
 	e := newSentEdge(t, nil)
@@ -96,8 +96,8 @@ func TestLongFieldNamesAreNotRemembered(t *testing.T) {
 	}
 }
 
-// The second request of one that was taught a field may fail, like the first. What
-// was stored is then served stale, and the upstream left alone for a moment.
+// The repeated request with a newly declared field may fail, like the first one. The stored
+// response is then served stale, and the upstream is left alone briefly.
 func TestAFailureAfterADeclarationIsServedStale(t *testing.T) {
 	e := newEdge(t, options{})
 	e.upstreamSays(says("old", "Etag", `"v1"`))
@@ -121,7 +121,7 @@ routes:
   - {name: debug, match: {path: /debug}, upstream: up, cache: {mode: strict, bypass: ["header:X-Debug"]}}
 `
 
-// What goes past the cache as a GET fills it no more as a POST.
+// A POST that bypasses the cache does not fill it for GETs.
 func TestAPostThatBypassesIsNotStored(t *testing.T) {
 	e := newEdge(t, options{policy: debugPolicy})
 	e.upstreamSays(func(w http.ResponseWriter, r *http.Request) {
@@ -133,7 +133,7 @@ func TestAPostThatBypassesIsNotStored(t *testing.T) {
 	}
 }
 
-// Several lines of Cookie are several: an empty first one hides no other.
+// Several Cookie lines all count: an empty first one does not hide the others.
 func TestAPostWithAnEmptyCookieLineIsNotStored(t *testing.T) {
 	e := newEdge(t, options{})
 	e.upstreamSays(func(w http.ResponseWriter, r *http.Request) {
@@ -145,9 +145,9 @@ func TestAPostWithAnEmptyCookieLineIsNotStored(t *testing.T) {
 	}
 }
 
-// A QUERY in chunks has the key of one with Content-Length, and goes upstream in
-// chunks, though all of its content is held. An upstream that reads no chunks, as
-// many WSGI servers, sees no content then, and its answer to that is everybody's.
+// A chunked QUERY has the key of one with Content-Length. If it were forwarded chunked, an upstream
+// that does not read chunks, like many WSGI servers, would see no content, and its response would
+// go to everybody.
 func TestAQueryInChunksIsSentAsItIsKeyed(t *testing.T) {
 	e := newEdge(t, options{})
 	e.upstreamSays(func(w http.ResponseWriter, r *http.Request) {
@@ -170,9 +170,8 @@ func TestAQueryInChunksIsSentAsItIsKeyed(t *testing.T) {
 	}
 }
 
-// PostgREST and other pagers answer "Range: 0-0" with 200 and Content-Range: 0-0/*.
-// A 200 with Content-Range is part of what is there, asked for by a field that is
-// in no key: it is not what the next client wants.
+// PostgREST and other pagers answer "Range: 0-0" with 200 and Content-Range: 0-0/*. A 200 with
+// Content-Range is a part, selected by a field that is in no key: the next client must not get it.
 func TestA200WithContentRangeIsNotStoredAsTheWhole(t *testing.T) {
 	e := newEdge(t, options{})
 	e.upstreamSays(func(w http.ResponseWriter, r *http.Request) {

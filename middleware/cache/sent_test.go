@@ -30,7 +30,7 @@ routes:
   - {name: loose, match: {path: /loose}, upstream: up, cache: {mode: strict}}
 `
 
-// sentEdge is an edge whose upstream keeps the heads of the requests that reach it.
+// sentEdge is an edge whose upstream records the heads of its requests.
 type sentEdge struct {
 	*edge
 	mu    sync.Mutex
@@ -72,11 +72,10 @@ func (e *sentEdge) last() http.Header {
 	return h
 }
 
-// pair is a pair of a Cookie field, as werkzeug 2.2 reads it.
+// pair matches a pair of a Cookie field, as werkzeug 2.2 reads it.
 var pair = regexp.MustCompile(`(?s)([^=;]+)(?:\s*=\s*("(?:[^\\"]|\\.)*"|.*?))?\s*;`)
 
-// flaskCookies are the cookies that a Flask behind a WSGI server sees, the first of
-// each name.
+// flaskCookies are the cookies that Flask behind a WSGI server sees, the first of each name.
 func flaskCookies(lines []string) map[string]string {
 	cookies := map[string]string{}
 	for _, m := range pair.FindAllStringSubmatch(strings.Join(lines, ",")+";", -1) {
@@ -146,11 +145,11 @@ func TestTheFieldsOfASharedFill(t *testing.T) {
 	}
 	e.get("/mine", append(client, "X-Test-Session", "s1")...)
 	if h := e.last(); h.Get("X-Other") != "o" || h.Get("Accept") != "text/html" || h.Get("Accept-Language") != "he" {
-		t.Errorf("a private one gets all: %v", h)
+		t.Errorf("a private fill does not send everything: %v", h)
 	}
 	e.get("/loose", client...)
 	if h := e.last(); h.Get("X-Other") != "o" || h.Get("User-Agent") != "curl" || h.Get("Cache-Control") != "max-age=60" {
-		t.Errorf("so does a strict one: %v", h)
+		t.Errorf("a strict fill does not send everything: %v", h)
 	}
 	line := e.log.String()
 	if strings.Count(line, "\n") != 1 || !strings.Contains(line, "route=keyed") || !strings.Contains(line, "at=test.yaml:7:") ||
@@ -159,7 +158,7 @@ func TestTheFieldsOfASharedFill(t *testing.T) {
 	}
 	e.get("/keyed?again", client...)
 	if again := e.log.String(); again != line {
-		t.Errorf("told twice: %s", again)
+		t.Errorf("logged twice: %s", again)
 	}
 }
 
@@ -173,8 +172,8 @@ func TestWhatIsStrippedSelectsNothing(t *testing.T) {
 	e.expect("another cookie", e.get("/loose", "Cookie", "a=2; gw=two"), "", "edge; fwd=vary-miss")
 }
 
-// A response that varies by what was not sent declares it. The one that told is not
-// given to whoever sent the field: it is asked for again.
+// A response that varies by a field which was not sent declares it. It is not given to a client
+// that sent the field; the request is sent again with it.
 func TestAResponseDeclaresAField(t *testing.T) {
 	e := newSentEdge(t, nil)
 	e.upstreamSays(func(w http.ResponseWriter, r *http.Request) {
@@ -212,7 +211,7 @@ func draw(r *rand.Rand) (header []string) {
 	return header
 }
 
-// twist changes a value in a way that some would not notice.
+// twist changes a value in a way that some programs would ignore.
 func twist(r *rand.Rand, value string) string {
 	switch r.IntN(6) {
 	case 0:
@@ -229,9 +228,9 @@ func twist(r *rand.Rand, value string) string {
 	return strings.TrimPrefix(value, "\xa0")
 }
 
-// relevant is what two requests of one key and variant must have in common: in
-// managed mode all but what the policy passes, in strict mode what key and bypass
-// read, as Flask reads it.
+// relevant is what two requests of one key and variant must have in common: in managed mode
+// everything but what the policy passes, in strict mode what key and bypass read, as Flask reads
+// it.
 func relevant(path string, h http.Header) any {
 	if path == "/strict" {
 		cookies := flaskCookies(h["Cookie"])
@@ -241,9 +240,8 @@ func relevant(path string, h http.Header) any {
 	return h
 }
 
-// misread looks for two requests of which one is answered by what the other
-// brought, although the upstream would have seen something else. "" if there are
-// none.
+// misread looks for two requests of which one gets the other's response, although the upstream
+// would have seen something different; "": none.
 func misread(t *testing.T, mutate func(out, in http.Header), seed uint64, pairs int) string {
 	e, r := newSentEdge(t, mutate), rand.New(rand.NewPCG(seed, 1))
 	for i := range pairs {
@@ -263,9 +261,9 @@ func misread(t *testing.T, mutate func(out, in http.Header), seed uint64, pairs 
 		if e.asked.Load() != asked || !strings.HasPrefix(hit.cacheStatus(), "edge; hit") {
 			continue
 		}
-		e.get(path+query+"x", other...) // as it is sent where nothing is stored
+		e.get(path+query+"x", other...) // as it is sent on a miss
 		if diff := cmp.Diff(brought, relevant(path, e.last())); diff != "" {
-			return fmt.Sprintf("%s with %q is answered by what %q brought:\n%s", path, other, one, diff)
+			return fmt.Sprintf("%s with %q gets the response to %q:\n%s", path, other, one, diff)
 		}
 	}
 	return ""
@@ -279,7 +277,7 @@ func TestOneKeyIsOneRequestUpstream(t *testing.T) {
 	}
 }
 
-// What stood here before, each put back, is found.
+// Each of these old bugs, planted again, is detected.
 func TestOneKeySeesMutations(t *testing.T) {
 	as := func(name string) func(out, in http.Header) {
 		return func(out, in http.Header) {
@@ -290,11 +288,11 @@ func TestOneKeySeesMutations(t *testing.T) {
 		}
 	}
 	for says, mutate := range map[string]func(out, in http.Header){
-		"cookies go up as they came": as("Cookie"), "a field that nobody declared goes up": as("X-Other"),
+		"cookies are sent unchanged": as("Cookie"), "an undeclared field is sent": as("X-Other"),
 		"a field goes up as it came, not as it selects": as("X-Vary"), "Accept goes up": as("Accept"),
 	} {
 		if misread(t, mutate, 1, 2000) == "" {
-			t.Errorf("%s, and nothing is found", says)
+			t.Errorf("%s: not detected", says)
 		}
 	}
 }

@@ -25,7 +25,7 @@ func TestRFC9111_5_2_1_DirectivesOfRequests(t *testing.T) {
 	for _, tt := range []struct {
 		says    string
 		control string // of the request
-		stored  string // Cache-Control of what is stored
+		stored  string // Cache-Control of the stored response
 		after   time.Duration
 		hit     bool
 		status  int
@@ -55,7 +55,7 @@ func TestRFC9111_5_2_1_DirectivesOfRequests(t *testing.T) {
 				t.Errorf("%d %q with Cache-Status %q", got.status, got.body, got.cacheStatus())
 			}
 			if !tt.hit && tt.status == 200 {
-				e.expect("4: a 200 replaces what is stale", e.get("/strict/a"), "new", "edge; hit; ttl=60")
+				e.expect("4: a 200 replaces a stale entry", e.get("/strict/a"), "new", "edge; hit; ttl=60")
 			}
 		})
 	}

@@ -24,7 +24,7 @@ const (
 	forwardBypass  = "bypass"
 )
 
-// What Facts.Cache says.
+// The values of Facts.Cache.
 const (
 	factHit         = "hit"
 	factMiss        = "miss"
@@ -34,15 +34,14 @@ const (
 	factCollapsed   = "collapsed"
 )
 
-// hitStatus is the member of Cache-Status for a response from the store (RFC
-// 9211, 2.1, 2.4, 2.7, 2.8). A negative ttl says that it is stale; key is what
-// shownKey gives.
+// hitStatus is the member of Cache-Status for a response from the store (RFC 9211, 2.1, 2.4, 2.7,
+// 2.8). A negative ttl means stale. key is the result of shownKey.
 func hitStatus(ttl time.Duration, detail, key string) string {
 	var buf [64]byte
 	b := append(buf[:0], "edge; hit; ttl="...)
 	seconds := int64(ttl / time.Second)
 	if ttl < 0 && seconds == 0 {
-		seconds = -1 // stale by less than a second is stale
+		seconds = -1 // less than a second stale is still stale
 	}
 	b = strconv.AppendInt(b, seconds, 10)
 	if key != "" {
@@ -54,24 +53,24 @@ func hitStatus(ttl time.Duration, detail, key string) string {
 	return string(b)
 }
 
-// shownKey is what Cache-Status says of a key (RFC 9211, 2.7): nothing, unless
-// the operator debugs. No request can ask for it.
+// shownKey is the key parameter of Cache-Status (RFC 9211, 2.7): "" unless the policy's debug is
+// on. No request can ask for it.
 func shownKey(ex *exchange.Exchange, key string) string {
 	if !ex.Snapshot.Policy.Cache.Debug || key == "" {
 		return ""
 	}
-	text, _ := httpsfv.Marshal(httpsfv.NewItem(key)) // "" for what is no String, and then nothing is said
+	text, _ := httpsfv.Marshal(httpsfv.NewItem(key)) // "" if key is not a valid String
 	return text
 }
 
-// forwarded is the member of Cache-Status for a request that went upstream (RFC
-// 9211, 2.2, 2.3, 2.5 to 2.8), or would have without another that was on its way.
+// forwarded is the member of Cache-Status for a request that went upstream (RFC 9211, 2.2, 2.3, 2.5
+// to 2.8), or would have without another one in progress.
 type forwarded struct {
 	why       string
-	status    int // the upstream's; 0: it gave none
+	status    int // the upstream's; 0: none
 	stored    bool
-	collapsed bool   // it waited for the answer to another request
-	key       string // what shownKey gives
+	collapsed bool   // it waited for another request's response
+	key       string // the result of shownKey
 	detail    string // a token, or ""
 }
 
@@ -95,14 +94,13 @@ func (f forwarded) String() string {
 	return s
 }
 
-// addStatus appends a member: those of caches nearer to the origin come first
-// (RFC 9211, 2).
+// addStatus appends a member: caches nearer to the origin come first (RFC 9211, 2).
 func addStatus(h http.Header, member string) {
 	h[statusField] = append(slices.Clip(h[statusField]), member)
 }
 
-// dropInvalidStatus removes the members of other caches where they are no List
-// (RFC 9651, 3.1) or an empty one, since they would make the whole field unreadable.
+// dropInvalidStatus removes the other caches' members if they are not a List (RFC 9651, 3.1) or an
+// empty one, which would make the whole field unreadable.
 func dropInvalidStatus(h http.Header) {
 	if lines := h[statusField]; len(lines) > 0 {
 		if list, err := httpsfv.UnmarshalList(lines); err != nil || len(list) == 0 {

@@ -11,8 +11,8 @@ import (
 	"github.com/jewgo/gateway/policy"
 )
 
-// FuzzCacheStatus checks that the field stays a List, whatever the upstream made
-// of it and whatever the key is, and says what it is meant to say (RFC 9211, 2).
+// FuzzCacheStatus checks that the field is always a List, whatever the upstream's members and the
+// key are, and has the right parameters (RFC 9211, 2).
 func FuzzCacheStatus(f *testing.F) {
 	debug := &exchange.Exchange{Snapshot: &policy.Snapshot{Policy: &policy.Policy{Cache: policy.Cache{Debug: true}}}}
 	f.Add("inner; hit", 200, int64(-1), "key")
@@ -48,7 +48,7 @@ func TestRFC9211_TheMembersParameters(t *testing.T) {
 		{"2.4: stale by less than a second", hitStatus(-time.Millisecond, "", ""), "edge; hit; ttl=-1"},
 		{"2.7: the key", hitStatus(0, tierShared, shownKey(debug, "Zm9v-_")), `edge; hit; ttl=0; key="Zm9v-_"; detail=l2`},
 		{"2.7: as a String", forwarded{why: forwardMiss, key: shownKey(debug, `a"\`)}.String(), `edge; fwd=uri-miss; key="a\"\\"`},
-		{"2.7: what is no String", forwarded{why: forwardMiss, key: shownKey(debug, "é\x00")}.String(), `edge; fwd=uri-miss`},
+		{"2.7: a key that is not a String", forwarded{why: forwardMiss, key: shownKey(debug, "é\x00")}.String(), `edge; fwd=uri-miss`},
 		{"2.2, 2.3, 2.5, 2.6", forwarded{why: forwardVary, status: 200, stored: true, collapsed: true}.String(), "edge; fwd=vary-miss; fwd-status=200; stored; collapsed"},
 	} {
 		if tt.got != tt.want {

@@ -6,23 +6,22 @@ import (
 	"github.com/jewgo/gateway/internal/rfc9111"
 )
 
-// Store keeps entries by key and variant. It knows nothing of freshness or tags:
-// what it gives may be stale or purged.
+// Store keeps entries by key and variant. It ignores freshness and tags: it may return stale or
+// purged entries.
 type Store interface {
-	// Get returns the newest entry of the key that the request with the fields
-	// selects and that is not past its Keep. The caller bounds the time through
-	// ctx. An error means that nothing is known.
+	// Get returns the key's newest entry that the request's fields select and that is not past its
+	// Keep. The caller bounds the time through ctx. An error means that nothing is known.
 	Get(ctx context.Context, key string, fields rfc9111.Fields) (Found, error)
-	// Put stores an entry in place of the one with the same key, names and
-	// values of selecting fields, and may drop it, or others, at any time. It
-	// takes the entry over: nobody changes it any more.
+	// Put stores an entry and replaces the one with the same key and the same selecting fields and
+	// values. It may drop any entry at any time. It takes over e, which must not be changed any
+	// more.
 	Put(ctx context.Context, key string, e *Entry) error
 }
 
 // Found is what a store has for a request.
 type Found struct {
-	Entry  *Entry // nil: nothing that the request selects
-	Others bool   // the key has entries that other requests select; told with a nil Entry
+	Entry  *Entry // nil: no entry that the request selects
+	Others bool   // other requests select entries of the key; set if Entry is nil
 	Tier   string // where the entry came from, l1 or l2; set by Tiers
-	Local  bool   // the shared store is away; set by Tiers
+	Local  bool   // the shared store is unavailable; set by Tiers
 }

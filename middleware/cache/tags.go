@@ -12,67 +12,62 @@ import (
 	"github.com/jewgo/gateway/internal/failover"
 )
 
-// CountersTTL is for how long shared generations are kept after their last
-// change: longer than any entry lives, so that no entry outlives the purge of
-// it.
+// CountersTTL is how long shared generations are kept after their last change: longer than any
+// entry lives, so that no entry outlives its purge.
 const CountersTTL = 2*MaxKeep + 2*24*time.Hour
 
-// Change asks for a slot's shared generation to become the larger of what it is
-// and Floor, plus Add.
+// Change raises a slot's shared generation to at least Floor, then adds Add.
 //
-// A purge that several gateways may bring has an ID: brought again it counts as a Floor
-// of Above plus Add, and so for nothing where the generation is above that already.
+// A purge that several gateways may send has an ID. When repeated it counts as a Floor of Above
+// plus Add, and so changes nothing if the generation is above that already.
 //
-// A Floor below the table's Base, with nothing to add, is what was known of a table
-// that is lost. It stands beside the slot's generation, for those who were not told of
-// it then.
+// A Floor below the table's Base, without Add, comes from a table that was lost. It is kept beside
+// the slot's generation, for gateways that missed it then.
 type Change struct {
 	Slot  uint16
 	Floor uint64
 	Add   uint64
-	Above uint64 // with an ID: the highest that was given here, and not by the store
+	Above uint64 // with an ID: the highest generation that this gateway, not the store, gave
 	ID    string // at most 128 bytes; "": none
 }
 
-// Table is what is read of the shared generations. A table that replaces one that was
-// lost begins from a Base above all that was ever given: slots that it does not
-// name stand there. Marks below it are of the tables before.
+// Table is the content of the shared generations. A table that replaces a lost one starts from a
+// Base above all generations ever given; slots that it does not list stand there. Marks below Base
+// are from earlier tables.
 type Table struct {
 	Base  uint64
 	Marks []Mark
 }
 
-// Counters are the generations that all gateways share. The caller bounds the
-// time through ctx.
+// Counters are the generations that all gateways share. The caller bounds the time through ctx.
 type Counters interface {
-	// Change makes the changes in a table that begins from base or above, tells all
-	// who watch, and returns the new generations in the order of the changes.
+	// Change makes the changes in a table that starts from base or above, notifies all watchers,
+	// and returns the new generations in the order of the changes.
 	Change(ctx context.Context, base uint64, changes []Change) (Table, error)
 	// Load returns all generations above the table's Base.
 	Load(ctx context.Context) (Table, error)
-	// Watch calls connected each time it has begun to listen, and changed for
-	// each change after that, until ctx is done or the connection is lost.
+	// Watch calls connected each time it starts listening, and changed for each change after that,
+	// until ctx is done or the connection is lost.
 	Watch(ctx context.Context, connected func(), changed func(Mark)) error
 }
 
-// TagsConfig configures Tags. The zero value is for one gateway on its own.
+// TagsConfig configures Tags. The zero value is for a single gateway.
 type TagsConfig struct {
 	Counters Counters         // nil: no shared store
 	Switch   *failover.Switch // of the store behind Counters; required with them
-	// Journal keeps purges over a restart; nil: they are lost. What it holds is
-	// given back by Restore.
+	// Journal keeps purges across restarts; nil: they are lost. Its content is passed to Restore.
 	Journal Journal
 }
 
-// Purge is one purge of a slot. The generation is the one that the slot got where it
-// was made: by Origin, which gives each once, or by the shared store.
+// Purge is one purge of a slot, with the generation that the slot got where the purge was made:
+// from Origin, which gives each generation once, or from the shared store.
 type Purge struct {
 	Mark
 	Origin string // "": the shared store
-	Known  bool   // by the shared store
+	Known  bool   // to the shared store
 }
 
-// id is "" for a purge of nobody in particular, which counts each time that it is brought.
+// id is "" for a purge without an origin, which counts each time it is sent.
 func (p Purge) id() string {
 	if p.Origin == "" {
 		return ""
@@ -80,38 +75,37 @@ func (p Purge) id() string {
 	return fmt.Sprintf("%d:%s:%d", p.Slot, p.Origin, p.Gen)
 }
 
-// Journal keeps purges over a restart. It bounds the time itself.
+// Journal keeps purges across restarts. It bounds the time itself.
 type Journal interface {
-	// Keep returns when the purges are durable, or may become so later where it
-	// fails. Nobody waits for those that are Known to be durable; a purge that
-	// was kept before as unknown is done with then.
+	// Keep returns when the purges are durable; on failure they may still become so later. It does
+	// not wait for those that are Known; these replace earlier records of the same purges as
+	// unknown.
 	Keep(ctx context.Context, purges []Purge) error
 }
 
-// Tags decides what a purge has made invalid. Every entry carries the
-// generations that its tags had when its fill began; a purge lifts a tag's
-// generation, and what carries a lower one is invalid. So a purge is O(1), and a
-// fill that began before it cannot undo it.
+// Tags decides which entries are invalid. Every entry carries the generations that its tags had
+// when its fill began. A purge raises a tag's generation, and entries with a lower one are invalid.
+// So a purge is O(1), and a fill that began before it cannot undo it.
 //
-// While the shared store is away purges work here, are remembered, and are
-// repeated there before the store is used again. A store that comes
-// back empty or old lowers nothing. What was purged elsewhere without the shared store
-// cannot be ordered among the generations here: it purges what is held here anew.
+// While the shared store is unavailable, purges take effect here, and are repeated there before the
+// store is used again. A store that comes back empty or old lowers no generation. A purge that was
+// made elsewhere without the shared store cannot be ordered among the generations here, so it
+// purges this gateway's entries anew.
 type Tags struct {
 	local  generations
-	base   atomic.Uint64 // of the shared table, as far as it is known
-	unread atomic.Bool   // the shared table may hold purges that are not known here
+	base   atomic.Uint64 // of the shared table, as last seen
+	unread atomic.Bool   // the shared table may have purges unknown here
 	watch  atomic.Pointer[context.CancelFunc]
 	unsent unsent
 	made   made
-	origin string // of this run, among those of all gateways
+	origin string // identifies this run among all gateways
 	cfg    TagsConfig
 }
 
 var _ failover.Backlog = (*Tags)(nil)
 
-// NewTags returns tags of which none was ever purged. It is a backlog of the Switch;
-// Run must be running for purges of others to arrive.
+// NewTags returns Tags without any purge, and registers it as a backlog of the Switch. Purges of
+// other gateways arrive only while Run is running.
 func NewTags(cfg TagsConfig) *Tags {
 	t := &Tags{origin: rand.Text(), cfg: cfg}
 	if cfg.Counters != nil {
@@ -130,30 +124,25 @@ func (t *Tags) Marks(tags []string) []Mark {
 	return marks
 }
 
-// trusts reports whether something of the shared store is valid. What was filled
-// before the shared table was lost is not: nobody may know any more what was purged
-// since. What this gateway holds itself stays, as those who live tell what was.
+// trusts reports whether an entry of the shared store is valid. One that was filled before the
+// shared table was lost is not, since purges after its fill may be lost too. This gateway's own
+// entries stay, since the living gateways report their purges.
 func (t *Tags) trusts(marks []Mark) bool {
 	base := t.base.Load()
 	return t.Valid(marks) && !slices.ContainsFunc(marks, func(m Mark) bool { return m.Gen < base })
 }
 
-// changes counts purges, and tables. Marks that are taken later, but before it has changed,
-// are those of the moment at which it was read.
+// changes counts purges, and new tables. Marks taken later are still those of the moment when it
+// was read, provided that it has not changed.
 func (t *Tags) changes() uint64 { return t.local.changes.Load() }
 
 // Valid reports whether nothing with these marks was purged since.
 func (t *Tags) Valid(marks []Mark) bool {
-	for _, m := range marks {
-		if m.Gen < t.local.get(m.Slot) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(marks, func(m Mark) bool { return m.Gen < t.local.get(m.Slot) })
 }
 
-// learn takes over generations that someone else knows. Those that a table began from
-// are no purge.
+// learn takes over generations known elsewhere. A generation equal to the table's base is not a
+// purge.
 func (t *Tags) learn(marks []Mark) {
 	base := t.base.Load()
 	for _, m := range marks {
@@ -163,10 +152,10 @@ func (t *Tags) learn(marks []Mark) {
 	}
 }
 
-// read takes over what was read of the shared table.
+// read takes over the content of the shared table.
 func (t *Tags) read(table Table) {
 	for known := t.base.Load(); known < table.Base; known = t.base.Load() {
-		t.local.changes.Add(1) // marks of both tables say nothing of each other
+		t.local.changes.Add(1) // marks of different tables cannot be compared
 		if t.base.CompareAndSwap(known, table.Base) {
 			t.repeat(table.Base)
 			break
@@ -175,9 +164,9 @@ func (t *Tags) read(table Table) {
 	t.learn(table.Marks)
 }
 
-// Restore takes over purges of which a journal or another gateway tells, once or
-// often. Those that the shared store does not know of are brought there from here too:
-// their gateway may be gone, or cut off from it.
+// Restore takes over purges from a journal or another gateway, any number of times. Purges unknown
+// to the shared store are sent there from here too, since their gateway may be gone, or cut off
+// from it.
 func (t *Tags) Restore(purges []Purge) {
 	for _, p := range purges {
 		switch {
@@ -189,7 +178,7 @@ func (t *Tags) Restore(purges []Purge) {
 			t.again(p)
 			t.unsent.add(p)
 			t.unsent.end([]Purge{p})
-		case t.unsent.has(p.Slot): // else generations here are those of the shared store
+		case t.unsent.has(p.Slot): // otherwise the generations here are the shared store's
 			t.again(p)
 		default:
 			t.local.raise(p.Slot, p.Gen)
@@ -198,16 +187,15 @@ func (t *Tags) Restore(purges []Purge) {
 	t.cfg.Switch.Wake()
 }
 
-// again purges what is held here by a purge that was made elsewhere.
+// again purges this gateway's entries for a purge that was made elsewhere.
 func (t *Tags) again(p Purge) {
 	t.unsent.gave(p.Slot, t.local.bump(p.Slot, max(p.Gen-1, t.base.Load())))
 }
 
-// Purge makes everything invalid that carries one of the tags: here at once, on
-// the other gateways when they hear of it. While the shared store is away that
-// is later, and no error. An error says that the store is there and refused, and
-// the purge will be repeated there, or that it did not get into the journal; the
-// purge holds here.
+// Purge invalidates everything that carries one of the tags: here at once, on other gateways when
+// they hear of it. While the shared store is unavailable that is later, without an error. An error
+// means that the store refused the purge, which will be repeated there, or that the journal could
+// not keep it. The purge is in force here in any case.
 func (t *Tags) Purge(ctx context.Context, tags ...string) error {
 	purges, changes := make([]Purge, len(tags)), make([]Change, len(tags))
 	for i, tag := range tags {
@@ -220,8 +208,8 @@ func (t *Tags) Purge(ctx context.Context, tags ...string) error {
 		gen := t.local.bump(slot, t.base.Load())
 		purges[i].Gen = gen
 		t.unsent.gave(slot, gen)
-		// The fills of other gateways that began before this moment carry the
-		// old generation at most, or one that the store adds one to.
+		// Fills of other gateways that began before now carry at most the old generation, or the
+		// one that the store increments.
 		changes[i] = Change{Slot: slot, Floor: gen - 1, Add: 1}
 	}
 	if t.cfg.Counters == nil {
@@ -241,11 +229,11 @@ func (t *Tags) Purge(ctx context.Context, tags ...string) error {
 	}
 	t.read(table)
 	t.made.note(purges, time.Now())
-	_ = t.keep(ctx, known(table.Marks)) // else a restart, and a store that has lost it, would forget it
+	_ = t.keep(ctx, known(table.Marks)) // for the case of a restart with a store that has lost it
 	return nil
 }
 
-// known are the purges that the shared store gave these generations.
+// known are the purges for generations that the shared store gave.
 func known(marks []Mark) []Purge {
 	purges := make([]Purge, len(marks))
 	for i, m := range marks {
@@ -261,16 +249,15 @@ func (t *Tags) keep(ctx context.Context, purges []Purge) error {
 	return t.cfg.Journal.Keep(ctx, purges)
 }
 
-// shareable reports whether the shared store may hold something with these marks: none
-// of them is of a purge that it does not know of. It may give that generation to another
-// purge, which gateways that learned it from here would take for heard.
+// shareable reports whether the shared store may hold an entry with these marks: the store knows
+// all their purges. Otherwise it may give a mark's generation to another purge, which gateways that
+// learned the generation from the entry would ignore.
 func (t *Tags) shareable(marks []Mark) bool {
 	return !slices.ContainsFunc(marks, func(m Mark) bool { return t.unsent.has(m.Slot) })
 }
 
-// repeat brings purges again that this gateway made since a new table began: the store
-// that took them was not the one that is used now, and what the others have filled
-// meanwhile stands above them.
+// repeat sends again the purges that this gateway made since a new table began. The store that took
+// them is not the one used now, and other gateways' later fills have marks above them.
 func (t *Tags) repeat(base uint64) {
 	if again := t.made.since(time.UnixMicro(int64(base)).Add(-clockSkew)); len(again) > 0 {
 		for i := range again {
@@ -280,10 +267,10 @@ func (t *Tags) repeat(base uint64) {
 	}
 }
 
-// remember keeps purges that the shared store does not know of.
+// remember keeps purges that the shared store does not know.
 func (t *Tags) remember(purges []Purge) {
 	for _, p := range purges {
-		t.unsent.heard(p) // so that it is none when it comes back from others
+		t.unsent.heard(p) // so that it is ignored when others send it back
 		t.unsent.add(p)
 	}
 	t.cfg.Switch.Wake()

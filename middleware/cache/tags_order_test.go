@@ -17,18 +17,18 @@ import (
 	"github.com/jewgo/gateway/middleware/cache"
 )
 
-// Orders of events in which a purge could be lost, one by one.
+// Orders of events in which a purge could be lost.
 
 // orderly runs a test on a fleet without traffic.
 func orderly(t *testing.T, gateways int, test func(f *modelFleet)) { inFleet(t, gateways, 1, "", test) }
 
-// write changes the origin's thing, and purges it.
+// write changes the origin's resource, and purges it.
 func (f *modelFleet) write(run modelRun, tag string) {
 	f.newest[tag]++
 	_ = run.tags.Purge(f.Context(), tag)
 }
 
-// expectFresh fails where a gateway serves what is not the newest.
+// expectFresh fails if a gateway serves a response that is not the newest.
 func (f *modelFleet) expectFresh(tag string) {
 	f.Helper()
 	for i, g := range f.gateways {
@@ -43,7 +43,7 @@ func (f *modelFleet) expectFreshOf(i int, run modelRun, tag string) {
 	}
 }
 
-// awaitUp waits until all use the store.
+// awaitUp waits until all gateways use the store.
 func (f *modelFleet) awaitUp() {
 	f.Helper()
 	for began := time.Now(); !f.allUp(); time.Sleep(time.Millisecond) {
@@ -53,8 +53,8 @@ func (f *modelFleet) awaitUp() {
 	}
 }
 
-// A purge that the store did not take, and which is forgotten with its gateway, must
-// not have lent its generation to what others get: the store gives it to the next purge.
+// The store did not take a purge, and it is forgotten with its gateway. Entries of other gateways
+// must not carry its generation, since the store gives that to the next purge.
 func TestAPurgeThatIsForgottenHidesNoOther(t *testing.T) {
 	orderly(t, 3, func(f *modelFleet) {
 		one, two, three := f.gateways[0], f.gateways[1], f.gateways[2]
@@ -74,7 +74,7 @@ func TestAPurgeThatIsForgottenHidesNoOther(t *testing.T) {
 	})
 }
 
-// A server whose clock is behind takes the place of another, and lacks its last writes.
+// A server whose clock is behind replaces another, and lacks its last writes.
 func TestAClockThatIsBehindGivesNoGenerationTwice(t *testing.T) {
 	orderly(t, 2, func(f *modelFleet) {
 		one, two := f.gateways[0], f.gateways[1]
@@ -101,8 +101,8 @@ func TestAClockThatIsBehindGivesNoGenerationTwice(t *testing.T) {
 	})
 }
 
-// While there are two primaries one gateway's purges go to the one that is given up.
-// They were made after the other's table had begun, and concern what was filled there.
+// While there are two primaries, one gateway's purges go to the one that is given up. They were
+// made after the other's table began, and concern entries filled there.
 func TestAPurgeInAPrimaryThatIsGivenUpIsMadeInTheOther(t *testing.T) {
 	orderly(t, 2, func(f *modelFleet) {
 		for _, g := range f.gateways {
@@ -143,13 +143,12 @@ func TestAPurgeInAPrimaryThatIsGivenUpIsMadeInTheOther(t *testing.T) {
 		f.expectFresh("a")
 		f.expectFreshOf(2, run, "a")
 		if found, _ := f.gateways[1].run().tiers.Get(f.Context(), "b", noFields{}); found.Entry == nil {
-			t.Error("what nobody purged is gone")
+			t.Error("an entry without a purge is gone")
 		}
 	})
 }
 
-// What was brought to the store is not purged again by those who come back later and
-// bring it too.
+// Gateways that come back late must not repeat a purge that was already sent to the store.
 func TestAPurgeThatWasBroughtIsNotRepeatedByThoseWhoComeLater(t *testing.T) {
 	orderly(t, 3, func(f *modelFleet) {
 		f.peers = true
@@ -170,14 +169,14 @@ func TestAPurgeThatWasBroughtIsNotRepeatedByThoseWhoComeLater(t *testing.T) {
 		time.Sleep(modelFresh)
 		for i, g := range f.gateways {
 			if found, _ := g.run().tiers.Get(f.Context(), "a", noFields{}); found.Entry == nil {
-				t.Errorf("gateway %d has lost what was filled after the purge", i)
+				t.Errorf("gateway %d has lost an entry that was filled after the purge", i)
 			}
 		}
 	})
 }
 
-// The purges of a slot that are told apart are few. One beyond them is brought all the
-// same: the others may have been brought already, and count for nothing then.
+// Few purges of a slot are kept apart. One beyond them must be sent too: the store may know the
+// others already, so that they change nothing.
 func TestAPurgeBeyondThoseThatAreToldApartIsBrought(t *testing.T) {
 	counters := &strictCounters{}
 	tags := cache.NewTags(cache.TagsConfig{Counters: counters, Switch: failover.New(failover.Config{})})
@@ -197,7 +196,7 @@ func TestAPurgeBeyondThoseThatAreToldApartIsBrought(t *testing.T) {
 	}
 }
 
-// movable is a gateway's way to the one store or the other.
+// movable is a gateway's connection to one of two stores.
 type movable struct{ to atomic.Pointer[modelLink] }
 
 func (m *movable) Probe(ctx context.Context) (failover.Epoch, error) { return m.to.Load().Probe(ctx) }

@@ -6,16 +6,14 @@ import (
 	"time"
 )
 
-// changesAtOnce bounds one call of Counters.Change, so that it takes no more
-// than milliseconds of the store.
+// changesAtOnce bounds one call of Counters.Change, so that it takes the store only milliseconds.
 const changesAtOnce = 2048
 
-// retryInterval is the pause between tries to listen.
+// retryInterval is the pause between attempts to listen.
 const retryInterval = 500 * time.Millisecond
 
-// Replay implements failover.Backlog: the shared table is read, and gets back what it
-// lacks. Listening begins anew, since the connection to a store that was away may be
-// dead without a sign.
+// Replay implements failover.Backlog: the shared table is to be read and completed. Listening
+// starts anew, since the connection to a store that was unavailable may be dead without notice.
 func (t *Tags) Replay() {
 	t.unread.Store(true)
 	if stop := t.watch.Load(); stop != nil {
@@ -26,13 +24,13 @@ func (t *Tags) Replay() {
 // Pending implements failover.Backlog.
 func (t *Tags) Pending() bool { return t.unread.Load() || !t.unsent.empty() }
 
-// Drain implements failover.Backlog: it learns what others purged, where that may have
-// been missed, and repeats what was purged here without the shared store.
+// Drain implements failover.Backlog: it learns the purges of others that it may have missed, and
+// repeats purges that were made here without the shared store.
 func (t *Tags) Drain(ctx context.Context) (err error) {
 	read := t.unread.Swap(false)
 	defer func() {
 		if err != nil && read {
-			t.unread.Store(true) // what it lacks is found out anew
+			t.unread.Store(true) // read it again to see what it lacks
 		}
 	}()
 	var table Table
@@ -42,11 +40,11 @@ func (t *Tags) Drain(ctx context.Context) (err error) {
 		}
 		t.read(table)
 	}
-	// Taken out before generations are read: a purge in between puts its own in again.
+	// Taken out before the generations are read: a purge in between adds itself again.
 	purges, changes := t.unsent.take(), []Change(nil)
 	for _, p := range purges {
-		// Above all that is known here, too: others may have purged the slot since,
-		// and what was filled here meanwhile is to go.
+		// Above all generations known here: others may have purged the slot since, and entries
+		// filled here meanwhile must be invalidated.
 		changes = append(changes, Change{Slot: p.Slot, Floor: t.local.get(p.Slot), Add: 1, Above: t.unsent.above(p.Slot), ID: p.id()})
 	}
 	defer t.unsent.end(purges)
@@ -56,11 +54,10 @@ func (t *Tags) Drain(ctx context.Context) (err error) {
 	return err
 }
 
-// complete gives the shared table the generations that it lacks, since it is old or
-// another one.
+// complete gives the shared table the generations that it lacks because it is old, or a new one.
 func (t *Tags) complete(ctx context.Context, table Table) error {
 	base := t.base.Load()
-	now, before := map[uint16]uint64{}, map[uint16]uint64{} // generations of this table, and of those before it
+	now, before := map[uint16]uint64{}, map[uint16]uint64{} // generations of this table, and of earlier ones
 	for _, m := range table.Marks {
 		if m.Gen < base {
 			before[m.Slot] = max(before[m.Slot], m.Gen)
@@ -76,15 +73,14 @@ func (t *Tags) complete(ctx context.Context, table Table) error {
 			changes = append(changes, Change{Slot: slot, Floor: gen})
 		}
 	}
-	if len(changes) == 0 && table.Base < base { // the clock by which it began is behind
+	if len(changes) == 0 && table.Base < base { // the clock that gave its Base is behind
 		_, err := t.cfg.Counters.Change(ctx, base, nil)
 		return err
 	}
 	return t.send(ctx, changes, nil)
 }
 
-// send makes changes in portions, the first of them for purges. Those that were not
-// made are remembered.
+// send makes changes in batches, the first of them for purges. Purges that fail are remembered.
 func (t *Tags) send(ctx context.Context, changes []Change, purges []Purge) error {
 	for len(changes) > 0 {
 		n := min(len(changes), changesAtOnce)
@@ -98,20 +94,18 @@ func (t *Tags) send(ctx context.Context, changes []Change, purges []Purge) error
 		for i := range made {
 			made[i].Known = true
 		}
-		_ = t.keep(ctx, slices.Concat(made, known(table.Marks[:len(made)]))) // else they are repeated after a restart
+		_ = t.keep(ctx, slices.Concat(made, known(table.Marks[:len(made)]))) // otherwise a restart repeats them
 		changes, purges = changes[n:], purges[len(made):]
 	}
 	return nil
 }
 
-// Run listens to the purges of others until ctx is done. Without Counters it returns
-// at once.
+// Run listens for purges of other gateways until ctx is done. Without Counters it returns at once.
 func (t *Tags) Run(ctx context.Context) {
 	if t.cfg.Counters == nil {
 		return
 	}
-	// Messages may be lost while nobody listens: each time that listening begins,
-	// the whole table is read.
+	// Messages may be lost while it is not listening, so each new connection reads the whole table.
 	connected := func() {
 		t.unread.Store(true)
 		t.cfg.Switch.Wake()
@@ -126,10 +120,8 @@ func (t *Tags) Run(ctx context.Context) {
 }
 
 func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-	case <-timer.C:
+	case <-time.After(d):
 	}
 }

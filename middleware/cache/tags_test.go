@@ -13,14 +13,14 @@ import (
 	"github.com/jewgo/gateway/test/env"
 )
 
-// strictCounters refuse the first changes, and then take them.
+// strictCounters refuse the first changes, and then accept all.
 type strictCounters struct {
 	mu      sync.Mutex
 	refuse  int            // guarded by mu
 	loads   int            // that fail; guarded by mu
 	table   []cache.Mark   // guarded by mu
-	silent  bool           // nobody hears when listening begins
-	changes []cache.Change // guarded by mu; those taken
+	silent  bool           // never report that listening began
+	changes []cache.Change // those accepted; guarded by mu
 }
 
 var errRefused = errors.New("not now")
@@ -50,7 +50,7 @@ func (s *strictCounters) Load(context.Context) (cache.Table, error) {
 	return cache.Table{Marks: s.table}, nil
 }
 
-// purged reports whether a purge of the slot was taken.
+// purged reports whether a purge of the slot was accepted.
 func (s *strictCounters) purged(slot uint16) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -65,7 +65,7 @@ func (s *strictCounters) Watch(ctx context.Context, connected func(), _ func(cac
 	return ctx.Err()
 }
 
-// upTags are tags whose counters may be asked, and where what runs beside them goes.
+// upTags returns tags whose Switch is up, and the background for their goroutines.
 func upTags(t *testing.T, counters cache.Counters) (*cache.Tags, background) {
 	sw := failover.New(failover.Config{
 		Probe: func(context.Context) (failover.Epoch, error) { return failover.Epoch{}, nil }, Classify: func(error) failover.Kind { return failover.Answer },
@@ -85,15 +85,15 @@ func TestARefusedPurgeIsRepeated(t *testing.T) {
 		t.Errorf("Purge: %v, want the refusal", err)
 	}
 	if tags.Valid(before) {
-		t.Error("a refused purge does not hold here")
+		t.Error("a refused purge is not in force here")
 	}
 	b.tasks.Go(func() { tags.Run(b.ctx) })
 	e := &edge{T: t}
 	env.Until(e, "the repeated purge", func() bool { return counters.purged(before[0].Slot) })
 }
 
-// What is purged while the Switch is on its last way to Up, is told although nothing
-// wakes anybody after it.
+// A purge during the Switch's last step to Up is sent, although nothing wakes the Switch
+// afterwards.
 func TestAPurgeJustBeforeUpIsTold(t *testing.T) {
 	counters := &strictCounters{silent: true}
 	var tags *cache.Tags
@@ -122,7 +122,7 @@ func TestAPurgeJustBeforeUpIsTold(t *testing.T) {
 	env.Until(e, "the purge", func() bool { return counters.purged(slot) })
 }
 
-// After a break in listening the table is read until that has succeeded.
+// After an interruption of listening, the table is read until that succeeds.
 func TestAFailedReadOfTheTableIsRepeated(t *testing.T) {
 	counters := &strictCounters{}
 	tags, b := upTags(t, counters)
@@ -132,14 +132,14 @@ func TestAFailedReadOfTheTableIsRepeated(t *testing.T) {
 	counters.mu.Unlock()
 	b.tasks.Go(func() { tags.Run(b.ctx) })
 	e := &edge{T: t}
-	env.Until(e, "what others purged", func() bool { return !tags.Valid(before) })
+	env.Until(e, "purges by others", func() bool { return !tags.Valid(before) })
 }
 
 func TestTagsOfOneGateway(t *testing.T) {
 	tags := cache.NewTags(cache.TagsConfig{})
 	both, other := tags.Marks([]string{"a", "b"}), tags.Marks([]string{"c"})
 	if !tags.Valid(both) || !tags.Valid(nil) {
-		t.Error("what was never purged is not valid")
+		t.Error("an entry that was never purged is not valid")
 	}
 	if err := tags.Purge(t.Context(), "b"); err != nil {
 		t.Fatal(err)
@@ -148,7 +148,7 @@ func TestTagsOfOneGateway(t *testing.T) {
 		t.Error("a purge of one of two tags leaves their entry valid")
 	}
 	if !tags.Valid(other) || !tags.Valid(tags.Marks([]string{"a", "b"})) {
-		t.Error("what has another tag, or came later, is not valid")
+		t.Error("an entry with another tag, or a later one, is not valid")
 	}
 	tags.Run(t.Context()) // returns at once
 }

@@ -6,24 +6,23 @@ import (
 )
 
 const (
-	// maxOrigins bounds the purges of one slot that are told apart: one for each gateway
-	// that made some.
+	// maxOrigins bounds the purges of one slot that are kept apart: one for each gateway that made
+	// some.
 	maxOrigins = 8
-	// maxHeard bounds what is known to have been heard. What is heard again after that
-	// purges once more, which costs refills and nothing else.
+	// maxHeard bounds the purges remembered as heard. Hearing a forgotten one purges again, which
+	// only costs refills.
 	maxHeard = 1 << 17
-	// clockSkew is how far the clocks of Redis' servers and of gateways may be apart.
+	// clockSkew bounds how far the clocks of Redis servers and gateways differ.
 	clockSkew = time.Second
 )
 
-// unsent are the purges that the shared store does not know of: the newest of each
-// slot and origin.
+// unsent are the purges that the shared store does not know: the newest of each slot and origin.
 type unsent struct {
 	mu  sync.Mutex
 	of  map[uint16][]Purge // by slot; guarded by mu
-	on  map[uint16]int     // how many are on their way, by slot; guarded by mu
-	top map[uint16]uint64  // the highest generation given here, by slot of both; guarded by mu
-	had map[madeBy]uint64  // the newest generations that were heard of; guarded by mu
+	on  map[uint16]int     // how many are in progress, by slot; guarded by mu
+	top map[uint16]uint64  // the highest generation given here, by slot in of or on; guarded by mu
+	had map[madeBy]uint64  // the newest generation heard of; guarded by mu
 }
 
 type madeBy struct {
@@ -31,8 +30,8 @@ type madeBy struct {
 	origin string
 }
 
-// heard notes a purge, and reports whether it is news. A gateway gives each generation
-// of a slot once.
+// heard records a purge and reports whether it is new. A gateway gives each generation of a slot
+// once.
 func (u *unsent) heard(p Purge) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -60,7 +59,7 @@ func (u *unsent) add(p Purge) {
 			return
 		}
 	}
-	if len(all) == maxOrigins { // one more stands for all further ones, and always counts
+	if len(all) == maxOrigins { // one entry stands for all further origins, and always counts
 		p.Origin = ""
 	}
 	if len(all) <= maxOrigins {
@@ -68,7 +67,7 @@ func (u *unsent) add(p Purge) {
 	}
 }
 
-// begin notes that purges are on their way, until end.
+// begin marks purges as in progress, until end.
 func (u *unsent) begin(purges []Purge) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -97,7 +96,7 @@ func (u *unsent) end(purges []Purge) {
 	}
 }
 
-// gave notes a generation that was given here, of a slot that has purges.
+// gave records a generation that this gateway gave to a slot with purges.
 func (u *unsent) gave(slot uint16, gen uint64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -107,15 +106,14 @@ func (u *unsent) gave(slot uint16, gen uint64) {
 	u.top[slot] = max(u.top[slot], gen)
 }
 
-// above is the highest generation of a slot that was given here.
+// above is the highest generation of a slot that this gateway gave.
 func (u *unsent) above(slot uint16) uint64 {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.top[slot]
 }
 
-// has reports whether the generation of a slot here may be one that the shared store did
-// not give.
+// has reports whether the generation of a slot here may be one that the shared store did not give.
 func (u *unsent) has(slot uint16) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -128,7 +126,7 @@ func (u *unsent) empty() bool {
 	return len(u.of) == 0
 }
 
-// take removes all, which are on their way then.
+// take removes all purges, and marks them as in progress.
 func (u *unsent) take() (all []Purge) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -140,8 +138,7 @@ func (u *unsent) take() (all []Purge) {
 	return all
 }
 
-// made are the purges that the shared store took from this gateway: the newest of each
-// slot.
+// made are this gateway's purges that the shared store accepted: the newest of each slot.
 type made struct {
 	mu sync.Mutex
 	at map[uint16]madeAt // guarded by mu

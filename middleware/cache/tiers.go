@@ -15,42 +15,40 @@ const (
 	tierShared = "l2"
 )
 
-// maxShared bounds what is put into the shared store, in bytes. A larger body
-// takes longer than a request may wait for the store on an ordinary network, and
-// several at once would look like a store that hangs.
+// maxShared bounds what is put into the shared store, in bytes. On an ordinary network a larger
+// body takes longer than a request may wait for the store, and several at once would look like a
+// store that hangs.
 const maxShared = 1 << 20
 
-// Tiers is a Store of two: memory, and behind it the store that all gateways
-// share, as long as its Switch lets it be asked. It gives no purged entries. A
-// failure of the shared store is a miss, never an error; one to write pauses
-// writes and nothing else.
+// Tiers is a Store of two tiers: memory and, while its Switch allows, the store that all gateways
+// share. It returns no purged entries. A failure of the shared store is a miss, never an error; a
+// failed write only pauses writes.
 type Tiers struct {
 	Local  LocalStore       // nil: no memory, the shared store alone
 	Shared Store            // nil: memory alone
 	Switch *failover.Switch // of Shared
 	Tags   *Tags
 	Now    func() time.Time
-	// Room reports whether the shared store has room for so many bytes more, and
-	// takes them; nil: always.
+	// Room reports whether the shared store has room for so many more bytes, and reserves them;
+	// nil: always.
 	Room func(bytes int) bool
 
 	writes writes
 	puts   atomic.Uint64 // into memory
-	parts  atomic.Bool   // there may be some in memory
+	parts  atomic.Bool   // memory may contain parts
 }
 
 var _ Store = (*Tiers)(nil)
 
-// LocalStore is a store in memory, of which entries count by their Weight.
+// LocalStore is a store in memory, which counts entries by their Weight.
 type LocalStore interface {
 	Store
-	// Reweigh counts what is stored under a key again: it has grown.
+	// Reweigh weighs the entries of a key again, since one has grown.
 	Reweigh(key string)
 }
 
-// Get looks in memory and, unless it finds something fresh there, in the shared
-// store, where another gateway may have put something newer. What it finds
-// there it keeps in memory.
+// Get looks in memory and, unless it finds a fresh entry there, in the shared store, where another
+// gateway may have put a newer one. It keeps what it finds there in memory.
 func (t *Tiers) Get(ctx context.Context, key string, fields rfc9111.Fields) (Found, error) {
 	local := t.inMemory(ctx, key, fields)
 	if t.Shared == nil || local.Entry != nil && local.Entry.remaining(t.Now()) > 0 {
@@ -66,7 +64,7 @@ func (t *Tiers) Get(ctx context.Context, key string, fields rfc9111.Fields) (Fou
 	if err != nil || e == nil || !t.Tags.trusts(e.Marks) || local.Entry != nil && !e.Received.After(local.Entry.Received) {
 		return local, nil
 	}
-	t.Tags.learn(e.Marks) // who filled it may have heard of purges that this gateway has not
+	t.Tags.learn(e.Marks) // the gateway that filled it may know of more purges
 	t.remember(ctx, key, e)
 	shared.Tier = tierShared
 	return shared, nil
@@ -99,12 +97,12 @@ func (t *Tiers) remember(ctx context.Context, key string, e *Entry) {
 func (t *Tiers) Put(ctx context.Context, key string, e *Entry) error {
 	t.remember(ctx, key, e)
 	if t.Shared == nil || !t.Tags.shareable(e.Marks) || e.Size() > maxShared || !t.writes.may(t.Now()) || t.Room != nil && !t.Room(e.Size()) {
-		return nil // what is not stored is asked for again
+		return nil // a later request fills it again
 	}
 	_, answered, err := failover.Offer(ctx, t.Switch, func(ctx context.Context) (struct{}, error) { return struct{}{}, t.Shared.Put(ctx, key, e) })
 	t.writes.outcome(answered, err, t.Now())
 	return nil
 }
 
-// Writes tells how writes into the shared store go.
+// Writes returns the status of writes into the shared store.
 func (t *Tiers) Writes() WritesStatus { return t.writes.status() }

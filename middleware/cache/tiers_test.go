@@ -22,7 +22,7 @@ import (
 	"github.com/jewgo/gateway/test/storetest"
 )
 
-// shared is one gateway's way to a Redis.
+// shared is one gateway's connection to Redis.
 type shared struct {
 	sw       *failover.Switch
 	store    cache.Store
@@ -30,7 +30,7 @@ type shared struct {
 	background
 }
 
-// background runs what a gateway runs, until the test ends.
+// background runs a gateway's goroutines until the test ends.
 type background struct {
 	ctx   context.Context
 	tasks *sync.WaitGroup
@@ -79,8 +79,7 @@ func (s *shared) waitFor(t *testing.T, up bool) {
 	})
 }
 
-// began is where the clocks of all gateways stand: a second's end between the
-// starts of two would show.
+// began is the start of all gateways' clocks: otherwise two could start in different seconds.
 var began = time.Now().Truncate(time.Second)
 
 // newGateway is an edge on a shared Redis.
@@ -166,7 +165,7 @@ func TestRedisKilledInBetween(t *testing.T) {
 	for i := range 20 {
 		e.expect("a hit while Redis is dead", e.get("/list"), "body", "edge; hit; ttl=300; detail=l1")
 		e.expect("a miss while Redis is dead", e.get(fmt.Sprintf("/item/%d", i)), "body", "edge; fwd=uri-miss; fwd-status=200; stored")
-		e.expect("which memory keeps", e.get(fmt.Sprintf("/item/%d", i)), "body", "edge; hit; ttl=60; detail=l1")
+		e.expect("a hit in memory while Redis is dead", e.get(fmt.Sprintf("/item/%d", i)), "body", "edge; hit; ttl=60; detail=l1")
 	}
 	if got := e.do("PUT", "/item/1", "x"); got.status != 200 {
 		t.Errorf("a write while Redis is dead: %d", got.status)
@@ -175,7 +174,7 @@ func TestRedisKilledInBetween(t *testing.T) {
 	s.waitFor(t, false)
 	e.get("/item/none")
 	if !e.exchange().Facts.Local {
-		t.Error("Facts.Local does not tell that Redis was away")
+		t.Error("Facts.Local does not say that Redis was unavailable")
 	}
 	server.Restart(true)
 	s.waitFor(t, true)
@@ -195,8 +194,8 @@ func dropTable(t *testing.T, url string) {
 	}
 }
 
-// What Redis holds from before its table was lost may have been purged since by a
-// gateway that nobody can ask any more.
+// Entries in Redis from before the loss of its table may have been purged since, by a gateway that
+// is gone.
 func TestWhatIsOlderThanTheTableIsNotTaken(t *testing.T) {
 	t.Parallel()
 	server := env.Redis(t)
@@ -205,12 +204,12 @@ func TestWhatIsOlderThanTheTableIsNotTaken(t *testing.T) {
 	a.get("/list")
 	dropTable(t, server.URL)
 	env.Until(t, "the loss is noticed", func() bool { return sa.sw.Status().Counts.Losses > 0 && sa.sw.Up() })
-	a.expect("who held it goes on", a.get("/list"), "from a", "edge; hit; ttl=300; detail=l1")
+	a.expect("a gateway that had it in memory keeps it", a.get("/list"), "from a", "edge; hit; ttl=300; detail=l1")
 	b, _ := newGateway(t, server.URL) // restarted, with nothing in memory
 	b.upstreamSays(says("from b"))
-	b.expect("who did not asks again", b.get("/list"), "from b", "edge; fwd=uri-miss; fwd-status=200; stored")
+	b.expect("another gateway asks again", b.get("/list"), "from b", "edge; fwd=uri-miss; fwd-status=200; stored")
 	c, _ := newGateway(t, server.URL)
-	c.expect("and stores what all may have", c.get("/list"), "from b", "edge; hit; ttl=300; detail=l2")
+	c.expect("its response is shared again", c.get("/list"), "from b", "edge; hit; ttl=300; detail=l2")
 }
 
 func TestPurgeReachesTheOtherGateway(t *testing.T) {
@@ -225,7 +224,7 @@ func TestPurgeReachesTheOtherGateway(t *testing.T) {
 	a.do("PUT", "/item/1", "x")
 	b.upstreamSays(says("new"))
 	env.Until(b, "the purge", func() bool { return b.get("/list").body == "new" })
-	a.expect("and what the other filled is valid here", a.get("/list"), "new", "edge; hit; ttl=300; detail=l2")
+	a.expect("the other gateway's entry is valid here", a.get("/list"), "new", "edge; hit; ttl=300; detail=l2")
 }
 
 func TestPurgeDuringAnOutage(t *testing.T) {
@@ -264,7 +263,7 @@ func TestPurgeDuringAnOutage(t *testing.T) {
 			sa.waitFor(t, true)
 			sb.waitFor(t, true)
 			env.Until(b, "the purge", func() bool { return b.get("/list").body == "new" })
-			b.expect("what was not purged stays", b.get("/item/7"), "old", "edge; hit")
+			b.expect("an entry that was not purged stays", b.get("/item/7"), "old", "edge; hit")
 		})
 	}
 }
@@ -286,7 +285,7 @@ func TestALostTableLowersNothing(t *testing.T) {
 		shared, err := sa.counters.Load(t.Context())
 		return err == nil && shared.Base > marks[0].Gen
 	})
-	a.expect("what was stored is still valid", a.get("/list"), "body", "edge; hit")
+	a.expect("the stored entry is still valid", a.get("/list"), "body", "edge; hit")
 	a.do("PUT", "/item/1", "x")
 	if after := a.tags.Marks([]string{"restaurants"}); after[0].Gen <= marks[0].Gen {
 		t.Errorf("generation %d after the loss and a purge, %d before", after[0].Gen, marks[0].Gen)
@@ -324,7 +323,7 @@ func TestPurgesOfTheSameGenerationAreTwo(t *testing.T) {
 	}
 }
 
-// ledger is a Journal in memory that outlives the Tags that write it.
+// ledger is a Journal in memory that outlives its Tags.
 type ledger struct {
 	mu     sync.Mutex
 	purges map[string]cache.Purge // by slot and origin; guarded by mu
@@ -346,14 +345,14 @@ func (l *ledger) Keep(_ context.Context, purges []cache.Purge) error {
 	return l.err
 }
 
-// kept is what it holds.
+// kept is the ledger's content.
 func (l *ledger) kept() []cache.Purge {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Collect(maps.Values(l.purges))
 }
 
-// restore makes the Tags of a gateway that starts with what the ledger holds.
+// restore returns the Tags of a gateway that starts with the ledger.
 func (l *ledger) restore(s *shared) *cache.Tags {
 	tags := cache.NewTags(cache.TagsConfig{Counters: s.counters, Switch: s.sw, Journal: l})
 	tags.Restore(l.kept())
@@ -382,7 +381,7 @@ func TestAPurgeDuringAnOutageOutlivesARestart(t *testing.T) {
 
 	restarted := l.restore(sa)
 	if restarted.Valid(stale) {
-		t.Error("what was purged before the restart is valid after it")
+		t.Error("an entry purged before the restart is valid after it")
 	}
 	if err := storetest.Replay(ctx, restarted); err != nil {
 		t.Fatal(err)
@@ -424,7 +423,7 @@ func TestHitMakesNoCall(t *testing.T) {
 	}
 }
 
-// countingStore is a shared store that is empty whatever is put.
+// countingStore is a shared store that always stays empty.
 type countingStore struct{ gets, puts int }
 
 func (s *countingStore) Get(context.Context, string, rfc9111.Fields) (cache.Found, error) {
@@ -476,7 +475,7 @@ func (h holder) Get(context.Context, string, rfc9111.Fields) (cache.Found, error
 
 func (holder) Put(context.Context, string, *cache.Entry) error { return nil }
 
-// Who filled an entry after a purge tells of the purge by its marks.
+// The marks of an entry that was filled after a purge report the purge to other gateways.
 func TestMarksOfOthersTellOfTheirPurges(t *testing.T) {
 	now := time.Now()
 	sw := failover.New(failover.Config{
@@ -497,11 +496,11 @@ func TestMarksOfOthersTellOfTheirPurges(t *testing.T) {
 		t.Fatalf("found %+v, %v", found, err)
 	}
 	if tags.Valid(before) {
-		t.Error("what was filled before the purge is still valid here")
+		t.Error("an entry filled before the purge is still valid here")
 	}
 }
 
-// kept notes for how long entries are kept.
+// kept records how long entries are kept.
 type kept struct {
 	cache.LocalStore
 	keep atomic.Int64
@@ -545,7 +544,7 @@ func TestAnEntryIsKeptForAsLongAsItIsOfUse(t *testing.T) {
 	}
 }
 
-// balky is a shared store of which some calls fail.
+// balky is a shared store where some calls fail.
 type balky struct {
 	cache.Store
 	get, put   error // nil: it works
@@ -569,7 +568,7 @@ func (b *balky) Put(ctx context.Context, key string, e *cache.Entry) error {
 	return b.Store.Put(ctx, key, e)
 }
 
-// A store that takes no responses still has limits and sessions.
+// A store that accepts no responses still serves limits and sessions.
 func TestFailedWritesPauseAndTakeNothingElseDown(t *testing.T) {
 	t.Parallel()
 	server := env.Redis(t)
@@ -603,7 +602,7 @@ func TestFailedWritesPauseAndTakeNothingElseDown(t *testing.T) {
 	}
 }
 
-// What a fill waits for a store comes out of the budget of the request that asks.
+// The time that a fill waits for a store is part of its request's budget.
 func TestAMissWaitsForAStoreOnce(t *testing.T) {
 	t.Parallel()
 	server := env.Redis(t)
@@ -617,8 +616,8 @@ func TestAMissWaitsForAStoreOnce(t *testing.T) {
 	}
 }
 
-// A purge of long ago is written back into a new table without touching what was
-// filled since, here or at the other gateways.
+// An old purge is written back into a new table without affecting later entries, here or on other
+// gateways.
 func TestALostTableInvalidatesNothing(t *testing.T) {
 	t.Parallel()
 	server := env.Redis(t)
@@ -637,17 +636,17 @@ func TestALostTableInvalidatesNothing(t *testing.T) {
 	env.Until(a, "both to hear of the new table", func() bool {
 		return a.tags.Marks([]string{"never"})[0].Gen > purged[0].Gen && b.tags.Marks([]string{"never"})[0].Gen > purged[0].Gen
 	})
-	if err := a.tags.Purge(t.Context(), "last"); err != nil { // heard after all that was told before
+	if err := a.tags.Purge(t.Context(), "last"); err != nil { // arrives after all earlier messages
 		t.Fatal(err)
 	}
-	env.Until(b, "the last purge", func() bool { // as it is made here, or brought where this came before Up
+	env.Until(b, "the last purge", func() bool { // directly, or as a backlog if it was made before Up
 		return b.tags.Marks([]string{"last"})[0] == a.tags.Marks([]string{"last"})[0]
 	})
 	a.expect("where it was purged", a.get("/list"), "body", "edge; hit")
 	b.expect("at the other gateway", b.get("/list"), "body", "edge; hit")
 }
 
-// lookups counts those in memory.
+// lookups counts look-ups in memory.
 type lookups struct {
 	cache.LocalStore
 	gets atomic.Int64
@@ -658,7 +657,7 @@ func (l *lookups) Get(ctx context.Context, key string, fields rfc9111.Fields) (c
 	return l.LocalStore.Get(ctx, key, fields)
 }
 
-// A request looks into memory once, whether it finds something there or not.
+// A request looks into memory once, whether it finds something or not.
 func TestMemoryIsLookedIntoOnce(t *testing.T) {
 	var local *lookups
 	e := newEdge(t, options{tiers: func(tiers *cache.Tiers) {

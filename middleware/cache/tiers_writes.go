@@ -11,24 +11,22 @@ const (
 	maxWritePause = 30 * time.Second
 )
 
-// WritesStatus tells how writes into the shared store go.
+// WritesStatus is the status of writes into the shared store.
 type WritesStatus struct {
-	Failed uint64    // in all
-	Paused time.Time // until then; zero: they go on
-	Err    error     // why, of the last failure
+	Failed uint64    // in total
+	Paused time.Time // paused until then; zero: not paused
+	Err    error     // the last failure
 }
 
-// writes decides whether to write into the shared store. That it takes no more is
-// the cache's own matter: it says nothing about a store that limits and sessions
-// use.
+// writes decides whether to write into the shared store. Failed writes concern only the cache: they
+// say nothing about the store for limits and sessions.
 type writes struct {
 	mu    sync.Mutex
 	now   WritesStatus  // guarded by mu
 	pause time.Duration // the last one; 0 after a success; guarded by mu
 }
 
-// may reports whether to try. After a pause one write is tried, and the others
-// wait for its outcome.
+// may reports whether to try. After a pause only one write is tried until its outcome is known.
 func (w *writes) may(now time.Time) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -41,7 +39,7 @@ func (w *writes) may(now time.Time) bool {
 	return true
 }
 
-// outcome takes note of a try. One that the store was not asked in says nothing.
+// outcome records the result of a try. A try for which the store was not asked says nothing.
 func (w *writes) outcome(answered bool, err error, now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

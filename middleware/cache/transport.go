@@ -7,8 +7,8 @@ import (
 	"github.com/jewgo/gateway/internal/rfc9111"
 )
 
-// Transport wraps the proxy's transport: it carries out the Plan that Handler
-// made, and invalidates what requests with unsafe methods change.
+// Transport wraps the proxy's transport. It carries out the Plan that Handler made, and invalidates
+// what requests with unsafe methods change.
 func (c *Cache) Transport(next http.RoundTripper) http.RoundTripper { return &transport{c, next} }
 
 type transport struct {
@@ -40,7 +40,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// pass sends on what the cache has no part in.
+// pass forwards requests that do not use the cache.
 func (t *transport) pass(ex *exchange.Exchange, req *http.Request) (*http.Response, error) {
 	post := t.beginPost(ex)
 	encode := ex.Plan != nil && ex.Route.Cache.Encode
@@ -64,31 +64,30 @@ func (t *transport) pass(ex *exchange.Exchange, req *http.Request) (*http.Respon
 	return resp, nil
 }
 
-// call is one request that goes upstream for the cache, for a client or in the
-// background.
+// call is one upstream request of the cache, for a client or in the background.
 type call struct {
 	cache   *Cache
 	next    http.RoundTripper
 	ex      *exchange.Exchange
 	req     *http.Request
 	stored  *Entry          // to be validated; nil: a miss
-	part    *Entry          // fresh, and not enough; nil: none
-	whole   bool            // asks without the client's conditions and ranges
+	part    *Entry          // a fresh part that does not cover the request; nil: none
+	whole   bool            // drop the client's conditions and ranges
 	again   bool            // the request was sent before
-	unsent  []string        // the client's fields that were not sent, since nothing declares them
-	also    []string        // those of them that its responses declared
-	learned map[string]bool // fields that were sent since responses declared them
-	flight  string          // what flightKey gave; "": not asked yet
+	unsent  []string        // the client's fields that were not sent, as undeclared
+	also    []string        // those of unsent that its responses declared
+	learned map[string]bool // fields declared by responses, and so sent
+	flight  string          // cached flightKey; "": not computed
 
-	// What do finds out for those who wait with the call.
-	filled *Entry   // what the answer is stored as, its body still to come or not; nil: it is not
+	// Results of do for the requests that share the call.
+	filled *Entry   // the entry of the response, perhaps still without its body; nil: not stored
 	failed *failure // the upstream failed to validate stored
 }
 
-// do asks the upstream and gives what the client gets.
+// do asks the upstream and returns the client's response.
 func (c *call) do() (*http.Response, error) {
 	tags := c.cache.tags
-	got := head{changes: tags.changes(), marks: tags.Marks(c.ex.Plan.Tags)} // before the upstream is asked: a purge from now on outdates the answer
+	got := head{changes: tags.changes(), marks: tags.Marks(c.ex.Plan.Tags)} // read first: a later purge invalidates the response
 	out, err := c.outbound()
 	if err != nil {
 		return nil, err
@@ -109,18 +108,18 @@ func (c *call) do() (*http.Response, error) {
 	}
 	dropInvalidStatus(resp.Header)
 	got.status, got.header = resp.StatusCode, resp.Header
-	if c.untold(resp.Header) { // then it may not be what this client is to get
+	if c.untold(resp.Header) { // then it may be the wrong variant for this client
 		_ = resp.Body.Close()
 		c.again = true
 		return c.do()
 	}
 	switch {
 	case validating && got.status == http.StatusNotModified:
-		_ = resp.Body.Close() // a 304 has none
+		_ = resp.Body.Close() // a 304 has no content
 		if rfc9111.Confirms(c.stored.Header, resp.Header) {
 			return c.freshen(got), nil
 		}
-		return c.retry() // it speaks of another response than ours: ask for that one
+		return c.retry() // it confirms another response than ours: get that one
 	case completing && got.status == http.StatusPartialContent:
 		if answer, ok := c.completed(resp, got); ok {
 			return answer, nil
@@ -128,7 +127,7 @@ func (c *call) do() (*http.Response, error) {
 		fallthrough
 	case completing && got.status == http.StatusRequestedRangeNotSatisfiable:
 		_ = resp.Body.Close()
-		return c.retry() // a range was our idea, not the client's
+		return c.retry() // the range was ours, not the client's
 	case c.stored != nil && c.ex.View.Method == http.MethodHead && got.status == http.StatusOK && c.ex.Plan.Store:
 		c.headUpdates(got)
 	}
@@ -141,8 +140,8 @@ func (c *call) retry() (*http.Response, error) {
 	return c.do()
 }
 
-// outbound returns the request as it is sent: a copy, since a RoundTripper must
-// not change its request. A managed route asks for identity, and stores that.
+// outbound returns the request to send: a copy, since a RoundTripper must not change its request.
+// Managed routes ask for identity, and store that.
 func (c *call) outbound() (*http.Request, error) {
 	out := c.req.Clone(c.req.Context())
 	if c.whole {

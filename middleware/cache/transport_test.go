@@ -13,7 +13,7 @@ import (
 	"github.com/jewgo/gateway/test/env"
 )
 
-// validating answers 304 to whoever has the tag.
+// validating answers 304 to clients that have the tag.
 func validating(tag string, header ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("ETag", tag)
@@ -44,7 +44,7 @@ func TestValidation(t *testing.T) {
 	}
 	e.clock.Advance(50 * time.Second)
 	got = e.get("/strict/a")
-	e.expect("what was validated is fresh for as long as the 304 says", got, `body of "v1"`, "edge; hit; ttl=50")
+	e.expect("the validated entry is fresh for as long as the 304 says", got, `body of "v1"`, "edge; hit; ttl=50")
 	if got.header.Get("X-Round") != "2" || got.header.Get("Set-Cookie") != "" || got.header.Get("Age") != "50" {
 		t.Errorf("the freshened entry's header: %v; want the update, no cookie, age 50", got.header)
 	}
@@ -75,7 +75,7 @@ func TestA304OfAnotherResponseIsNotBelieved(t *testing.T) {
 	e.expect("RFC 9111, 4.3.4", e.get("/strict/a"), "second", "edge; fwd=stale; fwd-status=200")
 }
 
-// hijack lets the upstream say what it likes, and close.
+// hijack makes the upstream send raw bytes, and close.
 func hijack(raw string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		conn, _, err := w.(http.Hijacker).Hijack()
@@ -127,7 +127,7 @@ func TestAbandonedFillIsNotStored(t *testing.T) {
 	}
 	<-gate.arrived
 	_ = resp.Body.Close() // the client leaves
-	<-abandoned           // and who comes before the gateway has seen that waits with him
+	<-abandoned           // an earlier request would join the abandoned one
 	e.cache.Settle()
 	e.upstreamSays(says("whole"))
 	e.expect("the next request", e.get("/list"), "whole", "edge; fwd=uri-miss")
@@ -376,7 +376,7 @@ func TestAFillThatBeganBeforeAPurgeIsNotServedAfterIt(t *testing.T) {
 	gate.release()
 	e.exchange() // both early fills have ended
 	e.expect("is not replaced by the one before it", e.get("/list"), "after the purge", "edge; hit")
-	e.expect("which is not served where it is alone either", e.get("/list?page=2"), "after the purge", "edge; fwd=uri-miss")
+	e.expect("a purged part is not served alone either", e.get("/list?page=2"), "after the purge", "edge; fwd=uri-miss")
 }
 
 func TestA304WithoutDateIsOfToday(t *testing.T) {
@@ -391,7 +391,7 @@ func TestA304WithoutDateIsOfToday(t *testing.T) {
 	e.expect("RFC 9110, 6.6.1: the response is as old as the 304", e.get("/strict/a"), `body of "v1"`, "edge; hit; ttl=5")
 }
 
-// undated leaves Date out of a 304.
+// undated omits Date in a 304.
 type undated struct{ http.ResponseWriter }
 
 func (u undated) WriteHeader(status int) {
@@ -401,7 +401,7 @@ func (u undated) WriteHeader(status int) {
 
 func TestRFC9110_6_6_1_AResponseWithoutDateGetsThatOfItsArrival(t *testing.T) {
 	e := newEdge(t, options{})
-	e.clock.Advance(time.Hour) // away from the clock of net/http, which dates what has no Date
+	e.clock.Advance(time.Hour) // differs from the clock of net/http, which adds a missing Date
 	arrival := e.clock.Now().UTC().Format(http.TimeFormat)
 	e.upstreamSays(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "max-age=60")
@@ -434,7 +434,7 @@ func TestMethodsAndContentGoPast(t *testing.T) {
 	e.expect("a POST on a cached route", e.do("POST", "/strict/a", "x"), "body", "edge; fwd=method; fwd-status=200")
 	e.expect("a GET with content", e.do("GET", "/strict/a", "x"), "body", "edge; fwd=bypass; fwd-status=200")
 	if p := e.exchange().Plan; p.Shared || p.Store || p.Lookup {
-		t.Errorf("the plan of what goes past is %+v", p)
+		t.Errorf("the plan of a bypassed request is %+v", p)
 	}
 	e.expect("neither was stored", e.get("/strict/a"), "body", "edge; fwd=uri-miss")
 }

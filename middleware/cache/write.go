@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptrace"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,30 +15,29 @@ import (
 	"github.com/jewgo/gateway/internal/rfc9111"
 )
 
-// maxWrites bounds the writes whose clients have left, and those of which nobody
-// knows what became of them, each.
+// maxWrites bounds the writes whose clients have left, and separately those of unknown outcome.
 const maxWrites = 128
 
-// write is a request with an unsafe method whose success purges something. Once all
-// of it was sent the upstream may do what it says, so it goes on without its client,
-// and where no answer comes it counts as done.
+// write is a request with an unsafe method whose success purges something. Once it was sent
+// completely, the upstream may execute it. So it continues without its client, and counts as done
+// if no response comes.
 type write struct {
 	cache   *Cache
 	ex      *exchange.Exchange
 	client  context.Context // of the client's request
 	timeout time.Duration   // of the upstream
-	head    atomic.Bool     // it was sent, at the last try
-	wrote   atomic.Bool     // a try sent all
+	head    atomic.Bool     // the last attempt sent it
+	wrote   atomic.Bool     // an attempt sent everything
 	body    *countedBody    // nil: none
 	cancel  context.CancelFunc
 	stop    func() bool // ends the watch of the client
 
 	mu    sync.Mutex // guards what follows
-	alone bool       // the client has left, and a place is taken
+	alone bool       // the client has left, and a slot of lingering is taken
 	over  bool
 }
 
-// send carries out what pass asks for.
+// send carries out the request of pass.
 func (t *transport) send(ex *exchange.Exchange, req *http.Request) (*http.Response, error) {
 	if ex.Route == nil || !rfc9111.Unsafe(ex.View.Method) || req.Header.Get("Upgrade") != "" || len(t.cache.written(ex, nil)) == 0 {
 		return t.next.RoundTrip(req)
@@ -47,7 +47,7 @@ func (t *transport) send(ex *exchange.Exchange, req *http.Request) (*http.Respon
 	w.cancel = cancel
 	w.stop = context.AfterFunc(w.client, func() { w.goesOn() })
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GetConn:      func(string) { w.head.Store(false) }, // net/http tries again where nothing was written
+		GetConn:      func(string) { w.head.Store(false) }, // net/http retries if nothing was written
 		WroteHeaders: func() { w.head.Store(true) },
 		WroteRequest: func(info httptrace.WroteRequestInfo) { w.wrote.CompareAndSwap(false, info.Err == nil) },
 	})
@@ -71,14 +71,13 @@ func (t *transport) send(ex *exchange.Exchange, req *http.Request) (*http.Respon
 	return resp, nil
 }
 
-// sent reports whether all of the request may have reached the upstream. Head and body
-// are noted before the last byte goes out, wrote after it, and so perhaps after the
-// upstream's answer.
+// sent reports whether the whole request may have reached the upstream. head and body are set
+// before the last byte is sent; wrote is set after it, so perhaps after the upstream's response.
 func (w *write) sent() bool {
 	return w.wrote.Load() || w.head.Load() && (w.body == nil || w.body.whole.Load())
 }
 
-// countedBody notes when the transport has all of a request's body.
+// countedBody detects when the transport has read the whole request body.
 type countedBody struct {
 	io.ReadCloser
 	want  int64 // -1: up to its end
@@ -95,8 +94,8 @@ func (b *countedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// goesOn reports whether the write goes on without its client, who has left; else it
-// is cancelled.
+// goesOn reports whether the write continues without its client, which has left; otherwise it is
+// cancelled.
 func (w *write) goesOn() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -109,7 +108,7 @@ func (w *write) goesOn() bool {
 	return w.alone
 }
 
-// end lets go of the request upstream.
+// end releases the upstream request.
 func (w *write) end() {
 	w.stop()
 	w.cancel()
@@ -122,21 +121,21 @@ func (w *write) end() {
 	}
 }
 
-// unknown purges what the write may have changed, and once more when it must be over;
-// what is filled meanwhile is not stored, since it may be from before.
+// unknown purges what the write may have changed, and purges it again when the write must be over.
+// Responses filled in between may be older than the write, and are not stored.
 func (w *write) unknown() {
 	c, tags := w.cache, w.cache.written(w.ex, nil)
 	marks := c.tags.Marks(tags)
-	later := c.doubt.begin(marks) // else too many at once, whose own second purges come
+	later := c.doubt.begin(marks) // false: too many at once; their second purges still come
 	if err := c.tags.Purge(w.client, tags...); err != nil {
-		w.ex.Facts.Note("purge done here, and perhaps not elsewhere: " + err.Error())
+		w.ex.Facts.Note("purged on this gateway, perhaps not on others: " + err.Error())
 	}
 	if !later {
 		return
 	}
 	owned := c.begin(func() {
 		pause(c.life, w.timeout)
-		_ = c.tags.Purge(context.WithoutCancel(c.life), tags...) // what Redis does not take now is told later
+		_ = c.tags.Purge(context.WithoutCancel(c.life), tags...) // what the shared store refuses now is repeated later
 		c.doubt.end(marks)
 	})
 	if !owned {
@@ -144,7 +143,7 @@ func (w *write) unknown() {
 	}
 }
 
-// writeBody is the answer to a write. What its client does not read is read here.
+// writeBody is the response body of a write. If the client leaves, it is read to its end here.
 type writeBody struct {
 	io.ReadCloser
 	write *write
@@ -170,7 +169,7 @@ func (b *writeBody) Close() error {
 	return nil
 }
 
-// drain reads what is left, until the cache is closed or the upstream's time is over.
+// drain reads the rest, until the cache is closed or the upstream's timeout has passed.
 func (b *writeBody) drain() {
 	limit := time.AfterFunc(b.write.timeout, b.write.cancel)
 	defer limit.Stop()
@@ -184,7 +183,7 @@ func (b *writeBody) end() {
 	b.write.end()
 }
 
-// doubts are the slots of tags that a write may be changing at this moment.
+// doubts are the slots of tags that a write of unknown outcome may be changing.
 type doubts struct {
 	mu    sync.Mutex
 	count int            // of writes; guarded by mu
@@ -219,14 +218,9 @@ func (d *doubts) end(marks []Mark) {
 	}
 }
 
-// concerns reports whether an entry with these marks may be from before a write.
+// concerns reports whether an entry with these marks may be older than such a write.
 func (d *doubts) concerns(marks []Mark) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, m := range marks {
-		if d.of[m.Slot] > 0 {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(marks, func(m Mark) bool { return d.of[m.Slot] > 0 })
 }

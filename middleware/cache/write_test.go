@@ -13,7 +13,7 @@ import (
 	"github.com/jewgo/gateway/test/env"
 )
 
-// newWriteEdge is an edge whose upstream is waited for 300 ms, with /list stored.
+// newWriteEdge is an edge with an upstream timeout of 300 ms, and with /list stored.
 func newWriteEdge(t *testing.T) *edge {
 	e := newEdge(t, options{
 		policy:   strings.Replace(testPolicy, `targets: ["http://127.0.0.1:1"]`, `targets: ["http://127.0.0.1:1"], timeout: 300ms`, 1),
@@ -24,7 +24,7 @@ func newWriteEdge(t *testing.T) *edge {
 	return e
 }
 
-// reads has the upstream answer GETs with a body, and writes as given.
+// reads makes the upstream answer GETs with a body, and writes as given.
 func (e *edge) reads(body string, write http.HandlerFunc) {
 	e.upstreamSays(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodGet {
@@ -66,7 +66,7 @@ func TestAWriteGoesOnWithoutItsClient(t *testing.T) {
 	env.Until(e, "the purge", func() bool { return e.get("/list").body == "new" })
 }
 
-// Nobody knows what became of it: it may have been done, now or a moment later.
+// The outcome is unknown: the write may have been executed, now or a moment later.
 func TestAWriteWithoutAnAnswerPurgesTwice(t *testing.T) {
 	for says, write := range map[string]http.HandlerFunc{
 		"no answer in time":   func(_ http.ResponseWriter, r *http.Request) { _, _ = io.ReadAll(r.Body); <-r.Context().Done() },
@@ -81,7 +81,7 @@ func TestAWriteWithoutAnAnswerPurgesTwice(t *testing.T) {
 				t.Fatalf("%d %q", got.status, got.body)
 			}
 			e.expect("at once", e.get("/list"), "in between", "edge; fwd=uri-miss")
-			e.expect("what is filled meanwhile is not stored", e.get("/list"), "in between", "edge; fwd=uri-miss")
+			e.expect("a response filled meanwhile is not stored", e.get("/list"), "in between", "edge; fwd=uri-miss")
 			e.cache.Settle()
 			e.reads("new", write)
 			e.expect("then", e.get("/list"), "new", "edge; fwd=uri-miss; fwd-status=200; stored")
@@ -90,7 +90,7 @@ func TestAWriteWithoutAnAnswerPurgesTwice(t *testing.T) {
 	}
 }
 
-// Else everybody could empty lists.
+// Otherwise anybody could empty lists.
 func TestAWriteThatWasNotSentPurgesNothing(t *testing.T) {
 	t.Run("refused by the upstream", func(t *testing.T) {
 		e := newWriteEdge(t)
@@ -100,7 +100,7 @@ func TestAWriteThatWasNotSentPurgesNothing(t *testing.T) {
 	})
 	t.Run("nothing listens", func(t *testing.T) {
 		e := newWriteEdge(t)
-		e.upstreamSays(says("", "Connection", "close")) // what is written to a kept connection may have arrived
+		e.upstreamSays(says("", "Connection", "close")) // a write to a reused connection may have arrived
 		e.get("/item/1")
 		e.upstream.Close()
 		if got := e.do(http.MethodPut, "/item/1", "x"); got.status != http.StatusBadGateway {
@@ -134,7 +134,7 @@ func TestAWriteThatWasNotSentPurgesNothing(t *testing.T) {
 	})
 }
 
-// A URI may be written in several ways, and is stored under one.
+// A URI may be written in several ways, but is stored under one.
 func TestAWritePurgesWhatItsLocationMeans(t *testing.T) {
 	for _, location := range []string{"/item/a%7Eb", "/item/%61~b", "/x/../item/a~b", "/item/a~b#part"} {
 		e := newWriteEdge(t)
@@ -145,8 +145,7 @@ func TestAWritePurgesWhatItsLocationMeans(t *testing.T) {
 	}
 }
 
-// Clients that leave at any moment, and close the cache in between, take no place for
-// good.
+// Clients that leave at any moment, and closing the cache in between, must not leak slots.
 func TestWritesGiveTheirPlacesBack(t *testing.T) {
 	e := newWriteEdge(t)
 	e.reads("new", func(w http.ResponseWriter, r *http.Request) {

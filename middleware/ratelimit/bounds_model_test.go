@@ -10,18 +10,18 @@ import (
 	"pgregory.net/rapid"
 )
 
-// class is a class of faults, and what it may let through.
+// class is a class of faults, and how much more they may let through.
 type class struct {
 	name      string
 	gateways  [2]int                             // fewest and most
 	believes  func(t *rapid.T, gateways int) int // how many each thinks there are; nil: as many as there are
 	small     bool                               // buckets of fewer tokens than gateways
 	faultless bool
-	plain     bool // B + rW in any case; else a history counts where more is allowed
+	plain     bool // never more than B + rW; else a history counts if more is allowed
 	greedy    bool // all gateways are always asked for all they have
 	outages   int  // at most; 0: any number
 	actions   []func(*world)
-	// allows is what is let through beyond r times the length of any window.
+	// allows is what may be admitted beyond r times the length of any window.
 	allows   func(w *world, key string) float64
 	mutation mutation
 
@@ -31,16 +31,16 @@ type class struct {
 // mutation is a bug that is planted.
 type mutation struct {
 	planted bool
-	caught  string // what was seen of it
+	caught  string // how it was detected
 	mute    bool   // settlements never arrive
 	forget  bool   // one that is repeated counts twice
-	whole   bool   // a gateway that is alone gives out the whole quota
+	whole   bool   // an isolated gateway gives out the whole quota
 }
 
-// caught ends the history of a mutation that was seen.
+// caught ends the history of a mutation that was detected.
 type caught struct{}
 
-// fatalf reports a rule that is broken: by a mutation it should be.
+// fatalf reports a broken rule. For a mutation that is the expected result.
 func (w *world) fatalf(format string, args ...any) {
 	if !w.class.mutation.planted {
 		w.t.Fatalf(format, args...)
@@ -55,17 +55,16 @@ func (w *world) bound(key string) float64 { return w.class.allows(w, key) }
 
 func (w *world) burst(key string) float64 { return float64(w.keys[key].q.Burst) }
 
-// shares is what gateways that are alone may give out at once: each a share, which
-// is no less than the dearest request.
+// shares is what isolated gateways may give out at once: a share each, which is no less than the
+// most expensive request.
 func (w *world) shares(gateways int, key string) float64 {
 	return float64(gateways) * max(w.burst(key)/float64(w.least), float64(w.dearest))
 }
 
-// besides is what gateways that were alone gave out at their part of the rate,
-// beside what the store, or one whole quota, gave out at the same time. The store
-// fills up meanwhile, and others may ask it before they have told: of one outage
-// that counts for a bucket's time, of several for all the time, since what a
-// gateway was told before one is old in the next.
+// besides is what isolated gateways gave out at their part of the rate, beside what the store, or
+// one whole quota, gave out at the same time. The store fills up meanwhile, and others may ask it
+// before debts are settled. With one outage that counts for a bucket's time; with several, for all
+// the time, since debts from before one outage are old in the next.
 func (w *world) besides(key string) float64 {
 	ways := float64(len(w.aloneWays[key])) / float64(w.least)
 	if w.outages > 1 {
@@ -74,23 +73,21 @@ func (w *world) besides(key string) float64 {
 	return w.in(key, w.beside) + ways*w.in(key, min(w.apart, w.keys[key].q.Whole()))
 }
 
-// in is what comes back in a time.
+// in is what refills in a time.
 func (w *world) in(key string, d time.Duration) float64 {
 	return float64(d) / float64(w.keys[key].q.Interval())
 }
 
-// unsettled is for how long nobody knows what is admitted alone just before all
-// ask again: between the hook and the barrier's moment, and until what is then
-// left is settled.
+// unsettled is how long charges made just before all gateways ask again stay unknown: between the
+// hook and the barrier's moment, and until the rest is settled.
 const unsettled = time.Second
 
-// budget is by how much later than it came a request may be decided.
+// budget is how long after its arrival a request may be decided.
 const budget = 50 * time.Millisecond
 
 func exactly(w *world, key string) float64 { return w.burst(key) }
 
-// withFaults is the bound that holds for all faults together. See
-// docs/rate-limits.md.
+// withFaults is the bound for all faults together. See docs/rate-limits.md.
 func withFaults(w *world, key string) float64 {
 	most := w.burst(key) * float64(1+w.losses)
 	if len(w.aloneWays[key]) > 0 {
@@ -99,7 +96,7 @@ func withFaults(w *world, key string) float64 {
 	return most
 }
 
-// What may happen. Waits and requests happen in all classes.
+// The actions. Waits and requests happen in all classes.
 
 func (w *world) gateway() int { return rapid.IntRange(0, len(w.gateways)-1).Draw(w.t, "gateway") }
 
@@ -114,7 +111,7 @@ func (w *world) request() {
 	w.ask(w.gateway(), rapid.IntRange(1, w.dearest).Draw(w.t, "cost"), keys...)
 }
 
-// drain takes all that some gateways have.
+// drain takes everything that some gateways have.
 func (w *world) drain() {
 	first, many := w.gateway(), 1
 	if rapid.Bool().Draw(w.t, "all") {
@@ -141,7 +138,7 @@ func (w *world) wait() {
 	}).Draw(w.t, "wait"))
 }
 
-// insist asks for all that there is all the time.
+// insist always asks for everything that is left.
 func (w *world) insist() {
 	for range rapid.IntRange(1, 20).Draw(w.t, "insist") {
 		heard(w)
@@ -149,7 +146,7 @@ func (w *world) insist() {
 	}
 }
 
-// polite asks as it is told to until it is admitted.
+// polite retries after the time that it is told, until it is admitted.
 func (w *world) polite() {
 	i, key, cost := w.gateway(), w.key(), rapid.IntRange(1, w.dearest).Draw(w.t, "cost")
 	q := w.keys[key].q
@@ -166,7 +163,7 @@ func (w *world) polite() {
 	}
 }
 
-// cut takes the store from some gateways, or all of them, in one of the ways.
+// cut separates some or all gateways from the store, in one of the given ways.
 func cut(all bool, ways ...int) func(*world) {
 	return func(w *world) {
 		if w.class.outages > 0 && w.outages >= w.class.outages {
@@ -198,8 +195,8 @@ func flush(w *world) {
 	w.store.lose(contents{})
 }
 
-// quietly lets the store lose all while nobody asks, which costs nothing: the
-// gateways bring it back.
+// quietly lets the store lose everything while no request comes. That costs nothing, since the
+// gateways restore it.
 func quietly(w *world) {
 	w.store.lose(contents{})
 	w.sleep(6 * time.Second) // one that flaps is left alone for long
@@ -243,8 +240,8 @@ func believe(w *world) {
 	w.least = min(w.least, n)
 }
 
-// shrink makes the quotas smaller, as a reload may. What was admitted by the old
-// ones is forgotten: the new ones must hold from here on.
+// shrink makes the quotas smaller, as a reload may. What the old quotas admitted is forgotten: the
+// new ones must hold from here on.
 func shrink(w *world) {
 	w.farAhead = true
 	for name, m := range w.keys {
@@ -258,7 +255,7 @@ func shrink(w *world) {
 	}
 }
 
-// heard lets every gateway hear how the store stands.
+// heard lets every gateway learn the state of the store.
 func heard(w *world) {
 	for _, key := range w.names {
 		for i := range w.gateways {
@@ -331,7 +328,7 @@ func (c *class) run(t *rapid.T) {
 	}
 }
 
-// end heals all, and holds what must be true afterwards.
+// end heals all faults, and checks what must hold afterwards.
 func (w *world) end() {
 	heal(w)
 	w.sleep(6 * time.Second)
@@ -365,8 +362,7 @@ func (w *world) end() {
 	}
 }
 
-// judgeDebts holds that what was admitted without the store was brought to it,
-// once.
+// judgeDebts checks that what was admitted without the store was settled with it, once.
 func (w *world) judgeDebts() {
 	for _, g := range w.gateways {
 		alone := 0
@@ -374,7 +370,7 @@ func (w *world) judgeDebts() {
 			alone += n
 		}
 		if replayed := int(g.limiter.Replayed()); replayed > alone {
-			w.fatalf("%d tokens were brought of %d admitted alone", replayed, alone)
+			w.fatalf("%d tokens were settled of %d admitted alone", replayed, alone)
 		}
 	}
 	for _, key := range w.names {
@@ -387,9 +383,8 @@ func (w *world) judgeDebts() {
 		}
 		m.leak(time.Now())
 		has := w.store.ahead(key)
-		// Neither knows more than a whole bucket, and where one gateway's part comes
-		// back while another one's does not, both come back in that time. The last
-		// settlement that hung took a second.
+		// Neither knows of more than a whole bucket. If one gateway's part refills while another's
+		// does not, both refill in that time. The last settlement that hung took a second.
 		if want := min(m.level, m.q.Whole()) - w.apart - 1200*time.Millisecond; m.worst <= m.q.Whole() && has < want {
 			w.fatalf("the store holds %v of %v that was admitted of %q", has, want, key)
 		}
@@ -398,12 +393,11 @@ func (w *world) judgeDebts() {
 
 // check runs random histories of a class.
 func (c *class) check(t *testing.T) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // else timers that fire at one moment crash Go 1.26's race detector now and then
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // otherwise simultaneous timers sometimes crash Go 1.26's race detector
 	rapid.Check(t, func(t *rapid.T) { rapid.SyncTest(t, c.run) })
 }
 
-// set gives a flag of rapid another value for one test, unless the value is not
-// one that is given by default.
+// set overrides a flag of rapid for one test, unless the command line set it.
 func set(t *testing.T, name, usual, value string) {
 	f := flag.Lookup(name)
 	if before := f.Value.String(); before == usual {
@@ -415,8 +409,8 @@ func set(t *testing.T, name, usual, value string) {
 	t.Logf("-%s=%s", name, f.Value)
 }
 
-// TestBounds lets random things go wrong and measures the worst that any window
-// saw. -rapid.checks makes it longer, -rapid.seed another one.
+// TestBounds injects random faults and measures the worst window. -rapid.checks makes it longer;
+// -rapid.seed changes the seed.
 func TestBounds(t *testing.T) {
 	set(t, "rapid.seed", "0", "2026")
 	set(t, "rapid.checks", "100", "50")
@@ -428,7 +422,7 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-// TestBoundsSeeMutations plants bugs and holds that the model sees them.
+// TestBoundsSeeMutations plants bugs and checks that the model detects them.
 func TestBoundsSeeMutations(t *testing.T) {
 	set(t, "rapid.seed", "0", "2026")
 	set(t, "rapid.checks", "100", "3000") // it ends with the first that is seen
@@ -451,7 +445,7 @@ func TestBoundsSeeMutations(t *testing.T) {
 				c.mutation.planted = true
 				c.check(t)
 				if c.mutation.caught == "" {
-					t.Error("it was not seen")
+					t.Error("the mutation was not detected")
 				}
 				t.Log(c.mutation.caught)
 			}

@@ -23,8 +23,8 @@ routes:
   - {name: either, match: {path: /either}, upstream: app, limits: [either]}
 `
 
-// A bucket has one quota: a request of another tier, with a bucket that fills
-// sooner, would draw in what was charged, and give it back to all.
+// A bucket has one quota. If tiers shared one, a request of a tier with a faster bucket would cut
+// down what was charged, and so give budget back to all tiers.
 func TestTiersDoNotEmptyEachOthersBuckets(t *testing.T) {
 	l := newLimiterOf(t, evadePolicy)
 	passed := 0

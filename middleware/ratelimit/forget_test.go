@@ -13,8 +13,7 @@ import (
 	"github.com/jewgo/gateway/test/storetest"
 )
 
-// forgetful is a shared store that admits everything, and a gateway that forgets
-// the bucket while the question is under way.
+// forgetful is a shared store that admits everything; the gateway forgets the bucket while it asks.
 type forgetful struct {
 	answer  gcra.Result
 	during  func()
@@ -43,7 +42,7 @@ func (f *forgetful) Settle(_ context.Context, owed []ratelimit.Settlement) ([]ti
 	return whole, nil
 }
 
-// runningSwitch is one that is Up, until ctx is done. It belongs into a bubble.
+// runningSwitch returns a Switch that is Up until ctx is done, for use in a synctest bubble.
 func runningSwitch(t *testing.T, ctx context.Context) *failover.Switch {
 	t.Helper()
 	sw := failover.New(failover.Config{
@@ -59,9 +58,8 @@ func runningSwitch(t *testing.T, ctx context.Context) *failover.Switch {
 	return sw
 }
 
-// A bucket may go while the shared store is asked: by a reset, or as others take
-// its place. The answer is then of a bucket that this gateway does not have, and
-// must bring nothing of it back.
+// A bucket may be dropped while the shared store is asked: by a reset or by eviction. The answer
+// then belongs to a bucket that this gateway no longer has, and must not restore any of it.
 func TestAnAnswerOfABucketThatIsGone(t *testing.T) {
 	for name, answer := range map[string]gcra.Result{
 		"admitted": {Allowed: true, Remaining: 1, ResetAfter: time.Minute},
@@ -82,7 +80,7 @@ func TestAnAnswerOfABucketThatIsGone(t *testing.T) {
 					t.Fatalf("%+v, %v", results, err)
 				}
 				if k, _ := l.State("k"); k != (gcra.State{}) {
-					t.Errorf("the bucket that was forgotten is back: %+v", k)
+					t.Errorf("the forgotten bucket is back: %+v", k)
 				}
 				if err := storetest.Replay(ctx, l); err != nil || len(store.settled) > 0 {
 					t.Errorf("brought: %+v, %v", store.settled, err)

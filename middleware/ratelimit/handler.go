@@ -1,8 +1,7 @@
-// Package ratelimit admits or refuses requests by the limits of their route. It
-// decides which limits apply and what their buckets are called; a Limiter
-// charges them, in the store that all gateways share while that is there, and
-// by what is known here when it is not. docs/rate-limits.md states what the
-// limits guarantee then, and why.
+// Package ratelimit admits or refuses requests by the limits of their route. Handler decides which
+// limits apply and which buckets they charge. A Limiter charges the buckets: in the store that all
+// gateways share or, while that is unavailable, by what this gateway knows. docs/rate-limits.md
+// states what the limits then guarantee, and why.
 package ratelimit
 
 import (
@@ -11,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/jewgo/gateway/internal/exchange"
 	"github.com/jewgo/gateway/internal/gcra"
@@ -22,8 +22,8 @@ import (
 // HandlerConfig configures Handler. Store is required.
 type HandlerConfig struct {
 	Store Store
-	// Count is told of requests in flight that were let in or refused; nil:
-	// nobody is. Of the others Store's owner knows.
+	// Count is called for each request that an in-flight limit admits or refuses; nil: no calls.
+	// Store counts the charges of the other limits.
 	Count func(l *policy.Limit, allowed bool)
 }
 
@@ -57,16 +57,16 @@ type limited struct {
 	plan
 	ex      *exchange.Exchange
 	next    http.Handler
-	results []gcra.Result     // one for each charge; nil: nothing is known
-	status  int               // of the response, once its head has gone out
-	fields  [maxFields]string // room for values of header fields
-	text    [128]byte         // and for writing them
+	results []gcra.Result     // one for each charge; nil: not decided
+	status  int               // of the response, once its head is sent; else 0
+	fields  [maxFields]string // room for header field values
+	text    [128]byte         // room for formatting them
 }
 
 func (h *handler) serve(w http.ResponseWriter, r *http.Request, q *limited) {
 	if q.denied != nil {
 		q.refused(q.denied.Name, q.reason)
-		problem.Write(w, problem.Problem{Status: http.StatusForbidden, Detail: "the request is refused by what its limit says"})
+		problem.Write(w, problem.Problem{Status: http.StatusForbidden, Detail: "a rate limit of this route denies the request"})
 		return
 	}
 	entered, full := h.enter(q.flights)
@@ -82,7 +82,7 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, q *limited) {
 	}
 	results, err := h.Store.Take(r.Context(), q.charges, q.room.results[:0])
 	if err != nil {
-		// Limits protect the upstream, they must not take it down themselves.
+		// Limits protect the upstream; their own failure must not block it.
 		q.ex.Facts.Note("limits not decided")
 		q.next.ServeHTTP(w, r)
 		return
@@ -103,15 +103,14 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, q *limited) {
 	q.next.ServeHTTP(w, r)
 }
 
-// enter counts the request in, and returns how many limits it entered and the
-// one that is full.
+// enter counts the request in. It returns how many limits it entered, and the full one, if any.
 func (h *handler) enter(flights []flight) (int, *policy.Limit) {
 	for i, f := range flights {
 		ok := h.inFlight.Enter(f.key, f.limit.InFlight)
 		h.Count(f.limit, ok)
 		switch {
 		case ok:
-		case f.limit.Shadow: // it counts those that are let in, so this one is let in uncounted
+		case f.limit.Shadow: // admit the request, but do not count it
 			flights[i].key = ""
 		default:
 			return i, f.limit
@@ -128,8 +127,8 @@ func (h *handler) leave(flights []flight) {
 	}
 }
 
-// judge names the limits that refuse the request, the longest wait first, and
-// notes what shadows would have done.
+// judge names the limits that refuse the request, the longest wait first, and notes the shadow
+// limits that would have.
 func (q *limited) judge() (violated []string) {
 	longest := -1
 	violated = q.room.violated[:0]
@@ -157,31 +156,27 @@ func (q *limited) refused(limit, reason string) {
 	q.ex.Facts.Note(reason)
 }
 
-// tightest is the limit that the client should heed: the one that refuses for
-// longest, else the one with the smallest share left; -1: shadows alone.
+// tightest is the limit to report to the client: the refusing one with the longest wait, else the
+// one with the smallest share left; -1: there are only shadow limits.
 func (q *limited) tightest() int {
 	t := -1
-	for i, r := range q.results {
-		if q.limits[i].Shadow {
-			continue
-		}
-		if t < 0 {
-			t = i
-			continue
-		}
-		best := q.results[t]
-		if best.Allowed == r.Allowed {
-			if r.Allowed && r.Remaining*q.charges[t].Quota.Burst < best.Remaining*q.charges[i].Quota.Burst || r.RetryAfter > best.RetryAfter {
-				t = i
-			}
-		} else if !r.Allowed {
+	for i := range q.results {
+		if !q.limits[i].Shadow && (t < 0 || q.tighter(i, t)) {
 			t = i
 		}
 	}
 	return t
 }
 
-// retryAfter is when the same request would pass all limits, in whole seconds.
+func (q *limited) tighter(i, j int) bool {
+	a, b := q.results[i], q.results[j]
+	if a.Allowed != b.Allowed {
+		return b.Allowed
+	}
+	return a.Allowed && a.Remaining*q.charges[j].Quota.Burst < b.Remaining*q.charges[i].Quota.Burst || a.RetryAfter > b.RetryAfter
+}
+
+// retryAfter is after how many seconds the same request would pass all limits, rounded up.
 func (q *limited) retryAfter() int {
 	longest := 1
 	for i, r := range q.results {
@@ -200,19 +195,14 @@ func (q *limited) OnHeader(status int, header http.Header) {
 	}
 }
 
-// byStatus reports whether it takes the response to know what counts.
+// byStatus reports whether a charge depends on the response's status.
 func (q *limited) byStatus() bool {
-	for i := range q.charges {
-		if q.limits[i].ByStatus() {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(q.limits, (*policy.Limit).ByStatus)
 }
 
-// refund gives back what does not count by the response's status. Until then it
-// did, so that attempts made side by side pass no limit. A request that ended
-// without a response counts: nobody knows what it did.
+// refund returns the charges that do not count for the response's status. All charges are made
+// before the request, so that concurrent attempts cannot exceed a limit. A request without a
+// response counts, since its effect is unknown.
 func (h *handler) refund(ctx context.Context, q *limited) {
 	var back []Charge
 	for i, l := range q.limits {
@@ -221,12 +211,11 @@ func (h *handler) refund(ctx context.Context, q *limited) {
 		}
 	}
 	if len(back) > 0 {
-		_ = h.Store.Refund(ctx, back) // the client waits longer for tokens, no more
+		_ = h.Store.Refund(ctx, back) // on failure the client only waits longer for tokens
 	}
 }
 
-// tooMany answers 429 (RFC 6585, 4) with Retry-After and the problem type that
-// the draft registers.
+// tooMany answers 429 (RFC 6585, 4) with Retry-After and the problem type that the draft registers.
 func tooMany(w http.ResponseWriter, violated []string, retryAfter int) {
 	w.Header()["Retry-After"] = []string{strconv.Itoa(retryAfter)}
 	problem.Write(w, problem.Problem{
@@ -235,4 +224,34 @@ func tooMany(w http.ResponseWriter, violated []string, retryAfter int) {
 		Title:    "Request cannot be satisfied as assigned quota has been exceeded",
 		Violated: violated,
 	})
+}
+
+// InFlight counts the requests of each key that this gateway is serving. It holds at most one key
+// for each such request. The zero value is ready.
+type InFlight struct {
+	mu     sync.Mutex
+	counts map[string]int // never 0; guarded by mu
+}
+
+// Enter counts one more request of key, unless there are most of them already.
+func (f *InFlight) Enter(key string, most int) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.counts == nil {
+		f.counts = map[string]int{}
+	}
+	if f.counts[key] >= most {
+		return false
+	}
+	f.counts[key]++
+	return true
+}
+
+// Leave counts one request less.
+func (f *InFlight) Leave(key string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.counts[key]--; f.counts[key] == 0 {
+		delete(f.counts, key)
+	}
 }

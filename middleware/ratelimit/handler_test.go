@@ -56,7 +56,7 @@ routes:
   - {name: free, match: {path: /free}, upstream: app}
 `
 
-// limiter is the layer over a store, on a clock that stands still.
+// limiter is the layer over a store, with a clock that stands still.
 type limiter struct {
 	t        *testing.T
 	snapshot *policy.Snapshot
@@ -73,7 +73,7 @@ func newLimiter(t *testing.T) *limiter {
 	return newLimiterOf(t, testPolicy)
 }
 
-// newLimiterOf is newLimiter by another policy.
+// newLimiterOf is newLimiter with another policy.
 func newLimiterOf(t *testing.T, text string) *limiter {
 	t.Helper()
 	snapshot, err := policy.Parse("test.yaml", []byte(text), nil)
@@ -148,7 +148,7 @@ func TestWhoIsCountedTogether(t *testing.T) {
 		want     int
 	}{
 		{"one address has one bucket", func(l *limiter) int { return l.admitted(10, "/both") }, 3},
-		{"two addresses have two", func(l *limiter) int {
+		{"two addresses have two buckets", func(l *limiter) int {
 			return l.admitted(10, "/both", from("192.0.2.1")) + l.admitted(10, "/both", from("192.0.2.2"))
 		}, 6},
 		{"an IPv6 network is one client", func(l *limiter) int {
@@ -157,7 +157,7 @@ func TestWhoIsCountedTogether(t *testing.T) {
 		{"another IPv6 network is another", func(l *limiter) int {
 			return l.admitted(10, "/both", from("2001:db8::1")) + l.admitted(10, "/both", from("2001:db8:0:1::1"))
 		}, 6},
-		{"a user has the limit of users, wherever he is", func(l *limiter) int {
+		{"a user has the limit of users, from any address", func(l *limiter) int {
 			return l.admitted(10, "/both", as("7"), from("192.0.2.1")) + l.admitted(10, "/both", as("7"), from("192.0.2.2"))
 		}, 5},
 		{"a guest's session has no user and no limit here", func(l *limiter) int {
@@ -167,7 +167,7 @@ func TestWhoIsCountedTogether(t *testing.T) {
 			return l.admitted(3, "/pair", header("X-Key", "a")) + l.admitted(3, "/pair", header("X-Key", "b"))
 		}, 2},
 		{"a request without the key is skipped", func(l *limiter) int { return l.admitted(5, "/pair") }, 5},
-		{"or counted by address where the policy says so", func(l *limiter) int { return l.admitted(5, "/fallback") }, 1},
+		{"a request without the key is counted by address where the policy says so", func(l *limiter) int { return l.admitted(5, "/fallback") }, 1},
 		{"an address as a key is not the fallback's bucket", func(l *limiter) int {
 			return l.admitted(5, "/fallback") + l.admitted(5, "/fallback", header("X-Key", "192.0.2.1"))
 		}, 2},
@@ -200,16 +200,16 @@ func TestWhatALimitGives(t *testing.T) {
 		want     int
 	}{
 		{"a caller without a tier has the limit's own quota", func(l *limiter) int { return l.admitted(10, "/tiered", as("7")) }, 2},
-		{"a role has its tier's", func(l *limiter) int { return l.admitted(10, "/tiered", withRole("7", "premium")) }, 4},
-		{"a guest has that of guests, by address", func(l *limiter) int {
+		{"a role has its tier's quota", func(l *limiter) int { return l.admitted(10, "/tiered", withRole("7", "premium")) }, 4},
+		{"a guest has the quota of guests, by address", func(l *limiter) int {
 			return l.admitted(10, "/tiered", func(ex *exchange.Exchange) { ex.Principal.SessionID = "guest" })
 		}, 3},
-		{"a key with an override has that", func(l *limiter) int { return l.admitted(10, "/tiered", as("special")) }, 6},
+		{"a key with an override has that quota", func(l *limiter) int { return l.admitted(10, "/tiered", as("special")) }, 6},
 		{"a method may cost more", func(l *limiter) int { return l.admitted(10, "/posts", method("POST")) }, 2},
-		{"and the others cost one", func(l *limiter) int { return l.admitted(10, "/posts") }, 6},
-		{"who is on the list of the allowed is not counted", func(l *limiter) int { return l.admitted(10, "/listed") }, 10},
-		{"who is on no list is", func(l *limiter) int { return l.admitted(10, "/listed", from("203.0.113.1")) }, 1},
-		{"an answer that does not count gives its token back", func(l *limiter) int { return l.admitted(10, "/failures") }, 10},
+		{"other methods cost one token", func(l *limiter) int { return l.admitted(10, "/posts") }, 6},
+		{"an address on the allow list is not counted", func(l *limiter) int { return l.admitted(10, "/listed") }, 10},
+		{"an address on no list is counted", func(l *limiter) int { return l.admitted(10, "/listed", from("203.0.113.1")) }, 1},
+		{"a response that does not count returns its token", func(l *limiter) int { return l.admitted(10, "/failures") }, 10},
 	} {
 		t.Run(tc.sentence, func(t *testing.T) {
 			if got := tc.run(newLimiter(t)); got != tc.want {
@@ -241,7 +241,7 @@ func TestFailedAttemptsCount(t *testing.T) {
 	}
 }
 
-// Attempts made side by side are as many as those made one after the other.
+// Concurrent attempts are limited as strictly as sequential ones.
 func TestAttemptsInFlightCountUntilTheyAreAnswered(t *testing.T) {
 	l := newLimiter(t)
 	depth, refused := 0, 0
@@ -344,11 +344,11 @@ func TestHeaders(t *testing.T) {
 		t.Errorf("after Retry-After: %s", res.Status)
 	}
 	if res := l.get("/free"); res.Header.Get("RateLimit") != "" {
-		t.Error("a route without limits speaks of one")
+		t.Error("a route without limits has rate-limit fields")
 	}
 }
 
-// broken is a Store that knows nothing.
+// broken is a Store that always fails.
 type broken struct{}
 
 func (broken) Take(context.Context, []ratelimit.Charge, []gcra.Result) ([]gcra.Result, error) {

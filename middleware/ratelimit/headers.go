@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// The versions of the IETF's fields that a policy may ask for.
+// The versions of the IETF draft that a policy may select.
 const (
 	draft06 = "draft-06" // RateLimit-Limit, -Remaining and -Reset
 	draft07 = "draft-07" // RateLimit: limit=100, remaining=50, reset=30
 	draft10 = "draft-10" // RateLimit: "name";r=50;t=30
 )
 
-// The fields, as net/http spells them.
+// The field names in net/http's canonical form.
 const (
 	fieldList      = "Ratelimit"
 	fieldPolicy    = "Ratelimit-Policy"
@@ -23,10 +23,9 @@ const (
 	legacyPrefix   = "X-"
 )
 
-// setHeaders tells the client what it has left, in the version of
-// draft-ietf-httpapi-ratelimit-headers that the policy names. Copies from the
-// upstream are replaced: they speak of other limits. A shadow limit is not told
-// of.
+// setHeaders tells the client its remaining quota, in the version of
+// draft-ietf-httpapi-ratelimit-headers that the policy names. It replaces fields from the upstream,
+// which describe other limits. Shadow limits are not reported.
 func (q *limited) setHeaders(h http.Header) {
 	t := q.tightest()
 	if t < 0 {
@@ -55,10 +54,9 @@ func (q *limited) setHeaders(h http.Header) {
 	f.set(h, &q.fields)
 }
 
-// addLists writes RateLimit-Policy and RateLimit of draft 10, structured lists
-// with a member a limit. A quota q with window w is the burst and the time in
-// which it comes back whole. The policy keeps names to what a structured string
-// can hold.
+// addLists writes RateLimit-Policy and RateLimit of draft 10: structured lists with one member for
+// each limit. q is the burst, and w the time in which an empty bucket fills. The policy only allows
+// names that fit a structured string.
 func (q *limited) addLists(f *fields) {
 	separator := `"`
 	for i, l := range q.limits {
@@ -78,15 +76,15 @@ func (q *limited) addLists(f *fields) {
 	f.end(fieldList)
 }
 
-// maxFields is how many header fields setHeaders sets at most.
+// maxFields is the most header fields that setHeaders sets.
 const maxFields = 7
 
-// fields are header fields whose values are written one after the other into one
-// text: one allocation for all.
+// fields builds header values one after the other in one buffer, so that all of them share one
+// allocation.
 type fields struct {
 	text  []byte
 	names [maxFields]string
-	ends  [maxFields]int // of the values in text
+	ends  [maxFields]int // where each value ends in text
 	n     int
 }
 
@@ -100,13 +98,13 @@ func (f *fields) int(before string, n int) *fields {
 	return f
 }
 
-// end gives what was written since the last end to a field, by its canonical name.
+// end assigns the text written since the last end to a field, given by its canonical name.
 func (f *fields) end(name string) {
 	f.names[f.n], f.ends[f.n] = name, len(f.text)
 	f.n++
 }
 
-// set sets the fields, with room for their values.
+// set copies the fields into h; room holds their values.
 func (f *fields) set(h http.Header, room *[maxFields]string) {
 	text, start := string(f.text), 0
 	for i := range f.n {
@@ -116,11 +114,11 @@ func (f *fields) set(h http.Header, room *[maxFields]string) {
 	}
 }
 
-// window is the time in which a whole quota comes back, in seconds.
+// window is the time in which an empty bucket fills, in seconds.
 func (q *limited) window(i int) int { return seconds(q.charges[i].Quota.Whole()) }
 
-// reset is when it is worth asking again, in seconds: when the quota is whole,
-// or for a refusal when the same request would pass.
+// reset is the seconds until the bucket is full or, for a refusal, until the same request would
+// pass.
 func (q *limited) reset(i int) int {
 	if r := q.results[i]; !r.Allowed {
 		return seconds(r.RetryAfter)
@@ -128,5 +126,5 @@ func (q *limited) reset(i int) int {
 	return seconds(q.results[i].ResetAfter)
 }
 
-// seconds rounds up: a client that comes back then must not be early.
+// seconds rounds up, so that a client which waits that long is never early.
 func seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }

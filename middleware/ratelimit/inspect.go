@@ -15,27 +15,27 @@ import (
 	"github.com/jewgo/gateway/policy"
 )
 
-// ErrKey says that a key does not fit its limit.
+// ErrKey means that a key does not fit its limit.
 var ErrKey = errors.New("the key does not fit the limit")
 
-// BucketOf is a bucket of a key.
+// BucketOf is one bucket of a key.
 type BucketOf struct {
-	Tier  string     // of those whom it counts; "": of none
+	Tier  string     // the tier that it counts; "": none
 	Key   string     // as Charge.Key
-	Quota gcra.Quota // zero: a hash does not tell its tier or override
+	Quota gcra.Quota // zero: unknown, since a hash hides tier and override
 }
 
-// LimitOf names the limit of a bucket, which is given as Charge.Key.
+// LimitOf returns the name of a bucket's limit. key is a Charge.Key.
 func LimitOf(key string) string {
 	name, _, _ := strings.Cut(key, "|")
 	return name
 }
 
-// BucketsOf gives the buckets that a limit counts values in, for people: the
-// parts of its key in their order, an address as it is, or ip: and an address for
-// those who are counted by it since they lack the key. A limit with tiers has one
-// for each beside its own, which is the first; a key with an override has that
-// alone. One part may also be a bucket as Charge.Key has it, which is then all.
+// BucketsOf returns the buckets in which a limit counts the given key parts, as an operator writes
+// them: the parts in the key's order, addresses in plain form, or "ip:" and an address for requests
+// that lack the key and are counted by address. The limit's own bucket comes first, then one for
+// each tier; a key with an override has only that bucket. A single part may also be a Charge.Key,
+// which then is the only result.
 func BucketsOf(l *policy.Limit, parts []string) ([]BucketOf, error) {
 	if len(parts) == 1 {
 		if b, ok := bucketNamed(l, parts[0]); ok {
@@ -62,7 +62,7 @@ func BucketsOf(l *policy.Limit, parts []string) ([]BucketOf, error) {
 	return all, nil
 }
 
-// bucketNamed reads what bucket.key and bucket.clientKey write.
+// bucketNamed parses what bucket.key and bucket.clientKey write.
 func bucketNamed(l *policy.Limit, key string) (b BucketOf, ok bool) {
 	rest, ok := strings.CutPrefix(key, l.Name+"|")
 	if !ok {
@@ -105,7 +105,7 @@ func bucketNamed(l *policy.Limit, key string) (b BucketOf, ok bool) {
 	return b, ok && err == nil && written == key
 }
 
-// cutPart cuts what stands before the next |, or the end, after its length.
+// cutPart cuts a length-prefixed part, which ends at a "|" or at the end of text.
 func cutPart(text string) (part, rest string, ok bool) {
 	digits, rest, ok := strings.Cut(text, ":")
 	n, err := strconv.Atoi(digits)
@@ -120,7 +120,7 @@ func cutPart(text string) (part, rest string, ok bool) {
 	return part, rest, ok
 }
 
-// quotaIn is the quota of a key's bucket for a tier; false: there is no such.
+// quotaIn is the quota of a key's bucket for a tier; false: there is no such tier.
 func quotaIn(l *policy.Limit, tier string, client netip.Addr, values []string) (gcra.Quota, bool) {
 	if tier == "" {
 		if q, ok := l.OverrideOf(client, values...); ok {
@@ -136,8 +136,8 @@ func quotaIn(l *policy.Limit, tier string, client netip.Addr, values []string) (
 	return gcra.Quota{}, false
 }
 
-// valuesOf reads the parts of a key as requests have them, and the address among
-// them. Without values the key is that address, for lack of another.
+// valuesOf normalizes the parts of a key as requests do, and returns the address among them. Nil
+// values mean that the address alone is the key.
 func valuesOf(l *policy.Limit, parts []string) (values []string, client netip.Addr, err error) {
 	if len(parts) == 1 && l.Missing == policy.MissingClientIP {
 		if text, ok := strings.CutPrefix(parts[0], "ip:"); ok || len(l.Key) > 1 {
@@ -160,13 +160,13 @@ func valuesOf(l *policy.Limit, parts []string) (values []string, client netip.Ad
 			values[i] = policy.NormalHost(parts[i])
 		}
 		if values[i] == "" {
-			return nil, client, fmt.Errorf("%w: no request has an empty part", ErrKey)
+			return nil, client, fmt.Errorf("%w: a part of the key is empty", ErrKey)
 		}
 	}
 	return values, client, nil
 }
 
-// addressOf reads an address as address writes it, or any other of a network.
+// addressOf parses an address, or a network as address writes it.
 func addressOf(text string) (netip.Addr, error) {
 	if text == noAddress {
 		return netip.Addr{}, nil
@@ -176,20 +176,20 @@ func addressOf(text string) (netip.Addr, error) {
 	}
 	a, err := netip.ParseAddr(text)
 	if err != nil || a.Zone() != "" {
-		return netip.Addr{}, fmt.Errorf("%w: %q is no address", ErrKey, text)
+		return netip.Addr{}, fmt.Errorf("%w: %q is not an address", ErrKey, text)
 	}
 	return a.Unmap(), nil
 }
 
-// State tells what is known here of a bucket; false: nothing.
+// State returns what this gateway knows of a bucket; false: nothing.
 func (l *Limiter) State(key string) (s gcra.State, ok bool) {
 	now := l.at(l.cfg.Now())
 	ok = l.cfg.Local.Peek(key, func(b *gcra.Bucket) { s = b.State(now) })
 	return s, ok
 }
 
-// Forget makes a bucket full here, and ends its lease and what the shared store
-// was known to refuse.
+// Forget makes a bucket full on this gateway. It ends its lease and forgets the refusals of the
+// shared store.
 func (l *Limiter) Forget(key string) { l.cfg.Local.Forget(key) }
 
 // Resets tells of buckets that were made full on any gateway.

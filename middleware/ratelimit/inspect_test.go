@@ -29,7 +29,7 @@ routes:
   - {name: all, match: {path: /}, upstream: app, limits: [address, network, header, host, both, tiers]}
 `
 
-// What an operator writes for a key is the bucket that requests fall into.
+// An operator's notation of a key gives the bucket that requests use.
 func TestBucketsOf(t *testing.T) {
 	snapshot := newLimiterOf(t, inspectPolicy).snapshot
 	client := func(text string) func(*exchange.Exchange) {
@@ -75,7 +75,7 @@ func TestBucketsOf(t *testing.T) {
 		if !found {
 			t.Errorf("%s %q: %+v, none of which is charged: %+v", tc.limit, tc.parts, buckets, charged)
 		}
-		for _, c := range charged { // what is charged may be asked about
+		for _, c := range charged { // every charged bucket can be looked up
 			limit := snapshot.Limits[ratelimit.LimitOf(c.Key)]
 			buckets, err := ratelimit.BucketsOf(limit, []string{c.Key})
 			if err != nil || len(buckets) != 1 || buckets[0].Key != c.Key || buckets[0].Quota != c.Quota && !limit.HasOverrides() {
@@ -90,7 +90,7 @@ func TestBucketsOf(t *testing.T) {
 			t.Errorf("%s %q: %+v, %v", limit, parts, buckets, err)
 		}
 	}
-	// Near misses are no buckets, and no addresses either.
+	// Near misses are neither buckets nor addresses.
 	for _, key := range []string{
 		"network|", "network|3:192", "network|9:192.0.2.1|", "network|9:192.0.2.1|1:x", "network|9:192.0.2.10", "network|-1:", "network|x:",
 		"network|13:2001:db8::1/64", "network|ip:192.0.2.1x", "network|#abc", "network|@7:premium|9:192.0.2.1", "tiers|@4:none|9:192.0.2.1",
@@ -119,7 +119,7 @@ func (s recorded) Take(_ context.Context, charges []ratelimit.Charge, results []
 
 func (recorded) Refund(context.Context, []ratelimit.Charge) error { return nil }
 
-// Neither Redis nor a list of the hottest keys tells API keys and tokens.
+// API keys and tokens appear neither in Redis nor in a list of the hottest keys.
 func TestSecretsAreNoKeys(t *testing.T) {
 	l := newLimiter(t)
 	var keys []string

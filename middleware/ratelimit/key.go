@@ -12,15 +12,15 @@ import (
 	"github.com/jewgo/gateway/policy"
 )
 
-// noAddress stands for the address of a peer that has none, on a unix socket.
+// noAddress stands for the address of a peer on a unix socket, which has none.
 const noAddress = "local"
 
-// maxKey is the longest key kept as it is; what a client can make longer is
-// hashed, so that no key costs more than this.
+// maxKey is the longest key that is kept as it is, in bytes. Longer ones are hashed, so that
+// clients cannot make keys cost more.
 const maxKey = 120
 
-// values gives the parts of a limit's key that a request has, in the order of
-// the key and appended to room, or false if it lacks one.
+// values appends to room the parts of a limit's key, in the key's order. It returns false if the
+// request lacks one.
 func values(l *policy.Limit, ex *exchange.Exchange, room []string) ([]string, bool) {
 	for _, s := range l.Key {
 		v := part(s, l, ex)
@@ -32,14 +32,14 @@ func values(l *policy.Limit, ex *exchange.Exchange, room []string) ([]string, bo
 	return room, true
 }
 
-// bucket is where a limit counts the callers of one tier. Each tier of a key has
-// its own, as policy.Limit.TierOf says.
+// bucket is where a limit counts the callers of one tier. Each tier of a key has its own bucket;
+// see policy.Limit.TierOf.
 type bucket struct {
 	limit *policy.Limit
 	tier  string // "": none
 }
 
-// name appends what all keys of these callers begin with.
+// name appends the common prefix of the tier's keys.
 func (k bucket) name(b []byte) []byte {
 	b = append(b, k.limit.Name...)
 	if k.tier != "" {
@@ -51,8 +51,8 @@ func (k bucket) name(b []byte) []byte {
 	return b
 }
 
-// key gives the bucket that values fall into. Parts are length-prefixed: no two
-// different combinations share a bucket.
+// key returns the bucket for values. Parts are length-prefixed, so that different combinations
+// never share a bucket.
 func (k bucket) key(values []string) string {
 	var room [maxKey]byte
 	b := k.name(room[:0])
@@ -71,16 +71,15 @@ func (k bucket) key(values []string) string {
 	return k.limit.Name + "|#" + hex.EncodeToString(sum[:])
 }
 
-// mayBeSecret reports whether a key may be one in the other sense, an API key or
-// a token: neither Redis nor whoever lists the hottest keys needs to know it.
+// mayBeSecret reports whether a key may hold an API key or a token, which must appear neither in
+// Redis nor in the list of the hottest keys.
 func mayBeSecret(key []policy.Source) bool {
 	return slices.ContainsFunc(key, func(s policy.Source) bool {
 		return s.Kind == policy.SourceHeader || s.Kind == policy.SourceCookie
 	})
 }
 
-// isPlain reports whether a value may stand in a key as it is, which a person may
-// see in a terminal.
+// isPlain reports whether a value may stand in a key as it is: it is safe to print in a terminal.
 func isPlain(v string) bool {
 	for i := range len(v) {
 		if c := v[i]; c <= ' ' || c >= 0x7f {
@@ -90,8 +89,8 @@ func isPlain(v string) bool {
 	return true
 }
 
-// clientKey is the bucket of a request that lacks the limit's own key where the
-// policy says that its address counts instead.
+// clientKey returns the bucket of a request that lacks the limit's key, where the policy counts its
+// address instead.
 func (k bucket) clientKey(client netip.Addr) string {
 	var room [maxKey]byte
 	return string(append(append(k.name(room[:0]), "|ip:"...), address(client, k.limit.IPv6Prefix)...))
@@ -107,13 +106,13 @@ func part(s policy.Source, l *policy.Limit, ex *exchange.Exchange) string {
 		return ex.Principal.User
 	case policy.SourceHeader:
 		for _, value := range ex.View.Header.Values(s.Name) {
-			if value != "" { // as with cookies
+			if value != "" { // as for cookies
 				return value
 			}
 		}
 	case policy.SourceCookie:
 		for value := range policy.CookieValues(ex.View.Header, s.Name) {
-			if value = strings.TrimSpace(value); value != "" { // an empty one in front must not hide it
+			if value = strings.TrimSpace(value); value != "" { // an empty value must not hide a later one
 				return value
 			}
 		}
@@ -125,8 +124,8 @@ func part(s policy.Source, l *policy.Limit, ex *exchange.Exchange) string {
 	return ""
 }
 
-// address counts an IPv6 network as one client, since whoever has one address
-// of it has them all. A peer on a unix socket has no address and is one client.
+// address counts an IPv6 network as one client, since a client can use every address of its
+// network. A peer on a unix socket has no address and counts as one client.
 func address(a netip.Addr, bits int) string {
 	if !a.IsValid() {
 		return noAddress

@@ -13,7 +13,7 @@ import (
 	"github.com/jewgo/gateway/test/storetest"
 )
 
-// lateRig is a limiter whose questions the store can be made to answer late.
+// lateRig is a limiter whose store can be made to answer late.
 type lateRig struct {
 	ctx     context.Context
 	store   *sharedStore
@@ -22,7 +22,7 @@ type lateRig struct {
 	charge  ratelimit.Charge
 }
 
-// take makes one request and reports whether it passed.
+// take makes one request and reports whether it was admitted.
 func (r *lateRig) take(t *testing.T) bool {
 	t.Helper()
 	results, err := r.limiter.Take(exchange.With(r.ctx, &exchange.Exchange{}), []ratelimit.Charge{r.charge}, nil)
@@ -50,9 +50,8 @@ func inLateRig(t *testing.T, replicas, lease int, f func(t *testing.T, r *lateRi
 	})
 }
 
-// A charge that the store makes, and answers too late, is counted once where no
-// other gateway shares the quota, and else once more by this one, which cannot
-// know: never is more let through.
+// If the store makes a charge but answers too late, a gateway that is alone counts it once. With
+// others it counts it a second time, since it cannot know. Never is more admitted.
 func TestALateAnswerOfTheStore(t *testing.T) {
 	for _, tt := range []struct{ replicas, passed int }{{1, 10}, {2, 8}} {
 		inLateRig(t, tt.replicas, 0, func(t *testing.T, r *lateRig) {
@@ -77,8 +76,8 @@ func TestALateAnswerOfTheStore(t *testing.T) {
 	}
 }
 
-// Nor can it know that the store did not make a charge. One gateway brings that
-// too.
+// A gateway cannot know either that the store did not make a charge. A gateway that is alone
+// settles that too.
 func TestAChargeThatTheStoreNeverMade(t *testing.T) {
 	inLateRig(t, 1, 0, func(t *testing.T, r *lateRig) {
 		r.link.fault.Store(hangs)
@@ -95,7 +94,7 @@ func TestAChargeThatTheStoreNeverMade(t *testing.T) {
 	})
 }
 
-// busyLink runs before, once, as a question is on its way.
+// busyLink runs before, once, while a request to the store is in progress.
 type busyLink struct {
 	*link
 	before func()
@@ -111,8 +110,8 @@ func (l *busyLink) Take(ctx context.Context, charges []ratelimit.Charge, results
 	return l.link.Take(ctx, charges, results)
 }
 
-// Of three requests side by side the first is leased a token, the second takes
-// the last one, and the third is refused by the store; but the lease is here.
+// Of three concurrent requests the first leases a token, the second takes the last one, and the
+// store refuses the third; but this gateway holds the lease.
 func TestALeaseThatArrivesBesideARefusal(t *testing.T) {
 	inLateRig(t, 1, 8, func(t *testing.T, r *lateRig) {
 		r.store.take([]ratelimit.Charge{{Key: "k", Quota: r.charge.Quota, Cost: 6}}) // of another gateway
@@ -139,8 +138,7 @@ func TestALeaseThatArrivesBesideARefusal(t *testing.T) {
 	})
 }
 
-// One lease of a key is asked for at a time, and again after a question that
-// failed.
+// One lease of a key is requested at a time, and again after a request that failed.
 func TestOneLeaseIsOnItsWay(t *testing.T) {
 	inLateRig(t, 1, 2, func(t *testing.T, r *lateRig) {
 		r.take(t) // the key is hot from now on

@@ -16,38 +16,38 @@ type Config struct {
 	Switch   *failover.Switch // nil: no shared store is configured
 	Remote   Remote           // nil with a nil Switch
 	Local    *Table
-	Replicas func() int // gateways that are thought to share the limits; at least 1
+	Replicas func() int // how many gateways are believed to share the limits; at least 1
 	Now      func() time.Time
-	// ID tells this gateway's settlements from those of others; unique in time too.
+	// ID makes this gateway's settlements unique among all gateways and restarts.
 	ID string
-	// Count is told of every charge that was made or refused; nil: nobody is.
+	// Count is called for every charge that was made or refused; nil: no calls.
 	Count func(c Charge, by Decider, allowed bool)
 }
 
-// Decider is who decided a charge.
+// Decider is what decided a charge.
 type Decider int
 
 // The deciders.
 const (
-	Shared Decider = iota // the shared store, or the one bucket where none is configured
+	Shared Decider = iota // the shared store, or the only bucket where none is configured
 	Leased                // tokens that were leased
-	Known                 // what was known here refused it
-	Share                 // this gateway's share, the shared store being away
+	Known                 // refused by what this gateway already knew
+	Share                 // this gateway's share, while the shared store is unavailable
 )
 
-// String gives the name in metrics.
+// String returns the name used in metrics.
 func (d Decider) String() string { return [...]string{"shared", "lease", "known", "share"}[d] }
 
-// Limiter is the Store of a gateway. The shared one decides for all gateways
-// together while Switch lets it; beside it, Local knows what makes asking
-// needless, and what to decide by, and to bring back, when it is away.
+// Limiter is the Store of one gateway. While Switch allows, the shared store decides for all
+// gateways. Local saves requests to it and, while it is unavailable, decides and records what to
+// settle later.
 type Limiter struct {
 	cfg    Config
-	origin time.Time // where the time line of the buckets starts
+	origin time.Time // zero of the buckets' clock
 
-	owing    atomic.Bool  // something was admitted alone since the last settlement
-	lift     atomic.Bool  // the shared store may have lost how far keys stood
-	replayed atomic.Int64 // tokens brought to the shared store
+	owing    atomic.Bool  // admitted something without the shared store since the last settlement
+	lift     atomic.Bool  // the shared store may have lost its buckets
+	replayed atomic.Int64 // tokens settled with the shared store
 	ledger   ledger
 }
 
@@ -56,7 +56,7 @@ var (
 	_ failover.Backlog = (*Limiter)(nil)
 )
 
-// New returns a limiter. Where there is a shared store, it is a backlog of its Switch.
+// New returns a limiter, and registers it as a backlog of its Switch, if any.
 func New(cfg Config) *Limiter {
 	if cfg.Count == nil {
 		cfg.Count = func(Charge, Decider, bool) {}
@@ -68,16 +68,15 @@ func New(cfg Config) *Limiter {
 	return l
 }
 
-// at is a moment on the time line of the buckets. Go's clock readings hold the
-// monotonic clock too, and that is what Sub uses: a wall clock that is set moves
-// nothing.
+// at converts t to the buckets' clock, in nanoseconds. Sub uses the monotonic reading, so setting
+// the wall clock changes nothing.
 func (l *Limiter) at(t time.Time) int64 { return int64(t.Sub(l.origin)) }
 
 // maxCharges is how many charges Take handles without an allocation.
 const maxCharges = 8
 
-// Take charges what can be decided here, and asks the shared store for the rest.
-// Its error is always nil.
+// Take charges what this gateway can decide, and asks the shared store for the rest. Its error is
+// always nil.
 func (l *Limiter) Take(ctx context.Context, charges []Charge, results []gcra.Result) ([]gcra.Result, error) {
 	var room [maxCharges]gcra.Step
 	steps := room[:0]
@@ -115,8 +114,8 @@ func (l *Limiter) admit(c Charge, now int64) (gcra.Step, gcra.Result) {
 	return b.Admit(c.Quota, now, c.Cost)
 }
 
-// count tells who decided what was not left to the one who was asked. What would
-// have been admitted, but for another limit, is neither admitted nor refused.
+// count reports the decider of each charge: asked, unless it was decided locally. A charge that
+// only another limit's refusal prevented is not counted.
 func (l *Limiter) count(t taking, asked Decider, refused bool) {
 	for i, c := range t.charges {
 		allowed := t.results[i].Allowed
@@ -135,7 +134,7 @@ func (l *Limiter) count(t taking, asked Decider, refused bool) {
 	}
 }
 
-// undo takes back what was charged here for a request that is refused here.
+// undo takes back the local charges of a request that is refused locally.
 func (l *Limiter) undo(t taking, now int64) {
 	for i, c := range t.charges {
 		if t.steps[i].Kind == gcra.Refuse {
@@ -148,15 +147,14 @@ func (l *Limiter) undo(t taking, now int64) {
 	}
 }
 
-// taking is a Take on its way.
+// taking is a Take in progress.
 type taking struct {
 	charges []Charge
 	steps   []gcra.Step
 	results []gcra.Result // in place
 }
 
-// decide asks the shared store for the charges that are left to it, or decides
-// by this gateway's share.
+// decide asks the shared store for the undecided charges, or decides by this gateway's share.
 func (l *Limiter) decide(ctx context.Context, t taking) {
 	asked := make([]Charge, 0, len(t.charges))
 	sent := l.at(l.cfg.Now())
@@ -168,8 +166,8 @@ func (l *Limiter) decide(ctx context.Context, t taking) {
 	}
 	defer l.leaseAsked(asked)
 	doubtful := false
-	// What is local never fails, and an error of the remote one is never an
-	// answer: a bucket that is not there is full.
+	// A remote error decides nothing, since a missing bucket is simply full. The local decision
+	// cannot fail.
 	results, answered, _ := failover.Ask(ctx, l.cfg.Switch, func(ctx context.Context) ([]gcra.Result, error) {
 		doubtful = true
 		return l.cfg.Remote.Take(ctx, asked, make([]gcra.Result, 0, len(asked)))
@@ -183,13 +181,13 @@ func (l *Limiter) decide(ctx context.Context, t taking) {
 		l.alone(t, n)
 		return
 	}
-	// The store may have made these charges, and a debt would make them again. But
-	// a gateway that has no others beside it knows all that was admitted.
+	// The store may have made these charges, and a debt would repeat them. But a gateway without
+	// others beside it knows everything that was admitted.
 	l.owe()
 	l.count(t, Share, false)
 }
 
-// extra is how many tokens are worth taking beyond the charge.
+// extra is how many tokens to lease beyond the charge.
 func (l *Limiter) extra(c Charge, now int64) int {
 	if c.Extra == 0 {
 		return 0
@@ -202,7 +200,7 @@ func (l *Limiter) extra(c Charge, now int64) int {
 	return c.Extra
 }
 
-// leaseAsked lets leases be asked for again.
+// leaseAsked allows leases to be requested again.
 func (l *Limiter) leaseAsked(asked []Charge) {
 	now := l.at(l.cfg.Now())
 	for _, c := range asked {
@@ -214,7 +212,7 @@ func (l *Limiter) leaseAsked(asked []Charge) {
 	}
 }
 
-// learn takes in what the shared store answered to those charges that asked it.
+// learn applies the shared store's answers to the charges that asked it.
 func (l *Limiter) learn(t taking, answers []gcra.Result, sent int64) {
 	now := l.at(l.cfg.Now())
 	k := 0
@@ -228,7 +226,7 @@ func (l *Limiter) learn(t taking, answers []gcra.Result, sent int64) {
 	}
 	for i, c := range t.charges {
 		if t.steps[i].Kind == gcra.Refuse {
-			continue // a shadow
+			continue // a shadow limit
 		}
 		made := t.results[i].Allowed && !refused
 		b, mu := l.cfg.Local.Lock(c.Key, now)
@@ -250,9 +248,8 @@ func (l *Limiter) learn(t taking, answers []gcra.Result, sent int64) {
 	l.count(t, Shared, refused)
 }
 
-// leasedMeanwhile admits, by tokens that are leased, what the shared store
-// refused: a request beside this one may have been leased them while this one was
-// asking, and they were the last.
+// leasedMeanwhile retries a refusal with leased tokens: while this request was asking, a concurrent
+// one may have leased the last tokens for this gateway.
 func (l *Limiter) leasedMeanwhile(t taking, now int64) bool {
 	if !slices.ContainsFunc(t.charges, func(c Charge) bool { return c.Extra > 0 }) {
 		return false
@@ -275,7 +272,7 @@ func (l *Limiter) leasedMeanwhile(t taking, now int64) bool {
 	return true
 }
 
-// alone decides by this gateway's share, one of n.
+// alone decides by this gateway's share, 1/n of the quota.
 func (l *Limiter) alone(t taking, n int) {
 	now := l.at(l.cfg.Now())
 	var room [maxCharges]bool
@@ -309,7 +306,7 @@ func (l *Limiter) alone(t taking, n int) {
 	l.count(t, Share, refused)
 }
 
-// owe notes that something was admitted alone.
+// owe notes that something was admitted without the shared store.
 func (l *Limiter) owe() {
 	l.owing.Store(true)
 	l.cfg.Switch.Wake()

@@ -19,7 +19,7 @@ import (
 	"github.com/jewgo/gateway/middleware/ratelimit"
 )
 
-// A store's answers that are none.
+// The ways in which a store fails to answer.
 var (
 	errRefused  = errors.New("connection refused")
 	errRejected = errors.New("a script's error")
@@ -49,21 +49,21 @@ func (c contents) clone() contents {
 	return n
 }
 
-// sharedStore is the one that all gateways ask: exact, with epochs and a barrier
-// as in Redis, on the bubble's clock and what it is set apart by.
+// sharedStore is the store that all gateways ask: exact, with epochs and a barrier as in Redis. Its
+// clock is the bubble's plus an offset.
 type sharedStore struct {
 	mu sync.Mutex
 	contents
 	skew   time.Duration
 	upAt   time.Time
 	lives  int
-	added  map[string]time.Duration // by key: what settlements charged
+	added  map[string]time.Duration // by key: charged by settlements
 	forget bool                     // mutation: settlements are not remembered
 }
 
 func (s *sharedStore) now() int64 { return time.Now().Add(s.skew).UnixNano() }
 
-// ahead is how far ahead of its clock the TAT of key is.
+// ahead is how far the TAT of key is ahead of the store's clock.
 func (s *sharedStore) ahead(key string) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -76,7 +76,7 @@ func (s *sharedStore) take(charges []ratelimit.Charge) []gcra.Result {
 	now, refused := s.now(), false
 	results, next := make([]gcra.Result, len(charges)), make([]int64, len(charges))
 	for i, c := range charges {
-		// One that lies too far ahead is drawn in for good, not for this answer.
+		// A TAT too far ahead is cut down for good, not only for this answer.
 		s.tats[c.Key] = min(s.tats[c.Key], now+int64(c.Quota.Whole()))
 		next[i], results[i] = c.Quota.Take(s.tats[c.Key], now, c.Cost)
 		refused = refused || !results[i].Allowed && !c.Shadow
@@ -146,11 +146,11 @@ const (
 	works = iota
 	refuses
 	hangs
-	losesReplies // after the store has done what was asked
+	losesReplies // after the store has executed the request
 	rejects      // calls, not probes: the Switch stays Up
 )
 
-// link is one gateway's connection. Its fault is the test's to set.
+// link is one gateway's connection. The test sets its fault.
 type link struct {
 	store *sharedStore
 	fault atomic.Int32
@@ -199,12 +199,12 @@ type gateway struct {
 	local   *ratelimit.Table
 	stop    func()
 	born    time.Time
-	own     map[string]*meter // what it admitted in this life
+	own     map[string]*meter // what it admitted since its start
 	alone   map[string]int    // tokens admitted without the store in this life
 }
 
-// meter is the worst of what was admitted in any window, less r times its length:
-// a bucket that leaks at r and has no bottom to overflow from.
+// meter is the worst excess of any window: what was admitted, less r times the window's length. It
+// is a bucket that leaks at r and never overflows.
 type meter struct {
 	q            gcra.Quota
 	level, worst time.Duration
@@ -239,7 +239,7 @@ type world struct {
 	losses        int                     // of the store's contents, and jumps of its clock
 	restarts      int
 	changes       int  // of n
-	farAhead      bool // what is stored may lie further ahead than the quota allows
+	farAhead      bool // stored TATs may be further ahead than the quota allows
 	outages       int
 	firstCut      time.Time
 	beside        time.Duration // that gateways were alone for beside others, in shares
@@ -283,7 +283,7 @@ func newWorld(t *rapid.T, c *class) *world {
 	return w
 }
 
-// start makes gateway i anew.
+// start creates gateway i anew.
 func (w *world) start(i int) {
 	g := &gateway{born: time.Now(), link: &link{store: w.store, mute: w.class.mutation.mute}, local: ratelimit.NewTable(1024), own: map[string]*meter{}, alone: map[string]int{}}
 	if old := w.gateways[i]; old != nil {
@@ -335,9 +335,8 @@ func (w *world) stop() {
 	}
 }
 
-// ask makes one request at gateway i, that charges the keys, and returns the
-// longest wait that it was told; 0: it was admitted. It counts from when it came,
-// which may be the budget before it was decided.
+// ask makes one request at gateway i, which charges the keys. It returns the longest wait that it
+// was told; 0: admitted. It counts from its arrival, up to the budget before its decision.
 func (w *world) ask(i, cost int, keys ...string) (wait time.Duration) {
 	g := w.gateways[i]
 	charges := make([]ratelimit.Charge, len(keys))
@@ -377,8 +376,8 @@ func (w *world) ask(i, cost int, keys ...string) (wait time.Duration) {
 	return 0
 }
 
-// judgeRefusal holds, where nothing fails, that no token is lost: one that is
-// refused is leased by another gateway, but for parts of tokens.
+// judgeRefusal checks, where nothing fails, that no token is lost: a refused token is leased to
+// another gateway, except for fractions of tokens.
 func (w *world) judgeRefusal(i, cost int, key string) {
 	if !w.class.faultless {
 		return
@@ -393,8 +392,8 @@ func (w *world) judgeRefusal(i, cost int, key string) {
 			}
 		})
 	}
-	// Of each gateway a lease that lapsed below what others took meanwhile, and of
-	// that and the next what is less than a request's cost.
+	// For each gateway: a lease that lapsed below what others took meanwhile, and for that and the
+	// next one a rest that is less than a request's cost.
 	lost := float64(2 * len(w.gateways) * w.dearest)
 	if len(w.gateways) > 1 {
 		lost += float64(len(w.gateways) * w.lease)
@@ -404,8 +403,7 @@ func (w *world) judgeRefusal(i, cost int, key string) {
 	}
 }
 
-// now is the time on the line of a gateway's buckets, which starts an hour before
-// it.
+// now is the time on a gateway's buckets' clock, which starts an hour earlier.
 func (g *gateway) now() int64 { return int64(time.Since(g.born) + time.Hour) }
 
 // sleep lets time pass.
@@ -420,7 +418,7 @@ func (w *world) sleep(d time.Duration) {
 	}
 }
 
-// pass counts for how long gateways are alone in what f does.
+// pass adds up how long gateways are without the store while f runs.
 func (w *world) pass(f func()) {
 	before, start := w.alone(), time.Now()
 	f()
@@ -440,7 +438,7 @@ func (w *world) pass(f func()) {
 	w.beside += time.Duration(math.Max(rates-1, 0) * float64(d))
 }
 
-// alone tells which gateways do without the store, wholly or in part.
+// alone reports which gateways are without the store, wholly or in part.
 func (w *world) alone() []bool {
 	alone := make([]bool, len(w.gateways))
 	for i, g := range w.gateways {

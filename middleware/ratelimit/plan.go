@@ -8,13 +8,13 @@ import (
 
 // plan is what the limits of a route mean for one request.
 type plan struct {
-	limits  []*policy.Limit // of charges, in their order
+	limits  []*policy.Limit // limits[i] belongs to charges[i]
 	charges []Charge
 	flights []flight
-	denied  *policy.Limit // the request must be refused: it lacks this one's key, or its address is on the list
-	reason  string        // why
+	denied  *policy.Limit // refuses the request: the key is missing, or the address is on its deny list
+	reason  string        // of denied
 
-	// What most routes have finds room here, and costs no allocation of its own.
+	// Room for what most routes need, without allocations of its own.
 	room struct {
 		limits   [2]*policy.Limit
 		charges  [2]Charge
@@ -23,20 +23,20 @@ type plan struct {
 	}
 }
 
-// flight is a limit of requests in flight.
+// flight is an in-flight limit and its key.
 type flight struct {
 	limit *policy.Limit
 	key   string
 }
 
-// resolve finds the limits that count a request, and the buckets that it falls into.
+// resolve finds the limits that apply to a request, and their buckets.
 func (p *plan) resolve(ex *exchange.Exchange) {
 	p.limits, p.charges = p.room.limits[:0], p.room.charges[:0]
 	who := policy.Caller{
 		Client: ex.View.Client, Session: !ex.Principal.Anonymous(), User: ex.Principal.User, Roles: ex.Principal.Roles,
 	}
 	for _, l := range ex.Route.Limits {
-		switch l.Verdict(who.Client) { // whomever the limit counts
+		switch l.Verdict(who.Client) { // the lists apply whatever When says
 		case policy.Exempt:
 			continue
 		case policy.Denied:
@@ -84,7 +84,7 @@ func (p *plan) add(l *policy.Limit, ex *exchange.Exchange, who policy.Caller) bo
 		return true
 	}
 	c := Charge{Limit: l.Name, Key: k, Quota: quota, Cost: l.Cost(ex.View.Method), Shadow: l.Shadow}
-	if l.Lease >= c.Cost { // a smaller one would never be spent
+	if l.Lease >= c.Cost { // a smaller lease would never be spent
 		c.Extra = l.Lease
 	}
 	p.limits, p.charges = append(p.limits, l), append(p.charges, c)

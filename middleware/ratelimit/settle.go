@@ -11,26 +11,25 @@ import (
 const (
 	// settleBatch is how many keys one call to the shared store settles.
 	settleBatch = 128
-	// settleMost bounds how many keys are settled at once. What was admitted
-	// alone and is left over follows at once; what is merely lifted is not.
+	// settleMost bounds how many keys one round settles. Debts beyond it follow in another round at
+	// once; keys that only need to be lifted are skipped.
 	settleMost = 1 << 16
 )
 
 // ledger makes the settlements, one round at a time.
 type ledger struct {
-	turn    chan struct{} // capacity 1, full while a round runs: a lock that heeds a context
+	turn    chan struct{} // capacity 1, full while a round runs: a lock that can wait with a context
 	count   uint64        // of the settlements made; guarded by turn
-	unknown []Settlement  // sent and not known to have arrived; at most settleBatch; guarded by turn
+	unknown []Settlement  // sent, but perhaps not received; at most settleBatch; guarded by turn
 }
 
-// Replay implements failover.Backlog: what was admitted without the shared store, and
-// how far each key stood.
+// Replay implements failover.Backlog: debts and the levels of all keys are to be settled.
 func (l *Limiter) Replay() { l.lift.Store(true) }
 
 // Pending implements failover.Backlog.
 func (l *Limiter) Pending() bool { return l.lift.Load() || l.owing.Load() }
 
-// Drain implements failover.Backlog: all that is pending is settled.
+// Drain implements failover.Backlog: it settles everything that is pending.
 func (l *Limiter) Drain(ctx context.Context) error {
 	lift := l.lift.Swap(false)
 	err := l.settle(ctx, lift)
@@ -40,8 +39,8 @@ func (l *Limiter) Drain(ctx context.Context) error {
 	return err
 }
 
-// Settle brings what was admitted alone, if anything was and the shared store is
-// there. A gateway that ends does it once more.
+// Settle settles what was admitted without the shared store, if that is available. A gateway does
+// this once more at shutdown.
 func (l *Limiter) Settle(ctx context.Context) error {
 	if !l.owing.Load() || !l.cfg.Switch.Up() {
 		return nil
@@ -49,7 +48,7 @@ func (l *Limiter) Settle(ctx context.Context) error {
 	return l.settle(ctx, false)
 }
 
-// settle brings what was admitted alone, and with lift how far each key stood.
+// settle settles what was admitted without the shared store and, with lift, the level of each key.
 func (l *Limiter) settle(ctx context.Context, lift bool) error {
 	select {
 	case l.ledger.turn <- struct{}{}:
@@ -61,7 +60,7 @@ func (l *Limiter) settle(ctx context.Context, lift bool) error {
 		return err
 	}
 	for more := true; more; {
-		l.owing.Store(false) // before looking: what comes after sets it again
+		l.owing.Store(false) // before reading the debts: later ones set it again
 		var owed []Settlement
 		owed, more = l.owed(lift)
 		for len(owed) > 0 {
@@ -77,8 +76,7 @@ func (l *Limiter) settle(ctx context.Context, lift bool) error {
 	return nil
 }
 
-// owed lists what is to be brought, and tells whether that is not all of what
-// was admitted alone.
+// owed lists what is to be settled, and reports whether there are more debts than it lists.
 func (l *Limiter) owed(lift bool) (owed []Settlement, more bool) {
 	now := l.at(l.cfg.Now())
 	l.cfg.Local.All(func(key string, b *gcra.Bucket) {
@@ -95,8 +93,8 @@ func (l *Limiter) owed(lift bool) (owed []Settlement, more bool) {
 	return owed, more
 }
 
-// again is what was sent before without an answer: under the same IDs, so that
-// none counts twice, and without what has come back since.
+// again returns the settlements whose fate is unknown: under the same IDs, so that none counts
+// twice, and without what has been refunded or refilled since.
 func (l *Limiter) again() []Settlement {
 	batch, now := l.ledger.unknown, l.at(l.cfg.Now())
 	l.ledger.unknown = nil
@@ -110,7 +108,7 @@ func (l *Limiter) again() []Settlement {
 	return batch
 }
 
-// bring settles one batch, or remembers that its fate is unknown.
+// bring sends one batch of settlements, or remembers that its fate is unknown.
 func (l *Limiter) bring(ctx context.Context, batch []Settlement) error {
 	if len(batch) == 0 {
 		return nil
@@ -130,11 +128,11 @@ func (l *Limiter) bring(ctx context.Context, batch []Settlement) error {
 	return nil
 }
 
-// Replayed counts the tokens that were brought to the shared store.
+// Replayed counts the tokens settled with the shared store.
 func (l *Limiter) Replayed() int64 { return l.replayed.Load() }
 
-// ReturnLeases gives back what is leased of the keys that of reports; what the
-// shared store does not take comes back there by itself.
+// ReturnLeases gives back the leases of the keys for which of is true. Leases that the shared store
+// does not accept expire by themselves.
 func (l *Limiter) ReturnLeases(ctx context.Context, of func(key string) bool) error {
 	var leases []LeaseOf
 	now := l.at(l.cfg.Now())
@@ -155,7 +153,7 @@ func (l *Limiter) ReturnLeases(ctx context.Context, of func(key string) bool) er
 	return nil
 }
 
-// Refund takes charges back that Take made and that turn out not to count.
+// Refund takes back charges that Take made and that turn out not to count.
 func (l *Limiter) Refund(ctx context.Context, charges []Charge) error {
 	now := l.at(l.cfg.Now())
 	shared := make([]Charge, 0, len(charges))
@@ -169,7 +167,7 @@ func (l *Limiter) Refund(ctx context.Context, charges []Charge) error {
 	if l.cfg.Switch == nil || len(shared) == 0 {
 		return nil
 	}
-	// Where the store is away the client waits longer for tokens, no more.
+	// On failure the client only waits longer for tokens.
 	_, answered, err := failover.Ask(ctx, l.cfg.Switch, func(ctx context.Context) (struct{}, error) { return struct{}{}, l.cfg.Remote.Refund(ctx, shared) })
 	if !answered {
 		return nil

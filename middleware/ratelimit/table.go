@@ -9,27 +9,25 @@ import (
 )
 
 const (
-	// tableShards is how many locks a large table has: so many that processors
-	// seldom meet, so few that all fit into the nearest cache.
+	// tableShards is how many locks a large table has: enough that processors seldom contend, few
+	// enough that all fit into the L1 cache.
 	tableShards = 64
-	// shardKeys is the least that a shard is made for. Keys fall into shards by
-	// chance, and one of fewer would be full long before its neighbours.
+	// shardKeys is the smallest capacity of a shard. Keys are spread by hash, so smaller shards
+	// would fill up long before their neighbours.
 	shardKeys = 1024
 )
 
-// Table keeps rate-limit buckets in memory, at most a given number of them. A
-// bucket that is full again knows nothing and is dropped first; dropping one
-// that is not hands budget back, and is counted. Memory is taken as keys come,
-// and reused.
+// Table keeps a bounded number of rate-limit buckets in memory. It drops full buckets first, since
+// they hold no information. Dropping another one gives budget back, and is counted. Memory is
+// allocated as keys come, and reused.
 type Table struct {
 	low, high maphash.Seed
 	shards    []tableShard // a power of two
 }
 
-// NewTable returns a table of at most so many keys; since they are spread by
-// chance over its shards, the first live one may be dropped when nine tenths
-// are there. A full table costs 160 bytes a key beside the key's own string,
-// which is kept as it is: with keys of 120 bytes, 290.
+// NewTable returns a table for at most so many keys. Since hashes spread them unevenly over shards,
+// the first live bucket may be dropped at nine tenths of that. A full table costs 160 bytes a key
+// and the key's own string, which is kept: 290 bytes with keys of 120 bytes.
 func NewTable(keys int) *Table {
 	n := 1
 	for n < tableShards && 2*n*shardKeys <= keys {
@@ -42,10 +40,9 @@ func NewTable(keys int) *Table {
 	return l
 }
 
-// Lock returns the bucket of key, a new one if there is none, alone for the
-// caller until he unlocks: the pointer is worth nothing afterwards. Times are
-// nanoseconds on the line of the buckets; now tells which of them are full. Who
-// holds one bucket must not lock another.
+// Lock returns the bucket of key, a new one if there is none, locked. The pointer is invalid after
+// Unlock. now, in nanoseconds on the buckets' clock, decides which buckets are full. The caller
+// must not lock a second bucket meanwhile.
 func (l *Table) Lock(key string, now int64) (*gcra.Bucket, sync.Locker) {
 	id, s := l.find(key)
 	s.mu.Lock()
@@ -56,8 +53,8 @@ func (l *Table) Lock(key string, now int64) (*gcra.Bucket, sync.Locker) {
 	return &s.slots[i].bucket, &s.mu
 }
 
-// Peek calls f with the bucket of key, locked meanwhile, or returns false if
-// there is none. f must not lock another one.
+// Peek calls f with the locked bucket of key, or returns false if there is none. f must not lock
+// another bucket.
 func (l *Table) Peek(key string, f func(b *gcra.Bucket)) bool {
 	id, s := l.find(key)
 	s.mu.Lock()
@@ -69,8 +66,7 @@ func (l *Table) Peek(key string, f func(b *gcra.Bucket)) bool {
 	return known
 }
 
-// Forget drops the bucket of key: its quota is whole, as far as this gateway
-// knows.
+// Forget drops the bucket of key, which makes it full as far as this gateway knows.
 func (l *Table) Forget(key string) {
 	id, s := l.find(key)
 	s.mu.Lock()
@@ -80,15 +76,15 @@ func (l *Table) Forget(key string) {
 	}
 }
 
-// All calls f for every bucket, locked meanwhile; f must not lock another one.
-// What comes and goes during the call is seen or not.
+// All calls f for every bucket while it is locked; f must not lock another one. Buckets that are
+// added or dropped during the call may be missed.
 func (l *Table) All(f func(key string, b *gcra.Bucket)) {
 	for i := range l.shards {
 		l.shards[i].all(f)
 	}
 }
 
-// Len is the number of buckets kept.
+// Len is the number of buckets.
 func (l *Table) Len() int {
 	n := 0
 	for i := range l.shards {
@@ -100,7 +96,7 @@ func (l *Table) Len() int {
 	return n
 }
 
-// Evicted counts the buckets that were dropped before they were full again.
+// Evicted counts the buckets that were dropped before they were full.
 func (l *Table) Evicted() int64 {
 	n := int64(0)
 	for i := range l.shards {
@@ -112,34 +108,33 @@ func (l *Table) Evicted() int64 {
 	return n
 }
 
-// find identifies key, and returns the shard that it belongs to.
+// find returns the ID of key, and its shard.
 func (l *Table) find(key string) (limitID, *tableShard) {
 	id := limitID{maphash.String(l.low, key) | 1, maphash.String(l.high, key)}
 	return id, &l.shards[id.low>>1&uint64(len(l.shards)-1)]
 }
 
-// evictionSample is how many buckets a full shard looks at for one to drop. They
-// lie in the order of their hashes, so that neighbours are a fair sample.
+// evictionSample is how many buckets a full shard compares to choose one to drop. They are ordered
+// by hash, so neighbours are a random sample.
 const evictionSample = 16
 
-// limitID stands for a key. Its 127 bits are of two seeds that nobody knows: no
-// two keys share one, by any chance or effort, and so the keys themselves, far
-// away in memory, need not be compared. The zero limitID is no key's.
+// limitID stands for a key. Its 127 bits come from two secret random seeds, so that no two keys can
+// collide by chance or by design. Keys themselves, which lie elsewhere in memory, need not be
+// compared. No key has the zero limitID.
 type limitID struct{ low, high uint64 }
 
-// tableShard is an open-addressing table with linear probing. In a table that is
-// larger than the caches, time is what is waited for memory; here a lookup waits
-// once, for a slot and its neighbours, where a map has it wait for one place
-// after the other to learn the next.
+// tableShard is an open-addressing table with linear probing. In a table larger than the caches,
+// time goes to waiting for memory. A lookup here waits once, for a slot and its neighbours; a map
+// waits for several places, one after the other.
 type tableShard struct {
 	mu      sync.Mutex
 	slots   []limitSlot // guarded by mu, as are all below
-	keys    []string    // of the slots, apart from them: only all reads them
+	keys    []string    // parallel to slots; apart, since only all reads them
 	used    int
-	most    int // keys that are kept
-	hand    int // slot where the next sample starts
+	most    int // capacity in keys
+	hand    int // where the next eviction sample starts
 	evicted int64
-	_       [40]byte // two shards never share a cache line
+	_       [40]byte // keeps shards on separate cache lines
 }
 
 type limitSlot struct {
@@ -147,7 +142,7 @@ type limitSlot struct {
 	bucket gcra.Bucket
 }
 
-// find returns the slot of id, or false and the one where it belongs.
+// find returns the slot of id, or false and the slot where it belongs.
 func (s *tableShard) find(id limitID) (int, bool) {
 	if len(s.slots) == 0 {
 		return 0, false
@@ -162,8 +157,8 @@ func (s *tableShard) find(id limitID) (int, bool) {
 	}
 }
 
-// home is the slot where the search for id starts. Slots lie in the order of
-// their homes, so that a table which grows is copied from front to back.
+// home is the slot where the search for id starts. Slots are in the order of their homes, so that
+// growing copies the table from front to back.
 func (s *tableShard) home(id limitID) int {
 	place, _ := bits.Mul64(id.high, uint64(len(s.slots)))
 	return int(place)
@@ -176,7 +171,7 @@ func (s *tableShard) after(i int) int {
 	return 0
 }
 
-// addLocked gives id, which is not there, a new bucket.
+// addLocked adds a new bucket for id, which must not exist.
 func (s *tableShard) addLocked(id limitID, key string, now int64) int {
 	if s.used == s.most {
 		s.evictLocked(now)
@@ -190,7 +185,7 @@ func (s *tableShard) addLocked(id limitID, key string, now int64) int {
 	return i
 }
 
-// growLocked doubles the table, as far as most keys fill three quarters of it.
+// growLocked doubles the table, up to a size that is three quarters full with most keys.
 func (s *tableShard) growLocked() {
 	n := min(max(16, 2*len(s.slots)), s.most/3*4+4)
 	if n <= len(s.slots) {
@@ -206,7 +201,7 @@ func (s *tableShard) growLocked() {
 	}
 }
 
-// evictLocked drops every full bucket of a sample, or the one nearest to full.
+// evictLocked drops all full buckets of a sample or, if none is full, the one that is full soonest.
 func (s *tableShard) evictLocked(now int64) {
 	before := s.used
 	victim, soonest := -1, int64(0)
@@ -215,7 +210,7 @@ func (s *tableShard) evictLocked(now int64) {
 			looked++
 			full := at.bucket.FullAt()
 			if full <= now {
-				s.removeLocked(s.hand) // and another one may be here now
+				s.removeLocked(s.hand) // another bucket may have moved here
 				continue
 			}
 			if victim < 0 || full < soonest {
@@ -230,8 +225,8 @@ func (s *tableShard) evictLocked(now int64) {
 	}
 }
 
-// removeLocked empties a slot, and moves up those that would not be found any
-// more beyond it.
+// removeLocked empties a slot, and moves up the entries behind it that a search would no longer
+// reach.
 func (s *tableShard) removeLocked(gap int) {
 	n := len(s.slots)
 	for i := s.after(gap); s.slots[i].id != (limitID{}); i = s.after(i) {

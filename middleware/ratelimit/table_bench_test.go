@@ -11,11 +11,11 @@ import (
 	"github.com/jewgo/gateway/middleware/ratelimit"
 )
 
-// limitKey is a key as the middleware makes them.
+// limitKey is a key as the middleware builds them.
 func limitKey(i int) string { return "anonymous|12:10." + strconv.Itoa(1_000_000+i) }
 
-// keySequence is n keys in the order of which, one behind the other in memory: a
-// key comes with its request, and is near when its bucket is looked up.
+// keySequence is n keys in the order of which, adjacent in memory: a key comes with its request, so
+// it is cached when its bucket is looked up.
 func keySequence(n int, which func() int) []string {
 	all, ends := []byte(nil), make([]int, 0, n)
 	for range n {
@@ -30,15 +30,14 @@ func keySequence(n int, which func() int) []string {
 	return keys
 }
 
-// BenchmarkLimits is what a request pays for its limit where none is shared, in
-// tables of a thousand to a million keys, all there. Uniform looks up all alike,
-// the worst for the caches; zipf as clients are, few making most of the
-// requests; hot the same thousand all the time.
+// BenchmarkLimits measures a request's cost for a local limit, in full tables of a thousand to a
+// million keys. uniform looks up all keys alike, the worst case for caches; zipf is like real
+// clients, of which few make most requests; hot repeats the same thousand keys.
 func BenchmarkLimits(b *testing.B) {
 	for _, size := range []int{1_000, 100_000, 1_000_000} {
 		random := rand.New(rand.NewPCG(1, 2))
 		zipf := rand.NewZipf(random, 1.1, 1, uint64(size-1))
-		place := random.Perm(size) // who asks most is not who came first
+		place := random.Perm(size) // the most active clients are not the first ones
 		patterns := []struct {
 			name  string
 			which func() int

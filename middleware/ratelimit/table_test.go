@@ -19,10 +19,10 @@ import (
 	"github.com/jewgo/gateway/middleware/ratelimit"
 )
 
-// perSecond gives back a token a second, and holds a hundred.
+// perSecond refills one token a second, and holds a hundred.
 var perSecond = gcra.Quota{Rate: 1, Period: time.Second, Burst: 100}
 
-// admit charges cost tokens of key, and reports whether they were there.
+// admit charges cost tokens of key, and reports whether they were available.
 func admit(l *ratelimit.Table, key string, now int64, cost int) bool {
 	b, mu := l.Lock(key, now)
 	defer mu.Unlock()
@@ -70,7 +70,7 @@ func TestLimitsDropTheOneNearestToFull(t *testing.T) {
 		}
 		admit(l, fmt.Sprint("new", i), 1, 50)
 		if kept(l, want) {
-			t.Errorf("%s was nearest to full, and was kept", want)
+			t.Errorf("%s was nearest to full, but was kept", want)
 		}
 		if l.Len() != 8 || l.Evicted() != int64(i+1) {
 			t.Errorf("%d buckets, %d evicted; want 8 and %d", l.Len(), l.Evicted(), i+1)
@@ -89,7 +89,7 @@ func TestLimitsDropFullBucketsFirst(t *testing.T) {
 	admit(l, "new0", now, 1)
 	admit(l, "new1", now, 1)
 	if l.Evicted() != 0 || l.Len() != 8 || kept(l, "brief0") || kept(l, "brief1") {
-		t.Errorf("%d live buckets dropped, %d kept, where two were full again", l.Evicted(), l.Len())
+		t.Errorf("%d live buckets dropped, %d kept, although two were full", l.Evicted(), l.Len())
 	}
 	for i := range 6 {
 		if key := fmt.Sprint("lasting", i); !kept(l, key) {
@@ -132,10 +132,10 @@ func TestLimitsKeepTheirBoundInAFlood(t *testing.T) {
 	}
 }
 
-// TestLimitsModel compares the table with a map, whatever is done to it.
+// TestLimitsModel compares the table with a map under random operations.
 func TestLimitsModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		l := ratelimit.NewTable(4096) // a shard holds all keys: nothing is dropped
+		l := ratelimit.NewTable(4096) // each shard has room for all keys, so nothing is dropped
 		model := map[string]*gcra.Bucket{}
 		key := rapid.Custom(func(t *rapid.T) string { return fmt.Sprint("k", rapid.IntRange(0, 120).Draw(t, "key")) })
 		now := int64(1)
@@ -183,8 +183,8 @@ func sameBuckets(t *rapid.T, l *ratelimit.Table, model map[string]*gcra.Bucket) 
 	}
 }
 
-// TestLimitsLoseNothingElse: what a full table still lists is found, whatever
-// was dropped from between.
+// TestLimitsLoseNothingElse: whatever was dropped between them, a full table still finds all
+// buckets that it lists.
 func TestLimitsLoseNothingElse(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		bound := rapid.IntRange(1, 60).Draw(t, "bound")
@@ -194,7 +194,7 @@ func TestLimitsLoseNothingElse(t *testing.T) {
 			key := fmt.Sprint("k", i)
 			admit(l, key, int64(i)*int64(time.Second), cost) // 0 is full at once
 			if !kept(l, key) {
-				t.Fatalf("%s was dropped for itself", key)
+				t.Fatalf("%s was evicted on its own insertion", key)
 			}
 			if l.Len() > bound {
 				t.Fatalf("%d buckets, at most %d", l.Len(), bound)
@@ -207,7 +207,7 @@ func TestLimitsLoseNothingElse(t *testing.T) {
 		}
 		for _, key := range listed {
 			if !kept(l, key) {
-				t.Fatalf("%s is listed and not found", key)
+				t.Fatalf("%s is listed but not found", key)
 			}
 		}
 	})
@@ -261,7 +261,7 @@ func TestLimitsPeekCreatesNothing(t *testing.T) {
 		t.Error("a forgotten bucket is there, or counts as evicted")
 	}
 	if !admit(l, "somebody", 1, 100) {
-		t.Error("a forgotten key's quota is not whole")
+		t.Error("a forgotten key's bucket is not full")
 	}
 }
 
@@ -295,14 +295,14 @@ func TestLimitsAreSmallUntilUsed(t *testing.T) {
 	runtime.KeepAlive(l)
 }
 
-// slow tells whether the race detector is at work.
+// slow reports whether the race detector is on.
 func slow() bool {
 	info, ok := debug.ReadBuildInfo()
 	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
-// TestLimitsHoldTheirBound holds the bytes that NewLimits documents, with a
-// fifth more for what else is on the heap.
+// TestLimitsHoldTheirBound checks the memory that NewTable documents, with a fifth more for the
+// rest of the heap.
 func TestLimitsHoldTheirBound(t *testing.T) {
 	bound := 1_000_000
 	if slow() {

@@ -11,21 +11,20 @@ import (
 // topKeys is how many keys Top follows.
 const topKeys = 128
 
-// Top finds the keys that are charged most, with a bounded memory: the
-// Space-Saving sketch (Metwally, Agrawal, El Abbadi: Efficient Computation of
-// Frequent and Top-k Elements in Data Streams, 2005). Counts halve every
-// topHalf, so that it tells of now. The zero value is ready.
+// Top finds the most charged keys in bounded memory, by the Space-Saving sketch (Metwally, Agrawal,
+// El Abbadi: Efficient Computation of Frequent and Top-k Elements in Data Streams, 2005). Counts
+// halve every topHalf, so that they describe the present. The zero value is ready.
 type Top struct {
 	mu     sync.Mutex
-	heap   topHeap         // the least counted first; guarded by mu
+	heap   topHeap         // smallest count first; guarded by mu
 	at     map[string]*hot // guarded by mu
 	halved time.Time       // guarded by mu
 }
 
 const topHalf = time.Minute
 
-// Hot is a key that is charged often. Counts are since it was noticed, halved
-// every minute; up to Error of Total may belong to others.
+// Hot is a key that is charged often. Counts start when it was noticed, and halve every minute. Up
+// to Error of Total may belong to other keys.
 type Hot struct {
 	Limit  string `json:"limit"`
 	Key    string `json:"key"`
@@ -56,7 +55,7 @@ func (t *Top) Add(limit, key string, allowed bool, now time.Time) {
 		h = &hot{Hot: Hot{Limit: limit, Key: key}}
 		heap.Push(&t.heap, h)
 		t.at[key] = h
-	default: // the least counted makes room, and leaves its count as the error
+	default: // replace the smallest, whose count becomes the error
 		h = t.heap[0]
 		delete(t.at, h.Key)
 		h.Hot = Hot{Limit: limit, Key: key, Total: h.Total, Error: h.Total}
@@ -70,13 +69,13 @@ func (t *Top) Add(limit, key string, allowed bool, now time.Time) {
 }
 
 func (t *Top) halveLocked(now time.Time) {
-	for _, h := range t.heap { // the order stays
+	for _, h := range t.heap { // halving keeps the heap order
 		h.Total, h.Denied, h.Error = h.Total/2, h.Denied/2, h.Error/2
 	}
 	t.halved = now
 }
 
-// List gives the n hottest keys, the hottest first.
+// List returns the n hottest keys, the hottest first.
 func (t *Top) List(n int) []Hot {
 	t.mu.Lock()
 	list := make([]Hot, 0, len(t.heap))
@@ -99,12 +98,12 @@ func (h topHeap) Swap(i, j int) {
 	h[i].index, h[j].index = i, j
 }
 
-// Push and Pop serve container/heap.
+// Push implements heap.Interface.
 func (h *topHeap) Push(x any) {
 	e := x.(*hot)
 	e.index = len(*h)
 	*h = append(*h, e)
 }
 
-// Pop is never called: the sketch does not shrink.
+// Pop implements heap.Interface, and is never called: the sketch does not shrink.
 func (h *topHeap) Pop() any { panic("ratelimit: the sketch does not shrink") }
