@@ -1,7 +1,6 @@
-// Package admin serves the operator: health, metrics and the admin API, on a
-// listener of its own that is never the one which clients reach. Reads are open
-// on it unless the policy names a token; changes always ask for the token, but
-// for those that come over a unix socket, whose file's mode guards it.
+// Package admin serves the operator: health, metrics and the admin API. Its listener is never the
+// one that clients reach. Reads need no token unless the policy says so. Changes always need the
+// token, except over a unix socket, which is protected by the mode of its file.
 package admin
 
 import (
@@ -18,10 +17,10 @@ import (
 	"github.com/jewgo/gateway/internal/problem"
 )
 
-// Level is how well a part of the gateway does.
+// Level is the health of a part of the gateway.
 type Level int
 
-// The levels. Degraded serves everyone, so it is still ready.
+// The levels. Degraded still serves everyone, so it counts as ready.
 const (
 	OK Level = iota
 	Degraded
@@ -33,9 +32,9 @@ type Condition struct {
 	Name   string
 	Level  Level
 	Detail string // for a person
-	// Serves says which feature works from where, a line each.
+	// Serves says which feature is served from where, one per line.
 	Serves []string
-	// Warnings are lines about what may hurt one day. They change no Level.
+	// Warnings are lines about future problems. They do not change the Level.
 	Warnings []string
 }
 
@@ -43,21 +42,21 @@ type Condition struct {
 type Config struct {
 	Token         string // bearer token for changes
 	TokenForReads bool
-	Address       string // of the listener, as the policy has it: host:port or unix:/path
+	Address       string // of the listener, as in the policy: host:port or unix:/path
 	Conditions    func() []Condition
 	Reload        func() error
 	Metrics       http.Handler
-	// Limits answers GET and POST /v1/limits…; nil: there are no such pages.
+	// Limits serves GET and POST /v1/limits…; nil: there are no such pages.
 	Limits Limits
-	// Redis gives what GET /v1/redis answers, as JSON, within a second or so;
-	// nil: there is no such page.
+	// Redis returns the JSON value for GET /v1/redis, within about a second; nil: there is no such
+	// page.
 	Redis func(ctx context.Context) any
 }
 
 // New returns the handler of the admin listener.
 func New(cfg Config) http.Handler {
 	mux := http.NewServeMux()
-	// Probes come from things that hold no token, and tell next to nothing.
+	// Probes have no token, and these pages reveal almost nothing.
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok\n") })
 	mux.HandleFunc("GET /readyz", cfg.readyz)
 	mux.Handle("GET /metrics", cfg.reads(cfg.Metrics))
@@ -70,14 +69,13 @@ func New(cfg Config) http.Handler {
 		mux.Handle("POST /v1/limits/{name}/reset", cfg.changes(http.HandlerFunc(cfg.resetLimit)))
 	}
 	mux.Handle("POST /v1/reload", cfg.changes(http.HandlerFunc(cfg.reload)))
-	// A page on another site must not reach it through an operator's browser.
+	// A page of another site must not reach it through an operator's browser.
 	return cfg.notRebound(http.NewCrossOriginProtection().Handler(mux))
 }
 
-// notRebound refuses what a page asks through an operator's browser after its
-// name was made to mean 127.0.0.1: to the browser that page and this listener are
-// then of one origin. On loopback one is called by address, as localhost, or by
-// the name that the policy gives.
+// notRebound blocks DNS rebinding: a page whose name was changed to resolve to 127.0.0.1 has the
+// same origin as this listener in an operator's browser. On loopback a request must name an
+// address, localhost, or the host in the policy's address.
 func (c *Config) notRebound(h http.Handler) http.Handler {
 	own, _, _ := net.SplitHostPort(c.Address) // "": no name
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -128,12 +126,12 @@ func (c *Config) reload(w http.ResponseWriter, _ *http.Request) {
 	text(w, http.StatusOK, "reloaded\n")
 }
 
-// redis answers with what is known of every Redis, away or not.
+// redis answers with what is known of every Redis, available or not.
 func (c *Config) redis(w http.ResponseWriter, r *http.Request) {
 	document(w, c.Redis(r.Context()))
 }
 
-// readyz answers ok, degraded or not ready; with ?verbose a line a part follows.
+// readyz answers ok, degraded or not ready; ?verbose adds a line for each part.
 func (c *Config) readyz(w http.ResponseWriter, r *http.Request) {
 	conditions := c.Conditions()
 	worst := OK
@@ -161,7 +159,7 @@ func (c *Config) readyz(w http.ResponseWriter, r *http.Request) {
 
 func document(w http.ResponseWriter, v any) {
 	body, err := json.MarshalIndent(v, "", "  ")
-	if err != nil { // a value that JSON cannot hold is our mistake, and nothing for a client
+	if err != nil { // a value that JSON cannot encode is a bug here; the client gets no details
 		problem.Write(w, problem.Problem{Status: http.StatusInternalServerError})
 		return
 	}
@@ -177,5 +175,5 @@ func send(w http.ResponseWriter, status int, contentType string, body []byte) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // a client that is gone cannot be told
+	_, _ = w.Write(body) // it fails only if the client has gone
 }

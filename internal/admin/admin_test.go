@@ -12,7 +12,7 @@ import (
 	"github.com/jewgo/gateway/internal/admin"
 )
 
-// handler is an admin handler whose policy cannot be reloaded while fail is set.
+// handler is an admin handler whose reload fails while fail is set.
 func handler(change func(*admin.Config)) http.Handler {
 	cfg := admin.Config{
 		Token:      "secret",
@@ -47,15 +47,15 @@ func TestReadyz(t *testing.T) {
 		status     int
 		body       string
 	}{
-		{"nothing to say is ok", nil, 200, "ok\n"},
+		{"no conditions are ok", nil, 200, "ok\n"},
 		{
-			"what serves from where is said, and a warning is no fault",
+			"Serves is listed, and a warning does not change the level",
 			[]admin.Condition{{Name: "redis", Detail: "up", Serves: []string{"limits: Redis", "cache: memory"}, Warnings: []string{"nearly full"}}},
 			200, "ok\n[+] redis: up\n    limits: Redis\n    cache: memory\n[!] redis: nearly full\n",
 		},
-		{"all well", []admin.Condition{up}, 200, "ok\n[+] redis: up\n"},
+		{"all parts ok", []admin.Condition{up}, 200, "ok\n[+] redis: up\n"},
 		{"degraded serves, so it is ready", []admin.Condition{up, degraded}, 200, "degraded\n[+] redis: up\n[~] redis: away\n"},
-		{"draining is not ready, whatever else", []admin.Condition{degraded, draining}, 503, "not ready\n[~] redis: away\n[-] process: draining\n"},
+		{"draining is not ready, whatever the other parts are", []admin.Condition{degraded, draining}, 503, "not ready\n[~] redis: away\n[-] process: draining\n"},
 	} {
 		t.Run(tc.sentence, func(t *testing.T) {
 			h := handler(func(c *admin.Config) { c.Conditions = func() []admin.Condition { return tc.conditions } })
@@ -81,23 +81,23 @@ func TestWhoMayDoWhat(t *testing.T) {
 		header       []string
 		status       int
 	}{
-		{"health is for everyone", guarded, "GET", "/livez", nil, 200},
+		{"health needs no token", guarded, "GET", "/livez", nil, 200},
 		{"readiness too", guarded, "GET", "/readyz", nil, 200},
 		{"reads are open", nil, "GET", "/metrics", nil, 200},
-		{"unless a token is asked for", guarded, "GET", "/metrics", nil, 401},
+		{"reads need the token if configured", guarded, "GET", "/metrics", nil, 401},
 		{"and given", guarded, "GET", "/metrics", []string{"Authorization", "Bearer secret"}, 200},
 		{"changes need the token", nil, "POST", "/v1/reload", nil, 401},
 		{"the right one", nil, "POST", "/v1/reload", []string{"Authorization", "Bearer wrong"}, 401},
 		{"as a bearer", nil, "POST", "/v1/reload", []string{"Authorization", "secret"}, 401},
-		{"then they are made", nil, "POST", "/v1/reload", []string{"Authorization", "Bearer secret"}, 200},
-		{"no token at all opens nothing", noToken, "POST", "/v1/reload", []string{"Authorization", "Bearer "}, 401},
-		{"a socket's mode is guard enough", unix, "POST", "/v1/reload", nil, 200},
-		{"a page on another site may not", unix, "POST", "/v1/reload", []string{"Sec-Fetch-Site", "cross-site"}, 403},
-		{"a change is no read", nil, "GET", "/v1/reload", nil, 405},
-		{"the view of Redis is a read", guarded, "GET", "/v1/redis", nil, 401},
-		{"that the token opens", guarded, "GET", "/v1/redis", []string{"Authorization", "Bearer secret"}, 200},
+		{"changes with the token are made", nil, "POST", "/v1/reload", []string{"Authorization", "Bearer secret"}, 200},
+		{"an empty token never matches", noToken, "POST", "/v1/reload", []string{"Authorization", "Bearer "}, 401},
+		{"a unix socket needs no token", unix, "POST", "/v1/reload", nil, 200},
+		{"a page of another site is refused", unix, "POST", "/v1/reload", []string{"Sec-Fetch-Site", "cross-site"}, 403},
+		{"a change needs POST", nil, "GET", "/v1/reload", nil, 405},
+		{"the Redis page is a read", guarded, "GET", "/v1/redis", nil, 401},
+		{"the Redis page with the token", guarded, "GET", "/v1/redis", []string{"Authorization", "Bearer secret"}, 200},
 		{"and no change", nil, "POST", "/v1/redis", nil, 405},
-		{"nothing else is here", nil, "GET", "/nothing", nil, 404},
+		{"an unknown path", nil, "GET", "/nothing", nil, 404},
 	} {
 		t.Run(tc.sentence, func(t *testing.T) {
 			if w := ask(handler(tc.change), tc.method, tc.path, tc.header...); w.Code != tc.status {
@@ -116,11 +116,11 @@ func TestOnLoopbackOnlyItsOwnNamesAreServed(t *testing.T) {
 	}{
 		{"an address", "127.0.0.1:9901", loopback, 200},
 		{"without a port", "127.0.0.1", loopback, 200},
-		{"of the other family", "[::1]:9901", loopback, 200},
+		{"loopback over IPv6", "[::1]:9901", loopback, 200},
 		{"localhost", "localhost:9901", loopback, 200},
 		{"the policy's name", "box:9901", loopback, 200},
-		{"a name that was made to mean this machine", "evil.example:9901", loopback, 421},
-		{"also without a port", "evil.example", loopback, 421},
+		{"a rebound name", "evil.example:9901", loopback, 421},
+		{"a rebound name without a port", "evil.example", loopback, 421},
 		{"elsewhere any name", "gateway-1:9901", outside, 200},
 	} {
 		t.Run(tc.sentence, func(t *testing.T) {
@@ -151,7 +151,7 @@ func TestRedis(t *testing.T) {
 	}
 	unfit := func(c *admin.Config) { c.Redis = func(context.Context) any { return func() {} } }
 	if w := ask(handler(unfit), "GET", "/v1/redis"); w.Code != 500 || w.Header().Get("Content-Type") != "application/problem+json" {
-		t.Errorf("what is no JSON: %d %v %s", w.Code, w.Header(), w.Body.String())
+		t.Errorf("a value that JSON cannot encode: %d %v %s", w.Code, w.Header(), w.Body.String())
 	}
 	none := func(c *admin.Config) { c.Redis = nil }
 	if w := ask(handler(none), "GET", "/v1/redis"); w.Code != 404 {

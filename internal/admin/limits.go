@@ -8,21 +8,20 @@ import (
 	"github.com/jewgo/gateway/internal/problem"
 )
 
-// What Limits answers with where a question has no answer.
+// The errors of Limits for requests that cannot be answered.
 var (
 	ErrUnknownLimit = errors.New("there is no such limit")
 	ErrLimitKey     = errors.New("the key does not fit the limit")
 )
 
-// Limits is what an operator may ask of rate limits. Answers are JSON; the caller
-// bounds the time through ctx. Keys are given by their parts, as in the policy.
+// Limits is what an operator may do with rate limits. Results are encoded as JSON; ctx bounds the
+// time. A key is given by its parts, as in the policy.
 type Limits interface {
-	// List gives the limits and the keys that are charged most.
+	// List returns the limits and the keys charged most.
 	List() any
-	// Bucket tells how the bucket of a key stands, here and in Redis.
+	// Bucket returns the state of a key's bucket, here and in Redis.
 	Bucket(ctx context.Context, limit string, key []string) (any, error)
-	// Reset makes the bucket of a key full, on all gateways that can be reached,
-	// and tells which those are.
+	// Reset fills a key's bucket on all gateways that can be reached, and returns which those are.
 	Reset(ctx context.Context, limit string, key []string) (any, error)
 }
 

@@ -1,7 +1,6 @@
-// Package atomicfile writes files that a crash leaves whole: as they were before,
-// or as they are to be. What has returned without an error outlives a crash. All
-// that it makes is for its owner alone. Who may write a file, and when, is left to
-// others.
+// Package atomicfile writes files so that a crash leaves either the old content or the new one,
+// complete. After a return without error the new content survives a crash. All files and folders
+// that it makes are accessible to their owner only. Callers decide when to write and who may.
 package atomicfile
 
 import (
@@ -12,11 +11,11 @@ import (
 	"path/filepath"
 )
 
-// unfinished ends the name of a file that is being written: it is worth nothing.
+// unfinished is the suffix of a file that is still being written, which may be deleted.
 const unfinished = ".new"
 
-// Replace makes data all that the file at path holds, made if it is missing. One
-// caller at a time may replace a file.
+// Replace replaces the content of the file at path by data, or creates the file. Only one caller at
+// a time may replace a file.
 func Replace(d Disk, path string, data []byte) error {
 	f, err := Swap(d, path, func(f File) error {
 		_, err := f.WriteAt(data, 0)
@@ -25,14 +24,13 @@ func Replace(d Disk, path string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	_ = f.Close() // what it holds is on disk
+	_ = f.Close() // its content is on disk
 	return d.SyncDir(filepath.Dir(path))
 }
 
-// Swap puts a new file, which fill writes, in the place of the one at path, and
-// returns it open for the caller to close. What it holds then outlives a crash,
-// that it has this name need not: until the folder has been synced too, a crash
-// may bring the old file back.
+// Swap replaces the file at path by a new one, which fill writes, and returns it open; the caller
+// closes it. Its content then survives a crash, but its name may not: until the folder is synced
+// too, a crash may bring the old file back.
 func Swap(d Disk, path string, fill func(File) error) (File, error) {
 	fresh := path + unfinished
 	f, err := d.Open(fresh, os.O_RDWR|os.O_CREATE|os.O_TRUNC)
@@ -46,15 +44,14 @@ func Swap(d Disk, path string, fill func(File) error) (File, error) {
 		err = d.Rename(fresh, path)
 	}
 	if err != nil {
-		_, _ = f.Close(), d.Remove(fresh) // the next attempt truncates what is left
+		_, _ = f.Close(), d.Remove(fresh) // the next attempt truncates a leftover
 		return nil, err
 	}
 	return f, nil
 }
 
-// Create makes a file at path that holds data, unless there is one, which is no
-// error: of several processes that start at once the fastest one's stands, and
-// all of them may read it then.
+// Create creates a file at path that holds data. A file that exists is kept, which is not an error:
+// if several processes start at once, the first one's file stays, and all of them can read it.
 func Create(d Disk, path string, data []byte) error {
 	fresh := path + "." + rand.Text() + unfinished
 	f, err := d.Open(fresh, os.O_WRONLY|os.O_CREATE|os.O_EXCL)
@@ -63,7 +60,7 @@ func Create(d Disk, path string, data []byte) error {
 	}
 	_, err = f.WriteAt(data, 0)
 	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = d.Link(fresh, path) // a rename would replace a faster one's
+		err = d.Link(fresh, path) // a rename would replace the file of a faster process
 	}
 	_ = d.Remove(fresh) // a leftover is harmless
 	if err != nil && !errors.Is(err, fs.ErrExist) {
@@ -72,7 +69,7 @@ func Create(d Disk, path string, data []byte) error {
 	return d.SyncDir(filepath.Dir(path))
 }
 
-// MkdirAll makes a folder and those above it; one that is there is no error.
+// MkdirAll creates a folder and its parents; an existing folder is not an error.
 func MkdirAll(path string) error {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		return nil
@@ -83,7 +80,7 @@ func MkdirAll(path string) error {
 			return err
 		}
 	}
-	if err := os.MkdirAll(path, 0o700); err != nil { // another process may be as fast
+	if err := os.MkdirAll(path, 0o700); err != nil { // not Mkdir: another process may create it too
 		return err
 	}
 	return OS{}.SyncDir(above)

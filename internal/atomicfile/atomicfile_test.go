@@ -17,8 +17,7 @@ import (
 
 const path = "data/file"
 
-// writers are the ways to write a file, each with what it leaves of one that is
-// there.
+// writers are the ways to write a file, and what each does with an existing file.
 var writers = []struct {
 	name    string
 	write   func(d atomicfile.Disk, path string, data []byte) error
@@ -28,11 +27,11 @@ var writers = []struct {
 	{"create", atomicfile.Create, true},
 }
 
-// crashes are what a crash may leave of what was not synced.
+// crashes are the ways in which a crash may treat unsynced data.
 var crashes = []struct {
 	name string
-	old  bool            // of a name whose change was not synced
-	torn func(n int) int // of unsynced bytes
+	old  bool            // an unsynced change of a name is lost
+	torn func(n int) int // how many unsynced bytes remain
 }{
 	{"nothing arrived", true, func(int) int { return 0 }},
 	{"names arrived before bytes", false, func(int) int { return 0 }},
@@ -40,8 +39,8 @@ var crashes = []struct {
 	{"everything arrived", false, func(n int) int { return n }},
 }
 
-// A crash between any two operations, or an operation that fails, leaves the old
-// file or the new one; what has returned without an error stays.
+// A crash between any two operations, or a failed operation, leaves either the old file or the new
+// one; after success the new one stays.
 func TestACrashLeavesAFileWhole(t *testing.T) {
 	for _, w := range writers {
 		for _, before := range []string{"", "old"} {
@@ -73,8 +72,7 @@ func TestACrashLeavesAFileWhole(t *testing.T) {
 	}
 }
 
-// fail has the disk fail for good after some operations; ended says whether that
-// came to pass.
+// fail makes the disk fail for good after some operations; ended reports whether that happened.
 func fail(disk *crashdisk.Disk, after int) (ended func() bool) {
 	failed := false
 	disk.Fail(func(string) error {
@@ -87,12 +85,12 @@ func fail(disk *crashdisk.Disk, after int) (ended func() bool) {
 	return func() bool { return failed }
 }
 
-// An operation that fails once is told, and leaves nothing behind.
+// An operation that fails once is reported, and leaves nothing behind.
 func TestWhatFailsIsTold(t *testing.T) {
 	for _, w := range writers {
 		for _, op := range []string{"open", "write", "sync", "rename", "link", "syncDir"} {
 			if w.keepsIt == (op == "rename") || !w.keepsIt && op == "link" {
-				continue // it does without
+				continue // this writer does not use it
 			}
 			disk := crashdisk.New()
 			disk.Fail(crashdisk.Times(syscall.ENOSPC, map[string]int{op: 1}))
@@ -131,14 +129,14 @@ func TestOnARealDisk(t *testing.T) {
 	}
 	all.Wait()
 	if got, err := os.ReadFile(created); len(got) != 1 || err != nil {
-		t.Errorf("created at once: %q, %v", got, err)
+		t.Errorf("created concurrently: %q, %v", got, err)
 	}
 	if files, err := os.ReadDir(dir); len(files) != 2 || err != nil {
 		t.Errorf("the folder holds %v, %v", files, err)
 	}
 }
 
-// A folder is made with those above it, and is no error where it is already.
+// A folder is created with its parents; an existing one is not an error.
 func TestMkdirAll(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a", "b")
 	for range 2 {

@@ -6,17 +6,16 @@ import (
 	"os"
 )
 
-// Disk is what is asked of the operating system; tests make it fail, and forget
-// what was not synced. Names are paths, and errors those of package os.
+// Disk is the part of the operating system that this package uses. Tests make it fail, and drop
+// what was not synced. Names are paths; errors are those of package os.
 type Disk interface {
-	// Open opens a file by the flags of package os, or makes one for its owner
-	// alone.
+	// Open opens a file with the flags of package os; a new file is accessible to its owner only.
 	Open(name string, flag int) (File, error)
 	Rename(from, to string) error
-	// Link gives a file a second name, which must be a new one.
+	// Link gives a file a second name, which must not exist.
 	Link(from, to string) error
 	Remove(name string) error
-	// SyncDir makes durable which files a folder holds by which names.
+	// SyncDir makes the names in a folder durable.
 	SyncDir(dir string) error
 }
 
@@ -37,7 +36,7 @@ var _ Disk = OS{}
 func (OS) Open(name string, flag int) (File, error) {
 	f, err := os.OpenFile(name, flag, 0o600)
 	if err != nil {
-		return nil, err // not a File that is a nil *os.File
+		return nil, err // a nil *os.File would be a non-nil File
 	}
 	return f, nil
 }

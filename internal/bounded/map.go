@@ -1,12 +1,11 @@
-// Package bounded has a map that never grows beyond a limit: what clients can add to
-// without end is kept in one. What is dropped must be worth no more than the time to
-// find it out again.
+// Package bounded provides a map that never grows beyond a limit, for data that clients could add
+// to without end. Use it only for values that can be found out again.
 package bounded
 
 import "sync"
 
-// Map is a map of at most Limit keys, for many goroutines. Where it is full, a new
-// key takes the place of any other.
+// Map is a map of at most Limit keys, safe for concurrent use. If it is full, a new key replaces a
+// random one.
 type Map[K comparable, V any] struct {
 	Limit int // required
 
@@ -38,7 +37,7 @@ func (m *Map[K, V]) Put(key K, value V) {
 	m.of[key] = value
 }
 
-// Delete forgets a key.
+// Delete removes a key.
 func (m *Map[K, V]) Delete(key K) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

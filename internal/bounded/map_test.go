@@ -17,7 +17,7 @@ func TestMap(t *testing.T) {
 			t.Fatalf("key %d: %q, %v, of %d keys", key, v, ok, m.Len())
 		}
 	}
-	m.Put(99, "w") // takes nobody's place
+	m.Put(99, "w") // replaces no other key
 	if v, _ := m.Get(99); v != "w" || m.Len() != m.Limit {
 		t.Errorf("%q, of %d keys", v, m.Len())
 	}

@@ -16,39 +16,38 @@ import (
 const (
 	accessLife   = 15 * time.Minute
 	refreshLife  = 30 * 24 * time.Hour
-	refreshEarly = 2 * time.Minute // an access token with less to live is renewed on any GET
+	refreshEarly = 2 * time.Minute // an access token that expires sooner is renewed on any GET
 )
 
-// user is someone who can log in. The password is plain: this is a
-// demonstration.
+// user is someone who can log in. The password is in plain text: this is a demonstration.
 type user struct {
 	id, email, name, password string
 	roles                     []string
 }
 
-// users are as in the README of the Flask example.
+// users are the same as in the README of the Flask example.
 var users = []*user{
 	{"42", "demo@example.org", "Dina Demo", "demo", []string{"editor"}},
 	{"1", "admin@example.org", "Adam Admin", "admin", []string{"admin"}},
 	{"7", "user@example.org", "Uri User", "user", []string{"user"}},
 }
 
-// may tells whether u has a role. Everyone who is logged in is a "user", and an
-// admin may do everything.
+// may reports whether u has a role. Every logged-in user is a "user", and an admin may do
+// everything.
 func (u *user) may(role string) bool {
 	return role == "user" || slices.Contains(u.roles, role) || slices.Contains(u.roles, "admin")
 }
 
-// token signs a user's id, the kind of the token, and when it expires.
+// token signs a user's ID, the kind of the token, and its expiry time.
 func (s *server) token(u *user, kind string, expires time.Time) string {
 	text := fmt.Sprint(u.id, ".", kind, ".", expires.Unix())
 	h := hmac.New(sha256.New, s.secret)
-	_, _ = h.Write([]byte(text)) // a hash takes everything
+	_, _ = h.Write([]byte(text)) // a hash never fails
 	return text + "." + hex.EncodeToString(h.Sum(nil))
 }
 
-// authenticate finds out by the cookie who asks: its token is an access token of
-// ours that has not expired.
+// authenticate sets the user from the cookie, if it holds one of our access tokens that has not
+// expired.
 func (s *server) authenticate(r *request) {
 	c, err := r.Cookie("access_token")
 	if err != nil {
@@ -59,14 +58,14 @@ func (s *server) authenticate(r *request) {
 	if len(parts) != 4 || i < 0 {
 		return
 	}
-	seconds, _ := strconv.ParseInt(parts[2], 10, 64) // a forged one does not matter
+	seconds, _ := strconv.ParseInt(parts[2], 10, 64) // a forged value fails the check below
 	expires := time.Unix(seconds, 0)
 	if hmac.Equal([]byte(c.Value), []byte(s.token(users[i], "access", expires))) && expires.After(r.now) {
 		r.user, r.expires = users[i], expires
 	}
 }
 
-// renewed are new cookies for an access token that ends soon.
+// renewed returns new cookies if the access token expires soon.
 func (s *server) renewed(r *request) []*http.Cookie {
 	if r.user == nil || r.expires.Sub(r.now) > refreshEarly {
 		return nil
@@ -81,7 +80,7 @@ func (s *server) cookies(r *request, u *user, life time.Duration) []*http.Cookie
 	}
 }
 
-// cookie is as Flask sets it. A life of 0 deletes it.
+// cookie returns a cookie as Flask sets it. A life of 0 deletes it.
 func cookie(name, value string, life time.Duration) *http.Cookie {
 	c := &http.Cookie{Name: name, Value: value, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode}
 	if c.MaxAge = int(life / time.Second); life <= 0 {

@@ -7,24 +7,24 @@ import (
 	"time"
 )
 
-// family is one kind of records, which all have the same endpoints. The
-// server's mu guards its rows and next.
+// family is one kind of record; all families have the same endpoints. The server's mu guards rows
+// and next.
 type family struct {
 	name            string
 	count           int    // of records at the start
-	first, last     int    // ids, between which the records are spread evenly
-	size            int    // bytes of JSON of a record, on average
+	first, last     int    // IDs; the records are spread evenly between them
+	size            int    // average bytes of a record in JSON
 	writer, remover string // roles
 
 	rows []record // oldest first
-	next int      // the id of the next record
+	next int      // ID of the next record
 }
 
-// epoch is when the oldest record was made.
+// epoch is the creation time of the oldest record.
 var epoch = time.Date(2025, time.March, 1, 8, 0, 0, 0, time.UTC)
 
-// newFamilies generates all records. The numbers are those of JewGo's database:
-// a list of 50 restaurants has 232 KB.
+// newFamilies generates all records. The numbers are those of JewGo's database: a list of 50
+// restaurants has 232 KB.
 func newFamilies(seed uint64) []*family {
 	families := []*family{
 		{"restaurants", 207, 1464, 1900, 4638, "editor", "admin", nil, 0},
@@ -61,8 +61,8 @@ func (f *family) generate(r *rand.Rand, i int) record {
 			p[o.field] = pick(o.values)
 		}
 	}
-	// Sizes vary, and pages of any part of a list are of the same size. The
-	// texts are ASCII without quotes: a character is a byte of JSON.
+	// Sizes vary, but pages from any part of a list have the same size. The texts are ASCII
+	// without quotes, so a character is a byte of JSON.
 	missing := max(f.size+f.size/16*(i%8)-f.size/16*7/2-len(encode(p)), 0)
 	var text strings.Builder
 	for text.Len() < missing {
@@ -72,7 +72,7 @@ func (f *family) generate(r *rand.Rand, i int) record {
 	return p
 }
 
-// options are the fields that a client may choose records by.
+// options are the fields by which a client may filter records.
 var options = []struct {
 	name, field string
 	values      []string

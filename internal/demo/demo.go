@@ -1,9 +1,9 @@
-// Package demo is a backend in the shape of JewGo's Flask API, with generated
-// data in memory. `gateway demo` stands in front of it. It keeps the habits of
-// the real API that a gateway has to bear: a strong ETag and never a 304, new
-// cookies on any GET, debug pages for everyone. It leaves out registration, guests,
-// the refresh of tokens, and the gateway's identity header. Filters by opening hours or distance are
-// imitated. Passwords are plain and known. The Flask example has the same shape.
+// Package demo is a backend in the shape of JewGo's Flask API, with generated data in memory.
+// `gateway demo` runs the gateway in front of it. It keeps the habits of the real API that a
+// gateway has to cope with: a strong ETag but never a 304, new cookies on any GET, debug pages open
+// to everyone. It leaves out registration, guests, the refresh of tokens, and the gateway's
+// identity header. Filters by opening hours or distance are imitated. Passwords are plain and
+// known. The Flask example has the same shape.
 package demo
 
 import (
@@ -20,15 +20,15 @@ import (
 	"time"
 )
 
-// Policy is that of `gateway demo`; UPSTREAM_URL stands for the backend's URL.
+// Policy is the policy of `gateway demo`; UPSTREAM_URL stands for the backend's URL.
 //
 //go:embed demo.yaml
 var Policy []byte
 
-// maxBody is how many bytes of a request's body are read.
+// maxBody bounds a request's body, in bytes.
 const maxBody = 1 << 20
 
-// Config says how a backend is made. The zero value works.
+// Config configures a backend. The zero value works.
 type Config struct {
 	Latency time.Duration    // added to every request under /api/; 0: none
 	Seed    uint64           // of the data
@@ -40,11 +40,11 @@ type server struct {
 	secret []byte // signs tokens
 	mux    *http.ServeMux
 
-	mu       sync.Mutex // guards all below
+	mu       sync.Mutex // guards families
 	families []*family
 }
 
-// New returns a backend with data of its own.
+// New returns a backend with its own data.
 func New(cfg Config) http.Handler {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -63,7 +63,7 @@ func New(cfg Config) http.Handler {
 	return s
 }
 
-// ServeHTTP waits for as long as Latency says, and serves.
+// ServeHTTP waits for Latency and then serves.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(r.URL.Path, "/api/") && s.cfg.Latency > 0 {
 		select {
@@ -75,19 +75,19 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mux.ServeHTTP(w, r)
 }
 
-// request is what an endpoint is given.
+// request is the input of an endpoint.
 type request struct {
 	*http.Request
 	now     time.Time
-	raw     []byte         // the body as it came
-	body    map[string]any // nil: no JSON object
+	raw     []byte         // the body, unparsed
+	body    map[string]any // nil: not a JSON object
 	family  *family        // nil: the endpoint has none
 	record  record         // of the {id} in the path; nil: there is no {id}
-	user    *user          // nil: nobody is logged in
-	expires time.Time      // the user's access token
+	user    *user          // nil: not logged in
+	expires time.Time      // of the user's access token
 }
 
-// reply is what an endpoint answers.
+// reply is an endpoint's response.
 type reply struct {
 	status  int    // 0: 200
 	body    []byte // JSON
@@ -113,8 +113,8 @@ func (a reply) with(name, value string) reply {
 	return a
 }
 
-// encode is compact JSON with sorted keys, as Flask writes it. It panics on a
-// value that JSON does not know: no such value is ever stored.
+// encode returns compact JSON with sorted keys, as Flask writes it. It panics on a value that JSON
+// cannot encode; no such value is ever stored.
 func encode(v any) []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -125,8 +125,8 @@ func encode(v any) []byte {
 	return b.Bytes() // with a newline at the end
 }
 
-// handle serves an endpoint, for one family if it is about families. The
-// endpoint runs under the lock; the client is read before and written to after.
+// handle serves an endpoint, for one family if it belongs to families. The endpoint runs under the
+// lock; the body is read before and the response written after.
 func (s *server) handle(e endpoint, f *family) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		q := &request{Request: r, now: s.cfg.Now(), family: f}
@@ -149,7 +149,7 @@ func (s *server) handle(e endpoint, f *family) http.HandlerFunc {
 	}
 }
 
-// call runs the endpoint if the user may use it and the record is there.
+// call runs the endpoint if the user may use it and the record exists.
 func (s *server) call(e endpoint, r *request) reply {
 	role := e.role
 	if r.family != nil {
@@ -182,5 +182,5 @@ func write(w http.ResponseWriter, a reply) {
 	if a.status != 0 {
 		w.WriteHeader(a.status)
 	}
-	_, _ = w.Write(a.body) // a client that is gone cannot be told
+	_, _ = w.Write(a.body) // it fails only if the client has gone
 }

@@ -16,7 +16,7 @@ import (
 
 var noon = time.Date(2025, time.September, 10, 17, 0, 0, 0, time.UTC)
 
-// backend is a demo with a client: the header goes out with every request.
+// backend is a demo with a client; the header is sent with every request.
 type backend struct {
 	t      *testing.T
 	h      http.Handler
@@ -31,7 +31,7 @@ func start(t *testing.T, cfg Config) *backend {
 	return &backend{t, New(cfg), http.Header{}}
 }
 
-// do sends a request and fails the test if the status is not the wanted one.
+// do sends a request and fails the test if the status is another one.
 func (b *backend) do(want int, method, target, body string) *httptest.ResponseRecorder {
 	b.t.Helper()
 	r := httptest.NewRequest(method, target, strings.NewReader(body))
@@ -72,7 +72,7 @@ func TestSizes(t *testing.T) {
 	}
 }
 
-// The drill's traffic asks for these ids.
+// The drill's traffic uses these IDs.
 func TestPopulation(t *testing.T) {
 	b := start(t, Config{})
 	for i := range 207 {
@@ -96,7 +96,7 @@ func TestListsFollowTheQuery(t *testing.T) {
 		target := list + "&" + query
 		body := b.get(target)
 		if seen[body] != "" || strings.Contains(body, `"data":[]`) || body != again.get(target) || body == other.get(target) {
-			t.Errorf("%s: empty, or as with %q, or not as the seed decides", query, seen[body])
+			t.Errorf("%s: empty, or the same as with %q, or not determined by the seed", query, seen[body])
 		}
 		seen[body] = query
 	}
@@ -162,7 +162,7 @@ func TestSessions(t *testing.T) {
 		t.Errorf("logout: %v", out.Header())
 	}
 	tokens := in.Result().Cookies()
-	for _, token := range []string{"x" + tokens[0].Value, tokens[1].Value} { // a forged one, and the one for refreshes
+	for _, token := range []string{"x" + tokens[0].Value, tokens[1].Value} { // a forged token, and the refresh token
 		dina.header.Set("Cookie", "access_token="+token)
 		dina.do(401, "GET", "/api/v5/auth/profile", "")
 	}

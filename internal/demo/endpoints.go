@@ -11,13 +11,13 @@ import (
 // endpoint is one row of the table below.
 type endpoint struct {
 	pattern string // of http.ServeMux; {family} stands for the name of each family
-	role    string // "": anyone; "writer", "remover": the family says which
+	role    string // "": anyone; "writer", "remover": defined by the family
 	serve   func(*server, *request) reply
 }
 
 const v5 = "/api/v5"
 
-// endpoints are all but /socket.io/, which is no request with one answer.
+// endpoints are all endpoints except /socket.io/, which does not have a single response.
 var endpoints = []endpoint{
 	{"GET " + v5 + "/{family}", "", (*server).list},
 	{"GET " + v5 + "/{family}/{$}", "", (*server).list},
@@ -54,23 +54,23 @@ func healthy(*server, *request) reply {
 	return answer(map[string]any{"status": "healthy", "version": "5.0"})
 }
 
-// debug is open to everyone, which a gateway must not be.
+// debug is open to everyone; a gateway must close it.
 func debug(*server, *request) reply {
 	return success(map[string]any{"database_url": "postgres://demo:secret@db/demo"})
 }
 
-// accept answers what is for the backend alone, and here does nothing.
+// accept answers requests meant for the backend only, and does nothing here.
 func accept(_ *server, r *request) reply {
 	return success(map[string]any{"method": r.Method, "target": r.RequestURI})
 }
 
-// jwks shows an empty key set, which anyone may keep for five minutes.
+// jwks returns an empty key set, which anyone may cache for five minutes.
 func jwks(*server, *request) reply {
 	return answer(map[string]any{"keys": []any{}}).with("Cache-Control", public)
 }
 
-// echoSocket sends every message of a WebSocket back. A client that is silent
-// for five minutes is let go.
+// echoSocket sends every message of a WebSocket back. It disconnects a client that is silent for
+// five minutes.
 func echoSocket(w http.ResponseWriter, r *http.Request) {
 	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
 		write(w, failure(http.StatusBadRequest, "WebSocket expected"))

@@ -18,12 +18,12 @@ import (
 )
 
 const (
-	maxRecords = 1000    // of a family, whatever clients create
+	maxRecords = 1000    // per family, including those that clients create
 	maxWrite   = 8 << 10 // bytes of a body that sets fields
 	public     = "public, max-age=300"
 )
 
-// record has the fields of a record by name, and its id among them.
+// record maps the fields of a record to values, including its id.
 type record map[string]any
 
 func (p record) text(field string) string {
@@ -50,27 +50,27 @@ func (s *server) list(r *request) reply {
 	return tagged(page)
 }
 
-// tagged is a 200 with a strong ETag, which really is one, although requests
-// with If-None-Match get the whole body again: so does the real API.
+// tagged returns a 200 with a correct strong ETag. Requests with If-None-Match still get the whole
+// body, as from the real API.
 func tagged(v any) reply {
 	a := answer(v)
 	sum := sha256.Sum256(a.body)
 	return a.with("ETag", `"`+hex.EncodeToString(sum[:16])+`"`)
 }
 
-// aliases are parameters that the front end calls otherwise than the field.
+// aliases maps the front end's parameters to fields with another name.
 var aliases = map[string]string{"agency": "certifying_agency", "priceRange": "price_range"}
 
-// imitated are filters that would need opening hours or distances. Their
-// values together pick a seventh of the records, always the same ones.
+// imitated are filters that would need opening hours or distances. Together, their values pick a
+// seventh of the records, always the same ones.
 var imitated = []string{
 	"ratingMin", "hoursFilter", "openNow", "created_after", "updated_after", "latitude", "longitude", "radius",
 	"maxDistanceMi", "maxDistance", "distanceMi", "bounds",
 }
 
-// choose returns the records that a query asks for, newest first unless it asks
-// for an ascending order. A parameter with the name of a field selects by its
-// value, whatever the case; one that is unknown changes nothing.
+// choose returns the records that match a query, newest first unless it asks for an ascending
+// order. A parameter named like a field filters by its value, ignoring case; unknown parameters are
+// ignored.
 func choose(rows []record, q url.Values) []record {
 	var values []string
 	for _, name := range imitated {
@@ -102,13 +102,13 @@ func matches(p record, q url.Values) bool {
 	return true
 }
 
-// contains looks for a needle in lower case in what a search reads.
+// contains looks for a lower-case needle in the searched fields.
 func contains(p record, needle string) bool {
 	return strings.Contains(strings.ToLower(p.text("name")+"\n"+p.text("city")+"\n"+p.text("certifying_agency")), needle)
 }
 
-// cut returns a page of at most 50 rows, by limit and either page or cursor, and
-// its description for the client.
+// cut returns a page of at most 50 rows, by limit and either page or cursor, and its description
+// for the client.
 func cut(rows []record, q url.Values) ([]record, map[string]any) {
 	limit := min(positive(q.Get("limit"), 20), 50)
 	from := (min(positive(q.Get("page"), 1), 1_000_000) - 1) * limit
@@ -134,7 +134,7 @@ func (s *server) detail(r *request) reply {
 	return tagged(map[string]any{"success": true, "data": r.record})
 }
 
-// filterOptions are the values that a client may choose from.
+// filterOptions returns the values that a client may filter by.
 func filterOptions() map[string][]string {
 	values := map[string][]string{}
 	for _, o := range options {
@@ -143,14 +143,14 @@ func filterOptions() map[string][]string {
 	return values
 }
 
-// writable are the fields that a client may set, with a value of their type; the
-// others of a body are ignored, as by the real API.
+// writable are the fields that a client may set, with an example value of their type; other fields
+// of a body are ignored, as by the real API.
 var writable = map[string]any{
 	"name": "", "title": "", "description": "", "content": "", "address": "", "city": "", "price_range": "",
 	"kosher_category": "", "certifying_agency": "", "entity_type": "", "rating": 0., "entity_id": 0., "restaurant_id": 0.,
 }
 
-// changes is nil if the body sets a field to a value of another type.
+// changes returns the fields to set, or nil if a value has the wrong type or the body is too large.
 func (r *request) changes() map[string]any {
 	found := map[string]any{}
 	for field, example := range writable {
@@ -165,7 +165,7 @@ func (r *request) changes() map[string]any {
 	return found
 }
 
-// write creates a record, or changes the one that the path names.
+// write creates a record, or changes the one in the path.
 func (s *server) write(r *request) reply {
 	changes, p, status := r.changes(), r.record, http.StatusOK
 	now := r.now.UTC().Format(time.RFC3339)
@@ -191,10 +191,10 @@ func (s *server) remove(r *request) reply {
 	return success(map[string]any{"id": r.record["id"]})
 }
 
-// counted are the fields that count actions by clients; other actions count nothing.
+// counted are the fields that count clients' actions; other actions are not counted.
 var counted = map[string]string{"view": "view_count", "claim": "claims", "redeem": "redemptions"}
 
-// act serves what a client does with a record without changing what it says.
+// act serves an action on a record that does not change its content.
 func (s *server) act(r *request) reply {
 	action := path.Base(r.URL.Path)
 	if field := counted[action]; field != "" {
@@ -204,7 +204,7 @@ func (s *server) act(r *request) reply {
 	return success(map[string]any{"id": r.record["id"], "action": action})
 }
 
-// suggest answers every search with the names of what is found.
+// suggest answers every search with the names of the matches.
 func (s *server) suggest(r *request) reply {
 	needle, names := strings.ToLower(r.URL.Query().Get("q")), []string{}
 	for _, f := range s.families {

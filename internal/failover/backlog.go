@@ -7,34 +7,32 @@ import (
 )
 
 const (
-	// drainsAtOnce bounds what one backlog tells the store in a row while it is Up,
-	// so that the probe is not kept waiting.
+	// drainsAtOnce bounds the consecutive drains of one backlog while Up, so that they do not delay
+	// the probe.
 	drainsAtOnce = 16
-	// drainsToRejoin ends a rejoin where a backlog grows as fast as it is drained;
-	// the rest follows while Up.
+	// drainsToRejoin ends a rejoin if a backlog grows as fast as it is drained; the rest follows
+	// while Up.
 	drainsToRejoin = 1 << 14
-	// drainAfter lets things come together after a Wake.
+	// drainAfter lets items collect after a Wake.
 	drainAfter = 100 * time.Millisecond
-	// drainProbes is how many times as long as a probe a part may take while Up.
+	// drainProbes times ProbeTimeout is the limit of one Drain while Up.
 	drainProbes = 4
 )
 
-// Backlog is what one consumer must still tell the store: state, bounded, of which
-// each item may be told twice. The Switch empties it before it goes Up, and goes
-// on while Up for as long as something is pending: by level, so that no wake-up
-// can be missed. Its methods are called by Run's goroutine alone, Pending and Drain
-// often.
+// Backlog is what one consumer must still send to the store. It is bounded, and each item may be
+// sent twice. The Switch drains it before going Up, and while Up for as long as Pending says so;
+// since it checks the level, not an edge, no wake-up is missed. Only Run's goroutine calls its
+// methods, Pending and Drain often.
 type Backlog interface {
-	// Replay adds all that lives, since the store may have lost it.
+	// Replay adds everything that is still valid, since the store may have lost it.
 	Replay()
-	// Pending reports whether there is something to tell.
+	// Pending reports whether there is something to send.
 	Pending() bool
-	// Drain tells a part, in the time that ctx gives. What the store did not take
-	// stays pending.
+	// Drain sends a part, within ctx's time. What the store did not take stays pending.
 	Drain(ctx context.Context) error
 }
 
-// Brings registers a backlog. Register before Run; the order is that of draining.
+// Brings registers a backlog. Call it before Run; backlogs are drained in order of registration.
 func (s *Switch) Brings(name string, b Backlog) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -46,8 +44,8 @@ type namedBacklog struct {
 	Backlog
 }
 
-// Wake has backlogs looked at soon, and not only when the next probe is due. A nil
-// Switch has none.
+// Wake makes the Switch check its backlogs soon instead of at the next probe. It does nothing on a
+// nil Switch.
 func (s *Switch) Wake() {
 	if s == nil {
 		return
@@ -58,8 +56,7 @@ func (s *Switch) Wake() {
 	}
 }
 
-// empty drains all backlogs before the store is used again, each part in a time of its
-// own.
+// empty drains all backlogs before the store is used again. Each Drain has its own time limit.
 func (s *Switch) empty(ctx context.Context) error {
 	for _, b := range s.backlogs {
 		for n := 0; n < drainsToRejoin && b.Pending(); n++ {
@@ -71,8 +68,8 @@ func (s *Switch) empty(ctx context.Context) error {
 	return nil
 }
 
-// drain tells a store that is Up what is pending. What fails is tried again at the
-// next probe, or when something more comes.
+// drain sends pending items to a store that is Up. What fails is retried at the next probe, or when
+// more comes.
 func (s *Switch) drain(ctx context.Context) {
 	for _, b := range s.backlogs {
 		for range drainsAtOnce {
@@ -90,7 +87,7 @@ func (s *Switch) drain(ctx context.Context) {
 	}
 }
 
-// drain bounds one part.
+// drain drains one part within limit.
 func (b namedBacklog) drain(ctx context.Context, limit time.Duration) error {
 	_, err := bounded(ctx, limit, func(ctx context.Context) (struct{}, error) { return struct{}{}, b.Drain(ctx) })
 	return err

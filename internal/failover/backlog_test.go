@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// parts is a backlog of so many parts.
+// parts is a backlog of this many parts.
 type parts struct {
 	left   atomic.Int64
 	replay int64
@@ -55,19 +55,19 @@ func TestEachPartOfABacklogHasItsTime(t *testing.T) {
 
 func TestABacklogEndsWithRun(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
-		time.Sleep(time.Second) // a part is under way
+		time.Sleep(time.Second) // a part is in progress
 		begin := time.Now()
 		r.stop()
 		if took := time.Since(begin); took != 0 {
-			t.Errorf("it ended %v later", took)
+			t.Errorf("Run ended %v later", took)
 		}
 	}, func(r *rig) {
 		r.Brings("parts", &parts{replay: 1, tell: func(ctx context.Context) error { return sleep(ctx, 4*time.Second) }})
 	})
 }
 
-// What comes after a backlog was emptied and before Up, when nothing wakes anybody,
-// is told by level. So is what failed.
+// Items that come after a backlog was emptied and before Up, without a wake-up, are drained because
+// Pending is checked. So are failed ones.
 func TestABacklogIsDrainedWhileUp(t *testing.T) {
 	var refuse atomic.Bool
 	p := &parts{replay: 1, tell: func(context.Context) error {
@@ -81,19 +81,19 @@ func TestABacklogIsDrainedWhileUp(t *testing.T) {
 		r.mustBe(t, Up)
 		time.Sleep(time.Second)
 		if p.Pending() {
-			t.Error("what came before Up is still pending a second after")
+			t.Error("an item from before Up is still pending a second later")
 		}
 		p.left.Add(1)
 		r.Wake()
 		time.Sleep(2 * drainAfter)
 		if p.Pending() {
-			t.Error("nobody heard the wake-up")
+			t.Error("the wake-up had no effect")
 		}
 		refuse.Store(true)
 		p.left.Add(1)
 		time.Sleep(time.Second) // without a wake-up
 		if r.Up() {
-			t.Error("a refused connection is no fault")
+			t.Error("a refused connection is not counted as a fault")
 		}
 		refuse.Store(false)
 		time.Sleep(20 * time.Second)

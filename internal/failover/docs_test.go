@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// The numbers of docs/failover.md are those of the code: its table names each,
-// and its prose has none that the table lacks.
+// The numbers in docs/failover.md are those of the code: its table lists all of them, and its prose
+// has none that the table lacks.
 func TestTimesInDocs(t *testing.T) {
 	text, err := os.ReadFile("../../docs/failover.md")
 	if err != nil {
@@ -39,7 +39,7 @@ func TestTimesInDocs(t *testing.T) {
 			want = inWords(d)
 		}
 		if !known || row[3] != fmt.Sprint(want) {
-			t.Errorf("docs/failover.md: %s is %s, in the code %v", row[2], row[3], want)
+			t.Errorf("docs/failover.md: %s is %s, but %v in the code", row[2], row[3], want)
 		}
 		delete(own, row[2])
 	}
@@ -53,7 +53,7 @@ func TestTimesInDocs(t *testing.T) {
 	}
 }
 
-// inWords is a duration as the documents write it.
+// inWords formats a duration as the documents do.
 func inWords(d time.Duration) string {
 	if d < time.Second {
 		return fmt.Sprint(d.Milliseconds(), " ms")

@@ -13,7 +13,7 @@ import (
 	"github.com/jewgo/gateway/test/env"
 )
 
-// epochs keeps an epoch as a store does that several gateways share.
+// epochs keeps an epoch, like a store shared by several gateways.
 type epochs struct {
 	mu   sync.Mutex
 	now  Epoch
@@ -43,8 +43,8 @@ func (e *epochs) set(f func(*Epoch)) {
 	f(&e.now)
 }
 
-// losses are the ways in which a store is lost, with what people are told by
-// the gateway that finds out first.
+// losses are the ways to lose a store's data, with the reason given by the gateway that finds the
+// loss first.
 var losses = []struct {
 	name string
 	lose func(*Epoch)
@@ -52,9 +52,9 @@ var losses = []struct {
 }{
 	{"it was emptied", func(e *Epoch) { *e = Epoch{Server: e.Server} }, errEmpty},
 	{"it was emptied and restarted", func(e *Epoch) { *e = Epoch{Server: e.Server + "'"} }, errEmpty},
-	{"a stranger's data were put in its place", func(e *Epoch) { *e = Epoch{"stranger", 1000, e.Server} }, errReplaced},
+	{"it was replaced by other data", func(e *Epoch) { *e = Epoch{"stranger", 1000, e.Server} }, errReplaced},
 	{"an old copy was restored", func(e *Epoch) { e.Counter = 1 }, errOld},
-	{"it was restarted with all that it held", func(e *Epoch) { e.Server += "'" }, errRestarted},
+	{"it was restarted with all its data", func(e *Epoch) { e.Server += "'" }, errRestarted},
 }
 
 func TestLost(t *testing.T) {
@@ -64,18 +64,18 @@ func TestLost(t *testing.T) {
 		last, found Epoch
 		want        error
 	}{
-		{"the counter goes on", seen, Epoch{"a", 101, "s"}, nil},
+		{"the counter has increased", seen, Epoch{"a", 101, "s"}, nil},
 		{"others probe too", seen, Epoch{"a", 190, "s"}, nil},
-		{"the first look at a store says nothing", Epoch{}, Epoch{"a", 1, "s"}, nil},
-		{"a store without epochs says nothing", seen, Epoch{}, nil},
-		{"neither does one that never had any", Epoch{}, Epoch{}, nil},
+		{"at the first probe there is nothing to compare", Epoch{}, Epoch{"a", 1, "s"}, nil},
+		{"a store without epochs has nothing to compare", seen, Epoch{}, nil},
+		{"nor does a store that never had one", Epoch{}, Epoch{}, nil},
 		{"a new incarnation at its first probe", seen, Epoch{"b", 1, "s"}, errEmpty},
 		{"a new incarnation that another gateway found first", seen, Epoch{"b", 102, "s"}, errReplaced},
 		{"a lower counter", seen, Epoch{"a", 99, "s"}, errOld},
-		{"the same counter, which a probe would have lifted", seen, Epoch{"a", 100, "s"}, errOld},
+		{"the same counter, which a probe should have raised", seen, Epoch{"a", 100, "s"}, errOld},
 		{"another server", seen, Epoch{"a", 101, "t"}, errRestarted},
-		{"a server that is not told", seen, Epoch{"a", 101, ""}, nil},
-		{"a server that was not told", Epoch{"a", 100, ""}, Epoch{"a", 101, "s"}, nil},
+		{"the server is not reported", seen, Epoch{"a", 101, ""}, nil},
+		{"the server was not reported before", Epoch{"a", 100, ""}, Epoch{"a", 101, "s"}, nil},
 	} {
 		if got := lost(tt.last, tt.found); !errors.Is(got, tt.want) || (got != nil) != errors.Is(got, ErrLost) {
 			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
@@ -141,7 +141,7 @@ func TestEveryGatewayReplaysOnceALoss(t *testing.T) {
 						}
 					}
 					if told == 0 {
-						t.Errorf("round %d: nobody tells people %q", round, tt.want)
+						t.Errorf("round %d: no gateway has the reason %q", round, tt.want)
 					}
 				}
 			})
@@ -149,7 +149,7 @@ func TestEveryGatewayReplaysOnceALoss(t *testing.T) {
 	}
 }
 
-// A gateway that was Down during the loss learns of it too, and says so.
+// A gateway that was Down during the loss detects it too, and reports it.
 func TestLossFoundOnTheWayBack(t *testing.T) {
 	for _, tt := range losses {
 		t.Run(tt.name, func(t *testing.T) {
@@ -167,7 +167,7 @@ func TestLossFoundOnTheWayBack(t *testing.T) {
 					t.Fatalf("history %v", history)
 				}
 				if c := history[3]; c.To != Rejoining || !errors.Is(c.Reason, tt.want) {
-					t.Errorf("the change to %v has the reason %v, want %v", c.To, c.Reason, tt.want)
+					t.Errorf("reason of the change to %v: %v, want %v", c.To, c.Reason, tt.want)
 				}
 				if !s.Up() {
 					t.Error("not up again")
@@ -177,14 +177,13 @@ func TestLossFoundOnTheWayBack(t *testing.T) {
 	}
 }
 
-// A loss that is found at the moment in which a request gives the store up counts
-// too, although the next probe, which finds what other gateways have counted up,
-// sees nothing of it.
+// A loss that is found just when a request trips the switch counts too. The next probe sees nothing
+// of it, since other gateways have raised the counter.
 func TestALossFoundDuringATripIsMadeGood(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		store := &epochs{now: Epoch{"first", 1000, "s"}}
 		var s *Switch
-		var old atomic.Bool // an old copy was restored, and nobody has looked yet
+		var old atomic.Bool // an old copy was restored, and not yet found
 		renewed := 0
 		s = New(Config{
 			Probe: func(ctx context.Context) (Epoch, error) {
@@ -231,8 +230,7 @@ func TestALossIsMadeGoodAtOnce(t *testing.T) {
 	})
 }
 
-// A store that goes on losing what it is given, as one that evicts under
-// pressure, is tried less and less.
+// A store that keeps losing its data, as one that evicts under pressure, is retried less and less.
 func TestLossAfterLoss(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		store := &epochs{}
@@ -247,12 +245,12 @@ func TestLossAfterLoss(t *testing.T) {
 		}
 		time.Sleep(10 * time.Second)
 		if !gateways[0].Up() {
-			t.Error("not up although nothing is lost any more")
+			t.Error("not up although losses have ended")
 		}
 	})
 }
 
-// What the hooks brought may be lost before the first request asks for it.
+// Replayed data may be lost before the first request needs it.
 func TestLossDuringARejoin(t *testing.T) {
 	for _, tt := range losses {
 		t.Run(tt.name, func(t *testing.T) {

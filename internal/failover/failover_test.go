@@ -38,7 +38,7 @@ func classify(err error) Kind {
 	return Answer
 }
 
-// behaviour is how a remote store does at the moment.
+// behaviour is how a remote store behaves now.
 type behaviour struct {
 	err   error         // of calls
 	delay time.Duration // of calls
@@ -46,7 +46,7 @@ type behaviour struct {
 	lag   time.Duration // of probes
 }
 
-// store is a remote store that fails and dawdles as told.
+// store is a remote store that fails and delays as configured.
 type store struct {
 	mu sync.Mutex
 	behaviour
@@ -98,7 +98,7 @@ func (st *store) Probe(ctx context.Context) (Epoch, error) {
 
 func local() (string, error) { return "local", nil }
 
-// rig is a Switch over a store, with the changes it told of.
+// rig is a Switch over a store, with the changes that it reported.
 type rig struct {
 	*Switch
 	store   *store
@@ -106,15 +106,15 @@ type rig struct {
 	stop    func()   // ends Run and waits for it
 }
 
-// bubble runs f in a bubble of its own time, on one processor: with two, timers
-// that fire at one moment crash Go 1.26's race detector now and then.
+// bubble runs f with virtual time on one processor: with two, timers
+// that fire at the same moment crash Go 1.26's race detector now and then.
 func bubble(t *testing.T, f func(*testing.T)) {
 	t.Helper()
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	synctest.Test(t, f)
 }
 
-// inBubble runs f with a running Switch, in a bubble of its own time.
+// inBubble runs f with a running Switch, with virtual time.
 func inBubble(t *testing.T, f func(t *testing.T, r *rig), prepare ...func(*rig)) {
 	t.Helper()
 	bubble(t, func(t *testing.T) {
@@ -150,7 +150,7 @@ func (r *rig) mustDo(t *testing.T, ctx context.Context, want string, wantErr err
 
 func TestStartsDownUntilProbed(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
-		r.mustBe(t, Down) // the first probe is under way
+		r.mustBe(t, Down) // the first probe is running
 		select {
 		case <-r.Probed():
 			t.Fatal("probed before the probe ended")
@@ -171,7 +171,7 @@ func TestStoreAwayFromTheStart(t *testing.T) {
 			t.Errorf("reason %v", got)
 		}
 		if len(r.changes) != 0 {
-			t.Errorf("changes of a store that never changed: %v", r.changes)
+			t.Errorf("changes although the state never changed: %v", r.changes)
 		}
 		r.store.now(behaviour{})
 		time.Sleep(time.Second)
@@ -179,8 +179,8 @@ func TestStoreAwayFromTheStart(t *testing.T) {
 	}, func(r *rig) { r.store.probe = errRefused })
 }
 
-// TestOutcomes says for rows of calls what the last one answered and whether
-// the Switch is up after it.
+// TestOutcomes checks the result of the last call of a sequence, and whether the Switch is Up after
+// it.
 func TestOutcomes(t *testing.T) {
 	const slow = 300 * time.Millisecond
 	ok, timeout := behaviour{}, behaviour{delay: slow}
@@ -198,10 +198,10 @@ func TestOutcomes(t *testing.T) {
 		{"one fault trips", []behaviour{{err: errRefused}}, "local", nil, Down},
 		{"two timeouts do not trip", []behaviour{timeout, timeout}, "local", nil, Up},
 		{"three timeouts in a row trip", []behaviour{timeout, timeout, timeout}, "local", nil, Down},
-		{"a success between starts the count again", []behaviour{timeout, timeout, ok, timeout, timeout}, "local", nil, Up},
-		{"so does not found", []behaviour{timeout, timeout, {err: errNotFound}, timeout, timeout}, "local", nil, Up},
-		{"and then three trip", []behaviour{timeout, timeout, ok, timeout, timeout, timeout}, "local", nil, Down},
-		{"canceled by someone else is no answer and no fault", []behaviour{{err: context.Canceled}}, "local", nil, Up},
+		{"a success in between resets the count", []behaviour{timeout, timeout, ok, timeout, timeout}, "local", nil, Up},
+		{"not found resets the count too", []behaviour{timeout, timeout, {err: errNotFound}, timeout, timeout}, "local", nil, Up},
+		{"after a reset, three timeouts trip", []behaviour{timeout, timeout, ok, timeout, timeout, timeout}, "local", nil, Down},
+		{"a call canceled elsewhere is neither an answer nor a fault", []behaviour{{err: context.Canceled}}, "local", nil, Up},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, r *rig) {
@@ -232,7 +232,7 @@ func TestCallerThatLeavesSaysNothing(t *testing.T) {
 			time.AfterFunc(10*time.Millisecond, cancel)
 			r.mustDo(t, ctx, "local", nil)
 		}
-		for range 10 { // its own deadline is no better
+		for range 10 { // the caller's own deadline does not count either
 			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
 			r.mustDo(t, ctx, "local", nil)
 			cancel()
@@ -253,12 +253,12 @@ func TestBudgetIsSharedByARequest(t *testing.T) {
 			t.Errorf("the request waited %v, want its budget", d)
 		}
 		calls, _ := r.store.count()
-		r.mustDo(t, ctx, "local", nil) // nothing left: not even asked
+		r.mustDo(t, ctx, "local", nil) // nothing left: the store is not asked
 		if again, _ := r.store.count(); again != calls || time.Since(start) != 50*time.Millisecond {
 			t.Error("a spent budget asked the store")
 		}
 		r.mustBe(t, Up)
-		r.mustDo(t, withBudget(t.Context()), "remote", nil) // another request has its own
+		r.mustDo(t, withBudget(t.Context()), "remote", nil) // another request has its own budget
 	})
 }
 
@@ -268,7 +268,7 @@ func TestCutOffCallsAreNoSignAgainstTheStore(t *testing.T) {
 		ctx := withBudget(t.Context())
 		r.store.now(behaviour{delay: 30 * time.Millisecond})
 		r.mustDo(t, ctx, "remote", nil)
-		for range 5 { // at once, each with the 20 ms that are left
+		for range 5 { // concurrently, each with the remaining 20 ms
 			go func() { _, _ = do(ctx, r.Switch, r.store.Call, local) }()
 		}
 		time.Sleep(20 * time.Millisecond)
@@ -287,7 +287,7 @@ func TestLateAnswersAreDropped(t *testing.T) {
 			err  error
 		}{{"a value", nil}, {"not found", errNotFound}} {
 			got, err := do(t.Context(), r.Switch, func(context.Context) (string, error) {
-				// Meanwhile the store is given up, and comes back.
+				// Meanwhile the switch trips and the store comes back.
 				r.store.now(behaviour{err: errRefused})
 				r.mustDo(t, t.Context(), "local", nil)
 				r.store.now(behaviour{})
@@ -296,7 +296,7 @@ func TestLateAnswersAreDropped(t *testing.T) {
 				return "remote", tt.err
 			}, local)
 			if got != "local" || err != nil {
-				t.Errorf("%s of an earlier generation was taken: %q, %v", tt.name, got, err)
+				t.Errorf("%s of an earlier generation was used: %q, %v", tt.name, got, err)
 			}
 		}
 	})
@@ -327,7 +327,7 @@ func TestRejoinHooksRunInOrderBeforeUp(t *testing.T) {
 				t.Errorf("hook %s is not bounded", name)
 			}
 			if len(r.changes) != 1 || r.changes[0].To != Rejoining {
-				t.Errorf("told before hook %s: %v", name, r.changes)
+				t.Errorf("changes before hook %s: %v", name, r.changes)
 			}
 			return nil
 		})
@@ -378,7 +378,7 @@ func TestComesBackByItself(t *testing.T) {
 		r.mustDo(t, t.Context(), "local", nil)
 		synctest.Wait()
 		if last := r.changes[len(r.changes)-1]; last.To != Down || !errors.Is(last.Reason, errRefused) {
-			t.Errorf("a trip is not told at once: %+v", last)
+			t.Errorf("a trip is not reported at once: %+v", last)
 		}
 		calls, _ := r.store.count()
 		time.Sleep(time.Minute)
@@ -412,15 +412,15 @@ func TestProbesWatchAStoreThatIsUp(t *testing.T) {
 		state State
 	}{
 		{"a fault of a probe trips", behaviour{probe: errRefused}, Down},
-		{"so does any other error, which would keep it down", behaviour{probe: errType}, Down},
-		{"writes that hang trip though reads go on", behaviour{lag: hang}, Down},
-		{"a slow probe is none yet", behaviour{lag: 200 * time.Millisecond}, Up},
+		{"any other error of a probe trips, since it would keep a store down", behaviour{probe: errType}, Down},
+		{"hanging writes trip although reads work", behaviour{lag: hang}, Down},
+		{"one slow probe does not trip", behaviour{lag: 200 * time.Millisecond}, Up},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, r *rig) {
 				<-r.Probed()
 				r.store.now(tt.now)
-				for range 30 { // requests read, and that works
+				for range 30 { // requests only read, which works
 					time.Sleep(100 * time.Millisecond)
 					_, _ = do(t.Context(), r.Switch, r.store.Call, local)
 				}
@@ -492,7 +492,7 @@ func TestChangesAreToldInOrder(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		<-r.Probed()
 		for range 20 {
-			time.Sleep(700 * time.Millisecond) // any phase of the loop
+			time.Sleep(700 * time.Millisecond) // at any phase of the loop
 			r.report(r.load(), Fault, errRefused)
 		}
 		time.Sleep(time.Second)
@@ -512,7 +512,7 @@ func TestChangesAreToldInOrder(t *testing.T) {
 	}
 	for i, g := range order {
 		if g != uint64(i+1) {
-			t.Fatalf("generations told: %v", order)
+			t.Fatalf("generations reported: %v", order)
 		}
 	}
 }
@@ -539,10 +539,10 @@ func TestRunEndsInTheMiddleOfAnything(t *testing.T) {
 				select {
 				case <-r.Probed():
 				default:
-					t.Error("whoever waits for the first probe would wait for ever")
+					t.Error("Probed is not closed: waiting for it would block forever")
 				}
 				if err := r.Status().Reason; errors.Is(err, context.Canceled) {
-					t.Errorf("stopping was taken for a fault: %v", err)
+					t.Errorf("stopping was reported as a fault: %v", err)
 				}
 			}, tt.prepare)
 		})
@@ -555,7 +555,7 @@ func TestNilSwitchIsLocal(t *testing.T) {
 		t.Error("up")
 	}
 	got, err := do(t.Context(), s, func(context.Context) (string, error) {
-		t.Error("a store that is not configured was asked")
+		t.Error("a nil Switch called the store")
 		return "", nil
 	}, local)
 	if got != "local" || err != nil {
@@ -563,8 +563,8 @@ func TestNilSwitchIsLocal(t *testing.T) {
 	}
 }
 
-// TestManyCallers lets a thousand callers meet a store that comes and goes, in
-// real time: every call is answered, remotely only by the store.
+// TestManyCallers runs a thousand callers on a store that comes and goes, in real time: every call
+// is answered, and only the store gives remote answers.
 func TestManyCallers(t *testing.T) {
 	var up atomic.Bool
 	up.Store(true)
@@ -583,7 +583,7 @@ func TestManyCallers(t *testing.T) {
 		MaxHold:      5 * time.Millisecond,
 		OnChange: func(c Change) {
 			if generation++; c.Generation != generation {
-				t.Errorf("generation %d told as number %d", c.Generation, generation)
+				t.Errorf("generation %d reported as number %d", c.Generation, generation)
 			}
 		},
 	})
@@ -627,7 +627,7 @@ func TestManyCallers(t *testing.T) {
 		t.Errorf("%d answers", n)
 	}
 	if st := s.Status(); st.Generation != generation {
-		t.Errorf("generation %d, told of %d", st.Generation, generation)
+		t.Errorf("generation %d, but %d reported", st.Generation, generation)
 	}
 }
 
@@ -651,7 +651,7 @@ func ExampleAsk() {
 	// Output: 42 connection refused false
 }
 
-// do asks the store, and decides by local where it does not answer, as callers do.
+// do asks the store and falls back to local, as callers do.
 func do(ctx context.Context, s *Switch, remote func(context.Context) (string, error), local func() (string, error)) (string, error) {
 	if v, answered, err := Ask(ctx, s, remote); answered {
 		return v, err
@@ -663,7 +663,7 @@ func withBudget(ctx context.Context) context.Context {
 	return context.WithValue(ctx, BudgetKey{}, new(Budget))
 }
 
-// hook is a backlog of one thing, which a rejoin brings.
+// hook is a backlog of one item, which a rejoin replays.
 type hook struct {
 	bring   func(context.Context) error
 	pending bool

@@ -9,17 +9,17 @@ import (
 	"time"
 )
 
-// apart is the most that may lie between the first and the last gateway that
-// comes back from an outage.
+// apart is the longest allowed time between the first and the last gateway that comes back from an
+// outage.
 const apart = 500 * time.Millisecond
 
-// shared is a store of several gateways: an epoch, and the moment of a common
-// rejoin as internal/store/redis keeps it.
+// shared is a store of several gateways: an epoch, and the time of a common rejoin as kept by
+// internal/store/redis.
 type shared struct {
 	store
 	epochs
-	at, until time.Time // of the moment; guarded by epochs.mu
-	of        string    // the incarnation that it belongs to; likewise
+	at, until time.Time // of the common rejoin; guarded by epochs.mu
+	of        string    // its incarnation; guarded by epochs.mu
 }
 
 func (sh *shared) probe(ctx context.Context) (Epoch, error) {
@@ -61,7 +61,7 @@ func (sh *shared) rejoining(ctx context.Context) (bool, error) {
 	return sh.at.After(time.Now()), nil
 }
 
-// empty loses everything, the moment of a rejoin too.
+// empty deletes everything, including the time of a rejoin.
 func (sh *shared) empty() {
 	sh.set(losses[0].lose)
 	sh.epochs.mu.Lock()
@@ -69,7 +69,7 @@ func (sh *shared) empty() {
 	sh.at, sh.until = time.Time{}, time.Time{}
 }
 
-// join starts a gateway that makes a request every so often; 0: none.
+// join starts a gateway that makes a request at this interval; 0: none.
 func (sh *shared) join(ctx context.Context, group *sync.WaitGroup, every time.Duration) *Switch {
 	s := New(Config{
 		Probe: sh.probe, Renew: sh.renew, Barrier: sh.barrier, Rejoining: sh.rejoining, Classify: classify,
@@ -86,7 +86,7 @@ func (sh *shared) join(ctx context.Context, group *sync.WaitGroup, every time.Du
 	return s
 }
 
-// outages are what happens to the store of a fleet; each leaves it working.
+// outages are faults of a fleet's store; after each it works again.
 var outages = map[string]func(sh *shared){
 	"it refuses": func(sh *shared) {
 		sh.store.now(behaviour{err: errRefused, probe: errRefused})
@@ -133,9 +133,9 @@ var outages = map[string]func(sh *shared){
 	},
 }
 
-// TestFleetRejoinsTogether makes outages for gateways with much, little and no
-// traffic of their own, which notice at different times. Time is virtual: what
-// is found here is found by the rules and not by a busy machine.
+// TestFleetRejoinsTogether causes outages for gateways with much, little and no traffic of their
+// own, which notice at different times. Time is virtual, so failures come from the rules and not
+// from a busy machine.
 func TestFleetRejoinsTogether(t *testing.T) {
 	for name, outage := range outages {
 		t.Run(name, func(t *testing.T) {
@@ -170,8 +170,7 @@ func TestFleetRejoinsTogether(t *testing.T) {
 	}
 }
 
-// spreadSince is how far apart those gateways went Up that did so since then, and
-// when each did.
+// spreadSince returns how far apart the gateways went Up that did so since then, and when each did.
 func spreadSince(fleet []*Switch, since time.Time) (d time.Duration, came []string) {
 	var first, last time.Time
 	for i, s := range fleet {

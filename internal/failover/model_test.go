@@ -20,15 +20,15 @@ const (
 	spread     = 250 * time.Millisecond / 4
 )
 
-// wayBack is the most that a Switch takes to be Up once nothing is wrong any
-// more: what hangs now ends, the hold ends, and then one round succeeds.
+// wayBack is the longest time until a Switch is Up once all faults have ended: what hangs ends, the
+// hold ends, and then one round succeeds.
 func (c Config) wayBack() time.Duration {
 	hangs := hookCount*c.RejoinTimeout + 3*c.ProbeTimeout + maxBarrier
 	return hangs + c.MaxHold + 2*c.DownInterval + maxBarrier + time.Second
 }
 
-// requestError is the outcome of one request, known by its number in the reason
-// for a trip. Everything else that trips comes from probes.
+// requestError is the outcome of one request; its number appears in the reason for a trip. All
+// other trips come from probes.
 type requestError struct {
 	id  int
 	err error
@@ -37,8 +37,7 @@ type requestError struct {
 func (e *requestError) Error() string { return fmt.Sprintf("request %d: %v", e.id, e.err) }
 func (e *requestError) Unwrap() error { return e.err }
 
-// pendingCall is a request whose remote call does not end before it is told to,
-// and then heeds no deadline.
+// pendingCall is a request whose remote call ends only when told to, and ignores its deadline.
 type pendingCall struct {
 	id      int
 	seen    word
@@ -48,10 +47,9 @@ type pendingCall struct {
 	err     error
 }
 
-// model runs a Switch over a store that does what the actions below make it do,
-// and knows from the documented rules alone what the Switch must do. Probes,
-// hooks and renewals run on the Switch's goroutine; mu orders them with the
-// test's.
+// model runs a Switch over a store controlled by the actions below, and predicts from the
+// documented rules what the Switch must do. Probes, hooks and renewals run on the Switch's
+// goroutine; mu synchronises them with the test's.
 type model struct {
 	t       *rapid.T
 	s       *Switch
@@ -60,28 +58,28 @@ type model struct {
 	pending []*pendingCall
 
 	mu       sync.Mutex
-	broken   string // the first rule seen broken off the test's goroutine
+	broken   string // the first violation seen outside of the test's goroutine
 	store    epochs
 	probing  string // what a probe does
 	healthy  time.Time
 	probed   time.Time        // when the last probe began
 	counter  int64            // of the epoch
 	hooks    [hookCount]error // what the hooks do; errHang: hang
-	barrier  time.Duration    // what the barrier says; below zero: an error
-	lossAt   time.Time        // of the last loss not made good
+	barrier  time.Duration    // the barrier's result; negative: an error
+	lossAt   time.Time        // of the last loss not yet repaired
 	losses   int
 	hangs    int              // probes in a row that timed out while Up
-	faulty   bool             // a probe has just given a reason to trip
-	ran      map[uint64][]int // hooks that succeeded, by generation
+	faulty   bool             // the last probe was a reason to trip
+	ran      map[uint64][]int // successful hooks, by generation
 	sawLoss  map[uint64]int   // losses before the first hook of a generation
-	sure     map[uint64]bool  // generations whose last step was a probe that succeeded
-	history  []Change         // all of it
-	strikes  int              // by the history
-	lostRow  int              // losses among the last of them
-	free     bool             // the last of them is no reason to leave the store alone
+	sure     map[uint64]bool  // generations whose last step was a successful probe
+	history  []Change         // unbounded
+	strikes  int              // computed from the history
+	lostRow  int              // how many of the latest strikes were losses
+	free     bool             // the last strike causes no hold
 	inRow    int              // timeouts in a row in the present generation
 	tripping map[int]bool     // requests that must have tripped
-	counts   Counts           // as the model counts
+	counts   Counts           // counted by the model
 	timeIn   map[State]time.Duration
 }
 
@@ -110,15 +108,14 @@ func newModel(t *rapid.T) *model {
 	return m
 }
 
-// violate keeps a broken rule; the test's goroutine reports it.
+// violate records a broken rule; the test's goroutine reports it.
 func (m *model) violate(format string, args ...any) {
 	if m.broken == "" {
 		m.broken = fmt.Sprintf("after %v: ", time.Since(m.begin)) + fmt.Sprintf(format, args...)
 	}
 }
 
-// probe is Config.Probe, and the place to see that a store which was given up is
-// left alone for its time.
+// probe is Config.Probe, and checks that the store is left alone during a hold.
 func (m *model) probe(ctx context.Context) (Epoch, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -137,7 +134,7 @@ func (m *model) probe(ctx context.Context) (Epoch, error) {
 	if err != nil {
 		m.counts.ProbeErrors++
 	}
-	// The Switch may have been tripped meanwhile; then the outcome means nothing.
+	// If the Switch has tripped meanwhile, the outcome is ignored.
 	if m.s.load().generation() == generation && state == Up {
 		m.judgeProbe(err)
 	}
@@ -164,7 +161,7 @@ func (m *model) doProbe(ctx context.Context, doing string) (Epoch, error) {
 	return m.store.Probe(ctx)
 }
 
-// judgeProbe says whether what a probe met while Up is a reason to trip.
+// judgeProbe reports whether the outcome of a probe while Up is a reason to trip.
 func (m *model) judgeProbe(err error) {
 	switch {
 	case err == nil:
@@ -178,7 +175,7 @@ func (m *model) judgeProbe(err error) {
 	}
 }
 
-// hold is for how long a store is left alone after the last change, give or take spread.
+// hold is the hold after the last change, plus or minus spread.
 func (m *model) hold() time.Duration {
 	if m.free {
 		return 0
@@ -215,7 +212,7 @@ func (m *model) hook(ctx context.Context, i int) error {
 	return does
 }
 
-// learn takes over the changes made since it was last called, and judges them.
+// learn takes the changes since its last call and checks them.
 func (m *model) learn() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -274,8 +271,8 @@ func (m *model) judgeChange(c Change) {
 	}
 }
 
-// judgeUp holds that nothing goes Up but after all hooks, in order, and a last
-// probe, and that the hooks began after the last loss.
+// judgeUp checks that Up follows only after all hooks, in order, and a last probe, and that the
+// hooks began after the last loss.
 func (m *model) judgeUp(rejoin uint64) {
 	ran := m.ran[rejoin]
 	if len(ran) != hookCount || ran[0] != 0 || ran[1] != 1 {
@@ -290,11 +287,11 @@ func (m *model) judgeUp(rejoin uint64) {
 	m.lossAt = time.Time{}
 }
 
-// judgeTrip holds that the Switch trips by the rule and by nothing else.
+// judgeTrip checks that the Switch trips by the rule and for no other reason.
 func (m *model) judgeTrip(c Change) {
 	if request, ok := errors.AsType[*requestError](c.Reason); ok {
 		if !m.tripping[request.id] {
-			m.violate("tripped by %v, which is no reason", request)
+			m.violate("tripped by %v, which must not trip", request)
 		}
 		return
 	}
@@ -304,8 +301,7 @@ func (m *model) judgeTrip(c Change) {
 	m.faulty = false
 }
 
-// outcome says what a call that ended means, by the trip rule, and what Do must
-// have returned.
+// outcome returns the meaning of an ended call by the trip rule, and what Do must have returned.
 func (m *model) outcome(id int, seen word, kind Kind, err error, counts bool) (want string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -352,7 +348,7 @@ func (m *model) outcome(id int, seen word, kind Kind, err error, counts bool) (w
 	return "local"
 }
 
-// Call makes a request and compares what it got with the rules.
+// Call makes a request and compares the result with the rules.
 func (m *model) Call(t *rapid.T) {
 	kind := rapid.SampledFrom([]string{"answer", "answer", "not found", "rejected", "refused", "hangs", "hangs", "hangs", "caller leaves", "caller's deadline", "little budget", "no budget"}).Draw(t, "call")
 	synctest.Wait()
@@ -384,7 +380,7 @@ func (m *model) Call(t *rapid.T) {
 	got, err := do(ctx, m.s, func(ctx context.Context) (string, error) {
 		asked = true
 		if m.s.load().state() != Up {
-			t.Errorf("the store is asked in %v", m.s.load().state())
+			t.Errorf("the store was asked while %v", m.s.load().state())
 		}
 		switch kind {
 		case "answer", "not found", "rejected", "refused":
@@ -398,7 +394,7 @@ func (m *model) Call(t *rapid.T) {
 		t.Fatalf("a request waited %v", d)
 	}
 	if want := seen.state() == Up && kind != "no budget"; asked != want {
-		t.Fatalf("asked %v in %v", asked, seen.state())
+		t.Fatalf("asked %v while %v", asked, seen.state())
 	}
 	want := "local"
 	if asked {
@@ -421,7 +417,7 @@ func (m *model) Call(t *rapid.T) {
 	}
 }
 
-// Begin makes a request whose remote call ends when End lets it.
+// Begin starts a request whose remote call ends when End is called.
 func (m *model) Begin(t *rapid.T) {
 	synctest.Wait()
 	if len(m.pending) == 3 || !m.s.Up() {
@@ -437,7 +433,7 @@ func (m *model) Begin(t *rapid.T) {
 	synctest.Wait()
 }
 
-// End lets a request's remote call end.
+// End ends a request's remote call.
 func (m *model) End(t *rapid.T) {
 	if len(m.pending) == 0 {
 		t.Skip("none is pending")
@@ -459,7 +455,7 @@ func (m *model) End(t *rapid.T) {
 	}
 }
 
-// Store makes the store work or not.
+// Store sets whether the store works.
 func (m *model) Store(t *rapid.T) {
 	synctest.Wait()
 	m.mu.Lock()
@@ -471,7 +467,7 @@ func (m *model) Store(t *rapid.T) {
 	m.probing = now
 }
 
-// Blip lets probes hang for a moment that may be too short to trip.
+// Blip makes probes hang for a short time, which may be too short to trip.
 func (m *model) Blip(t *rapid.T) {
 	m.mu.Lock()
 	before := m.probing
@@ -486,7 +482,7 @@ func (m *model) Blip(t *rapid.T) {
 	}
 }
 
-// Hooks makes hooks work or not.
+// Hooks sets whether hooks work.
 func (m *model) Hooks(t *rapid.T) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -496,8 +492,7 @@ func (m *model) Hooks(t *rapid.T) {
 	m.barrier = rapid.SampledFrom([]time.Duration{0, 0, 400 * time.Millisecond, time.Hour, -1}).Draw(t, "barrier")
 }
 
-// Lose makes the store lose what it holds. Only what the Switch has seen can be
-// missed by it.
+// Lose deletes the store's data. The Switch can miss only what it has seen.
 func (m *model) Lose(t *rapid.T) {
 	synctest.Wait()
 	loss := rapid.SampledFrom(losses).Draw(t, "loss")
@@ -511,7 +506,7 @@ func (m *model) Lose(t *rapid.T) {
 	m.store.set(func(e *Epoch) {
 		loss.lose(e)
 		if e.Incarnation == "stranger" {
-			e.Incarnation += fmt.Sprint(m.losses) // no two are one
+			e.Incarnation += fmt.Sprint(m.losses) // each one is unique
 		}
 	})
 	m.lossAt = time.Now()
@@ -526,7 +521,7 @@ func (m *model) Wait(t *rapid.T) {
 	time.Sleep(time.Duration(d) * time.Millisecond)
 }
 
-// check compares what can be seen at any moment.
+// check checks what must hold at any time.
 func (m *model) check(t *rapid.T) {
 	synctest.Wait()
 	m.mu.Lock()
@@ -550,7 +545,7 @@ func (m *model) check(t *rapid.T) {
 		t.Fatalf("%v in all states together, want %v", sum, whole)
 	}
 	if c := len(m.history) - 1; c >= 0 && st.State == Down && m.probed.Before(st.Since) && time.Since(st.Since) > m.hold()+spread {
-		t.Fatalf("left alone for %v already, the %d. time in a row", time.Since(st.Since), m.strikes)
+		t.Fatalf("held for %v already, strike %d in a row", time.Since(st.Since), m.strikes)
 	}
 	if st.Epoch.Counter < m.counter {
 		t.Fatalf("the epoch's counter fell from %d to %d", m.counter, st.Epoch.Counter)
@@ -568,7 +563,7 @@ func (m *model) check(t *rapid.T) {
 	}
 }
 
-// end heals everything: the Switch must come back.
+// end repairs everything: the Switch must come back.
 func (m *model) end(t *rapid.T) {
 	for len(m.pending) > 0 {
 		m.End(t)
@@ -593,7 +588,7 @@ func TestModel(t *testing.T) {
 			ended := make(chan struct{})
 			go func() { defer close(ended); m.s.Run(ctx) }()
 			defer func() {
-				for _, p := range m.pending { // of a run that failed
+				for _, p := range m.pending { // left over from a failed run
 					p.release <- nil
 				}
 				cancel()

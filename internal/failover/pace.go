@@ -6,21 +6,20 @@ import (
 	"time"
 )
 
-// jitter moves d by up to a quarter of unit either way, so that gateways which
-// lost the store at one moment do not ask it at one moment.
+// jitter moves d by up to a quarter of unit either way, so that gateways that lost the store at the
+// same moment do not all retry at the same moment.
 func jitter(d, unit time.Duration) time.Duration {
 	return d + unit*time.Duration(rand.IntN(51)-25)/100
 }
 
-// lossesUnheld is how many losses in a row are no reason to leave a store alone.
+// lossesUnheld is how many losses in a row cause no hold.
 const lossesUnheld = 2
 
-// holdLocked says how long a store that has just been given up is left alone. A
-// store that lives shortly again and again, or that a consumer cannot rejoin, is
-// left alone twice as long each time, up to MaxHold: each life costs requests
-// some waiting and the store a replay. A store that only lost data is not left
-// alone at all, unless it does so for the third time in a row: gateways that had
-// already brought it everything would else come back after those that had not.
+// holdLocked sets how long a store that has just been given up is left alone. If the store keeps
+// flapping, or a consumer cannot rejoin, the hold doubles each time, up to MaxHold, since every
+// return makes requests wait and costs the store a replay. A mere loss of data causes no hold until
+// the third in a row; otherwise gateways that had already replayed everything would come back after
+// those that had not.
 func (s *Switch) holdLocked(c Change, lasted time.Duration) {
 	if c.From == Up && lasted >= s.cfg.StableAfter {
 		s.strikes, s.lostInRow = 0, 0
@@ -39,14 +38,14 @@ func (s *Switch) holdLocked(c Change, lasted time.Duration) {
 	s.held = s.entered.Add(hold)
 }
 
-// holdLeft is how long the store is still left alone.
+// holdLeft is how much of the hold remains.
 func (s *Switch) holdLeft() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return time.Until(s.held)
 }
 
-// untilLook is the time until the hold ends, or others are looked for.
+// untilLook is the time until the hold ends or the next check for rejoining gateways.
 func (s *Switch) untilLook() time.Duration {
 	left := s.holdLeft()
 	if s.cfg.Rejoining == nil {

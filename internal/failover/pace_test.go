@@ -11,7 +11,7 @@ import (
 	"github.com/jewgo/gateway/test/env"
 )
 
-// holds are how long the Switch was Down each time.
+// holds returns how long the Switch was Down each time.
 func holds(history []Change) (down []time.Duration) {
 	for i, c := range history {
 		if i > 0 && c.To == Rejoining && history[i-1].To == Down {
@@ -21,8 +21,7 @@ func holds(history []Change) (down []time.Duration) {
 	return down
 }
 
-// wantDoubling compares holds with those of a store that lives shortly again
-// and again.
+// wantDoubling checks that holds double, as for a flapping store.
 func wantDoubling(t *testing.T, got []time.Duration, want ...time.Duration) {
 	t.Helper()
 	if len(got) < len(want) {
@@ -60,8 +59,8 @@ func TestAHookThatKeepsFailingIsTriedLessAndLess(t *testing.T) {
 	})
 }
 
-// faultAtOnce trips the Switch whenever it is Up, as requests do that meet a
-// fault which the probe does not.
+// faultAtOnce trips the Switch whenever it is Up, like requests that meet a fault which probes do
+// not.
 func (r *rig) faultAtOnce(t *testing.T, times int) {
 	t.Helper()
 	for range times {
@@ -74,7 +73,7 @@ func TestRequestsThatFaultThoughTheProbeDoesNot(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.faultAtOnce(t, 7)
 		wantDoubling(t, holds(r.Status().History), doubling...)
-		time.Sleep(4100*time.Millisecond + 5100*time.Millisecond) // up for long enough, at last
+		time.Sleep(4100*time.Millisecond + 5100*time.Millisecond) // finally Up for long enough
 		r.mustBe(t, Up)
 		before := len(holds(r.Status().History))
 		r.faultAtOnce(t, 3)
@@ -83,8 +82,8 @@ func TestRequestsThatFaultThoughTheProbeDoesNot(t *testing.T) {
 	})
 }
 
-// Redis that comes and goes every 200 ms costs no errors, no waiting to speak
-// of, and no stampede of replays.
+// A Redis that comes and goes every 200 ms causes no errors, hardly any waiting, and no flood of
+// replays.
 func TestFlapping(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -92,7 +91,7 @@ func TestFlapping(t *testing.T) {
 	}{
 		{"it refuses", behaviour{err: errRefused, probe: errRefused}},
 		{"it hangs", behaviour{delay: time.Hour, lag: time.Hour}},
-		{"it refuses requests alone", behaviour{err: errRefused}},
+		{"it refuses requests only", behaviour{err: errRefused}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var replays atomic.Int32
@@ -144,7 +143,7 @@ func TestFlapping(t *testing.T) {
 	}
 }
 
-// An outage that lasts is no flapping: the way back is as short after an hour.
+// A long outage is not flapping: the way back is as short after an hour.
 func TestALongOutageIsNotHeldAgainstTheStore(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		<-r.Probed()
@@ -163,12 +162,12 @@ func TestBarrier(t *testing.T) {
 		barrier func(context.Context) (time.Duration, error)
 		want    time.Duration // from Rejoining to Up
 	}{
-		{"whoever is first waits", func(context.Context) (time.Duration, error) { return 400 * time.Millisecond, nil }, 400 * time.Millisecond},
-		{"whoever is late does not", func(context.Context) (time.Duration, error) { return 0, nil }, 0},
-		{"a moment in the past is no reason to wait", func(context.Context) (time.Duration, error) { return -time.Hour, nil }, 0},
-		{"nor is one that is far ahead", func(context.Context) (time.Duration, error) { return time.Hour, nil }, maxBarrier},
-		{"an error keeps nobody", func(context.Context) (time.Duration, error) { return time.Hour, errRefused }, 0},
-		{"silence is waited for as for a probe", func(ctx context.Context) (time.Duration, error) {
+		{"the first gateway waits", func(context.Context) (time.Duration, error) { return 400 * time.Millisecond, nil }, 400 * time.Millisecond},
+		{"a late gateway does not wait", func(context.Context) (time.Duration, error) { return 0, nil }, 0},
+		{"a time in the past causes no wait", func(context.Context) (time.Duration, error) { return -time.Hour, nil }, 0},
+		{"a time far ahead is capped", func(context.Context) (time.Duration, error) { return time.Hour, nil }, maxBarrier},
+		{"an error causes no wait", func(context.Context) (time.Duration, error) { return time.Hour, errRefused }, 0},
+		{"a barrier that hangs has the time of a probe", func(ctx context.Context) (time.Duration, error) {
 			<-ctx.Done()
 			return 0, ctx.Err()
 		}, 250 * time.Millisecond},
@@ -201,7 +200,7 @@ func TestAStoreThatLeavesWhileOthersAreAwaitedIsNotUp(t *testing.T) {
 	})
 }
 
-// TestPauses holds the jitter within a quarter, and that there is some.
+// TestPauses checks that there is jitter, and at most a quarter.
 func TestPauses(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := New(Config{Probe: (&epochs{}).Probe, Classify: classify})

@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// maxBarrier is the most that anyone waits at Config.Barrier, whatever it says.
+// maxBarrier caps the wait at Config.Barrier.
 const maxBarrier = time.Second
 
-// Run probes the store and leads it back, until ctx is done. It is called
-// once. After it the Switch stays as it is, but for requests that trip it.
+// Run probes the store and leads it back until ctx is done. Call it once. After it returns, only
+// requests that trip the Switch change its state.
 func (s *Switch) Run(ctx context.Context) {
 	s.step(ctx)
 	close(s.probed)
@@ -19,9 +19,8 @@ func (s *Switch) Run(ctx context.Context) {
 	}
 }
 
-// wait lets the time to the next probe pass, in which it drains the backlogs, and
-// reports whether there is one. A store that trips in the meantime is left alone for
-// the time of a Down store.
+// wait drains the backlogs until the next probe is due, and reports whether to go on. If the store
+// trips meanwhile, the time of a Down store applies.
 func (s *Switch) wait(ctx context.Context) bool {
 	s.tell()
 	s.drain(ctx)
@@ -49,7 +48,7 @@ func (s *Switch) wait(ctx context.Context) bool {
 	}
 }
 
-// step probes once and, if the store has come back, rejoins.
+// step probes once and rejoins if the store has come back.
 func (s *Switch) step(ctx context.Context) {
 	seen := s.load()
 	if seen.state() == Up {
@@ -71,8 +70,8 @@ func (s *Switch) step(ctx context.Context) {
 	s.rejoin(ctx, seen, found)
 }
 
-// othersRejoin reports whether to come along with gateways that have found the
-// store back, although this one would still leave it alone.
+// othersRejoin reports whether to join gateways that have found the store back, although this one
+// would still hold.
 func (s *Switch) othersRejoin(ctx context.Context) bool {
 	if s.cfg.Rejoining == nil {
 		return false
@@ -81,10 +80,9 @@ func (s *Switch) othersRejoin(ctx context.Context) bool {
 	return err == nil && others
 }
 
-// watch probes a store that is Up. What would keep a Down store Down takes it
-// out, and so does a loss. Timeouts of probes are counted on their own: where
-// reads go on and writes hang, the requests that read would reset a common count
-// for ever.
+// watch probes a store that is Up. Every error that would keep a Down store Down trips it, and so
+// does a loss. Timeouts of probes have their own count: if reads work and writes hang, reading
+// requests would reset a shared count forever.
 func (s *Switch) watch(ctx context.Context, seen word) {
 	err := s.confirm(ctx)
 	switch {
@@ -98,7 +96,7 @@ func (s *Switch) watch(ctx context.Context, seen word) {
 	}
 }
 
-// probe asks the store once.
+// probe probes the store once.
 func (s *Switch) probe(ctx context.Context) (Epoch, error) {
 	found, err := bounded(ctx, s.cfg.ProbeTimeout, s.cfg.Probe)
 	if err != nil && ctx.Err() == nil {
@@ -107,7 +105,7 @@ func (s *Switch) probe(ctx context.Context) (Epoch, error) {
 	return found, err
 }
 
-// confirm probes and finds out whether the store still holds what it held.
+// confirm probes and checks that the store still has its data.
 func (s *Switch) confirm(ctx context.Context) error {
 	found, err := s.probe(ctx)
 	if err == nil {
@@ -119,9 +117,8 @@ func (s *Switch) confirm(ctx context.Context) error {
 	return err
 }
 
-// compare judges what a probe found. Of one loss the first word is kept until it
-// is made good: the probe that found it has changed what the next one finds, which
-// may be nothing.
+// compare judges what a probe found. It keeps the first verdict about a loss until the loss is
+// repaired: the probe that found it has changed the epoch, so the next one may find nothing.
 func (s *Switch) compare(found Epoch) error {
 	loss := lost(s.last, found)
 	if s.loss == nil {
@@ -130,8 +127,8 @@ func (s *Switch) compare(found Epoch) error {
 	return s.loss
 }
 
-// probeTwice probes a store that is Down, and again if it was slow: the first
-// probe may have had to connect.
+// probeTwice probes a store that is Down, and again if it was slow: the first probe may have had to
+// connect.
 func (s *Switch) probeTwice(ctx context.Context) (Epoch, error) {
 	for range 2 {
 		start := time.Now()
@@ -143,11 +140,11 @@ func (s *Switch) probeTwice(ctx context.Context) (Epoch, error) {
 	return Epoch{}, errSlow
 }
 
-// rejoin brings the store what it missed and lets requests use it again.
+// rejoin replays to the store what it missed and lets requests use it again.
 func (s *Switch) rejoin(ctx context.Context, seen word, found Epoch) {
 	loss := s.compare(found)
 	if !s.change(seen, Rejoining, loss) {
-		return // not possible: only Run leaves Down
+		return // cannot happen: only Run leaves Down
 	}
 	s.tell()
 	err := s.prepare(ctx, found, loss)
@@ -160,16 +157,15 @@ func (s *Switch) rejoin(ctx context.Context, seen word, found Epoch) {
 	}
 }
 
-// prepare does what stands between a probe that succeeded and Up.
+// prepare does everything between a successful probe and Up.
 //
-//  1. A lost store gets an epoch that tells every gateway so. From here on this
-//     epoch counts as seen, also if what follows fails: all ways to Up lead
-//     through the backlogs again.
-//  2. The backlogs bring everything that lives.
-//  3. Those who are ready at about the same time wait for each other, and bring what
-//     came meanwhile.
-//  4. A last probe finds out whether the store went away, or lost what was brought,
-//     since the first one. What comes from here on is brought while Up.
+//  1. A lost store gets a new epoch, which tells every gateway. The epoch counts as seen from here
+//     on, even if a later step fails: every way to Up goes through the backlogs again.
+//  2. The backlogs replay everything that is still valid.
+//  3. Gateways that are ready at about the same time wait for each other, then send what came
+//     meanwhile.
+//  4. A last probe checks that the store has neither failed nor lost the replay since the first
+//     one. Later changes are sent while Up.
 func (s *Switch) prepare(ctx context.Context, found Epoch, loss error) error {
 	if loss != nil && s.cfg.Renew != nil {
 		var err error
@@ -192,8 +188,8 @@ func (s *Switch) prepare(ctx context.Context, found Epoch, loss error) error {
 	return s.confirm(ctx)
 }
 
-// await waits for the other gateways. Without a word from the barrier nobody is
-// waited for: to come back apart from the others is better than not at all.
+// await waits for the other gateways, but not if the barrier fails: it is better to come back
+// apart from the others than not at all.
 func (s *Switch) await(ctx context.Context) {
 	if s.cfg.Barrier == nil {
 		return
@@ -210,7 +206,7 @@ func (s *Switch) await(ctx context.Context) {
 	}
 }
 
-// see keeps what the store's epoch is.
+// see stores the epoch just seen; any loss counts as repaired.
 func (s *Switch) see(found Epoch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// historySize is how many changes of state are kept for people.
+// historySize is how many changes of state Status shows.
 const historySize = 50
 
 // Change is one change of state.
@@ -15,8 +15,8 @@ type Change struct {
 	From       State     `json:"from"`
 	To         State     `json:"to"`
 	Generation uint64    `json:"generation"` // counts the changes
-	// Reason says why, on the way down; on the way to Rejoining it wraps
-	// ErrLost if the store was found lost, and else is nil.
+	// Reason is the cause of a change to Down. On a change to Rejoining it wraps ErrLost if the
+	// store had lost data; otherwise it is nil.
 	Reason error `json:"-"` // in JSON its text, as "reason"
 }
 
@@ -29,7 +29,7 @@ func (c Change) MarshalJSON() ([]byte, error) {
 	}{plain(c), text(c.Reason)})
 }
 
-// Status is a Switch's state for people.
+// Status is a Switch's state, for display.
 type Status struct {
 	State      State     `json:"state"`
 	Generation uint64    `json:"generation"`
@@ -57,10 +57,10 @@ func text(err error) string {
 	return err.Error()
 }
 
-// Times is how long a Switch was in each state, by State.
+// Times is the time spent in each State.
 type Times [Up + 1]time.Duration
 
-// MarshalJSON writes seconds by the states' names.
+// MarshalJSON writes seconds, keyed by the state's name.
 func (t Times) MarshalJSON() ([]byte, error) {
 	seconds := map[State]float64{}
 	for state, d := range t {
@@ -74,18 +74,18 @@ type Counts struct {
 	Trips         uint64 `json:"trips"`          // Up → Down
 	Rejoins       uint64 `json:"rejoins"`        // Rejoining → Up
 	FailedRejoins uint64 `json:"failed_rejoins"` // Rejoining → Down
-	Losses        uint64 `json:"losses"`         // rejoins begun because, or after, the store had lost data
+	Losses        uint64 `json:"losses"`         // rejoins of a store that had lost data
 	ProbeErrors   uint64 `json:"probe_errors"`   // probes that failed or came too late
 
-	// Of requests, by the Kind of the error; each was answered locally.
+	// Requests by the Kind of their error; each was answered locally.
 	Rejections uint64 `json:"rejections"`
 	Timeouts   uint64 `json:"timeouts"`
 	Faults     uint64 `json:"faults"`
-	Late       uint64 `json:"late"`    // answers dropped since the store had been given up meanwhile
-	Crowded    uint64 `json:"crowded"` // calls that did not get their turn within their budget
+	Late       uint64 `json:"late"`    // answers dropped because the switch had tripped meanwhile
+	Crowded    uint64 `json:"crowded"` // calls that got no turn within their budget
 }
 
-// tally counts what requests met, without a lock; answers are not counted.
+// tally counts the outcomes of requests without a lock; answers are not counted.
 type tally struct {
 	kinds   [Fault + 1]atomic.Uint64
 	late    atomic.Uint64
@@ -102,7 +102,7 @@ func (t *tally) count(kind Kind, late bool) {
 	}
 }
 
-// Status returns the state for people.
+// Status returns the state, for display.
 func (s *Switch) Status() Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -121,7 +121,7 @@ func (s *Switch) Status() Status {
 	return st
 }
 
-// rememberLocked keeps a change for people and counts it.
+// rememberLocked adds a change to the history and counts it.
 func (s *Switch) rememberLocked(c Change) {
 	if len(s.history) == historySize {
 		s.history = append(s.history[:0], s.history[1:]...)

@@ -26,7 +26,7 @@ func TestStatusCounts(t *testing.T) {
 			return "late", nil
 		}, local)
 		r.store.now(behaviour{probe: errRefused})
-		time.Sleep(650 * time.Millisecond) // the hold of a second trip is over, and a probe was made
+		time.Sleep(650 * time.Millisecond) // after the hold of a second trip and one probe
 		synctest.Wait()
 
 		st := r.Status()
@@ -42,7 +42,7 @@ func TestStatusCounts(t *testing.T) {
 			sum += d
 		}
 		if whole := 9*time.Second + 100*time.Millisecond + time.Second + 650*time.Millisecond; sum != whole || st.TimeIn[Up] < 9*time.Second {
-			t.Errorf("time in the states: %v, together %v, want %v", st.TimeIn, sum, whole)
+			t.Errorf("time in the states: %v, sum %v, want %v", st.TimeIn, sum, whole)
 		}
 	})
 }

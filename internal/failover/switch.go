@@ -1,16 +1,13 @@
-// Package failover is the one decision about a remote store's health: may this
-// request ask it, or is it answered from local memory? One Switch stands for
-// one store; everything that uses the store shares it, so that a fault that
-// one feature meets spares all others the wait.
+// Package failover decides whether a request may ask a remote store or is answered from local
+// memory. One Switch stands for one store. Everything that uses the store shares it, so that after
+// a fault met by one feature the others need not wait.
 //
 //	Up → Down → Rejoining → Up
 //
-// Requests never probe. One loop (Run) does, through the very client that
-// requests use, and tells the store what it missed (Backlog) before requests go
-// remote again.
-// The package knows no store: what an error means is told by Config.Classify,
-// and what the store still holds by the Epoch that Config.Probe returns.
-// docs/failover.md tells the whole of it, with its times.
+// Requests never probe. One loop (Run) does, through the same client that requests use, and sends
+// the store what it missed (Backlog) before requests use it again. The package knows no particular
+// store: Config.Classify says what an error means, and the Epoch of Config.Probe shows whether data
+// was lost. docs/failover.md describes it in full, with its times.
 package failover
 
 import (
@@ -25,7 +22,7 @@ import (
 // State is the state of a Switch.
 type State uint64
 
-// The states. In Down and Rejoining, requests are answered locally.
+// The states. While Down or Rejoining, requests are answered locally.
 const (
 	Down State = iota
 	Rejoining
@@ -40,8 +37,8 @@ func (s State) String() string {
 // MarshalText gives the name in JSON too.
 func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// errSlow is the reason for staying Down when the store works, but not within
-// what a request may wait: taken up, it would be dropped again at once.
+// errSlow keeps the Switch Down if the store works, but slower than the budget of a request: once
+// Up, it would trip again at once.
 var errSlow = errors.New("the store is slower than the budget of a request")
 
 // turnsPerProcessor is Config.InFlight's default.
@@ -49,35 +46,30 @@ const turnsPerProcessor = 20
 
 // Config configures a Switch. Probe and Classify are required.
 type Config struct {
-	// Probe does what requests need, a write among it, counts the store's epoch
-	// up and returns it; ctx bounds it. The zero Epoch: the store has none.
+	// Probe does what requests need, including a write, increments the store's epoch and returns
+	// it; ctx bounds it. The zero Epoch means that the store has none.
 	Probe func(ctx context.Context) (Epoch, error)
-	// Renew is called when the store was found lost. It makes another
-	// incarnation unless the store already holds one other than last's, lifts
-	// the counter above last's, never down, and returns what the store has
-	// then. So all gateways notice one loss once. ctx bounds it. nil: what the
-	// probe found is taken.
+	// Renew is called when the store has lost data. It creates another incarnation unless the store
+	// already holds one that differs from last's, raises the counter above last's (never lowers
+	// it), and returns the resulting epoch. So every gateway notices a loss once. ctx bounds it.
+	// nil: the probe's epoch is used.
 	Renew func(ctx context.Context, last Epoch) (Epoch, error)
-	// Barrier returns how long to wait before going Up, for the others to come
-	// along; ctx bounds it. With an error, or beyond maxBarrier, nobody waits
-	// longer. nil: no wait.
+	// Barrier returns how long to wait for the other gateways before going Up; ctx bounds it. On an
+	// error there is no wait; maxBarrier caps it. nil: no wait.
 	Barrier func(ctx context.Context) (time.Duration, error)
-	// Rejoining reports whether other gateways wait at the barrier now; ctx bounds
-	// it. It is asked while the store is left alone, since it flaps for this
-	// gateway: one that is not as patient finds out for all that the store is back. nil:
-	// nobody is followed.
+	// Rejoining reports whether other gateways are waiting at the barrier; ctx bounds it. It is
+	// asked during a hold after flapping, so that a less patient gateway that finds the store back
+	// does so for all. nil: other gateways are not followed.
 	Rejoining func(ctx context.Context) (bool, error)
-	// Classify says what an error of a remote call or of Probe means; it is
-	// never asked about nil.
+	// Classify says what an error of a remote call or of Probe means. The error is never nil.
 	Classify func(err error) Kind
-	// OnChange is told of every change of state, in order of generation, one
-	// call at a time, on Run's goroutine; nil: nobody is.
+	// OnChange receives every change of state, in order of generation, one call at a time, on Run's
+	// goroutine. nil: it is not called.
 	OnChange func(Change)
 
-	// InFlight is how many calls of Ask ask the store at once; the others wait for
-	// their turn within their budget. It bounds the goroutines and connections
-	// that a store which hangs costs. 0: 20 a processor, which is twice as many
-	// as a pool of internal/store/redis holds connections.
+	// InFlight bounds the calls of Ask that ask the store at once; the others wait for their turn
+	// within their budget. So it bounds the goroutines and connections that a hanging store costs.
+	// 0: 20 per processor, twice as many as a pool of internal/store/redis has connections.
 	InFlight int
 
 	Budget        time.Duration    // of one request, all calls together; 0: 50 ms
@@ -85,9 +77,9 @@ type Config struct {
 	RejoinTimeout time.Duration    // of each part of a Backlog; 0: 5 s
 	UpInterval    time.Duration    // between probes while Up, jittered by a quarter; 0: 500 ms
 	DownInterval  time.Duration    // between probes while Down or in doubt, jittered likewise; 0: 250 ms
-	StableAfter   time.Duration    // a store that was Up for less and is given up is flapping; 0: 5 s
-	MaxHold       time.Duration    // the most that a flapping store is left alone; 0: 4 s
-	Now           func() time.Time // stamps what people read; nil: time.Now
+	StableAfter   time.Duration    // a store that trips sooner after going Up is flapping; 0: 5 s
+	MaxHold       time.Duration    // the longest hold of a flapping store; 0: 4 s
+	Now           func() time.Time // for displayed timestamps only; nil: time.Now
 }
 
 func (c Config) withDefaults() Config {
@@ -115,18 +107,18 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Switch is the state machine. A nil *Switch stands for a store that is not
-// configured: Up is false and Ask never answers, and that is no degradation.
+// Switch is the state machine. A nil *Switch stands for a store that is not configured: Up is false
+// and Ask never answers, which is not a degradation.
 type Switch struct {
 	cfg     Config
-	word    atomic.Uint64 // a word: the hot path's one load
+	word    atomic.Uint64 // a word: the only load on the hot path
 	tally   tally
 	turns   chan struct{} // of calls; capacity Config.InFlight
 	tripped chan struct{} // wakes the loop; capacity 1
 	probed  chan struct{} // closed after the first probe
-	missed  int           // probes in a row that timed out while Up; Run's alone
-	tried   uint64        // the generation of the last probe while Down; Run's alone
-	loss    error         // found and not yet made good; Run's alone
+	missed  int           // probes in a row that timed out while Up; used by Run only
+	tried   uint64        // the generation of the last probe while Down; used by Run only
+	loss    error         // found and not yet repaired; used by Run only
 	woken   chan struct{} // a backlog may have grown; capacity 1
 
 	backlogs []namedBacklog // fixed before Run
@@ -134,15 +126,15 @@ type Switch struct {
 	mu        sync.Mutex
 	since     time.Time // by Config.Now; guarded by mu
 	entered   time.Time // the same moment in real time; guarded by mu
-	held      time.Time // no probe while Down before that; guarded by mu
+	held      time.Time // no probe while Down before this time; guarded by mu
 	strikes   int       // short lives in a row; guarded by mu
-	lostInRow int       // of them the last that ended with a loss; guarded by mu
-	last      Epoch     // seen; written by Run alone, guarded by mu
+	lostInRow int       // how many of the latest strikes were losses; guarded by mu
+	last      Epoch     // last seen; written by Run only, guarded by mu
 	reason    error     // guarded by mu
 	counts    Counts    // guarded by mu; what tally holds is zero
 	timeIn    Times     // before entered; guarded by mu
 	history   []Change  // at most historySize; guarded by mu
-	pending   []Change  // not yet told, guarded by mu; Run's own, and at most one trip each time it was Up
+	pending   []Change  // not yet delivered, guarded by mu; Run's own changes, and at most one trip for each time Up
 }
 
 // New returns a Switch that is Down until Run has probed the store.
@@ -162,15 +154,15 @@ func New(cfg Config) *Switch {
 // Up reports whether requests may use the store now.
 func (s *Switch) Up() bool { return s != nil && s.load().state() == Up }
 
-// Probed is closed once the first probe, and the rejoin after it, have ended
-// either way. A store that was away from the start makes no change of state:
-// who wants to say so waits for this and asks Status.
+// Probed is closed once the first probe and its rejoin have ended, whether or not they succeeded. A
+// store that is unavailable from the start causes no change of state: to report it, wait for Probed
+// and check Status.
 func (s *Switch) Probed() <-chan struct{} { return s.probed }
 
 func (s *Switch) load() word { return word(s.word.Load()) }
 
-// change moves from the word seen to state to; it does nothing, and reports
-// false, if someone else was faster.
+// change moves from the word seen to state to. It does nothing and returns false if the word has
+// changed meanwhile.
 func (s *Switch) change(seen word, to State, reason error) bool {
 	stamp, next := s.cfg.Now(), seen.next(to)
 	s.mu.Lock()
@@ -194,8 +186,8 @@ func (s *Switch) change(seen word, to State, reason error) bool {
 	return true
 }
 
-// tell delivers the changes made so far. Only Run's goroutine calls it, so that
-// their order holds and no request waits for OnChange.
+// tell delivers the changes made so far. Only Run's goroutine calls it, which keeps their order,
+// and no request waits for OnChange.
 func (s *Switch) tell() {
 	s.mu.Lock()
 	pending := s.pending

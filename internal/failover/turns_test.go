@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Whoever finds no turn waits for one, in order, for as long as its budget says.
+// A call without a turn waits for one, in order, for as long as its budget allows.
 func TestTurns(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		<-r.Probed()
@@ -31,7 +31,7 @@ func TestTurns(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 		callers.Wait()
-		// The third has its turn with too little left, and the fourth has none.
+		// The third gets its turn with too little budget left, and the fourth gets none.
 		if want := []string{"remote", "remote", "local", "local"}; !slices.Equal(got, want) {
 			t.Errorf("answered %v after %v, want %v", got, took, want)
 		}
@@ -42,7 +42,7 @@ func TestTurns(t *testing.T) {
 		cancel()
 		r.turns <- struct{}{}
 		if v, _ := do(left, r.Switch, r.store.Call, local); v != "local" {
-			t.Error("who has left got a turn")
+			t.Error("a caller that had left got a turn")
 		}
 		r.mustDo(t, t.Context(), "local", nil)
 		<-r.turns

@@ -9,14 +9,14 @@ import (
 	"github.com/jewgo/gateway/internal/gcra"
 )
 
-// shared is the store that gateways share: one bucket, and what it leases.
+// shared is the gateways' shared store: one bucket with leases.
 type shared struct {
 	q   gcra.Quota
 	tat int64
 }
 
-// take charges cost and, if that is admitted, extra tokens more, half of what is
-// left at most.
+// take charges cost and, if that is admitted, up to extra more tokens, at most half of what is
+// left.
 func (s *shared) take(now int64, cost, extra int) gcra.Result {
 	next, r := s.q.Take(s.tat, now, cost)
 	s.tat = next
@@ -28,11 +28,11 @@ func (s *shared) take(now int64, cost, extra int) gcra.Result {
 	return r
 }
 
-// gateway is one that asks shared.
+// gateway is a gateway that uses shared.
 type gateway struct{ gcra.Bucket }
 
-// admit decides one request, whose question takes lag to the store and whose
-// answer takes lag back, and returns when it was admitted.
+// admit decides one request and returns when it was admitted. The question and the answer take lag
+// each.
 func (g *gateway) admit(s *shared, now *int64, cost, extra int, lag int64) (at int64, ok bool) {
 	step, r := g.Admit(s.q, *now, cost)
 	switch step.Kind {
@@ -61,8 +61,8 @@ func drawQuota(t *rapid.T) gcra.Quota {
 	}
 }
 
-// However gateways lease, together they never admit what one bucket would not;
-// and what they may still admit without a question is never more than it has.
+// However gateways lease, together they never admit more than one bucket would, and their unspent
+// leases never exceed what it has left.
 func TestLeasesAreExact(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		q := drawQuota(t)
@@ -93,9 +93,8 @@ func TestLeasesAreExact(t *testing.T) {
 	})
 }
 
-// A gateway whom nobody gets in the way loses nothing by leasing: it refuses only
-// what one bucket would refuse beside what is left of the lease, which is less
-// than that cost.
+// A gateway that is alone loses nothing by leasing: it refuses only what one bucket would refuse
+// too, apart from a rest of the lease that is smaller than the cost.
 func TestLeasesLoseNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		q := drawQuota(t)
@@ -115,8 +114,7 @@ func TestLeasesLoseNothing(t *testing.T) {
 	})
 }
 
-// A client just below its rate is never refused, and a lease spares most of its
-// questions.
+// A client just below its rate is never refused, and leases save most of its questions.
 func TestLeasesJustBelowTheRate(t *testing.T) {
 	s, g := &shared{q: gcra.Quota{Rate: 10, Period: time.Second, Burst: 20}}, &gateway{}
 	now, asked := start, 0
@@ -135,13 +133,13 @@ func TestLeasesJustBelowTheRate(t *testing.T) {
 	}
 }
 
-// What a lease held back comes back: it blocks nobody after its slots.
+// Unspent leased tokens come back: they block nothing after their slots.
 func TestLeaseThatIsNotSpentComesBack(t *testing.T) {
 	q := gcra.Quota{Rate: 10, Period: time.Second, Burst: 100}
 	s := &shared{q: q}
 	var a, b gateway
 	now := start
-	for range 2 { // the first leases nothing of a bucket never used
+	for range 2 { // a bucket never used gives no lease the first time
 		a.admit(s, &now, 1, 30, 0)
 	}
 	if got := a.State(now).Leased; got < 29 {
@@ -158,12 +156,12 @@ func TestLeaseThatIsNotSpentComesBack(t *testing.T) {
 		}
 	}
 	if admitted != 100 {
-		t.Errorf("%d at once, the burst is 100", admitted)
+		t.Errorf("%d admitted at once, but the burst is 100", admitted)
 	}
 }
 
-// One gateway alone never admits more than a whole bucket, whatever the shared
-// store says or does, and however often it is not asked.
+// One gateway alone never admits more than a whole bucket, whatever the shared store says, and
+// however often it is not asked.
 func TestOwnHoldsWhateverTheStoreDoes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		q := drawQuota(t)
@@ -202,8 +200,8 @@ func TestOwnHoldsWhateverTheStoreDoes(t *testing.T) {
 	})
 }
 
-// n gateways that all know how the store stood admit together, without it, what
-// it would have, and what they bring back is what they admitted.
+// n gateways that know the store's last state together admit without it as much as it would have,
+// and settle what they admitted.
 func TestSharesAddUp(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		q := drawQuota(t)
@@ -242,7 +240,7 @@ func TestSharesAddUp(t *testing.T) {
 			brought += int64(gateways[i].Debt(now).Add)
 		}
 		if came := now - start; brought > alone || brought < alone-came-int64(n) {
-			t.Fatalf("bring %v of %v admitted in %v", time.Duration(brought), time.Duration(alone), time.Duration(came))
+			t.Fatalf("settled %v of %v admitted in %v", time.Duration(brought), time.Duration(alone), time.Duration(came))
 		}
 	})
 }

@@ -10,12 +10,12 @@ import (
 	"github.com/jewgo/gateway/internal/gcra"
 )
 
-// tenASecond has tokens of 100 ms, of which ten are a bucket.
+// tenASecond gives a token every 100 ms, with a burst of ten.
 var tenASecond = gcra.Quota{Rate: 10, Period: time.Second, Burst: 10}
 
 const token = 100 * time.Millisecond
 
-// alone charges a token that must be admitted alone.
+// alone charges a token without the store, which must admit it.
 func alone(t *testing.T, b *gcra.Bucket, now int64, n int) gcra.Step {
 	t.Helper()
 	step, _ := b.Admit(tenASecond, now, 1)
@@ -28,8 +28,7 @@ func alone(t *testing.T, b *gcra.Bucket, now int64, n int) gcra.Step {
 	return step
 }
 
-// told takes in a charge of one that the store admitted, and how far its TAT is
-// now.
+// told records a charge of one that the store admitted, and its present TAT.
 func told(b *gcra.Bucket, now int64, ahead time.Duration) {
 	b.Admit(tenASecond, now, 1)
 	b.Granted(gcra.Result{Allowed: true, ResetAfter: ahead}, 1, now, now)
@@ -43,38 +42,38 @@ func TestDebt(t *testing.T) {
 		add      time.Duration
 	}{
 		{"a new bucket owes nothing", func(*testing.T, *gcra.Bucket) int64 { return start }, 0, 0},
-		{"what was admitted alone is owed once, whatever the share", func(t *testing.T, b *gcra.Bucket) int64 {
+		{"a charge admitted alone is owed once, whatever the share", func(t *testing.T, b *gcra.Bucket) int64 {
 			alone(t, b, start, 3)
 			alone(t, b, start, 3)
 			return start
 		}, 0, 2 * token},
-		{"a share gives back at its part of the rate", func(t *testing.T, b *gcra.Bucket) int64 {
+		{"a share refills at its part of the rate", func(t *testing.T, b *gcra.Bucket) int64 {
 			alone(t, b, start, 2)
 			return start + int64(token)
 		}, 0, token / 2},
-		{"what the store told of is lifted, not added", func(t *testing.T, b *gcra.Bucket) int64 {
+		{"the store's own TAT is kept, not added", func(t *testing.T, b *gcra.Bucket) int64 {
 			told(b, start, 5*token)
 			alone(t, b, start, 2)
 			return start
 		}, 5 * token, token},
-		{"what the store admits meanwhile forgives nothing", func(t *testing.T, b *gcra.Bucket) int64 {
+		{"a charge admitted by the store does not reduce the debt", func(t *testing.T, b *gcra.Bucket) int64 {
 			alone(t, b, start, 2)
 			for i := range 4 {
 				told(b, start, time.Duration(i+1)*token)
 			}
 			return start
 		}, 4 * token, token},
-		{"nor does what it refuses", func(t *testing.T, b *gcra.Bucket) int64 {
+		{"a charge refused by the store does not reduce the debt", func(t *testing.T, b *gcra.Bucket) int64 {
 			alone(t, b, start, 2)
 			b.Refused(gcra.Result{ResetAfter: 10 * token}, start)
 			return start
 		}, 10 * token, token},
-		{"what was settled is not owed again", func(t *testing.T, b *gcra.Bucket) int64 {
+		{"a settled charge is not owed again", func(t *testing.T, b *gcra.Bucket) int64 {
 			alone(t, b, start, 2)
 			b.Settled(b.Debt(start), start, token)
 			return start
 		}, token, 0},
-		{"what was admitted during a settlement is owed still", func(t *testing.T, b *gcra.Bucket) int64 {
+		{"a charge admitted during a settlement is still owed", func(t *testing.T, b *gcra.Bucket) int64 {
 			alone(t, b, start, 2)
 			d := b.Debt(start)
 			alone(t, b, start, 2)
@@ -82,7 +81,7 @@ func TestDebt(t *testing.T) {
 			b.Settled(d, start, 4*token)
 			return start
 		}, 4 * token, token},
-		{"also if what was settled has come back meanwhile", func(t *testing.T, b *gcra.Bucket) int64 {
+		{"it is owed even if the settled tokens have come back", func(t *testing.T, b *gcra.Bucket) int64 {
 			alone(t, b, start, 2)
 			d := b.Debt(start)
 			at := start + int64(time.Second)
@@ -90,39 +89,39 @@ func TestDebt(t *testing.T) {
 			b.Settled(d, at, 0)
 			return at
 		}, 0, token},
-		{"one who thinks of more gateways in the middle owes what he admitted", func(t *testing.T, b *gcra.Bucket) int64 {
+		{"with more gateways meanwhile, the debt is what was admitted", func(t *testing.T, b *gcra.Bucket) int64 {
 			alone(t, b, start, 1)
 			alone(t, b, start, 1)
 			alone(t, b, start, 2)
 			return start
 		}, 0, 3 * token},
-		{"nor does one who thinks of fewer during a settlement owe more", func(t *testing.T, b *gcra.Bucket) int64 {
+		{"with fewer gateways during a settlement, the debt does not grow", func(t *testing.T, b *gcra.Bucket) int64 {
 			d := b.Debt(start)
 			alone(t, b, start, 4)
 			alone(t, b, start, 1)
 			b.Settled(d, start, 0)
 			return start
 		}, 0, 2 * token},
-		{"what is undone is not owed", func(t *testing.T, b *gcra.Bucket) int64 {
+		{"an undone charge is not owed", func(t *testing.T, b *gcra.Bucket) int64 {
 			alone(t, b, start, 3)
 			b.Undo(alone(t, b, start, 3), start)
 			b.UndoAlone(1)
 			return start
 		}, 0, token},
-		{"what the store may have made is lifted, not added", func(_ *testing.T, b *gcra.Bucket) int64 {
+		{"a charge that the store may have made is raised, not added", func(_ *testing.T, b *gcra.Bucket) int64 {
 			told(b, start, token)
 			b.Admit(tenASecond, start, 2)
 			return start
 		}, 3 * token, 0},
-		{"beside what was admitted alone", func(t *testing.T, b *gcra.Bucket) int64 {
+		{"the same besides a charge admitted alone", func(t *testing.T, b *gcra.Bucket) int64 {
 			b.Admit(tenASecond, start, 2)
 			alone(t, b, start, 2)
 			return start
 		}, 2 * token, token},
-		{"what is given back is not owed", func(t *testing.T, b *gcra.Bucket) int64 {
+		{"a refunded charge is not owed", func(t *testing.T, b *gcra.Bucket) int64 {
 			alone(t, b, start, 3)
 			if !b.Refund(start, 1) {
-				t.Error("it was left to the store")
+				t.Error("the refund was left to the store")
 			}
 			return start
 		}, 0, 0},
@@ -131,34 +130,34 @@ func TestDebt(t *testing.T) {
 			b := &gcra.Bucket{}
 			d := b.Debt(tc.do(t, b))
 			if d.AtLeast != tc.atLeast || d.Add != tc.add {
-				t.Errorf("lift to %v and add %v, want %v and %v", d.AtLeast, d.Add, tc.atLeast, tc.add)
+				t.Errorf("raise to %v and add %v, want %v and %v", d.AtLeast, d.Add, tc.atLeast, tc.add)
 			}
 			if k := b.State(start); d.Unseen != (d.Add > 0 || d.AtLeast > k.Seen) {
-				t.Errorf("unseen: %v, where the store was seen %v ahead", d.Unseen, k.Seen)
+				t.Errorf("unseen: %v, but the store was seen %v ahead", d.Unseen, k.Seen)
 			}
 		})
 	}
 }
 
-// What a gateway has settled it does not give out again before the store has
-// answered it: the others may not have settled yet.
+// A gateway does not give out settled tokens again before the store has answered it: others may not
+// have settled yet.
 func TestShareOutlastsItsSettlement(t *testing.T) {
 	b := &gcra.Bucket{}
-	for range 5 { // half of ten
+	for range 5 { // half of the ten tokens
 		alone(t, b, start, 2)
 	}
 	b.Settled(b.Debt(start), start, 5*token)
 	if r := b.Alone(tenASecond, start, 1, 2); r.Allowed {
-		t.Errorf("another one of a share that is used up: %+v", r)
+		t.Errorf("a charge to a share that is used up: %+v", r)
 	}
 	told(b, start, 6*token)
 	if r := b.Alone(tenASecond, start, 1, 2); !r.Allowed {
-		t.Errorf("refused, and the store has four: %+v", r)
+		t.Errorf("refused although the store has four: %+v", r)
 	}
 }
 
-// A step that is taken back at once leaves no trace, and one that is taken back
-// later never hands out more than one bucket holds.
+// A step that is undone at once leaves no trace. If it is undone later, the bucket never gives out
+// more than it holds.
 func TestUndo(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		q := drawQuota(t)
@@ -193,7 +192,7 @@ func TestUndo(t *testing.T) {
 				}
 				continue
 			}
-			open = append(open, made{step, now, cost}) // of another limit it is not known yet
+			open = append(open, made{step, now, cost}) // another limit has not decided yet
 			for len(open) > rapid.IntRange(0, 3).Draw(t, "open") {
 				i := rapid.IntRange(0, len(open)-1).Draw(t, "which")
 				if rapid.Bool().Draw(t, "undo") {
@@ -222,10 +221,9 @@ func TestUndo(t *testing.T) {
 	})
 }
 
-// Whatever a bucket holds, after a clock that jumped, another quota or another
-// number of gateways, it hands out no more than a burst at once and blocks for no
-// longer than a whole bucket: one that the store told of, and one for what was
-// admitted alone beside it.
+// Whatever a bucket holds, after a clock jump, another quota or another number of gateways, it
+// gives out at most a burst at once. It blocks for no longer than two whole buckets: one for what
+// the store reported, and one for what was admitted alone.
 func TestNothingBlocksForLongerThanABucket(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		q := drawQuota(t)
@@ -264,7 +262,7 @@ func TestNothingBlocksForLongerThanABucket(t *testing.T) {
 				t.Fatalf("more than %d at once", q.Burst)
 			}
 		}
-		if setBack { // what was admitted alone by a third counts three times
+		if setBack { // with three gateways, charges admitted alone count three times
 			now += 2 * int64(q.Whole())
 		}
 		now += int64(q.Whole()) + max(int64(q.Whole()), int64(q.Interval())*int64(max(n, 3)))
@@ -278,7 +276,7 @@ func TestNothingBlocksForLongerThanABucket(t *testing.T) {
 	})
 }
 
-// The largest and the fastest quotas that a policy may hold overflow nowhere.
+// The largest and fastest quotas of a policy do not overflow.
 func TestExtremeQuotas(t *testing.T) {
 	const tenYears = 10 * 365 * 24 * time.Hour
 	for _, q := range []gcra.Quota{

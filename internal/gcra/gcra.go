@@ -1,18 +1,17 @@
-// Package gcra is the arithmetic of rate limits: the generic cell rate
-// algorithm (ITU-T I.371) on one number, the theoretical arrival time (TAT). It
-// has no state and no clock, and agrees with redis_rate's script, so that a limit
-// means the same in Redis and in memory.
+// Package gcra is the arithmetic of rate limits: the generic cell rate algorithm (ITU-T I.371) on
+// one number, the theoretical arrival time (TAT). It has no state and no clock. It agrees with
+// redis_rate's script, so a limit means the same in Redis and in memory.
 //
-// Every admitted token owns a slot on a bucket's time line, one Interval long,
-// that ends at the TAT which its charge made. No two slots overlap, and a slot
-// ends at most Burst intervals after its token was charged: so in any span W no
-// more than Burst + Rate·W tokens are admitted. docs/rate-limits.md builds on it.
+// Every admitted token owns a slot on a bucket's time line. A slot is one Interval long and ends at
+// the TAT set by its charge. No two slots overlap, and a slot ends at most Burst intervals after
+// its token was charged: so in any span W at most Burst + Rate·W tokens are admitted.
+// docs/rate-limits.md builds on this.
 package gcra
 
 import "time"
 
-// Quota is a limit: Rate tokens come back every Period, and up to Burst may be
-// taken at once. All three are positive.
+// Quota is a limit: a burst of up to Burst tokens, then Rate tokens every Period. All three are
+// positive.
 type Quota struct {
 	Rate   int
 	Period time.Duration
@@ -29,16 +28,15 @@ func (q Quota) Whole() time.Duration { return q.Interval() * time.Duration(q.Bur
 type Result struct {
 	Allowed    bool
 	Remaining  int           // tokens left, after the charge if it was made
-	Extra      int           // tokens taken beyond the charge, to be spent later: a lease
+	Extra      int           // tokens taken beyond the charge, to spend later: a lease
 	RetryAfter time.Duration // until the same charge would be admitted; 0 if it was
 	ResetAfter time.Duration // until the quota is whole again
 }
 
-// Take charges n tokens at time now against a bucket whose theoretical arrival
-// time is tat; both are nanoseconds on one line, and tat 0 is a bucket never
-// used. It returns the bucket's new time, which is tat if the charge was
-// refused: a refusal costs nothing. A tat further ahead than an empty bucket's,
-// as after a clock was set back, is an empty bucket.
+// Take charges n tokens at time now to a bucket with the theoretical arrival time tat. Both are
+// nanoseconds on one time line; tat 0 is a bucket never used. It returns the bucket's new TAT,
+// which is tat after a refusal: a refusal costs nothing. A tat further ahead than an empty
+// bucket's, as after a clock was set back, counts as an empty bucket's.
 func (q Quota) Take(tat, now int64, n int) (int64, Result) {
 	interval, whole := int64(q.Interval()), int64(q.Whole())
 	tat = min(max(tat, now), now+whole)

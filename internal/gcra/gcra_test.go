@@ -72,8 +72,8 @@ func TestTake(t *testing.T) {
 	}
 }
 
-// In any window W no more than B + rW tokens are given out, and a client that
-// waits RetryAfter is admitted.
+// In any window W at most B + rW tokens are given out, and a client that waits for RetryAfter is
+// admitted.
 func TestTakeHoldsItsBound(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		q := gcra.Quota{

@@ -2,7 +2,7 @@ package gcra
 
 import "time"
 
-// Lease is what is leased and unspent.
+// Lease is the unspent rest of a lease.
 type Lease struct {
 	Quota  Quota
 	Tokens int
@@ -16,10 +16,9 @@ func (b *Bucket) GiveUp(now int64) Lease {
 	return l
 }
 
-// AskLease reports whether the bucket is worth a lease: it was used so recently
-// that the last token has not come back. LeaseAsked must follow the answer: until
-// then no other is asked for, since of leases side by side some would be spent by
-// nobody while their requests are refused.
+// AskLease reports whether to ask for a lease: the bucket was used so recently that the last token
+// has not come back, and no other lease is being asked for. The caller must then call LeaseAsked.
+// Of concurrent leases some would stay unspent while requests are refused.
 func (b *Bucket) AskLease(now int64) bool {
 	if b.leasing || b.seen <= now {
 		return false
@@ -28,15 +27,13 @@ func (b *Bucket) AskLease(now int64) bool {
 	return true
 }
 
-// LeaseAsked ends an AskLease, whatever came of it.
+// LeaseAsked ends an AskLease, whatever its outcome.
 func (b *Bucket) LeaseAsked() { b.leasing = false }
 
-// prepay adds to the lease, where a charge of cost and extra made the store's TAT
-// until. A token needs an Interval of the time line that lies after its request,
-// in one piece or not. So what was left of the lease, which may be half a slot,
-// and the new slots count as one piece, of which the cost was the beginning, that
-// ends no later than either would: unless more is lost by that than by keeping
-// one of them.
+// prepay extends the lease after a charge of cost and extra raised the store's TAT to until. A
+// token needs one Interval of the time line after its request, in one piece or not. So the rest of
+// the lease, which may be half a slot, and the new slots count as one piece that began with the
+// cost and ends no later than either, unless that loses more than keeping only one of them.
 func (b *Bucket) prepay(cost, extra, until, now int64) {
 	left, joined := b.lease-max(b.from, now), b.lease+cost+extra
 	switch {

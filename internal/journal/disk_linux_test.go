@@ -11,11 +11,11 @@ import (
 	"github.com/jewgo/gateway/test/env"
 )
 
-// tmpfs mounts a file system of that many KiB, or skips the test.
+// tmpfs mounts a file system of this size in KiB, or skips the test.
 func tmpfs(t *testing.T, size string) (dir string) {
 	t.Helper()
 	if os.Getuid() != 0 {
-		t.Skip("a real disk that is full or read-only is mounted by root alone")
+		t.Skip("only root can mount a disk that is full or read-only")
 	}
 	dir = t.TempDir()
 	if err := syscall.Mount("journal-test", dir, "tmpfs", 0, "size="+size); err != nil {
@@ -62,7 +62,7 @@ func TestRealFullDisk(t *testing.T) {
 	if err := within(append(acknowledged, last), j.Records()); err != nil {
 		t.Error(err)
 	}
-	if got, want := len(j.Records()), len(acknowledged)+2; got != want { // with the one that did not fit at first
+	if got, want := len(j.Records()), len(acknowledged)+2; got != want { // including the one that did not fit at first
 		t.Errorf("%d records, want %d", got, want)
 	}
 }
@@ -89,7 +89,7 @@ func TestRealReadOnlyDisk(t *testing.T) {
 	}
 	wantKeys(t, j, "a", "b")
 	remount(0)
-	env.Until(t, "it finds by itself that it may write", func() bool { return j.Status().State == OK })
+	env.Until(t, "it notices by itself that it can write again", func() bool { return j.Status().State == OK })
 	if err := j.Close(); err != nil {
 		t.Fatal(err)
 	}

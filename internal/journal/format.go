@@ -8,9 +8,9 @@ import (
 	"hash/crc32"
 )
 
-// A log file is a head and frames. The head is "gwjrnl" and the format in 2 bytes;
-// a frame is the payload's length in 4 bytes, the CRC-32C of length and payload in
-// 4, and the payload. Numbers are big-endian.
+// A log file is a head followed by frames. The head is "gwjrnl" and the format in 2 bytes. A frame
+// is the payload's length in 4 bytes, the CRC-32C of length and payload in 4 bytes, and the
+// payload. Numbers are big-endian.
 const (
 	format    = 2
 	headSize  = 6 + 2
@@ -22,7 +22,7 @@ var (
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 )
 
-// ErrFormat is a log of another format. It is left as it is.
+// ErrFormat means that the log has another format. It is left unchanged.
 var ErrFormat = errors.New("unknown format of the journal")
 
 func fileHead() []byte { return binary.BigEndian.AppendUint16(bytes.Clone(magic), format) }
@@ -38,20 +38,20 @@ func appendFrame(b []byte, r Record) []byte {
 	return b
 }
 
-// frameSum is the CRC of a whole frame without the CRC's own place.
+// frameSum is the CRC of a whole frame except for the CRC field itself.
 func frameSum(frame []byte) uint32 {
 	return crc32.Update(crc32.Checksum(frame[:4], castagnoli), castagnoli, frame[frameHead:])
 }
 
-// contents is what was found in a log file.
+// contents is what a log file contains.
 type contents struct {
 	records []Record
-	torn    int // bytes at the end of a write that was never acknowledged
-	damaged int // bytes that once were records
+	torn    int // bytes of an unfinished write at the end, which was never acknowledged
+	damaged int // bytes of records that cannot be read any more
 }
 
-// parse reads a log file. A frame whose checksum is wrong costs itself, and one
-// whose length is wrong all that follow.
+// parse reads a log file. A frame with a wrong checksum is skipped; a wrong length costs all frames
+// that follow.
 func parse(data []byte) (c contents, err error) {
 	switch {
 	case len(data) < headSize && bytes.HasPrefix(fileHead(), data):
@@ -60,7 +60,7 @@ func parse(data []byte) (c contents, err error) {
 		return contents{damaged: len(data)}, nil
 	}
 	if v := binary.BigEndian.Uint16(data[len(magic):]); v != format {
-		return c, fmt.Errorf("%w: %d, and this program knows %d", ErrFormat, v, format)
+		return c, fmt.Errorf("%w: %d, but this program supports %d", ErrFormat, v, format)
 	}
 	for data = data[headSize:]; len(data) > 0; {
 		size := len(data)

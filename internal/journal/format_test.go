@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// logOf is a log file of the records, and where each frame begins.
+// logOf returns a log file of the records, and the start of each frame.
 func logOf(records ...Record) (data []byte, starts []int) {
 	data = fileHead()
 	for _, r := range records {
@@ -46,7 +46,7 @@ func TestParseTornAtEveryOffset(t *testing.T) {
 	}
 }
 
-// Whatever byte is damaged, nothing is invented, and it is told.
+// Whatever byte is damaged, no record is invented, and the damage is reported.
 func TestParseAnyByteDamaged(t *testing.T) {
 	var records []Record
 	for i := range 5 {
@@ -66,7 +66,7 @@ func TestParseAnyByteDamaged(t *testing.T) {
 			}
 			for at, start := range starts {
 				length := i >= start && i < start+4
-				if i >= start && !length && len(c.records) < at { // what is before stays in any case
+				if i >= start && !length && len(c.records) < at { // earlier records must stay
 					t.Fatalf("byte %d: %d records", i, len(c.records))
 				}
 			}
@@ -92,12 +92,12 @@ func TestParse(t *testing.T) {
 		err           error
 	}{
 		{"an empty file is a new log", nil, "", false, false, nil},
-		{"another program's file", []byte("#!/bin/sh\necho this is no journal\n"), "", false, true, nil},
-		{"another format is left alone", other, "", false, false, ErrFormat},
-		{"zeros behind the end are of an unfinished write", append(bytes.Clone(abc), make([]byte, 4096)...), "a b c", true, false, nil},
-		{"the beginning of a frame", append(bytes.Clone(abc), abc[starts[1]:starts[1]+5]...), "a b c", true, false, nil},
-		{"bytes that no write of ours left", append(bytes.Clone(abc), "garbage at the end"...), "a b c", false, true, nil},
-		{"a damaged record costs itself", flipped, "a c", false, true, nil},
+		{"another program's file", []byte("#!/bin/sh\necho this is not a journal\n"), "", false, true, nil},
+		{"another format is left unchanged", other, "", false, false, ErrFormat},
+		{"zeros after the end come from an unfinished write", append(bytes.Clone(abc), make([]byte, 4096)...), "a b c", true, false, nil},
+		{"an incomplete frame", append(bytes.Clone(abc), abc[starts[1]:starts[1]+5]...), "a b c", true, false, nil},
+		{"bytes that the journal did not write", append(bytes.Clone(abc), "garbage at the end"...), "a b c", false, true, nil},
+		{"a damaged record costs only itself", flipped, "a c", false, true, nil},
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			got, err := parse(c.data)

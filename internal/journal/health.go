@@ -8,48 +8,47 @@ import (
 // State is the state of a Journal.
 type State int
 
-// The states. A journal that is Degraded and Full is Degraded.
+// The states. A journal that is both Degraded and Full reports Degraded.
 const (
 	OK       State = iota
-	Degraded       // the disk does not take records: they stand in memory, and Append returns an error
-	Full           // more records, or bytes, than the limits were refused
+	Degraded       // the disk fails: records are kept in memory, and Append returns an error
+	Full           // the last new record was refused, since the journal is at its limits
 )
 
 // String gives the state's name in logs and metrics.
 func (s State) String() string { return [...]string{"ok", "degraded", "full"}[s] }
 
-// MarshalText gives its name in JSON.
+// MarshalText gives the state's name in JSON.
 func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// Status is a Journal's state for people.
+// Status is a Journal's state, for display.
 type Status struct {
 	State     State     `json:"state"`
 	Since     time.Time `json:"since"`
 	Reason    string    `json:"reason,omitempty"` // why it is not OK
-	Records   int       `json:"records"`          // that stand
-	Bytes     int64     `json:"-"`                // that they take on disk
-	FileBytes int64     `json:"file_bytes"`       // with what is written over or expired
-	Pending   int       `json:"pending"`          // records in memory alone, and Appends that wait
-	Damage    string    `json:"damage,omitempty"` // what was found damaged when the log was read; stays until the process ends
+	Records   int       `json:"records"`          // in force
+	Bytes     int64     `json:"-"`                // of these records on disk
+	FileBytes int64     `json:"file_bytes"`       // including replaced and expired records
+	Pending   int       `json:"pending"`          // records only in memory, and waiting Appends
+	Damage    string    `json:"damage,omitempty"` // damage found when the log was read; kept until the process ends
 }
 
-// stuckAfter is how long the disk may take for a write before the journal is
-// Degraded.
+// stuckAfter is how long a write may take before the journal counts as Degraded.
 const stuckAfter = 2 * time.Second
 
-// health is what a Status is made of.
+// health is the source of a Status.
 type health struct {
 	state      State
 	since      time.Time
 	disk       error     // of the last attempt to write
-	compaction error     // of the last one, until one succeeds
-	refused    bool      // the last record that would have been added did not fit
-	busySince  time.Time // a write is under way; zero: none is
+	compaction error     // of the last compaction; nil once one succeeds
+	refused    bool      // the last new record did not fit
+	busySince  time.Time // start of the current write; zero: none
 	fileBytes  int64
 	damage     string
 }
 
-// judge gives the state and its reason.
+// judge returns the state and its reason.
 func (h health) judge() (State, string) {
 	switch {
 	case h.disk != nil:
@@ -62,14 +61,14 @@ func (h health) judge() (State, string) {
 	return OK, ""
 }
 
-// busy notes when a write began, or with a zero time that it has ended.
+// busy records the start of a write; a zero time records its end.
 func (j *Journal) busy(since time.Time) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.health.busySince = since
 }
 
-// settle notes how a write went and logs what that changed.
+// settle records the result of a write and logs a change of state.
 func (j *Journal) settle(note func(*health)) {
 	now := j.cfg.Now()
 	j.mu.Lock()
@@ -84,13 +83,13 @@ func (j *Journal) settle(note func(*health)) {
 	switch state {
 	case before:
 	case OK:
-		j.cfg.Log.Info("journal works", "dir", j.cfg.Dir, "before", before.String())
+		j.cfg.Log.Info("journal works again", "dir", j.cfg.Dir, "before", before.String())
 	default:
 		j.cfg.Log.Error("journal does not work", "dir", j.cfg.Dir, "state", state.String(), "reason", reason)
 	}
 }
 
-// Status tells how the journal does. It never waits for the disk.
+// Status returns the journal's state. It never waits for the disk.
 func (j *Journal) Status() Status {
 	now := j.cfg.Now()
 	j.mu.RLock()

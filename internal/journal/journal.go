@@ -1,13 +1,11 @@
-// Package journal keeps what must survive although the shared store is away and
-// the process dies: revocations of sessions, and purges. It is a log on disk,
-// whose records are durable when Append returns. Who tells the other gateways of them
-// is left to internal/peers.
+// Package journal keeps records that must survive even if the shared store is unavailable and the
+// process dies: revocations of sessions, and purges. It is a log on disk; a record is durable when
+// Append returns. internal/peers sends records to the other gateways.
 //
-// A record is a statement about one thing, never an event: of two statements
-// about it one stands, by a rule that does not depend on order (Record.Merge),
-// so that the logs of several gateways are joined by giving each what the
-// others hold, in any order and as often as one likes. What a record means is
-// its writer's; the package looks into none.
+// A record is a statement about one thing, never an event. Of two statements about the same thing
+// one is kept, by a rule that does not depend on their order (Record.Merge). So gateways can merge
+// their logs by exchanging records in any order, any number of times. Only its writer interprets a
+// record; this package does not.
 package journal
 
 import (
@@ -24,22 +22,22 @@ import (
 // Errors of Open and Append. Any other error of Append is the disk's.
 var (
 	ErrLocked = errors.New("the journal's folder is held") // by another process
-	ErrFull   = errors.New("the journal is full")          // nothing of this Append was taken in
+	ErrFull   = errors.New("the journal is full")          // no record of this Append was taken
 	ErrClosed = errors.New("the journal is closed")
 )
 
 // Config configures a Journal. Dir is required.
 type Config struct {
-	Dir        string // made if missing, readable by the owner alone
-	MaxRecords int    // that live at once; 0: 262,144
-	MaxBytes   int64  // that these take on disk; 0: 64 MiB. The file is at most about four times as long
-	// Retry is how often the journal looks after itself: forgets what has
-	// expired and, while degraded, tries the disk again. 0: 1 s
+	Dir        string // created if missing, readable by the owner only
+	MaxRecords int    // at once; 0: 262,144
+	MaxBytes   int64  // of these records on disk; 0: 64 MiB. The file is at most about four times as long
+	// Retry is how often the journal drops expired records and, while degraded, tries the disk
+	// again. 0: 1 s
 	Retry time.Duration
 
-	// Late is given what was found in a log that could not be read by Open, but
-	// is now: who acts on records was not given these. It is called on the
-	// journal's goroutine and must not wait for the journal; nil: nobody is told.
+	// Late receives the records of a log that Open could not read, once it can be read: they were
+	// missing from the first Records. It is called on the journal's goroutine and must not wait for
+	// the journal; nil: it is not called.
 	Late func([]Record)
 
 	Now func() time.Time
@@ -74,44 +72,43 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Journal is a durable set of records. One goroutine owns the disk, so that the
-// callers that wait at the same time share one fsync; it ends with Close.
+// Journal is a durable set of records. One goroutine owns the disk, so that callers waiting at the
+// same time share one fsync; Close ends it.
 type Journal struct {
 	cfg   Config
 	queue chan *entry
 	stop  chan struct{} // closed by Close
-	done  chan struct{} // closed when the writer has ended
+	done  chan struct{} // closed when the writer has exited
 	end   sync.Once
-	endOf error // of the writer; read after done
+	endOf error // the writer's last error; read after done
 
-	// The writer's alone.
+	// Used by the writer only.
 	log          logFile
 	opened       bool      // Open has returned
-	loaded       bool      // the log has been read and is ours
-	peeked       bool      // it has been read, but is not ours
-	compactAfter time.Time // compaction failed and is not tried before
+	loaded       bool      // the log has been read under the lock
+	peeked       bool      // the log has been read without the lock
+	compactAfter time.Time // no compaction before this time, after a failed one
 
 	mu sync.RWMutex
-	// mu guards what follows. The writer alone changes it, and holds mu for
-	// that; nothing waits for the disk under it.
+	// mu guards the following fields. Only the writer changes them, while holding mu; nothing
+	// waits for the disk under mu.
 	live   live
 	health health
 }
 
-// entry is one Append on its way.
+// entry is an Append in progress.
 type entry struct {
 	records []Record
 	done    chan struct{} // closed by the writer
 	err     error         // read after done
 }
 
-// queueSize bounds the Appends that wait for the disk; more wait to wait.
+// queueSize bounds the Appends queued for the writer; further ones wait for room.
 const queueSize = 1024
 
-// Open reads the journal of a folder, or begins one. A folder that another
-// process holds is ErrLocked, a log of another version ErrFormat. A disk that
-// cannot be read or written is no error: the Journal is Degraded, holds what
-// could be read, and tries again by itself.
+// Open reads the journal in a folder, or creates one. It returns ErrLocked if another process holds
+// the folder, and ErrFormat for a log of another version. A disk that cannot be read or written is
+// not an error: the Journal is then Degraded, holds what it could read, and retries by itself.
 func Open(cfg Config) (*Journal, error) {
 	cfg = cfg.withDefaults()
 	j := &Journal{
@@ -132,14 +129,13 @@ func Open(cfg Config) (*Journal, error) {
 	return j, nil
 }
 
-// Append takes records in and returns when they are on disk. ctx bounds the
-// wait and nothing else: what was taken in stays, also when nobody waits.
+// Append adds records and returns when they are on disk. ctx bounds only the wait: records that
+// were taken stay, even if the caller has gone.
 //
-// ErrInvalid and ErrFull mean that none of the records was taken in. After any
-// other error the outcome is open: what was taken in stands in memory (Records
-// gives it) and is written as soon as the disk allows, without another Append;
-// to append the same again is harmless. A record that says no more than what
-// stands already is no error and costs no write.
+// After ErrInvalid or ErrFull none of the records was taken. After any other error the outcome is
+// open: records that were taken are in memory (see Records) and are written as soon as the disk
+// allows, without another Append. Appending them again is harmless. A record that adds nothing new
+// is not an error and costs no write.
 func (j *Journal) Append(ctx context.Context, records ...Record) error {
 	e := &entry{records: make([]Record, len(records)), done: make(chan struct{})}
 	for i, r := range records {
@@ -154,7 +150,7 @@ func (j *Journal) Append(ctx context.Context, records ...Record) error {
 	select {
 	case j.queue <- e:
 	case <-ctx.Done():
-		return fmt.Errorf("append to journal: the disk is behind: %w", context.Cause(ctx))
+		return fmt.Errorf("append to journal: the disk is too slow: %w", context.Cause(ctx))
 	case <-j.done:
 		return ErrClosed
 	}
@@ -169,12 +165,11 @@ func (j *Journal) Append(ctx context.Context, records ...Record) error {
 	case <-e.done:
 		return e.err
 	default:
-		return ErrClosed // it came after the writer's last look
+		return ErrClosed // it was queued after the writer's last check
 	}
 }
 
-// Records gives all records that stand, in no order, also those that the disk
-// has not taken yet.
+// Records returns all records in force, in any order, including those not yet on disk.
 func (j *Journal) Records() []Record {
 	now := j.cfg.Now()
 	j.mu.RLock()
@@ -182,7 +177,7 @@ func (j *Journal) Records() []Record {
 	return j.live.all(now)
 }
 
-// News gives those of the records that say more than what stands here.
+// News returns the given records that add something new.
 func (j *Journal) News(records []Record) []Record {
 	var news []Record
 	j.mu.RLock()
@@ -190,7 +185,7 @@ func (j *Journal) News(records []Record) []Record {
 	for _, r := range records {
 		r, err := r.Normal()
 		if err != nil {
-			continue // Append says so
+			continue // Append reports it
 		}
 		if old, ok := j.live.records[r.id()]; !ok || !old.Merge(r).equal(old) {
 			news = append(news, r)
@@ -199,8 +194,8 @@ func (j *Journal) News(records []Record) []Record {
 	return news
 }
 
-// Close writes what waits, ends the writer and lets go of the folder. Its error
-// says that something could not be written. It may be called more than once.
+// Close writes what is queued, ends the writer and releases the folder. It returns an error if
+// something could not be written. It may be called more than once.
 func (j *Journal) Close() error {
 	j.end.Do(func() { close(j.stop) })
 	<-j.done

@@ -29,7 +29,7 @@ func open(t testing.TB, cfg Config) *Journal {
 		cfg.Now = at(0)
 	}
 	if cfg.Retry == 0 {
-		cfg.Retry = time.Hour // tests do not wait for it, unless they say so
+		cfg.Retry = time.Hour // no test waits for it, unless it sets another
 	}
 	j, err := Open(cfg)
 	if err != nil {
@@ -65,7 +65,7 @@ func wantState(t testing.TB, j *Journal, want State, reason string) {
 	}
 }
 
-// within says whether all of these records are known to those, or surpassed.
+// within checks that each of these records, or a later version, is in those.
 func within(these, those []Record) error {
 	held := map[id]Record{}
 	for _, r := range those {
@@ -79,7 +79,7 @@ func within(these, those []Record) error {
 	return nil
 }
 
-// joined is the join of all records, which is what a journal of them holds.
+// joined merges all records, like a journal of them.
 func joined(records []Record) []Record {
 	l := newLive()
 	for _, r := range records {
@@ -92,7 +92,7 @@ func TestAppendSurvives(t *testing.T) {
 	dir := t.TempDir()
 	j := open(t, Config{Dir: dir})
 	appendAll(t, j, rec("a", 1), rec("b", 2))
-	appendAll(t, j, rec("b", 1), rec("c", 1)) // b is older than what stands
+	appendAll(t, j, rec("b", 1), rec("c", 1)) // b is older than the one kept
 	if err := j.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -117,15 +117,15 @@ func TestExpiredRecordsVanish(t *testing.T) {
 	wantKeys(t, j, "short", "long")
 	c.Advance(time.Minute)
 	wantKeys(t, j, "long")
-	env.Until(t, "the memory is given back", func() bool { return j.Status().Records == 1 })
+	env.Until(t, "expired records are dropped", func() bool { return j.Status().Records == 1 })
 	if err := j.Close(); err != nil {
 		t.Fatal(err)
 	}
 	wantKeys(t, open(t, Config{Dir: dir, Now: c.Now}), "long")
 }
 
-// TestAnOlderRecordDoesNotOutliveANewer: also across a restart at which the
-// newer has expired.
+// TestAnOlderRecordDoesNotOutliveANewer checks this also across a restart after the newer one has
+// expired.
 func TestAnOlderRecordDoesNotOutliveANewer(t *testing.T) {
 	older, newer := rec("a", 1), rec("a", 2)
 	newer.Expires = epoch.Add(time.Minute)
@@ -140,15 +140,15 @@ func TestAnOlderRecordDoesNotOutliveANewer(t *testing.T) {
 	}
 }
 
-// TestEveryCrash cuts the file at every byte and opens it: what was
-// acknowledged before is there, what was not may be, nothing else is.
+// TestEveryCrash cuts the file at every byte and opens it: acknowledged records are there, others
+// may be, and nothing else is.
 func TestEveryCrash(t *testing.T) {
 	for seed := range 8 {
 		disk := crashdisk.New()
 		cfg := Config{Dir: t.TempDir(), disk: disk}
 		j := open(t, cfg)
 		var all []Record
-		acknowledged := map[int]int{} // length of the file → records
+		acknowledged := map[int]int{} // length of the file → number of records
 		for i := range 4 {
 			batch := rapid.SliceOfN(recordGen(), 1, 3).Example(4*seed + i)
 			appendAll(t, j, batch...)
@@ -172,14 +172,14 @@ func TestEveryCrash(t *testing.T) {
 				t.Fatalf("cut at %d of %d: %v", n, len(data), err)
 			}
 			if s := j.Status(); n >= headSize && s.Damage != "" {
-				t.Fatalf("cut at %d of %d: a crash is taken for damage: %s", n, len(data), s.Damage)
+				t.Fatalf("cut at %d of %d: a crash is reported as damage: %s", n, len(data), s.Damage)
 			}
 		}
 	}
 }
 
-// TestFaultsAndCrashes lets any operation of the disk fail, and crashes that
-// lose what was not synced come at any time. Compaction happens all the time.
+// TestFaultsAndCrashes makes any operation of the disk fail, and crashes at any time, losing what
+// was not synced. Compaction happens often.
 func TestFaultsAndCrashes(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		disk := crashdisk.New()
@@ -191,20 +191,20 @@ func TestFaultsAndCrashes(t *testing.T) {
 		var all, acknowledged []Record
 		next := uint64(10)
 		reopen := func(after *crashdisk.Disk) {
-			_ = j.Close() // of a process that is dead: it writes to the old files
+			_ = j.Close() // of the dead process, which uses the old files
 			disk, cfg.disk = after, after
 			if j, err = Open(cfg); err != nil {
 				rt.Fatal(err)
 			}
 			if s := j.Status(); s.Damage != "" {
-				rt.Fatalf("a crash is taken for damage: %s", s.Damage)
+				rt.Fatalf("a crash is reported as damage: %s", s.Damage)
 			}
 		}
 		for range rapid.IntRange(1, 25).Draw(rt, "steps") {
 			switch rapid.SampledFrom([]string{"append", "append", "append", "again", "fault", "heal", "crash", "kill"}).Draw(rt, "step") {
 			case "append":
 				batch := rapid.SliceOfN(recordGen(), 1, 3).Draw(rt, "batch")
-				batch[0].Version, next = next, next+1 // so that there is something to write
+				batch[0].Version, next = next, next+1 // so that something must be written
 				all = append(all, batch...)
 				if err := j.Append(t.Context(), batch...); err == nil {
 					acknowledged = append(acknowledged, batch...)
@@ -233,7 +233,7 @@ func TestFaultsAndCrashes(t *testing.T) {
 		}
 		disk.Fail(nil)
 		if err := errors.Join(j.Append(t.Context(), rec("last", next)), j.Close()); err != nil {
-			rt.Fatalf("with the disk healed: %v", err)
+			rt.Fatalf("after the disk was repaired: %v", err)
 		}
 		if s := j.Status(); s.Pending != 0 || s.Damage != "" {
 			rt.Fatalf("status %+v", s)
@@ -248,7 +248,7 @@ func TestDiskFaults(t *testing.T) {
 		err   error
 	}{
 		{"a full disk", map[string]int{"write": 1}, syscall.ENOSPC},
-		{"a full disk whose file cannot be cut back", map[string]int{"write": 1, "truncate": 1}, syscall.ENOSPC},
+		{"a full disk whose file cannot be truncated", map[string]int{"write": 1, "truncate": 1}, syscall.ENOSPC},
 		{"an fsync that fails", map[string]int{"sync": 1}, syscall.EIO},
 		{"a read-only file system", map[string]int{"write": 1, "truncate": 1, "open": 1}, syscall.EROFS},
 	} {
@@ -302,10 +302,10 @@ func TestDurableRecordsAreNoErrorWhileDegraded(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := j.Append(t.Context(), rec("a", 1)); err != nil {
-		t.Errorf("what stands on disk already: %v", err)
+		t.Errorf("a record already on disk: %v", err)
 	}
 	if err := j.Close(); !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "1 records") {
-		t.Errorf("closing with a record in memory alone: %v", err)
+		t.Errorf("closing with a record only in memory: %v", err)
 	}
 }
 
@@ -347,12 +347,12 @@ func TestFull(t *testing.T) {
 			wantState(t, j, Full, "full")
 			appendAll(t, j, rec("b", 1))
 			wantState(t, j, OK, "")
-			appendAll(t, j, rec("b", 2)) // takes no more room
+			appendAll(t, j, rec("b", 2)) // needs no more room
 			if err := j.Append(t.Context(), rec("c", 1)); !errors.Is(err, ErrFull) {
 				t.Fatalf("got %v", err)
 			}
 			clk.Advance(time.Minute)
-			appendAll(t, j, rec("c", 1)) // in the place of the one that expired
+			appendAll(t, j, rec("c", 1)) // replaces the expired one
 			wantKeys(t, j, "b", "c")
 			wantState(t, j, OK, "")
 			if err := j.Close(); err != nil {
@@ -360,7 +360,7 @@ func TestFull(t *testing.T) {
 			}
 			c.cfg.MaxRecords, c.cfg.MaxBytes = 1, 1
 			j = open(t, c.cfg)
-			wantKeys(t, j, "b", "c") // lower limits cost nothing that was acknowledged
+			wantKeys(t, j, "b", "c") // lower limits do not drop acknowledged records
 		})
 	}
 }
@@ -386,7 +386,7 @@ func TestCompactionUnderAppends(t *testing.T) {
 	}
 	info, err := os.Stat(filepath.Join(dir, logName))
 	if err != nil || info.Size() > 16<<10 {
-		t.Errorf("800 records of 48 keys take %d bytes, %v: nothing was compacted", info.Size(), err)
+		t.Errorf("800 records of 48 keys take %d bytes, %v: not compacted", info.Size(), err)
 	}
 	j = open(t, Config{Dir: dir})
 	for g := range 8 {
@@ -440,7 +440,7 @@ func TestClosed(t *testing.T) {
 	}
 }
 
-// TestContextBoundsTheWait: what was taken in stays, though nobody waits.
+// TestContextBoundsTheWait checks that taken records stay although the caller has gone.
 func TestContextBoundsTheWait(t *testing.T) {
 	disk, clk := crashdisk.New(), env.NewClock(epoch)
 	cfg := Config{Dir: t.TempDir(), disk: disk, Now: clk.Now}
@@ -499,7 +499,7 @@ func TestTwoProcesses(t *testing.T) {
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	_ = cmd.Wait() // killed, as it says
+	_ = cmd.Wait() // its error says that it was killed
 	appendAll(t, open(t, Config{Dir: dir}), rec("a", 1))
 	if _, err := Open(Config{Dir: dir}); !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), fmt.Sprint(os.Getpid())) {
 		t.Errorf("the same process again: %v", err)
@@ -536,7 +536,7 @@ func FuzzOpen(f *testing.F) {
 			t.Fatal(err)
 		}
 		if s := j.Status(); s.Damage != "" || s.State != OK {
-			t.Fatalf("the second time %+v", s)
+			t.Fatalf("opened a second time: %+v", s)
 		}
 	})
 }
@@ -549,7 +549,7 @@ func BenchmarkAppend64(b *testing.B) {
 	defer func() { _ = j.Close() }()
 	var n atomic.Uint64
 	ends := time.Now().Add(time.Hour)
-	b.SetParallelism(32) // times the two processors of the reference machine
+	b.SetParallelism(32) // per processor; the reference machine has two
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
 			v := n.Add(1)
@@ -568,6 +568,6 @@ func TestNews(t *testing.T) {
 	later.Expires = later.Expires.Add(time.Minute)
 	news := j.News([]Record{rec("a", 5), rec("a", 4), later, rec("a", 6), rec("b", 1), {Kind: "session"}})
 	if want := []Record{later, rec("a", 6), rec("b", 1)}; len(news) != 3 || !news[0].equal(want[0]) || !news[1].equal(want[1]) || !news[2].equal(want[2]) {
-		t.Errorf("news are %v, want %v", news, want)
+		t.Errorf("news %v, want %v", news, want)
 	}
 }

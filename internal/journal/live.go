@@ -2,13 +2,13 @@ package journal
 
 import "time"
 
-// live is what the journal holds. It knows no disk.
+// live is the journal's set of records, in memory.
 type live struct {
 	records   map[id]Record
-	unwritten map[id]struct{} // those that are not, or not as they are now, on disk
-	bytes     int64           // that the records take on disk
+	unwritten map[id]struct{} // records whose present form is not on disk
+	bytes     int64           // size of the records on disk
 
-	earliest time.Time // no record expires before; zero: there is none
+	earliest time.Time // no record expires before this time; zero: there are no records
 	swept    time.Time
 }
 
@@ -16,8 +16,8 @@ func newLive() live {
 	return live{records: map[id]Record{}, unwritten: map[id]struct{}{}}
 }
 
-// merge takes a record in and says whether that changed anything. One that has
-// expired matters only where it says more than one that has not.
+// merge adds a record and reports whether that changed anything. An expired record matters only if
+// it adds to one that is kept.
 func (l *live) merge(r Record, now time.Time) bool {
 	old, ok := l.records[r.id()]
 	if ok {
@@ -37,8 +37,7 @@ func (l *live) merge(r Record, now time.Time) bool {
 	return true
 }
 
-// admit takes all the records in, or none of them: then it says false, since
-// with them there would be more than the limits.
+// admit adds either all records, or none and returns false because they would exceed the limits.
 func (l *live) admit(records []Record, limits Config, now time.Time) bool {
 	if !l.fits(records, limits, now) {
 		l.sweep(now)
@@ -85,14 +84,14 @@ func (l *live) fits(records []Record, limits Config, now time.Time) bool {
 		}
 		size += frameSize(r)
 	}
-	// Beyond the limits already, as after they were lowered, what does not
-	// grow is still let in.
+	// If the limits are already exceeded, as after they were lowered, records that need no more
+	// room are still admitted.
 	return (count <= limits.MaxRecords || count == len(l.records)) && (size <= limits.MaxBytes || size <= l.bytes)
 }
 
-// found takes in what was read from disk.
+// found adds records read from disk.
 func (l *live) found(records []Record, now time.Time) {
-	for _, r := range records { // before any is dropped, or an older record could outlive a newer one
+	for _, r := range records { // merge all before dropping any, or an older record could outlive a newer one
 		l.merge(r, time.Time{})
 		if l.records[r.id()].equal(r) {
 			delete(l.unwritten, r.id())
@@ -102,10 +101,10 @@ func (l *live) found(records []Record, now time.Time) {
 	l.sweep(now)
 }
 
-// sweepEvery spares a full journal a sweep for every record that is refused.
+// sweepEvery saves a full journal from a sweep for every refused record.
 const sweepEvery = time.Second
 
-// sweep forgets what has expired and says whether there was something.
+// sweep drops expired records and reports whether there were any.
 func (l *live) sweep(now time.Time) bool {
 	if len(l.records) == 0 || now.Before(l.earliest) || now.Sub(l.swept).Abs() < sweepEvery {
 		return false
@@ -124,7 +123,7 @@ func (l *live) sweep(now time.Time) bool {
 	return len(l.records) < before
 }
 
-// all gives what stands now.
+// all returns the records in force now.
 func (l *live) all(now time.Time) []Record {
 	records := make([]Record, 0, len(l.records))
 	for _, r := range l.records {
@@ -135,7 +134,7 @@ func (l *live) all(now time.Time) []Record {
 	return records
 }
 
-// waiting gives what is still to be written.
+// waiting returns the records still to be written.
 func (l *live) waiting() []Record {
 	records := make([]Record, 0, len(l.unwritten))
 	for i := range l.unwritten {
@@ -144,7 +143,7 @@ func (l *live) waiting() []Record {
 	return records
 }
 
-// written notes that the records, as they are, are on disk.
+// written records that these versions of the records are on disk.
 func (l *live) written(records []Record) {
 	for _, r := range records {
 		if l.records[r.id()].equal(r) {

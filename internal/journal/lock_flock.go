@@ -12,9 +12,9 @@ import (
 	"syscall"
 )
 
-// lockFile takes the named file for this process alone. The kernel lets go of
-// it with the process, however that dies. A lock that somebody holds is
-// ErrLocked, with the holder's process id.
+// lockFile locks the named file for this process. The kernel releases the lock when the process
+// ends, however it ends. If another process holds the lock, the error is ErrLocked with its process
+// ID.
 func lockFile(name string) (*os.File, error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -30,14 +30,13 @@ func lockFile(name string) (*os.File, error) {
 func holdFile(f *os.File) error {
 	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
-		holder, _ := io.ReadAll(io.LimitReader(f, 32)) // no more than a hint
+		holder, _ := io.ReadAll(io.LimitReader(f, 32)) // only a hint
 		return fmt.Errorf("%w by process %s", ErrLocked, bytes.TrimSpace(holder))
 	}
 	if err != nil {
 		return fmt.Errorf("lock %s: %w", f.Name(), err)
 	}
-	// The process id is for the one who is refused; a full disk must not keep
-	// it from being taken.
+	// The process ID is only for the error message, so a full disk must not prevent the lock.
 	if f.Truncate(0) == nil {
 		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}

@@ -8,8 +8,7 @@ import (
 	"os"
 )
 
-// lockFile refuses: without a lock that dies with its holder, two processes
-// could write one log.
+// lockFile fails: without a lock that ends with its holder, two processes could write one log.
 func lockFile(name string) (*os.File, error) {
 	return nil, fmt.Errorf("lock %s: %w", name, errors.ErrUnsupported)
 }

@@ -17,27 +17,26 @@ const (
 	lockName = "journal.lock"
 )
 
-// logFile is the log on disk. It belongs to one goroutine.
+// logFile is the log on disk. Only one goroutine uses it.
 type logFile struct {
 	disk atomicfile.Disk
 	dir  string
 	lock *os.File
-	f    atomicfile.File // nil: not opened
-	size int64           // where the next frame goes
-	// broken: what the file holds is not known, so that it can only be written
-	// anew. After a failed fsync the kernel may have dropped the bytes and yet
-	// let the next fsync succeed.
+	f    atomicfile.File // nil: not open
+	size int64           // offset of the next frame
+	// broken: the file's content is unknown, so the file must be rewritten. After a failed fsync
+	// the kernel may have dropped the bytes and still report success for the next fsync.
 	broken bool
 }
 
 func (l *logFile) path(name string) string { return filepath.Join(l.dir, name) }
 
-// load takes the lock and reads the log. Without the lock it still reads, where
-// it may: with an error come the records that were found.
+// load takes the lock and reads the log. Without the lock it still reads what it can, and returns
+// the records together with the error.
 //
-// The log is broken then, and so is written anew. What was read need not be on
-// disk: the run before may have died before its fsync, or after one that
-// failed, and the kernel does not tell another process of that.
+// The log is then marked broken and so rewritten: what was read may not be on disk, since the
+// previous run may have died before its fsync or after a failed one, and the kernel does not report
+// that to another process.
 func (l *logFile) load() (c contents, err error) {
 	lockErr := l.acquire()
 	if errors.Is(lockErr, ErrLocked) {
@@ -66,7 +65,7 @@ func (l *logFile) acquire() error {
 	return err
 }
 
-// read gives the log's bytes; a log that is not there has none.
+// read returns the log's bytes; a missing log has none.
 func (l *logFile) read() (data []byte, err error) {
 	f, err := l.disk.Open(l.path(logName), os.O_RDONLY)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -74,7 +73,7 @@ func (l *logFile) read() (data []byte, err error) {
 	}
 	if err == nil {
 		data, err = io.ReadAll(f)
-		_ = f.Close() // only read
+		_ = f.Close() // opened for reading only
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read journal: %w", err)
@@ -82,8 +81,8 @@ func (l *logFile) read() (data []byte, err error) {
 	return data, nil
 }
 
-// append writes records and returns when they are on disk. After an error none
-// of them counts as written.
+// append writes records and returns when they are on disk. After an error none of them counts as
+// written.
 func (l *logFile) append(records []Record) error {
 	n, err := writeFrames(l.f, l.size, records)
 	if err != nil {
@@ -100,10 +99,9 @@ func (l *logFile) append(records []Record) error {
 	return nil
 }
 
-// rewrite puts a new log that holds the records alone in the place of the old
-// one. Until the rename the old one stands; if the folder cannot be synced
-// after it, a crash may bring the old one back, so that nothing may be added
-// to the new one before that has succeeded.
+// rewrite replaces the log by a new one with only these records. Until the rename the old one stays
+// in place. If syncing the folder then fails, a crash may bring the old one back, so nothing may be
+// appended to the new one until a sync succeeds.
 func (l *logFile) rewrite(records []Record) error {
 	size := int64(headSize)
 	f, err := atomicfile.Swap(l.disk, l.path(logName), func(f atomicfile.File) error {
@@ -118,7 +116,7 @@ func (l *logFile) rewrite(records []Record) error {
 		return fmt.Errorf("rewrite journal: %w", err)
 	}
 	if l.f != nil {
-		_ = l.f.Close() // its file has no name any more
+		_ = l.f.Close() // this file has no name any more
 	}
 	l.f, l.size, l.broken = f, size, true
 	if err := l.disk.SyncDir(l.dir); err != nil {
@@ -128,8 +126,8 @@ func (l *logFile) rewrite(records []Record) error {
 	return nil
 }
 
-// writeFrames writes records from the offset on, in pieces of bounded size, and
-// returns how many bytes they took.
+// writeFrames writes records at the offset, in pieces of bounded size, and returns the number of
+// bytes.
 func writeFrames(w io.WriterAt, at int64, records []Record) (int64, error) {
 	const piece = 1 << 20
 	var written int64
@@ -153,7 +151,7 @@ func (l *logFile) close() error {
 		err = l.f.Close()
 	}
 	if l.lock != nil {
-		err = errors.Join(err, l.lock.Close()) // which lets go of the lock
+		err = errors.Join(err, l.lock.Close()) // releases the lock
 	}
 	return err
 }

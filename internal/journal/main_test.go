@@ -13,7 +13,7 @@ import (
 
 const holdDir = "JOURNAL_TEST_HOLD"
 
-// TestMain is also the other process of TestTwoProcesses.
+// TestMain also runs the other process of TestTwoProcesses.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(holdDir); dir != "" {
 		hold(dir)
@@ -25,10 +25,10 @@ func TestMain(m *testing.M) {
 func hold(dir string) {
 	_, err := Open(Config{Dir: dir})
 	fmt.Println("held", err)
-	_, _ = io.Copy(io.Discard, bufio.NewReader(os.Stdin)) // until killed, or the parent dies
+	_, _ = io.Copy(io.Discard, bufio.NewReader(os.Stdin)) // until it is killed or the parent dies
 }
 
-// epoch is when the tests take place.
+// epoch is the time at which the tests run.
 var epoch = time.Date(2025, time.September, 10, 12, 0, 0, 0, time.UTC)
 
 func at(d time.Duration) func() time.Time { return func() time.Time { return epoch.Add(d) } }

@@ -9,7 +9,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// recordGen draws records of few keys and versions, so that they meet.
+// recordGen draws records with few keys and versions, so that they collide.
 func recordGen() *rapid.Generator[Record] {
 	return rapid.Custom(func(t *rapid.T) Record {
 		r, err := Record{
@@ -49,13 +49,13 @@ func TestMerge(t *testing.T) {
 		a, b, want Record
 	}{
 		{
-			"the higher version stands, whoever comes first, and as long as either was to",
+			"the higher version is kept in any order, until the later expiry",
 			Record{Version: 2, Value: []byte("new"), Expires: soon},
 			Record{Version: 1, Value: []byte("old"), Expires: late},
 			Record{Version: 2, Value: []byte("new"), Expires: late},
 		},
 		{
-			"of one version all gateways choose the same value",
+			"among equal versions all gateways choose the same value",
 			Record{Version: 1, Value: []byte("b"), Expires: soon},
 			Record{Version: 1, Value: []byte("a"), Expires: soon},
 			Record{Version: 1, Value: []byte("b"), Expires: soon},
@@ -66,7 +66,7 @@ func TestMerge(t *testing.T) {
 				t.Errorf("got %+v", got)
 			}
 			if got := c.b.Merge(c.a); !got.equal(c.want) {
-				t.Errorf("the other way round %+v", got)
+				t.Errorf("in reverse order %+v", got)
 			}
 		})
 	}
@@ -84,7 +84,7 @@ func TestInvalidRecords(t *testing.T) {
 		{"a long key", func(r *Record) { r.Key = strings.Repeat("k", MaxKey+1) }},
 		{"a long value", func(r *Record) { r.Value = make([]byte, MaxValue+1) }},
 		{"no end", func(r *Record) { r.Expires = time.Time{} }},
-		{"an end that no one will see", func(r *Record) { r.Expires = time.Date(12000, 1, 1, 0, 0, 0, 0, time.UTC) }},
+		{"too late an expiry", func(r *Record) { r.Expires = time.Date(12000, 1, 1, 0, 0, 0, 0, time.UTC) }},
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			r := good

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// run is the writer.
+// run is the writer's loop.
 func (j *Journal) run() {
 	defer close(j.done)
 	tick := time.NewTicker(j.cfg.Retry)
@@ -25,7 +25,7 @@ func (j *Journal) run() {
 	}
 }
 
-// gather takes what waits in the queue: all of it shares one fsync.
+// gather takes the queued entries; all of them share one fsync.
 func (j *Journal) gather(batch ...*entry) []*entry {
 	for len(batch) < queueSize {
 		select {
@@ -38,7 +38,7 @@ func (j *Journal) gather(batch ...*entry) []*entry {
 	return batch
 }
 
-// commit takes the entries in, brings the disk up to date, answers, and tidies up.
+// commit takes the entries, brings the disk up to date, reports the results, and compacts.
 func (j *Journal) commit(batch []*entry) {
 	j.take(batch)
 	err := j.flush()
@@ -51,7 +51,7 @@ func (j *Journal) commit(batch []*entry) {
 	j.tidy()
 }
 
-// take takes in what fits.
+// take adds the records of the entries that fit.
 func (j *Journal) take(batch []*entry) {
 	now := j.cfg.Now()
 	j.mu.Lock()
@@ -72,7 +72,7 @@ func (j *Journal) take(batch []*entry) {
 	}
 }
 
-// outcome is what an entry's caller is told after a flush.
+// outcome is the result for an entry's caller after a flush.
 func (j *Journal) outcome(e *entry, flushed error) error {
 	if flushed == nil {
 		return nil
@@ -80,12 +80,12 @@ func (j *Journal) outcome(e *entry, flushed error) error {
 	j.mu.RLock()
 	defer j.mu.RUnlock()
 	if j.loaded && j.live.writtenAll(e.records) {
-		return nil // it was on disk before
+		return nil // it was already on disk
 	}
 	return flushed
 }
 
-// flush brings what is in memory alone to disk.
+// flush writes what is only in memory to disk.
 func (j *Journal) flush() error {
 	j.busy(j.cfg.Now())
 	err := j.write()
@@ -100,7 +100,7 @@ func (j *Journal) write() error {
 			return err
 		}
 	}
-	// A file that could not be compacted for so long must not grow for ever.
+	// A file that could not be compacted for a long time must not grow forever.
 	if j.log.broken || j.log.size > 3*j.cfg.MaxBytes+j.cfg.compactAbove {
 		return j.rewrite()
 	}
@@ -119,9 +119,9 @@ func (j *Journal) write() error {
 	return nil
 }
 
-// load reads the log. What it holds counts also when it cannot be written.
+// load reads the log. Its records count even if the log cannot be written.
 func (j *Journal) load() error {
-	if j.peeked { // the log was read without the lock, which comes first now
+	if j.peeked { // the log was read without the lock, so get the lock first
 		if err := j.log.acquire(); err != nil {
 			return err
 		}
@@ -135,10 +135,10 @@ func (j *Journal) load() error {
 	}
 	j.mu.Unlock()
 	if c.damaged > 0 {
-		j.cfg.Log.Error("journal was damaged", "dir", j.cfg.Dir, "damage", j.health.damage) // which only this goroutine changes
+		j.cfg.Log.Error("journal was damaged", "dir", j.cfg.Dir, "damage", j.health.damage) // only this goroutine changes it
 	}
 	if c.torn > 0 && err == nil {
-		j.cfg.Log.Info("journal ended in an unfinished write, which is dropped", "dir", j.cfg.Dir, "bytes", c.torn)
+		j.cfg.Log.Info("journal ended in an unfinished write, which was dropped", "dir", j.cfg.Dir, "bytes", c.torn)
 	}
 	j.loaded, j.peeked = err == nil, len(c.records) > 0
 	if j.opened && j.peeked && j.cfg.Late != nil {
@@ -147,7 +147,7 @@ func (j *Journal) load() error {
 	return err
 }
 
-// rewrite makes a new file of what stands.
+// rewrite writes a new file with the records in force.
 func (j *Journal) rewrite() error {
 	now := j.cfg.Now()
 	j.mu.RLock()
@@ -163,11 +163,10 @@ func (j *Journal) rewrite() error {
 	return nil
 }
 
-// compactRetry is how long a compaction that failed is not tried again, since
-// each attempt writes everything.
+// compactRetry is the wait after a failed compaction, since each attempt writes everything.
 const compactRetry = 10 * time.Second
 
-// tidy compacts a file of which more than half is garbage.
+// tidy compacts the file if more than half of it is garbage.
 func (j *Journal) tidy() {
 	now := j.cfg.Now()
 	j.mu.RLock()
@@ -186,14 +185,14 @@ func (j *Journal) tidy() {
 	j.settle(func(h *health) { h.compaction = err })
 }
 
-// finish closes the log and says what could not be written.
+// finish closes the log and returns an error if something could not be written.
 func (j *Journal) finish() error {
 	j.mu.RLock()
 	lost := len(j.live.unwritten)
 	reason := j.health.disk
 	j.mu.RUnlock()
 	err := j.log.close()
-	if lost > 0 && reason != nil { // without one they have merely expired
+	if lost > 0 && reason != nil { // without a reason they have merely expired
 		err = errors.Join(fmt.Errorf("close journal: %d records are not on disk: %w", lost, reason), err)
 	}
 	return err

@@ -1,6 +1,6 @@
-// Package logwriter keeps a log from holding up what is logged. Lines wait in a
-// bounded queue for one goroutine that writes them; whoever reads the other end
-// may stop, or go and come back.
+// Package logwriter keeps a slow log from delaying the program. Lines wait in a bounded queue for
+// one goroutine that writes them. The reader at the other end may stall, or disappear and come
+// back.
 package logwriter
 
 import (
@@ -13,25 +13,24 @@ import (
 	"time"
 )
 
-// Writer is an io.Writer for whole lines whose Write never waits and never
-// fails. A line that finds no room, or that cannot be written, is dropped and
-// counted.
+// Writer is an io.Writer for whole lines whose Write never blocks and never fails. A line that does
+// not fit in the queue, or cannot be written, is dropped and counted.
 type Writer struct {
 	to   io.Writer
-	room int // bytes of waiting, at most
+	room int // bound of waiting, in bytes
 
 	mu      sync.Mutex
 	waiting []byte // whole lines; guarded by mu
 	closed  bool   // guarded by mu
 
-	more    chan struct{} // something waits, or the Writer is closed
+	more    chan struct{} // lines are waiting, or the Writer is closed
 	done    chan struct{}
 	dropped atomic.Uint64 // lines
-	torn    bool          // the last write ended within a line; the goroutine's
+	torn    bool          // the last write ended within a line; used by the goroutine only
 }
 
-// New returns a Writer that keeps up to room bytes of lines waiting, beside as
-// many that are being written. Close ends it.
+// New returns a Writer with a queue of up to room bytes; up to as many again may be in the write in
+// progress. Close ends it.
 func New(to io.Writer, room int) *Writer {
 	w := &Writer{to: to, room: room, more: make(chan struct{}, 1), done: make(chan struct{})}
 	go w.run()
@@ -57,8 +56,8 @@ func (w *Writer) Write(p []byte) (int, error) {
 // Dropped is how many lines have been dropped so far.
 func (w *Writer) Dropped() uint64 { return w.dropped.Load() }
 
-// Close writes what waits, for which it takes that long at most: a reader that
-// does not read cannot keep the process. Later lines are dropped.
+// Close writes the waiting lines, for at most limit, so that a stalled reader cannot block the
+// process's exit. Later lines are dropped.
 func (w *Writer) Close(limit time.Duration) {
 	w.mu.Lock()
 	w.closed = true
@@ -75,14 +74,14 @@ func (w *Writer) Close(limit time.Duration) {
 func (w *Writer) wake() {
 	select {
 	case w.more <- struct{}{}:
-	default: // it knows
+	default: // run has a signal already
 	}
 }
 
 func (w *Writer) drop(lines []byte) { w.dropped.Add(uint64(bytes.Count(lines, []byte{'\n'}))) }
 
-// run writes all that waits at once, in the order in which it came, until the
-// Writer is closed. A write that hangs ends with the process.
+// run writes all waiting lines at once, in order, until the Writer is closed. A write that hangs
+// ends with the process.
 func (w *Writer) run() {
 	defer close(w.done)
 	var batch []byte
@@ -98,8 +97,8 @@ func (w *Writer) run() {
 	}
 }
 
-// write writes whole lines. What cannot be written is dropped, so that a reader
-// who comes back finds what happens then.
+// write writes whole lines. It drops lines that cannot be written, so that a reader that comes back
+// sees present lines.
 func (w *Writer) write(lines []byte) {
 	if w.torn && len(lines) > 0 {
 		if _, err := w.to.Write([]byte{'\n'}); err != nil {
@@ -116,7 +115,7 @@ func (w *Writer) write(lines []byte) {
 		lines = lines[n:]
 		switch {
 		case err == nil:
-		case errors.Is(err, syscall.EAGAIN): // someone who shares the pipe made it one that does not wait
+		case errors.Is(err, syscall.EAGAIN): // another user of the pipe made it non-blocking
 			time.Sleep(againAfter)
 		default:
 			w.drop(lines)
@@ -125,11 +124,11 @@ func (w *Writer) write(lines []byte) {
 	}
 }
 
-// pipeBuf is what a pipe takes in one piece (PIPE_BUF of Linux): two logs, or two
-// processes, may write to one.
+// pipeBuf is the size of a write that a pipe keeps in one piece (PIPE_BUF of Linux): several logs
+// or processes may write to one pipe.
 const pipeBuf = 4096
 
-// atOnce is the length of the lines at the start of lines that one write takes.
+// atOnce is the length of the leading lines to pass to one write.
 func atOnce(lines []byte) int {
 	if len(lines) <= pipeBuf {
 		return len(lines)
@@ -143,5 +142,5 @@ func atOnce(lines []byte) int {
 	return len(lines)
 }
 
-// againAfter is when a pipe that was full, and does not wait, is tried again.
+// againAfter is the wait before retrying a full non-blocking pipe.
 const againAfter = 10 * time.Millisecond

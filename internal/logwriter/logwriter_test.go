@@ -11,13 +11,13 @@ import (
 	"time"
 )
 
-// reader stands for what reads the log: it may hang, refuse or take a part.
+// reader simulates the log's reader: it may hang, refuse, or take a part.
 type reader struct {
 	mu      sync.Mutex
 	got     bytes.Buffer
 	answer  func(p []byte) (int, error) // nil: it takes everything
 	hanging chan struct{}               // nil: it does not
-	asked   chan struct{}               // told of each write, where there is room
+	asked   chan struct{}               // receives each write, if there is room
 	largest int
 }
 
@@ -90,7 +90,7 @@ func TestAReaderThatHangsHoldsNobody(t *testing.T) {
 	const lines, room = 1000, 10_000
 	w := New(r, room)
 	write(t, w, line(0))
-	<-r.asked // the first line is on its way
+	<-r.asked // the first line is being written
 	for i := range lines {
 		write(t, w, line(1+i))
 	}
@@ -98,7 +98,7 @@ func TestAReaderThatHangsHoldsNobody(t *testing.T) {
 	if got := w.Dropped(); got != lines-kept {
 		t.Errorf("%d dropped, want %d", got, lines-kept)
 	}
-	w.Close(time.Millisecond) // does not wait for it either
+	w.Close(time.Millisecond) // does not wait for the reader either
 	close(r.hanging)
 	<-w.done
 	if got := uint64(strings.Count(r.got.String(), "\n")); got != 1+kept {
@@ -123,7 +123,7 @@ func TestAReaderThatComesBackFindsWhatHappensThen(t *testing.T) {
 	}
 }
 
-// A line of which only a part was written is ended before the next one.
+// A partly written line is ended before the next one.
 func TestATornLineIsEnded(t *testing.T) {
 	r := newReader()
 	r.answer = func([]byte) (int, error) { return 3, errors.New("disk full") }
@@ -140,7 +140,7 @@ func TestATornLineIsEnded(t *testing.T) {
 	}
 }
 
-// A pipe that someone else made one that does not wait is waited for here.
+// If another user made the pipe non-blocking, the writer waits for it.
 func TestAFullPipeThatDoesNotWait(t *testing.T) {
 	r := newReader()
 	full := 3
@@ -158,7 +158,7 @@ func TestAFullPipeThatDoesNotWait(t *testing.T) {
 	}
 }
 
-// A line longer than a pipe takes at once is written by itself.
+// A line longer than an atomic pipe write is written by itself.
 func TestALongLine(t *testing.T) {
 	r := newReader()
 	w := New(r, 1<<20)
@@ -183,6 +183,6 @@ func TestWriteAllocatesNothing(t *testing.T) {
 	defer w.Close(10 * time.Second)
 	text := []byte(line(1))
 	if n := testing.AllocsPerRun(1000, func() { _, _ = w.Write(text) }); n >= 1 {
-		t.Errorf("%v allocations a line", n)
+		t.Errorf("%v allocations per line", n)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// locked is a buffer that may be read while it is written.
+// locked is a buffer that can be read during writes.
 type locked struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -22,7 +22,7 @@ func (l *locked) Write(p []byte) (int, error) {
 	return l.b.Write(p)
 }
 
-// What lacks a line end is written all the same, however long it is.
+// Text without a final newline is written too, however long it is.
 func TestTextWithoutALineEnd(t *testing.T) {
 	for _, text := range []string{"", "x", strings.Repeat("x", pipeBuf), strings.Repeat("x", pipeBuf+1), "a\n" + strings.Repeat("x", 2*pipeBuf)} {
 		to := &locked{}
@@ -32,7 +32,7 @@ func TestTextWithoutALineEnd(t *testing.T) {
 		select {
 		case <-w.done:
 		default:
-			t.Errorf("%d bytes: it goes on after Close", len(text))
+			t.Errorf("%d bytes: writing continues after Close", len(text))
 		}
 		to.mu.Lock()
 		if to.b.String() != text {

@@ -1,7 +1,6 @@
-// Package metrics counts what the gateway does, for Prometheus. It alone knows
-// Prometheus: others hand it facts. Labels come from the policy (routes, limits,
-// upstreams), from short fixed lists, or are the other gateways' addresses; never
-// from what a client can write.
+// Package metrics counts what the gateway does, for Prometheus. Only this package knows Prometheus;
+// others pass it facts. Labels come from the policy (routes, limits, upstreams), from short fixed
+// lists, or are addresses of other gateways. They never come from client input.
 package metrics
 
 import (
@@ -16,7 +15,7 @@ import (
 	"github.com/jewgo/gateway/internal/exchange"
 )
 
-// Metrics holds the gateway's families, all of which start with gateway_.
+// Metrics holds the gateway's metric families; all names start with gateway_.
 type Metrics struct {
 	registry *prometheus.Registry
 
@@ -36,10 +35,10 @@ type Metrics struct {
 	redises   redises
 }
 
-// buckets reach from a hit in memory to a slow upstream.
+// buckets range from a hit in memory to a slow upstream, in seconds.
 var buckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
 
-// New returns metrics of a build with that version.
+// New returns the metrics of a build with this version.
 func New(version string) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry()}
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -50,14 +49,14 @@ func New(version string) *Metrics {
 	m.duration = m.histogram("gateway_request_duration_seconds", "From the head of a request to the end of its response.", "route")
 	m.bytesOut = m.counter("gateway_response_bytes_total", "Bytes of response bodies sent.", "route")
 	m.cache = m.counter("gateway_cache_requests_total", "Requests on cached routes by what the cache did.", "route", "outcome")
-	m.limits = m.counter("gateway_limit_requests_total", "Charges by limit, outcome (allowed, denied; shadow_allowed, shadow_denied, which refuse nothing) and who decided: shared (Redis, or memory where there is none), lease, known (what was known here refused), share (this gateway's share, Redis being away), in_flight.", "limit", "outcome", "by")
+	m.limits = m.counter("gateway_limit_requests_total", "Charges by limit, outcome (allowed, denied; shadow_allowed and shadow_denied refuse nothing) and what decided: shared (Redis, or memory without Redis), lease, known (refused from local knowledge), share (this gateway's share while Redis is unavailable), in_flight.", "limit", "outcome", "by")
 	m.upstream = m.histogram("gateway_upstream_duration_seconds", "To the head of an upstream's response, all tries together.", "upstream")
-	m.retries = m.counter("gateway_upstream_retries_total", "Requests sent to an upstream again.").WithLabelValues()
-	m.local = m.counter("gateway_local_decisions_total", "Requests for which something was decided from memory because Redis was away.").WithLabelValues()
+	m.retries = m.counter("gateway_upstream_retries_total", "Retries of requests to upstreams.").WithLabelValues()
+	m.local = m.counter("gateway_local_decisions_total", "Requests for which something was decided from memory because Redis was unavailable.").WithLabelValues()
 	m.panics = m.counter("gateway_panics_total", "Handlers that panicked.").WithLabelValues()
 	m.reloads = m.counter("gateway_reloads_total", "Attempts to put a changed policy in force.", "result")
 	m.redisMove = m.counter("gateway_redis_changes_total", "Changes of the state of a Redis.", "redis", "to")
-	m.redisCall = m.histogramOf(callBuckets, "gateway_redis_call_duration_seconds", "Of commands and pipelines to Redis, whatever came of them: the wait for a connection and the round trip.", "redis")
+	m.redisCall = m.histogramOf(callBuckets, "gateway_redis_call_duration_seconds", "Of commands and pipelines to Redis, successful or not, including the wait for a connection.", "redis")
 	m.registry.MustRegister(&m.redises)
 	return m
 }
@@ -86,13 +85,13 @@ func (m *Metrics) histogramOf(buckets []float64, name, help string, labels ...st
 	return h
 }
 
-// Gauge adds a gauge that is read from f when it is asked for. It panics if the
-// name is taken: a programmer's mistake.
+// Gauge adds a gauge that calls f at every scrape. It panics if the name is taken, which is a
+// programmer's mistake.
 func (m *Metrics) Gauge(name, help string, f func() float64) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f))
 }
 
-// Counter adds a counter that is read from f when it is asked for, as Gauge does.
+// Counter adds a counter that calls f at every scrape, and panics as Gauge does.
 func (m *Metrics) Counter(name, help string, f func() float64) {
 	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, f))
 }
@@ -102,10 +101,10 @@ func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry})
 }
 
-// Begin counts a request in.
+// Begin counts the start of a request.
 func (m *Metrics) Begin() { m.inFlight.Inc() }
 
-// End counts a request out with what became of it.
+// End counts the end of a request and its outcome.
 func (m *Metrics) End(ex *exchange.Exchange, took time.Duration) {
 	m.inFlight.Dec()
 	route, upstream := "", ""
@@ -140,7 +139,7 @@ func (m *Metrics) Limit(limit, by string, allowed, shadow bool) {
 	m.limits.WithLabelValues(limit, outcome, by).Inc()
 }
 
-// method bounds the label: a client may send any.
+// method bounds the values of the label: a client may send any method.
 func method(s string) string {
 	switch s {
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:

@@ -12,7 +12,7 @@ import (
 	"github.com/jewgo/gateway/policy"
 )
 
-// scrape gives the families as Prometheus reads them.
+// scrape returns the metrics as Prometheus reads them.
 func scrape(t *testing.T, m *metrics.Metrics) string {
 	t.Helper()
 	w := httptest.NewRecorder()
@@ -55,7 +55,7 @@ func TestRequests(t *testing.T) {
 	m.Gauge("gateway_test_gauge", "A gauge.", func() float64 { return 3 })
 	got := scrape(t, m)
 	if strings.Contains(got, `gateway_redis_pool_connections{redis="cache redis"`) {
-		t.Error("a pool that is not known has numbers")
+		t.Error("an unknown pool has numbers")
 	}
 	for _, want := range []string{
 		`gateway_build_info{version="v9"} 1`,

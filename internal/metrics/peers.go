@@ -6,22 +6,22 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Peer is another gateway at a moment.
+// Peer is the present state of another gateway.
 type Peer struct {
 	Address   string    // host:port
-	Up        bool      // it answered when last spoken to
-	Pending   int       // records that wait for it
+	Up        bool      // it answered the last message
+	Pending   int       // records waiting for it
 	Delivered time.Time // when it last applied records; zero: never
 }
 
-// Peers adds the other gateways. read is called whenever someone asks for the
-// metrics, and must not wait; it gives a bounded number. Call it once.
+// Peers adds the other gateways. read is called at every scrape; it must not block, and returns a
+// bounded number. Call Peers once.
 func (m *Metrics) Peers(read func() []Peer) { m.registry.MustRegister(peers(read)) }
 
-// The families that are read when they are asked for.
+// The families that are read at every scrape.
 var (
-	peerUp        = desc("gateway_peer_up", "1: this other gateway answered when last spoken to, else 0.", "peer")
-	peerPending   = desc("gateway_peer_pending", "Records that wait until this other gateway takes them.", "peer")
+	peerUp        = desc("gateway_peer_up", "1 if this other gateway answered the last message, else 0.", "peer")
+	peerPending   = desc("gateway_peer_pending", "Records waiting for this other gateway.", "peer")
 	peerDelivered = desc("gateway_peer_delivered_timestamp_seconds", "When this other gateway last took records, in Unix time.", "peer")
 )
 
@@ -39,7 +39,7 @@ func (p peers) Describe(to chan<- *prometheus.Desc) {
 func (p peers) Collect(to chan<- prometheus.Metric) {
 	seen := map[string]bool{}
 	for _, one := range p() {
-		if seen[one.Address] { // one that moves while they are listed; twice would fail the whole page
+		if seen[one.Address] { // a peer changed its address meanwhile; a duplicate would fail the whole scrape
 			continue
 		}
 		seen[one.Address] = true

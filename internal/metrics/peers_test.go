@@ -13,7 +13,7 @@ func TestPeers(t *testing.T) {
 	all := []metrics.Peer{
 		{Address: "10.0.0.2:9902", Up: true, Pending: 3, Delivered: time.UnixMilli(1_500)},
 		{Address: "10.0.0.3:9902"},
-		{Address: "10.0.0.3:9902", Up: true}, // moved there while they were listed
+		{Address: "10.0.0.3:9902", Up: true}, // moved there during the listing
 	}
 	m.Peers(func() []metrics.Peer { return all })
 	got := scrape(t, m)
@@ -27,7 +27,7 @@ func TestPeers(t *testing.T) {
 		}
 	}
 	if strings.Contains(got, `delivered_timestamp_seconds{peer="10.0.0.3:9902"}`) {
-		t.Error("a peer that was never told anything has a time")
+		t.Error("a peer without a delivery has a time")
 	}
 	all = nil
 	if got := scrape(t, m); strings.Contains(got, "gateway_peer_") {

@@ -10,24 +10,24 @@ import (
 	"github.com/jewgo/gateway/internal/failover"
 )
 
-// callBuckets reach from a Redis on the same machine to one that hangs.
+// callBuckets range from a Redis on the same machine to one that hangs, in seconds.
 var callBuckets = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1}
 
-// Redis is one Redis at a moment.
+// Redis is the present state of one Redis.
 type Redis struct {
 	Status   failover.Status
-	Pool     *Pool // nil: not known
-	Warnings int   // that the last look at its health found
+	Pool     *Pool // nil: unknown
+	Warnings int   // found by the last health check
 }
 
-// Pool is what connection pools have done and hold.
+// Pool is the state of connection pools.
 type Pool struct {
 	Hits, Misses, Waits, Timeouts, Stale uint64
 	Total, Idle                          int
 }
 
-// Redis adds a Redis of that name, which tells the main one from the cache's
-// own. read is called whenever someone asks for the metrics, and must not wait.
+// Redis adds a Redis under a name, which separates the main one from the cache's own. read is
+// called at every scrape and must not block.
 func (m *Metrics) Redis(name string, read func() Redis) { m.redises.add(name, read) }
 
 // RedisChanged counts a change of state.
@@ -35,24 +35,24 @@ func (m *Metrics) RedisChanged(name string, to failover.State) {
 	m.redisMove.WithLabelValues(name, to.String()).Inc()
 }
 
-// RedisCalls returns what observes the calls to a Redis.
+// RedisCalls returns the observer of the calls to a Redis.
 func (m *Metrics) RedisCalls(name string) func(took time.Duration) {
 	calls := m.redisCall.WithLabelValues(name)
 	return func(took time.Duration) { calls.Observe(took.Seconds()) }
 }
 
-// The families that are read when they are asked for.
+// The families that are read at every scrape.
 var (
 	redisState    = desc("gateway_redis_state", "State of a Redis: 0 down, 1 rejoining, 2 up.", "redis")
 	redisSeconds  = desc("gateway_redis_state_seconds_total", "Time that a Redis was in each state.", "redis", "state")
-	redisTrips    = desc("gateway_redis_trips_total", "Times that a Redis in use was given up.", "redis")
-	redisLosses   = desc("gateway_redis_losses_total", "Times that a Redis had lost data, or been restored old, and got it back from here.", "redis")
-	redisRejoins  = desc("gateway_redis_rejoins_failed_total", "Attempts to take a Redis up again that ended with it away.", "redis")
+	redisTrips    = desc("gateway_redis_trips_total", "Times that the gateway stopped using a Redis because it failed.", "redis")
+	redisLosses   = desc("gateway_redis_losses_total", "Times that a Redis had lost data, or was restored from an old copy, and this gateway replayed its own.", "redis")
+	redisRejoins  = desc("gateway_redis_rejoins_failed_total", "Failed attempts to use a Redis again.", "redis")
 	redisProbes   = desc("gateway_redis_probe_failures_total", "Probes that failed or came too late.", "redis")
-	redisFailures = desc("gateway_redis_call_failures_total", "Calls that were answered locally instead, by why: rejection, timeout, fault, late, crowded.", "redis", "kind")
+	redisFailures = desc("gateway_redis_call_failures_total", "Calls answered locally instead, by cause: rejection, timeout, fault, late, crowded.", "redis", "kind")
 	redisConns    = desc("gateway_redis_pool_connections", "Open connections, idle or used.", "redis", "use")
 	redisPool     = desc("gateway_redis_pool_events_total", "Calls by the connection they got: hit, miss (a new one), wait (after waiting), timeout (none); stale counts dropped ones.", "redis", "event")
-	redisWarnings = desc("gateway_redis_warnings", "Warnings about the set-up or health of a Redis that works; docs/operations.md lists them.", "redis")
+	redisWarnings = desc("gateway_redis_warnings", "Warnings about the configuration or health of a working Redis; docs/operations.md lists them.", "redis")
 )
 
 func desc(name, help string, labels ...string) *prometheus.Desc {

@@ -2,18 +2,17 @@ package metrics
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// Target is one server of an upstream at a moment.
+// Target is the present state of one server of an upstream.
 type Target struct {
 	Upstream string
 	Address  string // host:port
-	Up       bool   // health checks have not taken it out
+	Up       bool   // not taken out by health checks
 }
 
-// Targets adds the targets of all upstreams. read is called whenever someone asks
-// for the metrics. Call it once.
+// Targets adds the targets of all upstreams. read is called at every scrape. Call Targets once.
 func (m *Metrics) Targets(read func() []Target) { m.registry.MustRegister(targets(read)) }
 
-var targetUp = desc("gateway_upstream_target_up", "1: requests go to this target, 0: health checks took it out, and it is asked where all are.", "upstream", "target")
+var targetUp = desc("gateway_upstream_target_up", "1 if requests go to this target; 0 if health checks took it out, so that it is used only if all targets are out.", "upstream", "target")
 
 // targets collects the family of every target.
 type targets func() []Target
@@ -26,7 +25,7 @@ func (t targets) Collect(to chan<- prometheus.Metric) {
 	seen := map[Target]bool{}
 	for _, one := range t() {
 		key := Target{Upstream: one.Upstream, Address: one.Address}
-		if seen[key] { // http and https; twice would fail the whole page
+		if seen[key] { // both http and https; a duplicate would fail the whole scrape
 			continue
 		}
 		seen[key] = true

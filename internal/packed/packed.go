@@ -1,6 +1,6 @@
-// Package packed writes and reads compact binary values: numbers as varints, texts
-// and lists after their length. What comes from outside is read by it without a
-// panic, and takes no more memory than its own length allows.
+// Package packed writes and reads compact binary values: numbers as varints, texts and lists
+// preceded by their length. Reading untrusted input never panics, and uses no more memory than the
+// input's length allows.
 package packed
 
 import "encoding/binary"
@@ -19,13 +19,13 @@ func AppendTexts(b []byte, list []string) []byte {
 	return b
 }
 
-// Reader reads forward. After the first mistake it is Bad and gives zeros.
+// Reader reads forward. After the first error Bad is true and all reads return zero values.
 type Reader struct {
 	Rest []byte
 	Bad  bool
 }
 
-// Whole reports whether all was read, and nothing was wrong with it.
+// Whole reports whether everything was read, without an error.
 func (r *Reader) Whole() bool { return !r.Bad && len(r.Rest) == 0 }
 
 // Uvarint reads a number.
@@ -55,7 +55,7 @@ func (r *Reader) skip(n int) bool {
 	return true
 }
 
-// Bytes reads n bytes, which are a part of what is read; nil: there are fewer.
+// Bytes reads n bytes, which are a slice of the input; nil if there are fewer.
 func (r *Reader) Bytes(n uint64) []byte {
 	if n > uint64(len(r.Rest)) {
 		r.Rest, r.Bad = nil, true
@@ -77,7 +77,7 @@ func (r *Reader) Byte() byte {
 // Text reads a text.
 func (r *Reader) Text() string { return string(r.Bytes(r.Uvarint())) }
 
-// Count reads the length of a list, each element of which takes a byte at least.
+// Count reads the length of a list whose elements take at least one byte each.
 func (r *Reader) Count() uint64 {
 	n := r.Uvarint()
 	if n > uint64(len(r.Rest)) {

@@ -21,17 +21,17 @@ func TestReader(t *testing.T) {
 	if r, same := read(b); !same || !r.Whole() {
 		t.Errorf("%+v", r)
 	}
-	for n := range b { // a part of it is never taken for the whole
+	for n := range b { // truncated input is never accepted
 		if r, _ := read(b[:n]); r.Whole() {
 			t.Errorf("cut at %d: %+v", n, r)
 		}
 	}
 	if r, _ := read(append(b, 0)); r.Whole() {
-		t.Error("more than was written is taken for it")
+		t.Error("extra bytes are accepted")
 	}
 }
 
-// What states a length that it does not have takes no memory for it.
+// Input with a false length does not allocate memory for it.
 func FuzzReader(f *testing.F) {
 	f.Add(packed.AppendTexts(nil, []string{"a", "b"}))
 	f.Add(binary.AppendUvarint(nil, 1<<62))

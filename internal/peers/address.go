@@ -7,10 +7,9 @@ import (
 	"strings"
 )
 
-// place gives the form of a host:port in which two addresses that lead to the
-// same socket are the same string, as far as that shows without asking anyone:
-// of a name that is "" or a port that is no number it gives "". Two names of one
-// host stay two places; what is found there tells (outbox.hello).
+// place normalises a host:port, so that two addresses of the same socket become the same string, as
+// far as that is possible without a look-up. It returns "" if the host is empty or the port is not
+// a number. Two names of one host remain two places; outbox.hello finds out that they are the same.
 func place(address string) string {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {

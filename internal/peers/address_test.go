@@ -37,15 +37,15 @@ func TestPlace(t *testing.T) {
 	}
 }
 
-// However an address is written, it is known once, and this gateway's not at all.
+// An address in any form is known once, and this gateway's own is never known.
 func TestLearnKnowsAnAddressInAllItsForms(t *testing.T) {
 	for _, c := range []struct{ why, self, first, second, want string }{
-		{"a name of loopback", "10.0.0.9:1", "localhost:5", "127.0.0.1:5", "127.0.0.1:5"},
+		{"a loopback name", "10.0.0.9:1", "localhost:5", "127.0.0.1:5", "127.0.0.1:5"},
 		{"an IPv6 address", "10.0.0.9:1", "[2001:db8::1]:5", "[2001:DB8:0::1]:5", "[2001:DB8:0::1]:5"},
-		{"an IPv4 address as IPv6 writes it", "10.0.0.9:1", "10.0.0.1:5", "[::ffff:10.0.0.1]:5", "[::ffff:10.0.0.1]:5"},
-		{"another host of loopback", "10.0.0.9:1", "127.0.0.1:5", "127.0.0.2:5", "127.0.0.1:5 127.0.0.2:5"},
-		{"its own, as a name", "127.0.0.1:1", "localhost:1", "LOCALHOST.:1", ""},
-		{"its own, as another IPv6 form", "[2001:db8::1]:1", "[2001:DB8::0:1]:1", "10.0.0.1:1", "10.0.0.1:1"},
+		{"an IPv4-mapped IPv6 address", "10.0.0.9:1", "10.0.0.1:5", "[::ffff:10.0.0.1]:5", "[::ffff:10.0.0.1]:5"},
+		{"another loopback address", "10.0.0.9:1", "127.0.0.1:5", "127.0.0.2:5", "127.0.0.1:5 127.0.0.2:5"},
+		{"this gateway's own, as a name", "127.0.0.1:1", "localhost:1", "LOCALHOST.:1", ""},
+		{"this gateway's own, in another IPv6 form", "[2001:db8::1]:1", "[2001:DB8::0:1]:1", "10.0.0.1:1", "10.0.0.1:1"},
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			a := newNetwork(t).node(t, "a", func(cfg *Config) {
@@ -57,14 +57,14 @@ func TestLearnKnowsAnAddressInAllItsForms(t *testing.T) {
 				got = append(got, s.Address)
 			}
 			if strings.Join(got, " ") != c.want {
-				t.Errorf("known are %v, want %s", got, c.want)
+				t.Errorf("known peers %v, want %s", got, c.want)
 			}
 		})
 	}
 }
 
-// A name that leads here, which no comparison of addresses shows, is dropped
-// when it answers.
+// Another name of this gateway cannot be found by comparing addresses; it is dropped when it
+// answers.
 func TestAnotherNameOfThisGatewayIsDropped(t *testing.T) {
 	net := newNetwork(t)
 	a := net.node(t, "a", func(c *Config) {
@@ -76,10 +76,10 @@ func TestAnotherNameOfThisGatewayIsDropped(t *testing.T) {
 	b := net.node(t, "b")
 	meet(a, b)
 	a.Learn([]Peer{{ID: "before", Address: "alias.example:1", Started: epoch.Add(-1)}})
-	env.Until(t, "it is dropped", func() bool { return len(a.Known()) == 1 && a.Known()[0].ID == "b" })
+	env.Until(t, "the other name is dropped", func() bool { return len(a.Known()) == 1 && a.Known()[0].ID == "b" })
 }
 
-// renamed is a name server of one name.
+// renamed is a name server with one name.
 type renamed struct {
 	wire
 	name, address string

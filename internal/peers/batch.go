@@ -6,13 +6,13 @@ import (
 	"github.com/jewgo/gateway/internal/journal"
 )
 
-// maxBatch bounds a message between gateways.
+// maxBatch bounds a message between gateways, in bytes.
 const maxBatch = 1 << 20
 
-// batchSize is what a record takes in a batch.
+// batchSize is the size of a record in a batch.
 func batchSize(r journal.Record) int { return 4 + r.Size() }
 
-// nextBatch is the number of records, from the first on, that one batch holds.
+// nextBatch is how many records, from the first on, fit in one batch.
 func nextBatch(records []journal.Record) int {
 	size := 0
 	for i, r := range records {
@@ -23,7 +23,7 @@ func nextBatch(records []journal.Record) int {
 	return len(records)
 }
 
-// encodeBatch writes records one after the other, each after its length in 4 bytes.
+// encodeBatch writes the records in order, each preceded by its length in 4 bytes.
 func encodeBatch(records []journal.Record) []byte {
 	var b []byte
 	for _, r := range records {

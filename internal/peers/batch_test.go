@@ -55,7 +55,7 @@ func FuzzDecodeBatch(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		records, err := decodeBatch(b)
 		if err == nil && !bytes.Equal(encodeBatch(records), b) {
-			t.Errorf("a second encoding of %+v", records)
+			t.Errorf("%+v has a second encoding", records)
 		}
 	})
 }

@@ -20,21 +20,20 @@ import (
 	"github.com/jewgo/gateway/internal/journal"
 )
 
-// The paths of the Handler, and the field that says who asks: a Peer in JSON,
-// base64url.
+// The paths of the Handler, and the header that identifies the sender: a Peer in JSON, base64url.
 const (
 	recordsPath = "/v1/records"
 	helloPath   = "/v1/hello"
 	fromHeader  = "Gateway-Peer"
 )
 
-// Bounds of what a peer's answer may hold.
+// Bounds of a peer's reply, in bytes.
 const (
 	maxAnswer = 64 << 10
 	maxPull   = 256 << 20
 )
 
-// newClient returns a client that asks each peer for the key that both have.
+// newClient returns a client that asks each peer for a key that both share.
 func (p *Peers) newClient() *http.Client {
 	dialer := &net.Dialer{Timeout: p.cfg.PeerTimeout}
 	var transport http.RoundTripper = &http.Transport{
@@ -47,7 +46,7 @@ func (p *Peers) newClient() *http.Client {
 			config.ServerName = p.identity.inCommon(p.announced(address))
 			secure := tls.Client(conn, config)
 			if err := secure.HandshakeContext(ctx); err != nil {
-				_ = conn.Close() // it was of no use
+				_ = conn.Close() // nothing was sent yet
 				return nil, err
 			}
 			return secure, nil
@@ -61,7 +60,7 @@ func (p *Peers) newClient() *http.Client {
 	return &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
-// announced is what the peer at an address announced of its keys.
+// announced returns the key fingerprints announced by the peer at an address.
 func (p *Peers) announced(address string) string {
 	for _, o := range p.outboxes() {
 		if peer := o.peerNow(); peer.Address == address {
@@ -71,7 +70,7 @@ func (p *Peers) announced(address string) string {
 	return ""
 }
 
-// ask sends one request. The caller closes the answer's body.
+// ask sends one request. The caller closes the response's body.
 func (p *Peers) ask(ctx context.Context, to Peer, method, path string, body []byte) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, "https://"+to.Address+path, bytes.NewReader(body))
 	if err != nil {
@@ -81,13 +80,13 @@ func (p *Peers) ask(ctx context.Context, to Peer, method, path string, body []by
 	return p.client.Do(req)
 }
 
-// refusal is the error of an answer that is not the one hoped for.
+// refusal is the error for a response with an unexpected status.
 func refusal(resp *http.Response) error {
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, 256)) // as much as there is
 	return fmt.Errorf("status %d: %s", resp.StatusCode, strings.TrimSpace(string(text)))
 }
 
-// exchange sends one request and reads its answer, which is short.
+// exchange sends one request and reads its short response.
 func (p *Peers) exchange(ctx context.Context, to Peer, method, path string, body []byte, want int) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.PeerTimeout)
 	defer cancel()
@@ -102,14 +101,14 @@ func (p *Peers) exchange(ctx context.Context, to Peer, method, path string, body
 	return io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 }
 
-// post has a peer apply a batch.
+// post sends a batch for the peer to apply.
 func (p *Peers) post(ctx context.Context, to Peer, records []journal.Record) error {
 	_, err := p.exchange(ctx, to, http.MethodPost, recordsPath, encodeBatch(records), http.StatusNoContent)
 	return err
 }
 
-// hello asks whether the peer is there, and who it is: another may have been
-// started in its place.
+// hello checks that the peer is there and which gateway it is: another may have been started in its
+// place.
 func (o *outbox) hello(ctx context.Context) error {
 	body, err := o.peers.exchange(ctx, o.peerNow(), http.MethodGet, helloPath, nil, http.StatusOK)
 	if err != nil {
@@ -121,15 +120,14 @@ func (o *outbox) hello(ctx context.Context) error {
 	}
 	if peer.ID == o.peers.cfg.Self().ID {
 		o.peers.drop(o)
-		return errors.New("it is this gateway itself, under another address")
+		return errors.New("it is this gateway itself, at another address")
 	}
 	peer.Seen = o.peers.cfg.Now()
 	o.peers.Learn([]Peer{peer})
 	return nil
 }
 
-// pull merges what a peer holds, batch by batch, unless it has the digest of what is
-// held here.
+// pull merges a peer's records, batch by batch. The peer sends none if its digest equals held.
 func (p *Peers) pull(ctx context.Context, from Peer, held string) error {
 	resp, err := p.ask(ctx, from, http.MethodGet, recordsPath+"?digest="+held, nil)
 	if err != nil {
@@ -157,13 +155,13 @@ func (p *Peers) pull(ctx context.Context, from Peer, held string) error {
 	}
 }
 
-// writeBatch writes a batch after its length in 4 bytes.
+// writeBatch writes a batch, preceded by its length in 4 bytes.
 func writeBatch(w io.Writer, batch []byte) error {
 	_, err := w.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(batch))), batch...))
 	return err
 }
 
-// readBatch reads what writeBatch wrote; io.EOF: there is no more.
+// readBatch reads what writeBatch wrote; io.EOF means that there is no more.
 func readBatch(r io.Reader) ([]byte, error) {
 	var length [4]byte
 	if _, err := io.ReadFull(r, length[:]); err != nil {
@@ -180,7 +178,7 @@ func readBatch(r io.Reader) ([]byte, error) {
 	return batch, nil
 }
 
-// digest is the same for the same records in any order.
+// digest is a hash of the records that does not depend on their order.
 func digest(records []journal.Record) string {
 	var sum [sha256.Size]byte
 	var b []byte

@@ -11,8 +11,7 @@ import (
 	"github.com/jewgo/gateway/internal/peers"
 )
 
-// A logout is answered when it is in the journal and the peers that can be
-// reached have it.
+// A logout is answered once it is in the journal and all reachable peers have it.
 func Example() {
 	if err := logout(); err != nil {
 		fmt.Println(err)
@@ -29,7 +28,7 @@ func logout() (err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	j, err := journal.Open(journal.Config{Dir: dir})
 	if err != nil {
-		return err // another process holds the folder, or a later version wrote it
+		return err // another process holds the folder, or another version wrote it
 	}
 	defer func() { err = errors.Join(err, j.Close()) }()
 	fleet, err := peers.New(peers.Config{

@@ -11,13 +11,12 @@ import (
 	"time"
 )
 
-// Serve answers the peers that connect to l, over mutual TLS, until Close. Like
-// http.Serve it closes l and always returns an error; after Close that is
-// http.ErrServerClosed.
+// Serve answers the peers that connect to l, over mutual TLS, until Close. Like http.Serve it
+// closes l and always returns an error; after Close that is http.ErrServerClosed.
 func (p *Peers) Serve(l net.Listener) error { return p.server.ServeTLS(l, "", "") }
 
-// newServer bounds what an end that has proved nothing may take. A peer that has gets
-// the time that its answer needs from bounded.
+// newServer bounds what a client that has not proved its key may take. A peer gets the time that
+// its answer needs from bounded.
 func (p *Peers) newServer() *http.Server {
 	return &http.Server{
 		Handler:           p.handler(),
@@ -27,9 +26,9 @@ func (p *Peers) newServer() *http.Server {
 	}
 }
 
-// handler serves what peers ask: POST /v1/records applies a batch and is 204
-// when it is durable here, 503 when it is not; GET /v1/records streams all that
-// stands, or nothing if the asker holds the same; GET /v1/hello tells who this is.
+// handler serves the other gateways. POST /v1/records applies a batch; the status is 204 if it is
+// durable here, else 503. GET /v1/records streams all records in force, or nothing if the caller's
+// digest is the same. GET /v1/hello identifies this gateway.
 func (p *Peers) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("POST "+recordsPath, p.bounded(p.serveApply))
@@ -38,13 +37,13 @@ func (p *Peers) handler() http.Handler {
 	return mux
 }
 
-// The most that a request's body and a streamed answer take.
+// The most time for reading a request's body and for streaming a response.
 const (
 	readTimeout   = 10 * time.Second
 	streamTimeout = time.Minute
 )
 
-// bounded answers a bounded number of requests at a time, which are read whole before.
+// bounded serves a bounded number of requests at a time, and reads each body in full first.
 func (p *Peers) bounded(serve func(w http.ResponseWriter, r *http.Request, body []byte)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		select {
@@ -54,7 +53,7 @@ func (p *Peers) bounded(serve func(w http.ResponseWriter, r *http.Request, body 
 			http.Error(w, "too many requests", http.StatusServiceUnavailable)
 			return
 		}
-		// Servers set deadlines; a recorder in a test does not.
+		// Real servers support deadlines; a test's recorder does not.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readTimeout))
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBatch))
 		var tooLarge *http.MaxBytesError
@@ -67,7 +66,7 @@ func (p *Peers) bounded(serve func(w http.ResponseWriter, r *http.Request, body 
 			return
 		}
 		if from, err := decodePeer(r.Header.Get(fromHeader)); err == nil {
-			p.heard(from) // before a snapshot is taken, so that it misses nothing after it
+			p.heard(from) // before the snapshot is taken, so that no later record is missed
 		}
 		serve(w, r, body)
 	})
@@ -79,12 +78,12 @@ func (p *Peers) serveApply(w http.ResponseWriter, r *http.Request, body []byte) 
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	// A sender that gives up must not leave a record half applied.
+	// If the sender gives up, a record must not stay half applied.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), readTimeout)
 	defer cancel()
 	if err := p.cfg.Apply(ctx, records); err != nil {
-		p.cfg.Log.Warn("records of a peer are not applied", "remote", r.RemoteAddr, "count", len(records), "error", err)
-		http.Error(w, "records are not applied: "+err.Error(), http.StatusServiceUnavailable)
+		p.cfg.Log.Warn("cannot apply a peer's records", "remote", r.RemoteAddr, "count", len(records), "error", err)
+		http.Error(w, "cannot apply the records: "+err.Error(), http.StatusServiceUnavailable)
 		return
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -97,7 +96,7 @@ func (p *Peers) serveHello(w http.ResponseWriter, _ *http.Request, _ []byte) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(body) // an asker that is gone cannot be told
+	_, _ = w.Write(body) // it fails only if the caller has gone
 }
 
 func (p *Peers) serveRecords(w http.ResponseWriter, r *http.Request, _ []byte) {
@@ -110,7 +109,7 @@ func (p *Peers) serveRecords(w http.ResponseWriter, r *http.Request, _ []byte) {
 	for len(records) > 0 {
 		n := nextBatch(records)
 		if err := writeBatch(w, encodeBatch(records[:n])); err != nil {
-			return // an asker that is gone
+			return // the caller has gone
 		}
 		records = records[n:]
 	}

@@ -17,30 +17,29 @@ import (
 	"time"
 )
 
-// Gateways speak over mutual TLS 1.3. From each key that they share each derives an
-// Ed25519 key (HKDF), and shows a certificate of it that says nothing else: it is
-// signed by itself, and its dates are not looked at. An end believes the other if it
-// shows a key that it derives itself too. While a key is replaced gateways hold
-// several; each shows the one that the other end announces, if it has that, and takes
-// any.
+// Gateways use mutual TLS 1.3. Each derives an Ed25519 key (HKDF) from each shared key, and
+// presents a self-signed certificate of it without further information; dates are not checked. An
+// end trusts the other if the presented key is one that it derives itself. While a shared key is
+// being replaced, gateways hold several. Each presents the one that the other end announces, if it
+// has it, and accepts all of its own.
 type identity struct {
 	certs []tls.Certificate
-	names []string // of the keys, the first one first
+	names []string // fingerprints of the keys, in the order of the keys
 }
 
-// errKey is an end that shows no key of ours.
+// errKey means that the other end presented none of our keys.
 var errKey = errors.New("it has another key")
 
-// keyPurpose is what the keys are derived for.
+// keyPurpose is the HKDF info for these keys.
 const keyPurpose = "gateway peers ed25519"
 
 func newIdentity(keys [][]byte) (i identity, err error) {
 	if len(keys) == 0 {
-		return i, errors.New("peers share no key")
+		return i, errors.New("peers need a shared key")
 	}
 	for _, k := range keys {
 		if len(k) < 16 {
-			return i, fmt.Errorf("a key of the peers has %d bytes, fewer than 16", len(k))
+			return i, fmt.Errorf("a shared key of the peers has %d bytes, fewer than 16", len(k))
 		}
 		seed, err := hkdf.Key(sha256.New, k, nil, keyPurpose, ed25519.SeedSize)
 		if err != nil {
@@ -67,7 +66,7 @@ func newIdentity(keys [][]byte) (i identity, err error) {
 	return i, nil
 }
 
-// inCommon is the first of our keys that an end announces, or else our first.
+// inCommon returns the first of our keys that the other end announces, or else our first.
 func (i identity) inCommon(fingerprint string) string {
 	theirs := strings.Fields(fingerprint)
 	for _, name := range i.names {
@@ -78,8 +77,8 @@ func (i identity) inCommon(fingerprint string) string {
 	return i.names[0]
 }
 
-// mismatch says what two ends cannot do with what each has; "": nothing, or the other
-// announces no keys.
+// mismatch describes a problem between the other end's keys and ours; "" if there is none, or if
+// the other end announces no keys.
 func (i identity) mismatch(fingerprint string) string {
 	theirs := strings.Fields(fingerprint)
 	switch {
@@ -91,9 +90,9 @@ func (i identity) mismatch(fingerprint string) string {
 	return "lacks the key that this gateway seals with"
 }
 
-// config is that of either end. What the standard library does with several
-// certificates is what is wanted: a server shows the one whose name it is asked for,
-// a client the one whose issuer the server names.
+// config is the TLS configuration of either end. With several certificates the standard library
+// does what is needed: a server presents the one whose name is asked for, a client the one whose
+// issuer the server names.
 func (i identity) config() *tls.Config {
 	pool := x509.NewCertPool()
 	for _, c := range i.certs {
@@ -102,7 +101,7 @@ func (i identity) config() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13, Certificates: i.certs,
 		ClientAuth: tls.RequireAnyClientCert, ClientCAs: pool,
-		InsecureSkipVerify: true, // in favor of what follows, as its documentation has it
+		InsecureSkipVerify: true, // replaced by VerifyConnection, as the documentation allows
 		VerifyConnection:   i.verify,
 	}
 }

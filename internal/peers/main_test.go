@@ -13,7 +13,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// epoch is when the tests take place.
+// epoch is the time at which the tests run.
 var epoch = time.Date(2025, time.September, 10, 12, 0, 0, 0, time.UTC)
 
 func at(d time.Duration) func() time.Time { return func() time.Time { return epoch.Add(d) } }

@@ -11,38 +11,38 @@ import (
 )
 
 const (
-	// maxMissed bounds the records that are kept for one peer which did not take them.
-	// Beyond it the peer gets everything that stands instead.
+	// maxMissed bounds the records kept for one peer that did not take them. Beyond it the peer is
+	// sent all records in force instead.
 	maxMissed = 4096
-	// maxTelling bounds the messages of Send to one peer at a time.
+	// maxTelling bounds the concurrent messages of Send to one peer.
 	maxTelling = 64
 )
 
-// outbox is what one peer is still to be told. Send tells it directly. One goroutine,
-// run, greets it now and then, and brings it what it missed.
+// outbox is what one peer must still be sent. Send calls tell. One goroutine, run, greets the peer
+// now and then, and sends what it missed.
 type outbox struct {
 	peers   *Peers
 	cancel  context.CancelFunc // of run
-	wake    chan struct{}      // of room for one
-	telling chan struct{}      // one for each message of Send
+	wake    chan struct{}      // capacity 1
+	telling chan struct{}      // one element for each message of Send
 
 	mu        sync.Mutex // guards what follows
 	peer      Peer
 	place     string // of peer.Address
-	met       bool   // it has answered once
+	met       bool   // it has answered at least once
 	missed    []journal.Record
-	all       bool  // it needs everything
+	all       bool  // it must be sent everything
 	err       error // of the last message
 	since     time.Time
 	delivered time.Time
 }
 
-// tell brings the peer records and reports whether it has applied them when ctx ends.
-// What it does not take is kept for later. A peer that did not answer when last spoken
-// to is not waited for.
+// tell sends records and reports whether the peer applied them before ctx ended. Records that it
+// did not take are kept for later. If the peer did not answer the last message, tell does not wait
+// for it.
 func (o *outbox) tell(ctx context.Context, records []journal.Record) bool {
 	if o.away() {
-		o.miss(records) // run tries again in its time
+		o.miss(records) // run retries later
 		return false
 	}
 	select {
@@ -68,12 +68,12 @@ func (o *outbox) tell(ctx context.Context, records []journal.Record) bool {
 	select {
 	case ok := <-told:
 		return ok
-	case <-ctx.Done(): // it goes on
+	case <-ctx.Done(): // sending goes on
 		return false
 	}
 }
 
-// post brings the peer records in as many messages as they take.
+// post sends records in as many messages as needed.
 func (o *outbox) post(ctx context.Context, records []journal.Record) error {
 	for len(records) > 0 {
 		n := nextBatch(records)
@@ -88,7 +88,7 @@ func (o *outbox) post(ctx context.Context, records []journal.Record) error {
 	return nil
 }
 
-// miss keeps what the peer did not take.
+// miss keeps records that the peer did not take.
 func (o *outbox) miss(records []journal.Record) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -99,15 +99,15 @@ func (o *outbox) miss(records []journal.Record) {
 	o.missed = append(o.missed, records...)
 }
 
-// pushMissed brings the peer what it missed: some records, everything, or both. That is
-// noted as taken before the snapshot is: what is missed meanwhile need not be in it.
+// pushMissed sends what the peer missed: some records, everything, or both. It marks them as taken
+// before the snapshot, since records that are missed later need not be in the snapshot.
 func (o *outbox) pushMissed(ctx context.Context) error {
 	o.mu.Lock()
 	missed, all := o.missed, o.all
 	o.missed, o.all = nil, false
 	o.mu.Unlock()
 	records := missed
-	if all { // and some that the journal had no room for
+	if all { // missed may hold records that the journal had no room for
 		records = slices.Concat(missed, o.peers.cfg.Snapshot())
 	}
 	err := o.post(ctx, records)
@@ -127,9 +127,9 @@ func (o *outbox) nudge() {
 	}
 }
 
-// revive has a peer that was away, and has just spoken, told at once.
+// revive makes run send at once to an unreachable peer that has just been heard from.
 func (o *outbox) revive() {
-	if o.away() { // or two gateways would greet each other without end
+	if o.away() { // otherwise two gateways would greet each other endlessly
 		o.nudge()
 	}
 }
@@ -152,7 +152,7 @@ func (o *outbox) whereNow() (peer Peer, at string) {
 	return o.peer, o.place
 }
 
-// update takes in news of the peer and says whether they are worth writing down.
+// update stores newer facts about the peer and reports whether to save them in the file.
 func (o *outbox) update(news Peer) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -177,7 +177,7 @@ func (o *outbox) status() PeerStatus {
 	return s
 }
 
-// The waits after a step that failed.
+// The waits after a failed step.
 const (
 	firstBackoff = 250 * time.Millisecond
 	lastBackoff  = 2 * time.Second
@@ -196,8 +196,8 @@ func (o *outbox) run(ctx context.Context) {
 	}
 }
 
-// step greets the peer, unless it is known to be there and there is something to tell,
-// and tells it what it missed.
+// step greets the peer, unless it is known to be reachable and there is something to send, and then
+// sends what it missed.
 func (o *outbox) step(ctx context.Context) error {
 	o.mu.Lock()
 	greet := o.err != nil || !o.met || len(o.missed) == 0 && !o.all
@@ -210,7 +210,7 @@ func (o *outbox) step(ctx context.Context) error {
 	return o.pushMissed(ctx)
 }
 
-// settle notes how a message went.
+// settle records the result of a message.
 func (o *outbox) settle(err error) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -225,7 +225,7 @@ func (o *outbox) settle(err error) error {
 	return err
 }
 
-// sleep waits and says whether to go on: ctx has not ended. A wake ends it early.
+// sleep waits and reports whether ctx is still alive. A wake ends it early.
 func sleep(ctx context.Context, wake <-chan struct{}, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -239,7 +239,7 @@ func sleep(ctx context.Context, wake <-chan struct{}, d time.Duration) bool {
 	}
 }
 
-// jitter is a quarter more or less, so that gateways do not speak in chorus.
+// jitter changes d by up to a quarter, so that gateways do not send in step.
 func jitter(d time.Duration) time.Duration {
 	return d - d/4 + rand.N(d/2+1)
 }

@@ -1,9 +1,8 @@
-// Package peers is the other gateways: who they are, which their heartbeats in Redis
-// tell and a file remembers, and what they are told without Redis: the records of the
-// journal, that each applies and has on disk before it answers. A record that does not
-// arrive is tried again; now and then gateways compare what they hold. They prove to
-// each other that they share a key. What records mean, and where heartbeats are kept,
-// is left to others.
+// Package peers connects the gateways of a fleet. It finds them through heartbeats in Redis and a
+// file of remembered peers. It sends them the records of the journal directly, not through Redis;
+// each gateway applies a record and has it on disk before it answers. Records that do not arrive are
+// retried, and now and then gateways compare what they hold. They prove to each other that they
+// share a key. The meaning of records and the storage of heartbeats are left to other packages.
 package peers
 
 import (
@@ -21,14 +20,14 @@ import (
 	"github.com/jewgo/gateway/internal/journal"
 )
 
-// Peer is a gateway as others know it.
+// Peer is a gateway as other gateways know it.
 type Peer struct {
 	ID          string    `json:"id"`          // of this run; not empty, at most 128 bytes
-	Address     string    `json:"address"`     // host:port on which it takes what peers say
-	Started     time.Time `json:"started"`     // of two on one address the later is there
+	Address     string    `json:"address"`     // host:port of its Handler
+	Started     time.Time `json:"started"`     // if two peers have one address, the later one is there
 	Fingerprint string    `json:"fingerprint"` // of its keys, the one that it seals with first
 	Replicas    int       `json:"replicas"`    // how many gateways it believes there are
-	Seen        time.Time `json:"seen"`        // when it was last heard of; zero, where one is told of it: now
+	Seen        time.Time `json:"seen"`        // when it was last heard from; zero in Learn: now
 }
 
 func (p Peer) valid() bool {
@@ -37,28 +36,27 @@ func (p Peer) valid() bool {
 
 // Config configures Peers. Keys, Self, Apply and Snapshot are required.
 type Config struct {
-	// Keys are what all gateways share, each of at least 16 bytes. Two gateways need
-	// one in common, so that a key can be replaced in a fleet that works.
+	// Keys are shared by all gateways; each has at least 16 bytes. Two gateways need one in common,
+	// so a key can be replaced in a running fleet.
 	Keys [][]byte
 	Self func() Peer // this gateway, as it is now; ID and Address do not change
-	File string      // where peers are remembered; "": nowhere
+	File string      // where peers are remembered; "": not at all
 
-	// Apply takes in what a peer sent: brings it to the journal and to those
-	// who act on it. Records may come any number of times, in any order. An
-	// error, as from a journal that is full or degraded, makes the peer send
-	// them again later.
+	// Apply takes a peer's records into the journal and passes them to their consumers. Records may
+	// come any number of times, in any order. After an error, as from a full or degraded journal,
+	// the peer sends them again later.
 	Apply func(ctx context.Context, records []journal.Record) error
-	// Snapshot gives all records that stand (Journal.Records).
+	// Snapshot returns all records in force (Journal.Records).
 	Snapshot func() []journal.Record
 
 	PeerTimeout time.Duration // of one message to one peer; 0: 2 s
-	HelloEvery  time.Duration // when there is nothing to say to a peer; 0: 5 s
-	PullEvery   time.Duration // when what peers hold is compared; 0: 1 min
-	Forget      time.Duration // a peer not seen for so long is dropped; 0: 1 h
+	HelloEvery  time.Duration // between greetings if there is nothing to send; 0: 5 s
+	PullEvery   time.Duration // between comparisons with the peers; 0: 1 min
+	Forget      time.Duration // a peer not seen for this long is dropped; 0: 1 h
 	Now         func() time.Time
 	Log         *slog.Logger // nil: nothing is logged
 
-	wrap func(http.RoundTripper) http.RoundTripper // what tests put around the client's; nil: nothing
+	wrap func(http.RoundTripper) http.RoundTripper // wraps the client's transport in tests; nil: none
 }
 
 func (c Config) withDefaults() Config {
@@ -75,48 +73,47 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// maxPeers bounds the gateways that are known; further ones are not spoken to.
+// maxPeers bounds the known gateways; further ones are ignored.
 const maxPeers = 256
 
-// Peers speaks with the other gateways; a nil *Peers is a gateway without others. Each has a goroutine of its own, which brings
-// it what it missed when it was away; they end with Close.
+// Peers talks to the other gateways; a nil *Peers is a gateway without others. Each of them has a
+// goroutine, which sends it what it missed while it was unreachable; Close ends them.
 //
-// The gateway that makes a record sends it to all others. They apply it and do not
-// pass it on. Where the sender died half-way, or a peer missed too much, comparing
-// heals that: a gateway that is new to another gets everything, and every PullEvery
-// each asks the others whether they hold the same.
+// The gateway that creates a record sends it to all others. They apply it and do not pass it on. If
+// the sender dies half-way, or a peer misses too much, a comparison repairs that: a gateway that is
+// new to another is sent everything, and every PullEvery each gateway asks the others whether they
+// hold the same.
 //
-// What peers say is encrypted, and each end knows that the other has a key in common
-// with it (see identity). The heartbeats' store can name any address, and learns
-// nothing by that.
+// Messages are encrypted, and each end knows that the other has a key in common with it (see
+// identity). The heartbeats' store can name any address, but learns nothing by that.
 type Peers struct {
 	cfg      Config
 	identity identity
 	client   *http.Client
-	slots    chan struct{} // one for each request that is being answered
+	slots    chan struct{} // one element for each request being served
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
-	news   chan struct{} // wakes keep: changed has become true; capacity 1
-	server *http.Server  // of the Handler
+	news   chan struct{} // wakes keep when changed becomes true; capacity 1
+	server *http.Server  // of Serve
 
 	mu sync.Mutex // guards what follows
-	// known is by ID, and no two are at one place.
+	// known is by ID; no two peers are at the same place.
 	known   map[string]*outbox
 	changed bool // since the file was written
 	closed  bool
 }
 
-// lately is for how long after it was heard of last a peer is taken to live.
+// lately is how long after it was last seen a peer still counts as alive.
 const lately = 10 * time.Second
 
-// maxRequests bounds the requests answered at a time; a pull may be long.
+// maxRequests bounds the requests served at a time; a pull may be long.
 const maxRequests = 64
 
-// New makes Peers that know those in the file, as if just seen, so that a
-// fleet that starts together after a long time finds itself without any store.
+// New returns Peers that know those in the file, as if just seen, so that a fleet that starts
+// together after a long time finds itself without any store.
 func New(cfg Config) (*Peers, error) {
 	cfg = cfg.withDefaults()
 	identity, err := newIdentity(cfg.Keys)
@@ -137,7 +134,7 @@ func New(cfg Config) (*Peers, error) {
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	remembered, err := readPeers(cfg.File)
 	if err != nil {
-		cfg.Log.Warn("peers are not remembered", "file", cfg.File, "error", err)
+		cfg.Log.Warn("cannot read the peers file", "file", cfg.File, "error", err)
 	}
 	p.Learn(remembered)
 	p.wg.Go(p.keep)
@@ -145,15 +142,15 @@ func New(cfg Config) (*Peers, error) {
 	return p, nil
 }
 
-// Self is this gateway as it tells of itself.
+// Self is this gateway as it announces itself.
 func (p *Peers) Self() Peer {
 	self := p.cfg.Self()
 	self.Fingerprint = strings.Join(p.identity.names, " ")
 	return self
 }
 
-// Learn takes in what heartbeats tell. Peers that they do not tell of stay
-// known; this gateway itself, also as it was before a restart, is left out.
+// Learn adds peers, as from heartbeats. Peers that are not listed stay known. This gateway itself,
+// and its earlier runs, are ignored.
 func (p *Peers) Learn(peers []Peer) {
 	if p == nil {
 		return
@@ -175,7 +172,7 @@ func (p *Peers) Learn(peers []Peer) {
 	}
 	p.mu.Unlock()
 	if refused > 0 {
-		p.cfg.Log.Warn("peers are malformed or too many, and left out", "count", refused)
+		p.cfg.Log.Warn("ignored peers that are malformed or too many", "count", refused)
 	}
 }
 
@@ -186,7 +183,7 @@ func (p *Peers) learnLocked(peer Peer) bool {
 			continue
 		}
 		if !peer.Started.After(other.Started) {
-			return true // an older run of the one that we know
+			return true // an older run of a known gateway
 		}
 		p.dropLocked(o)
 	}
@@ -210,7 +207,7 @@ func (p *Peers) learnLocked(peer Peer) bool {
 	return true
 }
 
-// begin runs f in a goroutine that Close waits for; false: the peers are closed.
+// begin runs f in a goroutine that Close waits for. It returns false if p is closed.
 func (p *Peers) begin(f func()) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -234,8 +231,8 @@ func (p *Peers) drop(o *outbox) {
 	p.dropLocked(o)
 }
 
-// changedLocked has the peers written down now: a process that is killed knows
-// in its next run whom it knew in this one.
+// changedLocked has the peers saved now, so that a process that is killed knows them in its next
+// run.
 func (p *Peers) changedLocked() {
 	p.changed = true
 	select {
@@ -244,7 +241,7 @@ func (p *Peers) changedLocked() {
 	}
 }
 
-// heard takes in that a peer has just spoken: if it was away, it is back.
+// heard records that a peer has just sent something: if it was unreachable, it is back.
 func (p *Peers) heard(peer Peer) {
 	peer.Seen = p.cfg.Now()
 	p.Learn([]Peer{peer})
@@ -266,19 +263,19 @@ func (p *Peers) outboxes() []*outbox {
 	return all
 }
 
-// PeerStatus is a peer's state for people.
+// PeerStatus is a peer's state, for display.
 type PeerStatus struct {
 	Peer
 	Reachable bool
-	Since     time.Time // when it became so, or unreachable
+	Since     time.Time // when it became reachable or unreachable
 	Delivered time.Time // when it last applied records of this gateway; zero: never
-	Pending   int       // records that wait for it
-	Behind    bool      // it needs everything, for it is new or missed too much
+	Pending   int       // records waiting for it
+	Behind    bool      // it must be sent everything, since it is new or missed too much
 	Error     string    // of the last message, if it failed
-	Keys      string    // what is wrong with its keys and ours together; "": nothing, or it is not heard of now
+	Keys      string    // the problem between its keys and ours; "": none, or it was not seen lately
 }
 
-// Known tells of all peers, ordered by address.
+// Known returns the state of all peers, ordered by address.
 func (p *Peers) Known() []PeerStatus {
 	if p == nil {
 		return nil
@@ -295,11 +292,10 @@ func (p *Peers) Known() []PeerStatus {
 	return all
 }
 
-// Send brings records, which must stand in Snapshot already, to all peers at
-// the same time. It returns when all have applied them or failed to, or with
-// ctx. A peer that did not answer when last spoken to counts as failed at once,
-// so that one that is away costs the first of many only. What failed is tried
-// again until it arrives.
+// Send sends records, which must already be in Snapshot, to all peers at the same time. It returns
+// when all have applied them or failed, or when ctx ends. A peer that did not answer the last
+// message counts as failed at once, so an unreachable one delays only the first of many calls.
+// Failed records are retried until they arrive.
 func (p *Peers) Send(ctx context.Context, records []journal.Record) (reached, failed []Peer) {
 	if p == nil {
 		return nil, nil
@@ -308,7 +304,7 @@ func (p *Peers) Send(ctx context.Context, records []journal.Record) (reached, fa
 	for _, r := range records {
 		n, err := r.Normal()
 		if err != nil {
-			p.cfg.Log.Error("record is not sent", "kind", r.Kind, "error", err)
+			p.cfg.Log.Error("cannot send a record", "kind", r.Kind, "error", err)
 			continue
 		}
 		normal = append(normal, n)
@@ -330,8 +326,8 @@ func (p *Peers) Send(ctx context.Context, records []journal.Record) (reached, fa
 	return reached, failed
 }
 
-// Pull merges what every peer holds, through Apply; a starting gateway does so
-// before it is ready. ctx bounds it.
+// Pull merges the records of every peer, through Apply. A starting gateway calls it before it is
+// ready. ctx bounds it.
 func (p *Peers) Pull(ctx context.Context) (reached, failed []Peer) {
 	if p == nil {
 		return nil, nil
@@ -354,12 +350,12 @@ func (p *Peers) Pull(ctx context.Context) (reached, failed []Peer) {
 			continue
 		}
 		failed = append(failed, peer)
-		p.cfg.Log.Warn("peer's records are not merged", "peer", peer.ID, "address", peer.Address, "error", errs[i])
+		p.cfg.Log.Warn("cannot merge a peer's records", "peer", peer.ID, "address", peer.Address, "error", errs[i])
 	}
 	return reached, failed
 }
 
-// compare asks the peers now and then whether they hold what we hold.
+// compare compares the records with every peer now and then.
 func (p *Peers) compare() {
 	for sleep(p.ctx, nil, jitter(p.cfg.PullEvery)) {
 		ctx, cancel := context.WithTimeout(p.ctx, p.cfg.PullEvery)

@@ -24,8 +24,7 @@ import (
 
 var fleetKey = []byte("a key that all gateways share")
 
-// network carries requests between nodes, unless an end is cut off, and shows
-// them to who listens.
+// network carries requests between nodes, unless an end is cut off, and reports them to a listener.
 type network struct {
 	mu     sync.Mutex
 	cut    map[string]bool // addresses
@@ -68,7 +67,7 @@ func (n *network) set(cut bool, addresses ...string) {
 	}
 }
 
-// node is a gateway as far as this package goes.
+// node is the part of a gateway that this package needs.
 type node struct {
 	*Peers
 	j     *journal.Journal
@@ -134,7 +133,7 @@ func meet(nodes ...*node) {
 	}
 }
 
-// say appends and broadcasts, as a gateway does.
+// say appends records and sends them, as a gateway does.
 func (n *node) say(t *testing.T, records ...journal.Record) (reached, failed []Peer) {
 	t.Helper()
 	appendAll(t, n.j, records...)
@@ -196,7 +195,7 @@ func TestOnlyWhoMakesARecordSendsIt(t *testing.T) {
 		})
 	}
 	a.say(t, rec("x", 1))
-	if reached, _ := b.say(t, rec("y", 1)); len(reached) != 2 { // by now b would have passed x on
+	if reached, _ := b.say(t, rec("y", 1)); len(reached) != 2 { // by now b would have passed x on, if it did so
 		t.Fatal(reached)
 	}
 	mu.Lock()
@@ -219,14 +218,14 @@ func TestCutOffAndBack(t *testing.T) {
 	if s := a.statusOf(c); s.Reachable || s.Pending != 1 || !strings.Contains(s.Error, "cut off") {
 		t.Errorf("status %+v", s)
 	}
-	c.say(t, rec("z", 1)) // as a user does who is at the gateway that is cut off
+	c.say(t, rec("z", 1)) // as for a user of the cut-off gateway
 	net.set(false, c.self.Address)
 	env.Until(t, "c gets what it missed", c.has("x", "y", "z"))
-	env.Until(t, "the others get what c could not send", func() bool { return a.has("z")() && b.has("z")() })
+	env.Until(t, "the others get the record that c could not send", func() bool { return a.has("z")() && b.has("z")() })
 	env.Until(t, "a knows that c is back", func() bool { s := a.statusOf(c); return s.Reachable && s.Pending == 0 && s.Error == "" })
 }
 
-// TestGreetingsEnd: a hello that is answered by a hello would never end.
+// TestGreetingsEnd checks that a hello does not cause a hello back, which would never end.
 func TestGreetingsEnd(t *testing.T) {
 	net := newNetwork(t)
 	var mu sync.Mutex
@@ -282,7 +281,7 @@ func TestApplyThatFailsIsTriedAgain(t *testing.T) {
 	b.fault = journal.ErrFull
 	b.mu.Unlock()
 	if _, failed := a.say(t, rec("x", 1)); len(failed) != 1 {
-		t.Fatal("a peer that could not keep it counts as reached")
+		t.Fatal("a peer that could not apply it counts as reached")
 	}
 	if s := a.statusOf(b); !strings.Contains(s.Error, "full") {
 		t.Errorf("status %+v", s)
@@ -297,7 +296,7 @@ func TestPull(t *testing.T) {
 	net := newNetwork(t)
 	a, b := net.node(t, "a"), net.node(t, "b")
 	var want []string
-	for i := range 100 { // several chunks
+	for i := range 100 { // several batches
 		r := rec(fmt.Sprint(i), 1)
 		r.Value = bytes.Repeat([]byte{byte(i)}, journal.MaxValue)
 		appendAll(t, a.j, r)
@@ -310,8 +309,8 @@ func TestPull(t *testing.T) {
 		t.Fatalf("reached %v, failed %v", reached, failed)
 	}
 	wantKeys(t, late.j, want...)
-	if len(a.Known()) != 1 { // so that nothing is missed between the pull and the first heartbeat
-		t.Errorf("a knows %v of the one that pulled", a.Known())
+	if len(a.Known()) != 1 { // or records between the pull and the first heartbeat would be missed
+		t.Errorf("after the pull, a knows %v", a.Known())
 	}
 	net.set(true, b.self.Address)
 	if reached, failed = late.Pull(t.Context()); len(reached) != 1 || len(failed) != 1 || failed[0].ID != "b" {
@@ -351,11 +350,11 @@ func TestPeersCompareByThemselves(t *testing.T) {
 	a, b := net.node(t, "a"), net.node(t, "b", func(c *Config) { c.PullEvery = 50 * time.Millisecond })
 	meet(a, b)
 	env.Until(t, "they have met", func() bool { return !a.statusOf(b).Behind && a.statusOf(b).Reachable })
-	appendAll(t, a.j, rec("never sent", 1)) // as if its sender had died half way
-	env.Until(t, "b finds what it lacks", b.has("never sent"))
+	appendAll(t, a.j, rec("never sent", 1)) // as if its sender had died half-way
+	env.Until(t, "b gets the missing record", b.has("never sent"))
 }
 
-// A stream that was cut between two batches, or within one, is not taken for whole.
+// A stream that is cut between two batches, or within one, does not count as complete.
 func TestAStreamThatIsCut(t *testing.T) {
 	for _, keep := range []int{5, 40} {
 		net := newNetwork(t)
@@ -366,7 +365,7 @@ func TestAStreamThatIsCut(t *testing.T) {
 			r.Body = io.NopCloser(bytes.NewReader(body[:min(keep, len(body))]))
 		}
 		if a.pull(t.Context(), b.self, digest(a.j.Records())) == nil {
-			t.Errorf("a stream of %d bytes is taken", keep)
+			t.Errorf("a stream of %d bytes is accepted", keep)
 		}
 	}
 }
@@ -380,7 +379,7 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"a batch", encodeBatch([]journal.Record{rec("x", 1)}), 204, ""},
 		{"too long a body", make([]byte, maxBatch+1), 413, "too large"},
-		{"a body that is no batch", []byte("no batch"), 400, "not a record"},
+		{"a body that is not a batch", []byte("no batch"), 400, "not a record"},
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			a := newNetwork(t).node(t, "a")
@@ -390,13 +389,13 @@ func TestRefusals(t *testing.T) {
 				t.Errorf("status %d, %q; want %d, %q", w.Code, w.Body, c.status, c.text)
 			}
 			if c.status != 204 && len(a.j.Records()) != 0 {
-				t.Errorf("it left something behind: %v", a.j.Records())
+				t.Errorf("records were applied: %v", a.j.Records())
 			}
 		})
 	}
 }
 
-// Nobody is listened to who does not prove a key in common, by TLS and by 1.3.
+// A client that does not prove a common key, over TLS 1.3, is rejected.
 func TestStrangersAreNotHeard(t *testing.T) {
 	a := newNetwork(t).node(t, "a")
 	other, err := newIdentity([][]byte{[]byte("another key, as long as it needs")})
@@ -441,11 +440,11 @@ func TestLearn(t *testing.T) {
 		want string
 	}{
 		{"others are known by address", []Peer{p("c", "c:1", 0), p("b", "b:1", 0)}, "b@b:1 c@c:1"},
-		{"a later run takes the place of an earlier", []Peer{p("b", "b:1", 0), p("b2", "b:1", 1)}, "b2@b:1"},
+		{"a later run replaces an earlier one", []Peer{p("b", "b:1", 0), p("b2", "b:1", 1)}, "b2@b:1"},
 		{"an earlier one does not come back", []Peer{p("b2", "b:1", 1), p("b", "b:1", 0)}, "b2@b:1"},
 		{"one may move", []Peer{p("b", "b:1", 0), p("b", "b:2", 0)}, "b@b:2"},
-		{"this gateway, now and before, is none", []Peer{p("a", "a:1", 0), p("old", "self:1", 0)}, ""},
-		{"one not seen for long is none", []Peer{stale}, ""},
+		{"this gateway and its earlier run are left out", []Peer{p("a", "a:1", 0), p("old", "self:1", 0)}, ""},
+		{"one not seen for long is left out", []Peer{stale}, ""},
 		{"malformed ones are left out", []Peer{p("", "b:1", 0), p("b", "b", 0), p(strings.Repeat("b", 129), "b:1", 0)}, ""},
 	} {
 		t.Run(c.why, func(t *testing.T) {
@@ -527,14 +526,14 @@ func TestAPeersFileThatIsBroken(t *testing.T) {
 	}
 }
 
-// TestARestartedPeerIsFound: at the address that is known another run answers.
+// TestARestartedPeerIsFound: another run answers at a known address.
 func TestARestartedPeerIsFound(t *testing.T) {
 	net := newNetwork(t)
 	a, b := net.node(t, "a"), net.node(t, "b")
 	before := b.self
 	before.ID, before.Started = "before", epoch.Add(-time.Hour)
 	a.Learn([]Peer{before})
-	env.Until(t, "the new run is known in the place of the old", func() bool {
+	env.Until(t, "the new run replaces the old one", func() bool {
 		known := a.Known()
 		return len(known) == 1 && known[0].ID == "b" && known[0].Reachable
 	})
@@ -560,7 +559,7 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-// A peer that is away is asked again after a while, not for each record.
+// An unreachable peer is retried after a while, not for each record.
 func TestAPeerThatIsAwayIsLeftAlone(t *testing.T) {
 	var asked atomic.Int64
 	a := newNetwork(t).node(t, "a", func(c *Config) {
@@ -572,7 +571,7 @@ func TestAPeerThatIsAwayIsLeftAlone(t *testing.T) {
 		}
 	})
 	a.Learn([]Peer{{ID: "b", Address: "b:1"}})
-	env.Until(t, "it has been asked", func() bool { return asked.Load() > 0 })
+	env.Until(t, "it has been tried", func() bool { return asked.Load() > 0 })
 	for i := range uint64(200) {
 		a.say(t, rec("x", i))
 	}

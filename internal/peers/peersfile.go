@@ -12,8 +12,8 @@ import (
 	"github.com/jewgo/gateway/internal/atomicfile"
 )
 
-// keep forgets peers and remembers the others on disk: news at once, and again
-// each second while that fails.
+// keep drops forgotten peers and saves the others to the file: changes at once, and every second
+// while saving fails.
 func (p *Peers) keep() {
 	const every = time.Second
 	tick := time.NewTicker(every)
@@ -27,18 +27,17 @@ func (p *Peers) keep() {
 			open = false
 		}
 		now := p.cfg.Now()
-		if p.forget(now) || now.Sub(saved).Abs() > time.Minute || !open { // after a minute for Seen's sake
+		if p.forget(now) || now.Sub(saved).Abs() > time.Minute || !open { // every minute to save Seen
 			err := p.save()
-			if err != nil && !failed { // once, not every second that a disk is full
-				p.cfg.Log.Warn("peers are not remembered", "file", p.cfg.File, "error", err)
+			if err != nil && !failed { // log once, not every second while a disk is full
+				p.cfg.Log.Warn("cannot save the peers file", "file", p.cfg.File, "error", err)
 			}
 			saved, failed = now, err != nil
 		}
 	}
 }
 
-// forget drops who was not seen for long, and says whether the file is out of
-// date.
+// forget drops peers that have not been seen for long, and reports whether the file is outdated.
 func (p *Peers) forget(now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -67,8 +66,7 @@ func (p *Peers) save() error {
 	return err
 }
 
-// readPeers reads the peers remembered in a file; one that is not there has
-// none. When they were seen is left out: see New.
+// readPeers reads the peers remembered in a file; a missing file has none. It clears Seen: see New.
 func readPeers(name string) ([]Peer, error) {
 	if name == "" {
 		return nil, nil
@@ -80,7 +78,7 @@ func readPeers(name string) ([]Peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = f.Close() }() // only read
+	defer func() { _ = f.Close() }() // opened for reading only
 	var peers []Peer
 	if err := json.NewDecoder(io.LimitReader(f, maxBatch)).Decode(&peers); err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)
@@ -91,7 +89,7 @@ func readPeers(name string) ([]Peer, error) {
 	return peers, nil
 }
 
-// writePeers replaces the file by one of these peers.
+// writePeers replaces the file by one with these peers.
 func writePeers(name string, peers []Peer) error {
 	if name == "" {
 		return nil

@@ -21,8 +21,7 @@ import (
 	"github.com/jewgo/gateway/test/env"
 )
 
-// A peer is on disk without waiting for anything: no time passes in a bubble
-// while somebody has something to do.
+// A peer is saved to disk at once: virtual time does not pass while a goroutine can run.
 func TestAPeerIsRememberedAtOnce(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "peers.json")
 	synctest.Test(t, func(t *testing.T) {
@@ -45,7 +44,7 @@ func TestAPeerIsRememberedAtOnce(t *testing.T) {
 	})
 }
 
-// lockedBuffer may be read while it is written.
+// lockedBuffer can be read during writes.
 type lockedBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -63,7 +62,7 @@ func (b *lockedBuffer) String() string {
 	return b.b.String()
 }
 
-// A file that cannot be written is told of once, and written when it can be.
+// A file that cannot be written is reported once, and written as soon as possible.
 func TestPeersAreRememberedOnceTheDiskAllows(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "later")
 	file := filepath.Join(dir, "peers.json")
@@ -80,8 +79,8 @@ func TestPeersAreRememberedOnceTheDiskAllows(t *testing.T) {
 		p.Learn([]Peer{{ID: "b", Address: "10.0.0.2:1"}})
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if n := strings.Count(log.String(), "not remembered"); n != 1 {
-			t.Errorf("told %d times, want once:\n%s", n, log.String())
+		if n := strings.Count(log.String(), "cannot save the peers file"); n != 1 {
+			t.Errorf("reported %d times, want once:\n%s", n, log.String())
 		}
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			t.Fatal(err)
@@ -94,9 +93,9 @@ func TestPeersAreRememberedOnceTheDiskAllows(t *testing.T) {
 	})
 }
 
-// A peer that takes connections and never answers holds up neither Send nor Close.
+// A peer that accepts connections but never answers delays neither Send nor Close.
 func TestAPeerThatHangs(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0") // accepted by the kernel alone
+	l, err := net.Listen("tcp", "127.0.0.1:0") // only the kernel accepts
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,14 +116,14 @@ func TestAPeerThatHangs(t *testing.T) {
 	}
 	pulled := make(chan struct{})
 	go func() { defer close(pulled); p.Pull(ctx) }()
-	if err := p.Close(); err != nil { // would wait for an hour
+	if err := p.Close(); err != nil { // it must not wait for the hour
 		t.Fatal(err)
 	}
 	<-pulled
 	env.Until(t, "its goroutines have ended", func() bool { return runtime.NumGoroutine() <= before })
 }
 
-// A peer that greets, and takes nothing, is tried again ever more seldom.
+// A peer that answers greetings but takes no records is retried less and less.
 func TestAPeerThatTakesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var tries atomic.Int64
@@ -146,7 +145,7 @@ func TestAPeerThatTakesNothing(t *testing.T) {
 		}
 		p.Learn([]Peer{{ID: "b", Address: "10.0.0.2:1"}})
 		time.Sleep(time.Minute)
-		if n := tries.Load(); n < 20 || n > 45 { // one in 1.5 to 2.5 s, at last
+		if n := tries.Load(); n < 20 || n > 45 { // in the end one in 1.5 to 2.5 s
 			t.Errorf("%d tries in a minute", n)
 		}
 		if err := p.Close(); err != nil {
@@ -155,43 +154,43 @@ func TestAPeerThatTakesNothing(t *testing.T) {
 	})
 }
 
-// However much a peer did not take, what is kept for it is bounded.
+// The records kept for a peer are bounded, however many it missed.
 func TestMissedIsBounded(t *testing.T) {
 	o := &outbox{}
 	o.miss(make([]journal.Record, maxMissed))
 	if o.all || len(o.missed) != maxMissed {
-		t.Errorf("%d kept, everything %v", len(o.missed), o.all)
+		t.Errorf("%d kept, all %v", len(o.missed), o.all)
 	}
 	o.miss(make([]journal.Record, 1))
 	o.miss(make([]journal.Record, 1))
 	if !o.all || len(o.missed) != 1 {
-		t.Errorf("%d kept beside everything, %v", len(o.missed), o.all)
+		t.Errorf("%d kept besides all, %v", len(o.missed), o.all)
 	}
 	if o.miss(make([]journal.Record, 100*maxMissed)); cap(o.missed) > maxMissed {
 		t.Errorf("room for %d", cap(o.missed))
 	}
 }
 
-// A push of everything that fails is one of everything again, and brings with it what
-// stands in no snapshot: the journal was full.
+// If sending everything fails, everything is sent again, together with a record that is in no
+// snapshot because the journal was full.
 func TestEverythingIsTriedAgain(t *testing.T) {
 	net := newNetwork(t)
 	a, b := net.node(t, "a"), net.node(t, "b")
-	b.fault = journal.ErrFull // nobody asks it yet
+	b.fault = journal.ErrFull // not called yet
 	appendAll(t, a.j, rec("before", 1))
 	a.Learn([]Peer{b.self})
-	env.Until(t, "a push failed, and is to be tried again", func() bool {
+	env.Until(t, "a push failed and will be retried", func() bool {
 		s := a.statusOf(b)
 		return s.Behind && strings.Contains(s.Error, "full")
 	})
-	a.outboxes()[0].miss([]journal.Record{rec("nowhere else", 1)}) // as by a Send that failed
+	a.outboxes()[0].miss([]journal.Record{rec("nowhere else", 1)}) // as after a failed Send
 	b.mu.Lock()
 	b.fault = nil
 	b.mu.Unlock()
-	env.Until(t, "b has all of it", b.has("before", "nowhere else"))
+	env.Until(t, "b has all records", b.has("before", "nowhere else"))
 }
 
-// What a peer misses while everything that stands is being collected is told too.
+// Records that a peer misses while the snapshot is taken are sent too.
 func TestMissedWhileEverythingIsCollected(t *testing.T) {
 	net := newNetwork(t)
 	var a *node
@@ -202,7 +201,7 @@ func TestMissedWhileEverythingIsCollected(t *testing.T) {
 			once.Do(func() {
 				appendAll(t, a.j, rec("meanwhile", 1))
 				for _, o := range a.outboxes() {
-					o.miss([]journal.Record{rec("meanwhile", 1)}) // as by a Send that failed
+					o.miss([]journal.Record{rec("meanwhile", 1)}) // as after a failed Send
 				}
 			})
 			return records
@@ -211,5 +210,5 @@ func TestMissedWhileEverythingIsCollected(t *testing.T) {
 	b := net.node(t, "b")
 	appendAll(t, a.j, rec("before", 1))
 	a.Learn([]Peer{b.self})
-	env.Until(t, "b has all of it", b.has("before", "meanwhile"))
+	env.Until(t, "b has all records", b.has("before", "meanwhile"))
 }

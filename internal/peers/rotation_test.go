@@ -12,8 +12,8 @@ var nextKey = []byte("the key that comes after it")
 
 func keys(all ...[]byte) func(*Config) { return func(c *Config) { c.Keys = all } }
 
-// While a key is replaced, in the order that Keys tells, every gateway hears
-// every other at each step: also those that are a step apart.
+// While a key is replaced, in the documented order, all gateways can talk to each other at each
+// step, even if they are one step apart.
 func TestRotationOfTheKey(t *testing.T) {
 	steps := []func(*Config){
 		keys(fleetKey), keys(fleetKey, nextKey), keys(nextKey, fleetKey), keys(nextKey),
@@ -24,7 +24,7 @@ func TestRotationOfTheKey(t *testing.T) {
 		meet(a, b)
 		for _, end := range []struct{ from, to *node }{{a, b}, {b, a}} {
 			if reached, _ := end.from.say(t, rec("said by "+end.from.self.ID, 1)); len(reached) != 1 {
-				t.Errorf("step %d: %s is not heard: %s", i, end.from.self.ID, end.from.statusOf(end.to).Error)
+				t.Errorf("step %d: %s is rejected: %s", i, end.from.self.ID, end.from.statusOf(end.to).Error)
 			}
 			if reached, _ := end.from.Pull(t.Context()); len(reached) != 1 {
 				t.Errorf("step %d: %s cannot pull", i, end.from.self.ID)
@@ -33,7 +33,7 @@ func TestRotationOfTheKey(t *testing.T) {
 	}
 }
 
-// A gateway whose keyring has nothing in common with the others' stays outside.
+// A gateway without a key in common with the others is rejected.
 func TestKeysInCommon(t *testing.T) {
 	net := newNetwork(t)
 	a, b := net.node(t, "a", keys(fleetKey, nextKey)), net.node(t, "b", keys(bytes.Repeat([]byte("x"), 32)))
@@ -44,8 +44,7 @@ func TestKeysInCommon(t *testing.T) {
 	}
 }
 
-// What keyrings of two gateways cannot do together is told, and nothing in the steps
-// of a rotation.
+// Mismatches of two gateways' keys are reported, but not the steps of a rotation.
 func TestMismatch(t *testing.T) {
 	other := bytes.Repeat([]byte("x"), 32)
 	for _, c := range []struct {

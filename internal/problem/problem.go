@@ -1,6 +1,5 @@
-// Package problem writes errors to clients as RFC 9457 problem documents, so
-// that every error of the gateway's own has one shape. What an error means,
-// and which status it has, is decided where it arises.
+// Package problem writes errors to clients as RFC 9457 problem documents, so that all errors of the
+// gateway have the same form. The code where an error arises decides its meaning and status.
 package problem
 
 import (
@@ -9,13 +8,13 @@ import (
 	"strconv"
 )
 
-// Problem is one error towards a client (RFC 9457, 3.1).
+// Problem is one error for a client (RFC 9457, 3.1).
 type Problem struct {
 	Status   int
 	Type     string   // URI reference; "": about:blank
 	Title    string   // "": the status's text
 	Detail   string   // for a person; never an internal error
-	Violated []string // names of the limits that refuse (draft-ietf-httpapi-ratelimit-headers); nil: none does
+	Violated []string // names of the refusing limits (draft-ietf-httpapi-ratelimit-headers); nil: none
 }
 
 var (
@@ -23,8 +22,8 @@ var (
 	cacheControl = []string{"no-store"}
 )
 
-// Write sends p, with headers already set on w kept. It forbids caching, since
-// an error says nothing about the resource.
+// Write sends p and keeps other headers already set on w. It forbids caching, since an error says
+// nothing about the resource.
 func Write(w http.ResponseWriter, p Problem) {
 	if p.Type == "" {
 		p.Type = "about:blank"
@@ -34,16 +33,16 @@ func Write(w http.ResponseWriter, p Problem) {
 	}
 	body := p.appendJSON(make([]byte, 0, 256))
 	h := w.Header()
-	h["Content-Type"], h["Cache-Control"] = contentType, cacheControl // without capacity to spare: whoever appends gets a copy
+	h["Content-Type"], h["Cache-Control"] = contentType, cacheControl // no spare capacity: an append copies them
 	h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	delete(h, "Content-Encoding")
 	delete(h, "Etag")
 	w.WriteHeader(p.Status)
-	_, _ = w.Write(body) // a client that is gone cannot be told
+	_, _ = w.Write(body) // it fails only if the client has gone
 }
 
-// appendJSON appends the document, and a line's end. It is written by hand since
-// a refusal is to cost little, and the document has five members at most.
+// appendJSON appends the document and a newline. It is written by hand because a refusal should be
+// cheap, and the document has at most five members.
 func (p *Problem) appendJSON(b []byte) []byte {
 	b = append(b, '{')
 	if p.Detail != "" {
@@ -66,11 +65,11 @@ func (p *Problem) appendJSON(b []byte) []byte {
 	return append(b, "}\n"...)
 }
 
-// appendString appends a string in JSON.
+// appendString appends a JSON string.
 func appendString(b []byte, s string) []byte {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
-			quoted, _ := json.Marshal(s) // a string always can be
+			quoted, _ := json.Marshal(s) // never fails for a string
 			return append(b, quoted...)
 		}
 	}

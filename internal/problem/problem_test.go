@@ -19,7 +19,7 @@ func ExampleWrite() {
 	// {"detail":"wait","status":429,"title":"Too Many Requests","type":"about:blank","violated-policies":["login"]}
 }
 
-// What an upstream or an earlier layer has said of its own body does not hold.
+// Headers about an upstream's or an earlier layer's body are replaced.
 func TestWriteReplacesWhatSpeaksOfAnotherBody(t *testing.T) {
 	w := httptest.NewRecorder()
 	for name, v := range map[string]string{"Etag": `"x"`, "Content-Encoding": "gzip", "Content-Length": "9", "Cache-Control": "public", "Retry-After": "3"} {
@@ -31,11 +31,11 @@ func TestWriteReplacesWhatSpeaksOfAnotherBody(t *testing.T) {
 		t.Errorf("header %v", h)
 	}
 	if h.Get("Retry-After") != "3" {
-		t.Error("what the caller has set is gone")
+		t.Error("the caller's header is gone")
 	}
 }
 
-// What is not there is left out, and what could end a string early is escaped.
+// Missing members are left out, and special characters in strings are escaped.
 func TestWriteMembers(t *testing.T) {
 	for _, tc := range []struct {
 		problem problem.Problem

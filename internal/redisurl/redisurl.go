@@ -1,6 +1,5 @@
-// Package redisurl reads the URLs by which a Redis is named, so that a policy is
-// judged by the very parser that opens the connection. It knows their syntax
-// and no client; what is done with the parts is internal/store/redis's.
+// Package redisurl parses the URL of a Redis. The policy's checks and the connection use the same
+// parser. It knows the syntax and no client; internal/store/redis uses the parts.
 package redisurl
 
 import (
@@ -12,10 +11,10 @@ import (
 	"strings"
 )
 
-// None reports whether raw stands for no Redis: it is empty, or memory://.
+// None reports whether raw means no Redis: it is empty, or memory://.
 func None(raw string) bool { return raw == "" || strings.HasPrefix(raw, "memory://") }
 
-// URL is a Redis by its parts.
+// URL holds the parts of a Redis URL.
 type URL struct {
 	Addrs          []string // host:port with the port filled in, or the path of a unix socket
 	User, Password string
@@ -26,9 +25,9 @@ type URL struct {
 	SentinelUser, SentinelPassword string // of the Sentinels themselves
 
 	TLS        bool
-	CA         string // file of the roots that are trusted; "": the system's
+	CA         string // file of the trusted roots; "": the system's
 	Cert, Key  string // files of the client's certificate; "": none
-	ServerName string // in the servers' certificates; "": the host of each address
+	ServerName string // expected in the servers' certificates; "": the host of each address
 }
 
 // Parse reads a URL in one of the forms
@@ -38,19 +37,18 @@ type URL struct {
 //	redis+sentinel://[user:password@]h1:p1,h2:p2/service[?db=N]
 //	redis+cluster://[user:password@]h1:p1,h2:p2
 //
-// and rediss+sentinel://, rediss+cluster:// with TLS, which is spoken to the
-// Sentinels too. User and password are percent-encoded; those of a Sentinel URL
-// belong to the servers behind it. Further parameters are
+// and rediss+sentinel://, rediss+cluster:// with TLS, to the Sentinels too. User and password are
+// percent-encoded; in a Sentinel URL they are those of the servers behind it. Further parameters
+// are
 //
 //	tls_ca=FILE               roots to trust instead of the system's
 //	tls_cert=FILE&tls_key=FILE  the client's certificate, where servers ask for one
-//	tls_server_name=NAME      what the servers' certificates are for, if not for the hosts
+//	tls_server_name=NAME      the name in the servers' certificates, if not the host
 //	sentinel_user=, sentinel_password=
 //
 // with files in PEM, by absolute paths. Certificates are always verified.
 //
-// Its errors never quote the URL: where a password was not percent-encoded, any
-// part may be a piece of it.
+// Errors never quote the URL: if a password was not percent-encoded, any part may be a piece of it.
 func Parse(raw string) (URL, error) {
 	kind, hosts, u, err := split(raw)
 	if err != nil {
@@ -65,7 +63,7 @@ func Parse(raw string) (URL, error) {
 	switch kind {
 	case "redis":
 		if len(hosts) != 1 {
-			return URL{}, errors.New("several hosts want redis+sentinel:// or redis+cluster://")
+			return URL{}, errors.New("several hosts need redis+sentinel:// or redis+cluster://")
 		}
 		if path != "" {
 			if r.DB, err = database(path); err != nil {
@@ -102,8 +100,8 @@ func Parse(raw string) (URL, error) {
 
 var errNoDatabases = errors.New("a cluster has no databases")
 
-// split takes a list of hosts out of the URL, which net/url does not know, and
-// parses the rest. kind is the scheme as it is without TLS; u has no host.
+// split takes the list of hosts, which net/url does not support, out of the URL and parses the
+// rest. kind is the scheme without TLS; u has no host.
 func split(raw string) (kind string, hosts []string, u *url.URL, err error) {
 	scheme, rest, ok := strings.Cut(raw, "://")
 	switch kind = strings.Replace(scheme, "rediss", "redis", 1); kind {
@@ -124,7 +122,7 @@ func split(raw string) (kind string, hosts []string, u *url.URL, err error) {
 	return kind, strings.Split(authority[at:], ","), u, nil
 }
 
-// addresses gives hosts their port where they have none.
+// addresses adds the port to hosts without one.
 func addresses(hosts []string, port string) ([]string, error) {
 	addrs := make([]string, len(hosts))
 	for i, h := range hosts {
@@ -161,7 +159,7 @@ func (r *URL) query(raw string) error {
 	for name, values := range params {
 		value := known[name]
 		if value == nil || len(values) != 1 || values[0] == "" {
-			return errors.New("its parameters may be db, tls_ca, tls_cert, tls_key, tls_server_name, sentinel_user and sentinel_password, each once and with a value")
+			return errors.New("its parameters may be db, tls_ca, tls_cert, tls_key, tls_server_name, sentinel_user and sentinel_password, each once and not empty")
 		}
 		*value = values[0]
 	}
@@ -172,7 +170,7 @@ func (r *URL) query(raw string) error {
 	case r.Service == "" && (r.SentinelUser != "" || r.SentinelPassword != ""):
 		return errors.New("sentinel_user and sentinel_password belong to redis+sentinel://")
 	case r.SentinelUser != "" && r.SentinelPassword == "":
-		return errors.New("sentinel_user wants a sentinel_password")
+		return errors.New("sentinel_user needs a sentinel_password")
 	case db == "":
 		return nil
 	case r.Cluster:
@@ -184,10 +182,10 @@ func (r *URL) query(raw string) error {
 
 func (r *URL) checkTLS() error {
 	if !r.TLS && (r.CA != "" || r.Cert != "" || r.Key != "" || r.ServerName != "") {
-		return errors.New("tls_ parameters want rediss://, rediss+sentinel:// or rediss+cluster://")
+		return errors.New("tls_ parameters need rediss://, rediss+sentinel:// or rediss+cluster://")
 	}
 	if (r.Cert == "") != (r.Key == "") {
-		return errors.New("tls_cert and tls_key want each other")
+		return errors.New("tls_cert and tls_key need each other")
 	}
 	for _, file := range []string{r.CA, r.Cert, r.Key} {
 		if file != "" && !filepath.IsAbs(file) {
@@ -200,7 +198,7 @@ func (r *URL) checkTLS() error {
 func database(s string) (int, error) {
 	n, err := strconv.Atoi(s)
 	if err != nil || n < 0 {
-		return 0, errors.New("its database is not a number from 0")
+		return 0, errors.New("its database is not a non-negative number")
 	}
 	return n, nil
 }

@@ -87,15 +87,15 @@ func TestParseRefuses(t *testing.T) {
 		{"redis://h?db=", "its parameters may be"},
 		{"redis://h?max_retries=3", "its parameters may be"},
 		{"rediss://h?tls_skip_verify=true", "its parameters may be"},
-		{"redis://h?tls_ca=/ca.pem", "want rediss://"},
-		{"unix:///s?tls_server_name=h", "want rediss://"},
+		{"redis://h?tls_ca=/ca.pem", "need rediss://"},
+		{"unix:///s?tls_server_name=h", "need rediss://"},
 		{"rediss://h?tls_ca=ca.pem", "absolute"},
-		{"rediss://h?tls_cert=/c.pem", "want each other"},
-		{"rediss://h?tls_key=/c.key", "want each other"},
+		{"rediss://h?tls_cert=/c.pem", "need each other"},
+		{"rediss://h?tls_key=/c.key", "need each other"},
 		{"rediss+cluster://h?tls_cert=/c.pem&tls_key=c.key", "absolute"},
 		{"redis://h?sentinel_password=p", "belong to redis+sentinel://"},
 		{"redis+cluster://h?sentinel_user=u&sentinel_password=p", "belong to redis+sentinel://"},
-		{"redis+sentinel://h/main?sentinel_user=u", "wants a sentinel_password"},
+		{"redis+sentinel://h/main?sentinel_user=u", "needs a sentinel_password"},
 		{"redis://h?%zz", "query is malformed"},
 		{"redis://u:p/w@h", "percent-encoded"},
 		{"redis://u:p#w@h", "percent-encoded"},
@@ -119,8 +119,8 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-// TestURLErrorsKeepSecrets puts passwords as people paste them, not encoded,
-// into URLs, most of which are malformed then, and looks for them in the errors.
+// TestURLErrorsKeepSecrets puts unencoded passwords into URLs, as people paste them; most of these
+// URLs are malformed. The errors must not contain the passwords.
 func TestURLErrorsKeepSecrets(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		secret := rapid.StringMatching(`[A-Z0-9]{6}[/?#%@:, \[\]]?[A-Z0-9]{6}`).Draw(t, "secret")

@@ -1,6 +1,5 @@
-// Package reload puts a changed policy in force: compile it, let every part
-// prepare for it, then commit all at once. A part that refuses, or a policy that
-// does not compile, leaves everything as it was.
+// Package reload puts a changed policy in force: compile it, let every part prepare for it, then
+// commit all at once. If the policy does not compile or a part refuses it, nothing changes.
 package reload
 
 import (
@@ -16,8 +15,8 @@ import (
 
 // Part is something that must be ready for a policy before it is in force.
 type Part interface {
-	// Prepare builds what s needs without touching what is in force, and
-	// returns what puts it there. commit cannot fail.
+	// Prepare builds what s needs without changing what is in force, and returns a function that
+	// puts it in force. commit cannot fail.
 	Prepare(s *policy.Snapshot) (commit func(), err error)
 }
 
@@ -26,14 +25,13 @@ type Reloader struct {
 	Load   func() (*policy.Snapshot, error)
 	Live   *policy.Live
 	Parts  []Part
-	Every  time.Duration                       // how often Run looks at the file
-	Report func(s *policy.Snapshot, err error) // told of every attempt; s is the policy then in force
+	Every  time.Duration                       // how often Run checks the file
+	Report func(s *policy.Snapshot, err error) // called after every attempt; s is the policy then in force
 
 	mu sync.Mutex // one attempt at a time
 }
 
-// Reload loads the policy and puts it in force. An error says why the old one
-// stays.
+// Reload loads the policy and puts it in force. On an error the old policy stays.
 func (r *Reloader) Reload() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -78,7 +76,7 @@ func (r *Reloader) commitLocked(next *policy.Snapshot) error {
 	return nil
 }
 
-// unchangeable refuses what only a restart can change, all of it at once.
+// unchangeable returns an error that lists all changes which need a restart.
 func unchangeable(old, next *policy.Policy) error {
 	var errs []error
 	for _, s := range []struct {
@@ -111,11 +109,10 @@ func unchangeable(old, next *policy.Policy) error {
 	return errors.Join(errs...)
 }
 
-// Run reloads on each value from hup and whenever the file changes, until ctx is
-// done. It looks rather than being notified: what a path leads to may change by
-// any link, folder or mount on the way, of which the kernel tells nothing. A
-// file that has changed is read when it has stayed the same for a turn, since
-// editors and ConfigMaps write in several steps.
+// Run reloads on each value from hup and whenever the file changes, until ctx is done. It polls:
+// the path may lead to another file through any link, folder or mount on the way, and the kernel
+// does not report such changes. A changed file is read once it has stayed the same for one
+// interval, since editors and ConfigMaps write in several steps.
 func (r *Reloader) Run(ctx context.Context, hup <-chan os.Signal, file string) {
 	turns := time.NewTicker(r.Every)
 	defer turns.Stop()
@@ -123,13 +120,13 @@ func (r *Reloader) Run(ctx context.Context, hup <-chan os.Signal, file string) {
 	if Once(file) {
 		turns.Stop()
 	}
-	read := &state{} // unlike any: the file may have changed since it was loaded
+	read := &state{} // equals no other state: the file may have changed since it was loaded
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-hup:
-			_ = r.Reload() // Report has told it
+			_ = r.Reload() // Report has reported it
 		case <-turns.C:
 			now := look(file)
 			if now.same(seen) && !now.same(read) {
@@ -141,17 +138,17 @@ func (r *Reloader) Run(ctx context.Context, hup <-chan os.Signal, file string) {
 	}
 }
 
-// Once reports whether a file can be read once alone, and then keeps whoever opens it
-// waiting: a pipe, a socket, a terminal.
+// Once reports whether a file can be read only once, so that opening it again would block: a pipe,
+// a socket, a terminal.
 func Once(file string) bool {
 	info, err := os.Stat(file)
 	return err == nil && info.Mode()&(os.ModeNamedPipe|os.ModeSocket|os.ModeCharDevice) != 0
 }
 
-// state is what a look at a file tells of it.
+// state is what os.Stat says about a file.
 type state struct {
 	info os.FileInfo
-	err  string // why there is no info; "": there is
+	err  string // why info is nil; "" if it is not
 }
 
 func look(file string) *state {
@@ -162,7 +159,7 @@ func look(file string) *state {
 	return &state{info: info}
 }
 
-// same reports whether nothing tells two states apart.
+// same reports whether two states are equal.
 func (s *state) same(as *state) bool {
 	if s.info == nil || as.info == nil {
 		return s.info == as.info && s.err == as.err

@@ -26,7 +26,7 @@ upstreams: {app: {targets: ["http://127.0.0.1:1"]}}
 routes: [{name: all, match: {path: "/{rest...}"}, upstream: app}]
 `
 
-// part is a Part that notes what it is told.
+// part is a Part that records its calls.
 type part struct {
 	name   string
 	refuse error
@@ -38,7 +38,7 @@ func (p part) Prepare(*policy.Snapshot) (func(), error) {
 	return func() { *p.notes = append(*p.notes, "commit "+p.name) }, p.refuse
 }
 
-// reloader reloads a file; outcomes gets the error of every attempt.
+// reloader reloads a file; outcomes receives the error of every attempt.
 func reloader(t *testing.T) (r *reload.Reloader, file string, outcomes chan error) {
 	t.Helper()
 	file = filepath.Join(t.TempDir(), "gateway.yaml")
@@ -126,7 +126,7 @@ func next(t *testing.T, outcomes chan error) error {
 
 const every = 50 * time.Millisecond
 
-// settled gives Run the time to look, which it does not tell.
+// settled waits until Run must have checked the file.
 func settled() { time.Sleep(4 * every) }
 
 const changed = good + "log: {access: off}\n"
@@ -142,7 +142,7 @@ func TestRunReloadsOnASignal(t *testing.T) {
 	}
 }
 
-// Whatever makes the path lead to another text is a change of the file.
+// Run notices every way in which the path can lead to another content.
 func TestRunSeesEveryKindOfChange(t *testing.T) {
 	rename := func(t *testing.T, from, to string) {
 		t.Helper()
@@ -174,13 +174,13 @@ func TestRunSeesEveryKindOfChange(t *testing.T) {
 			func(t *testing.T, dir string) { write(t, dir+"/gateway.yaml", changed) },
 		},
 		{
-			"replaced, in a flurry of writes",
+			"replaced by several quick writes",
 			func(t *testing.T, dir string) string { folder(t, dir, good); return dir + "/gateway.yaml" },
 			func(t *testing.T, dir string) {
 				for i := range 5 {
 					write(t, fmt.Sprint(dir, "/new", i), changed)
 				}
-				for i := range 5 { // at once: a look between two of them would be another attempt
+				for i := range 5 { // without a pause: a check in between would be another attempt
 					rename(t, fmt.Sprint(dir, "/new", i), dir+"/gateway.yaml")
 				}
 			},
@@ -259,7 +259,7 @@ func TestRunSeesEveryKindOfChange(t *testing.T) {
 			settled()
 			tt.change(t, dir)
 			for r.Live.Load().Policy.Log.Access != "off" {
-				_ = next(t, outcomes) // of a file that was away for a while an error
+				_ = next(t, outcomes) // an error, if the file was missing for a while
 			}
 			settled()
 			if n := len(outcomes); n != 0 {
@@ -282,7 +282,7 @@ func TestRunLeavesAloneWhatHasNotChanged(t *testing.T) {
 	}
 }
 
-// A file that is not there is told of once, and signals work.
+// A missing file is reported once, and signals still work.
 func TestRunWithoutAFile(t *testing.T) {
 	t.Parallel()
 	r, file, outcomes := reloader(t)
@@ -304,10 +304,10 @@ func TestRunWithoutAFile(t *testing.T) {
 	}
 }
 
-// A start takes seconds: what changes meanwhile must not wait for the next change.
+// A start takes seconds: a change during that time must not wait for the next change.
 func TestAChangeBeforeTheWatchIsNotMissed(t *testing.T) {
 	t.Parallel()
-	r, file, outcomes := reloader(t) // what is in force is the file as it was
+	r, file, outcomes := reloader(t) // the policy in force is the file's first content
 	write(t, file, good+"log: {access: off}\n")
 	run(t, r, nil, file)
 	if err := next(t, outcomes); err != nil {

@@ -13,12 +13,12 @@ import (
 	"github.com/jewgo/gateway/test/env"
 )
 
-// A file that could not be read when it changed, and can be now, is read: its
-// permissions are all that has changed since.
+// A changed file that was unreadable is read once it is readable, although only its permissions
+// have changed since.
 func TestRunReadsWhatHasBecomeReadable(t *testing.T) {
 	r, file, outcomes := reloader(t)
 	load := r.Load
-	r.Load = func() (*policy.Snapshot, error) { // root reads everything
+	r.Load = func() (*policy.Snapshot, error) { // root can read everything
 		if info, err := os.Stat(file); err != nil || info.Mode().Perm()&0o444 == 0 {
 			return nil, &os.PathError{Op: "open", Path: file, Err: syscall.EACCES}
 		}
@@ -35,7 +35,7 @@ func TestRunReadsWhatHasBecomeReadable(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := env.Receive(t, "it is read", outcomes); err == nil {
-		t.Fatal("it could be read")
+		t.Fatal("the file could be read")
 	}
 	if err := os.Chmod(file, 0o644); err != nil {
 		t.Fatal(err)
@@ -45,8 +45,7 @@ func TestRunReadsWhatHasBecomeReadable(t *testing.T) {
 	}
 }
 
-// A pipe has been read when it is looked at: nobody writes to it any more. Run must
-// end all the same.
+// A pipe was read when the policy was loaded, and has no writer any more. Run must still end.
 func TestRunEndsWithAPipe(t *testing.T) {
 	pipe := filepath.Join(t.TempDir(), "pipe")
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
@@ -70,7 +69,7 @@ func TestRunEndsWithAPipe(t *testing.T) {
 	case <-ended:
 	case <-time.After(env.Patience):
 		t.Error("Run goes on")
-		if f, err := os.OpenFile(pipe, os.O_WRONLY|syscall.O_NONBLOCK, 0); err == nil { // lets it go
+		if f, err := os.OpenFile(pipe, os.O_WRONLY|syscall.O_NONBLOCK, 0); err == nil { // unblocks a reader
 			_ = f.Close()
 		}
 		<-ended

@@ -8,31 +8,30 @@ import (
 // Delta is a directive's delta-seconds (RFC 9111, 1.2.2).
 type Delta struct {
 	Set   bool          // the directive is present
-	Value time.Duration // 0 if what is present is not a number
+	Value time.Duration // 0 if its value is not a number
 }
 
-// maxDelta is what larger numbers count as: 2^31 seconds (RFC 9111, 1.2.2).
+// maxDelta caps larger numbers: 2^31 seconds (RFC 9111, 1.2.2).
 const maxDelta = 1 << 31 * time.Second
 
-// CacheControl holds the directives of a Cache-Control field that this package
-// knows, of requests and responses alike (RFC 9111, 5.2; RFC 5861).
+// CacheControl holds the known directives of a Cache-Control field, for requests and responses (RFC
+// 9111, 5.2; RFC 5861).
 type CacheControl struct {
 	NoStore, NoCache, OnlyIfCached   bool
 	Public, Private, MustUnderstand  bool
 	MustRevalidate, ProxyRevalidate  bool
 	NoTransform                      bool
-	NoCacheFields, PrivateFields     []string // canonical; the directive then speaks of these alone
+	NoCacheFields, PrivateFields     []string // canonical; the directive then applies to these fields only
 	MaxAge, SMaxAge                  Delta
 	MinFresh, MaxStale               Delta // max-stale without a number: maxDelta
 	StaleWhileRevalidate, StaleIfErr Delta
 
-	Targeted bool // they come from a field for this kind of cache: Expires does not count (RFC 9213, 2.2)
+	Targeted bool // from a field for this kind of cache: Expires is then ignored (RFC 9213, 2.2)
 }
 
-// ParseCacheControl reads the lines of a Cache-Control field (RFC 9111, 5.2).
-// It never fails: what it does not understand it leaves out, except that a
-// number that is none counts as zero (4.2.1), so that a mistake makes a response
-// stale rather than immortal. Of a directive that occurs twice the first counts.
+// ParseCacheControl reads the lines of a Cache-Control field (RFC 9111, 5.2). It never fails: it
+// skips unknown directives. Invalid numbers count as 0 (4.2.1), so that a mistake makes a response
+// stale and not immortal. If a directive occurs twice, the first number counts.
 func ParseCacheControl(lines []string) (cc CacheControl) {
 	for _, line := range lines {
 		for line != "" {
@@ -63,8 +62,8 @@ func (cc *CacheControl) add(name, value string, hasValue bool) {
 	}
 }
 
-// flag returns where a directive without a number is kept; nil: it is unknown,
-// or has a number.
+// flag returns the field for a directive without a number, or nil if the directive is unknown or
+// has a number.
 func (cc *CacheControl) flag(name string) *bool {
 	switch name {
 	case "no-store":
@@ -89,8 +88,7 @@ func (cc *CacheControl) flag(name string) *bool {
 	return nil
 }
 
-// fields returns where the fields are kept that a directive may name; nil: it
-// names none.
+// fields returns the list of the field names that a directive may have, or nil if it has none.
 func (cc *CacheControl) fields(name string) *[]string {
 	switch name {
 	case "no-cache":
@@ -101,8 +99,8 @@ func (cc *CacheControl) fields(name string) *[]string {
 	return nil
 }
 
-// delta returns where the number of a directive is kept; nil: it is unknown, or
-// has none.
+// delta returns the field for a directive with a number, or nil if the directive is unknown or has
+// none.
 func (cc *CacheControl) delta(name string) *Delta {
 	switch name {
 	case "max-age":
@@ -121,9 +119,9 @@ func (cc *CacheControl) delta(name string) *Delta {
 	return nil
 }
 
-// addFields takes note of a no-cache or private directive: unqualified, it
-// holds for the whole response and outweighs any qualified one (RFC 9111,
-// 5.2.2.4, 5.2.2.7). It returns whether the unqualified form is in force.
+// addFields adds the field names of a no-cache or private directive. Without names the directive
+// covers the whole response and overrides any with names (RFC 9111, 5.2.2.4, 5.2.2.7). It returns
+// whether the whole response is covered.
 func addFields(whole bool, fields *[]string, value string, hasValue bool) bool {
 	if !hasValue {
 		return true
@@ -146,7 +144,7 @@ func (d *Delta) set(value string) {
 	d.Value = parseDelta(value)
 }
 
-// parseDelta reads delta-seconds (RFC 9111, 1.2.2). What is none counts as 0.
+// parseDelta reads delta-seconds (RFC 9111, 1.2.2). Invalid numbers count as 0.
 func parseDelta(s string) time.Duration {
 	var n time.Duration
 	for i := range len(s) {
@@ -158,9 +156,9 @@ func parseDelta(s string) time.Duration {
 	return n * time.Second
 }
 
-// nextDirective cuts the first directive off a list. A comma within a quoted
-// string separates nothing; a quote that never closes is no quote, since it
-// would hide what follows, a no-store perhaps.
+// nextDirective cuts the first directive off a list. A comma within a quoted string does not
+// separate. An unclosed quote is an ordinary character, since it would hide what follows, perhaps a
+// no-store.
 func nextDirective(s string) (name, value string, hasValue bool, rest string) {
 	end := strings.IndexByte(s, ',')
 	eq := strings.IndexByte(s, '=')
@@ -211,5 +209,5 @@ func unescape(s string) string {
 	return string(b)
 }
 
-// trim removes optional white space (RFC 9110, 5.6.3).
+// trim removes optional whitespace (RFC 9110, 5.6.3).
 func trim(s string) string { return strings.Trim(s, " \t") }

@@ -17,27 +17,27 @@ func TestParseCacheControl(t *testing.T) {
 		want  CacheControl
 	}{
 		{"nothing", nil, CacheControl{}},
-		{"names are compared without case (5.2)", []string{"No-StOrE, PRIVATE"}, CacheControl{NoStore: true, Private: true}},
+		{"names are case-insensitive (5.2)", []string{"No-StOrE, PRIVATE"}, CacheControl{NoStore: true, Private: true}},
 		{"lines are one list", []string{"max-age=1", "no-cache"}, CacheControl{MaxAge: seconds(1), NoCache: true}},
-		{"empty members and white space", []string{" ,\t, public ,,"}, CacheControl{Public: true}},
+		{"empty members and whitespace", []string{" ,\t, public ,,"}, CacheControl{Public: true}},
 		{"unknown directives are ignored (5.2.3)", []string{`foo, bar="x, no-store", must-revalidate`}, CacheControl{MustRevalidate: true}},
 		{"the token form and the quoted form mean the same (5.2)", []string{`max-age="60"`}, CacheControl{MaxAge: seconds(60)}},
 		{"an escape in a quoted form", []string{`max-age="6\0"`}, CacheControl{MaxAge: seconds(60)}},
 		{"leading zeros", []string{"max-age=003600"}, CacheControl{MaxAge: seconds(3600)}},
-		{"too large a number is the largest (1.2.2)", []string{"max-age=99999999999999999999999"}, CacheControl{MaxAge: Delta{true, maxDelta}}},
-		{"no number is zero (4.2.1)", []string{"max-age=abc, s-maxage"}, CacheControl{MaxAge: Delta{Set: true}, SMaxAge: Delta{Set: true}}},
-		{"nor are a sign, a fraction, other quotes", []string{"max-age=-1, s-maxage=1.5, min-fresh='9'"}, CacheControl{MaxAge: Delta{Set: true}, SMaxAge: Delta{Set: true}, MinFresh: Delta{Set: true}}},
-		{"the first of two counts (4.2.1)", []string{"max-age=1, max-age=100"}, CacheControl{MaxAge: seconds(1)}},
+		{"too large numbers are capped (1.2.2)", []string{"max-age=99999999999999999999999"}, CacheControl{MaxAge: Delta{true, maxDelta}}},
+		{"invalid and missing numbers count as 0 (4.2.1)", []string{"max-age=abc, s-maxage"}, CacheControl{MaxAge: Delta{Set: true}, SMaxAge: Delta{Set: true}}},
+		{"a sign, a fraction and other quotes are invalid", []string{"max-age=-1, s-maxage=1.5, min-fresh='9'"}, CacheControl{MaxAge: Delta{Set: true}, SMaxAge: Delta{Set: true}, MinFresh: Delta{Set: true}}},
+		{"of two directives the first counts (4.2.1)", []string{"max-age=1, max-age=100"}, CacheControl{MaxAge: seconds(1)}},
 		{"max-stale without a number is any staleness (5.2.1.2)", []string{"max-stale"}, CacheControl{MaxStale: Delta{true, maxDelta}}},
 		{"max-stale with one", []string{"max-stale=5"}, CacheControl{MaxStale: seconds(5)}},
-		{"no-cache for fields alone (5.2.2.4)", []string{`no-cache="a, b-c"`}, CacheControl{NoCacheFields: []string{"A", "B-C"}}},
-		{"no-cache for fields and for all is for all", []string{`no-cache="a", no-cache`}, CacheControl{NoCache: true, NoCacheFields: []string{"A"}}},
+		{"no-cache for some fields (5.2.2.4)", []string{`no-cache="a, b-c"`}, CacheControl{NoCacheFields: []string{"A", "B-C"}}},
+		{"no-cache without fields overrides no-cache with fields", []string{`no-cache="a", no-cache`}, CacheControl{NoCache: true, NoCacheFields: []string{"A"}}},
 		{"private for a field in token form (5.2.2.7)", []string{`private=set-cookie`}, CacheControl{PrivateFields: []string{"Set-Cookie"}}},
-		{"private for no field is for all", []string{`private=""`}, CacheControl{Private: true}},
-		{"a comma within quotes separates nothing", []string{`private="a, max-age=9", max-age=1`}, CacheControl{PrivateFields: []string{"A", "max-age=9"}, MaxAge: seconds(1)}},
-		{"a quote that never closes hides nothing", []string{`ext="abc, no-store`}, CacheControl{NoStore: true}},
-		{"nor does one with text after it", []string{`max-age="1"x, no-store`}, CacheControl{MaxAge: Delta{Set: true}, NoStore: true}},
-		{"the rest of them", []string{"must-understand, proxy-revalidate, only-if-cached, stale-while-revalidate=1, stale-if-error=2, min-fresh=3"}, CacheControl{
+		{"private with an empty list covers all", []string{`private=""`}, CacheControl{Private: true}},
+		{"a comma within quotes does not separate", []string{`private="a, max-age=9", max-age=1`}, CacheControl{PrivateFields: []string{"A", "max-age=9"}, MaxAge: seconds(1)}},
+		{"an unclosed quote hides nothing", []string{`ext="abc, no-store`}, CacheControl{NoStore: true}},
+		{"text after a quoted string hides nothing", []string{`max-age="1"x, no-store`}, CacheControl{MaxAge: Delta{Set: true}, NoStore: true}},
+		{"all other directives", []string{"must-understand, proxy-revalidate, only-if-cached, stale-while-revalidate=1, stale-if-error=2, min-fresh=3"}, CacheControl{
 			MustUnderstand: true, ProxyRevalidate: true, OnlyIfCached: true, StaleWhileRevalidate: seconds(1), StaleIfErr: seconds(2), MinFresh: seconds(3),
 		}},
 	} {
@@ -47,8 +47,8 @@ func TestParseCacheControl(t *testing.T) {
 	}
 }
 
-// FuzzParseCacheControl checks that a directive before or after anything at all
-// is seen: nothing may hide a no-store but quotes around it.
+// FuzzParseCacheControl checks that a directive before or after arbitrary text is found: only
+// quotes around a no-store may hide it.
 func FuzzParseCacheControl(f *testing.F) {
 	for _, s := range []string{"", "max-age=1", `private="a,b"`, `x="`, `x="\`, "=,=", `no-cache="a"b`, "max-stale"} {
 		f.Add(s)
@@ -58,7 +58,7 @@ func FuzzParseCacheControl(f *testing.F) {
 			t.Errorf("a line %q hides the next", s)
 		}
 		if !ParseCacheControl([]string{"no-store," + s}).NoStore {
-			t.Errorf("%q hides what stands before it", s)
+			t.Errorf("%q hides the directive before it", s)
 		}
 		cc := ParseCacheControl([]string{s})
 		for _, d := range []Delta{cc.MaxAge, cc.SMaxAge, cc.MinFresh, cc.MaxStale, cc.StaleWhileRevalidate, cc.StaleIfErr} {
@@ -81,10 +81,10 @@ func TestParseDate(t *testing.T) {
 		{"asctime", "Sun Nov  6 08:49:37 1994", want},
 		{"asctime, two digits", "Sun Nov 16 08:49:37 1994", want.AddDate(0, 0, 10)},
 		{"any case", "sUN, 06 nOV 1994 08:49:37 gMt", want},
-		{"a wrong day of the week says nothing", "Mon, 06 Nov 1994 08:49:37 GMT", want},
+		{"a wrong day of the week is ignored", "Mon, 06 Nov 1994 08:49:37 GMT", want},
 		{"a leap second", "Sat, 31 Dec 2016 23:59:60 GMT", time.Date(2016, 12, 31, 23, 59, 59, 0, time.UTC)},
 		{"two digits up to 50 years ahead", "Sunday, 06-Nov-75 08:49:37 GMT", want.AddDate(81, 0, 0)},
-		{"two digits beyond are the past", "Sunday, 06-Nov-76 08:49:37 GMT", want.AddDate(-18, 0, 0)},
+		{"two digits beyond 50 years are in the past", "Sunday, 06-Nov-76 08:49:37 GMT", want.AddDate(-18, 0, 0)},
 		{"UTC is not GMT", "Sun, 06 Nov 1994 08:49:37 UTC", time.Time{}},
 		{"a zone with an offset", "Sun, 06 Nov 1994 08:49:37 +00", time.Time{}},
 		{"two digits in the wrong format", "Sun, 06 Nov 94 08:49:37 GMT", time.Time{}},
@@ -96,8 +96,8 @@ func TestParseDate(t *testing.T) {
 		{"no such day", "Fri, 31 Feb 2025 08:49:37 GMT", time.Time{}},
 		{"no such hour", "Sun, 06 Nov 1994 24:49:37 GMT", time.Time{}},
 		{"zero", "0", time.Time{}},
-		{"a day's name of the wrong length", "Sun, 06-Nov-94 08:49:37 GMT", time.Time{}},
-		{"space around", " Sun, 06 Nov 1994 08:49:37 GMT", time.Time{}},
+		{"a day's name of wrong length", "Sun, 06-Nov-94 08:49:37 GMT", time.Time{}},
+		{"leading space", " Sun, 06 Nov 1994 08:49:37 GMT", time.Time{}},
 		{"nothing", "", time.Time{}},
 	} {
 		got, ok := ParseDate(tt.text, now)
@@ -107,8 +107,7 @@ func TestParseDate(t *testing.T) {
 	}
 }
 
-// FuzzParseDate checks that whatever is taken is a date of the standard library,
-// too, and the same.
+// FuzzParseDate checks that every accepted date is one for the standard library too, and the same.
 func FuzzParseDate(f *testing.F) {
 	for _, s := range []string{"Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994", "Thu, 29 Feb 2024 00:00:00 gmt"} {
 		f.Add(s)
@@ -120,14 +119,13 @@ func FuzzParseDate(f *testing.F) {
 			return
 		}
 		if again, ok := ParseDate(got.Format(http.TimeFormat), now); !ok || !again.Equal(got) {
-			t.Errorf("%q is %v, which written anew is %v, %v", s, got, again, ok)
+			t.Errorf("%q is %v, which after formatting is %v, %v", s, got, again, ok)
 		}
 	})
 }
 
-// FuzzFreshness checks, whatever a response says, that no lifetime or age is
-// negative, and that a response of its own time is not older than its lifetime
-// allows it to be served.
+// FuzzFreshness checks for arbitrary responses that no lifetime or age is negative, and that a
+// response is not older than the time for which it may be served.
 func FuzzFreshness(f *testing.F) {
 	f.Add("max-age=5, s-maxage=7", "Sun, 06 Nov 1994 08:49:37 GMT", "0", "Sunday, 06-Nov-94 08:49:37 GMT")
 	f.Add("public", "", "99999999999999999999", "Sun Nov  6 08:49:37 1994")

@@ -5,16 +5,14 @@ import (
 	"strings"
 )
 
-// MaxCodings is how many content codings PreferredCoding chooses from.
+// MaxCodings is the most content codings that PreferredCoding chooses from.
 const MaxCodings = 8
 
-// PreferredCoding returns which of the content codings that a server has, in its
-// own order of preference and in lower case, Accept-Encoding wants most: an
-// index, or -1 for none of them, identity. identity says whether that would be
-// acceptable (RFC 9110, 12.5.3). Of equal weights the server's order decides,
-// with identity last unless the field gives it a greater weight. Without the field
-// every coding is acceptable, and the answer is identity: who does not speak of
-// codings often reads none.
+// PreferredCoding returns the index of the content coding that Accept-Encoding prefers, or -1 for
+// identity. codings are those that the server has, in its order of preference and in lower case.
+// identity says whether identity would be acceptable (RFC 9110, 12.5.3). Among equal weights the
+// server's order decides, and identity comes last. Without the field every coding is acceptable,
+// but the result is identity: many clients that do not send the field cannot decode any.
 func PreferredCoding(values, codings []string) (coding int, identity bool) {
 	const unsaid = -1
 	var weights [MaxCodings]int
@@ -58,8 +56,7 @@ func PreferredCoding(values, codings []string) (coding int, identity bool) {
 	return coding, plain != 0
 }
 
-// indexOfCoding finds a coding by its name, or by the older one with x- (RFC
-// 9110, 8.4.1.3).
+// indexOfCoding finds a coding by its name, with or without the old prefix x- (RFC 9110, 8.4.1.3).
 func indexOfCoding(codings []string, name string) int {
 	if len(name) > 2 && (name[0] == 'x' || name[0] == 'X') && name[1] == '-' {
 		name = name[2:]
@@ -72,9 +69,9 @@ func indexOfCoding(codings []string, name string) int {
 	return -1
 }
 
-// NoTransform reports whether a response forbids intermediaries to change its
-// content (RFC 9110, 7.7; RFC 9111, 5.2.2.6). It is Cache-Control that says so:
-// the directive is not for caches of one kind.
+// NoTransform reports whether a response forbids intermediaries to transform its content (RFC 9110,
+// 7.7; RFC 9111, 5.2.2.6). Only Cache-Control counts: the directive is not addressed to one kind of
+// cache.
 func NoTransform(h http.Header) bool {
 	return ParseCacheControl(h["Cache-Control"]).NoTransform
 }

@@ -15,27 +15,27 @@ func TestPreferredCoding(t *testing.T) {
 	}{
 		{"no field", nil, "", true},
 		{"an empty field", []string{""}, "", true},
-		{"of equal weights the server's order decides", []string{"gzip, deflate, br, zstd"}, "zstd", true},
+		{"among equal weights the server's order decides", []string{"gzip, deflate, br, zstd"}, "zstd", true},
 		{"two lines are one list", []string{"gzip;q=0.5", "br"}, "br", true},
 		{"the greatest weight", []string{"zstd;q=0.2, br;q=0.3, gzip;q=0.9"}, "gzip", true},
-		{"a thousandth is a weight", []string{"br;q=0.001"}, "br", true},
+		{"the smallest weight is accepted", []string{"br;q=0.001"}, "br", true},
 		{"a weight of zero is a refusal", []string{"zstd;q=0, br;q=0.000, gzip"}, "gzip", true},
 		{"nothing but refusals", []string{"gzip;q=0"}, "", true},
 		{"any", []string{"*"}, "zstd", true},
 		{"any but one", []string{"zstd;q=0, *"}, "br", true},
-		{"any, less than one", []string{"gzip, *;q=0.1"}, "gzip", true},
-		{"none that is not named", []string{"gzip, *;q=0"}, "gzip", false},
+		{"any coding, with a lower weight", []string{"gzip, *;q=0.1"}, "gzip", true},
+		{"unnamed codings are refused", []string{"gzip, *;q=0"}, "gzip", false},
 		{"nothing at all", []string{"*;q=0"}, "", false},
-		{"identity, and nothing else", []string{"identity, *;q=0"}, "", true},
+		{"identity only", []string{"identity, *;q=0"}, "", true},
 		{"identity refused", []string{"identity;q=0, br"}, "br", false},
-		{"identity refused, and nothing that there is", []string{"identity;q=0, deflate"}, "", false},
+		{"identity refused, and no known coding", []string{"identity;q=0, deflate"}, "", false},
 		{"identity preferred", []string{"identity, gzip;q=0.5"}, "", true},
-		{"identity no more than a coding", []string{"identity, gzip"}, "gzip", true},
-		{"identity is one of any", []string{"gzip;q=0.5, *;q=0"}, "gzip", false},
-		{"names in any case, with white space", []string{" GZIP ;Q=1 "}, "gzip", true},
+		{"identity with the weight of a coding", []string{"identity, gzip"}, "gzip", true},
+		{"* includes identity", []string{"gzip;q=0.5, *;q=0"}, "gzip", false},
+		{"names in any case, with whitespace", []string{" GZIP ;Q=1 "}, "gzip", true},
 		{"the older name", []string{"x-gzip"}, "gzip", true},
 		{"unknown codings", []string{"deflate, compress"}, "", true},
-		{"what is no weight counts as 1", []string{"gzip;q=junk, br;q=0.9"}, "gzip", true},
+		{"an invalid weight counts as 1", []string{"gzip;q=junk, br;q=0.9"}, "gzip", true},
 	} {
 		coding, identity := PreferredCoding(tt.values, codings)
 		got := ""
@@ -54,10 +54,10 @@ func TestPreferredCoding(t *testing.T) {
 func TestNoTransform(t *testing.T) {
 	for value, want := range map[string]bool{"max-age=1, No-Transform": true, "max-age=1": false, `x="no-transform"`: false} {
 		if NoTransform(http.Header{"Cache-Control": {value}}) != want {
-			t.Errorf("RFC 9111, 5.2.2.6: %q forbids to transform: %v", value, !want)
+			t.Errorf("RFC 9111, 5.2.2.6: %q forbids transforming: %v", value, !want)
 		}
 	}
 	if NoTransform(http.Header{"Cdn-Cache-Control": {"no-transform"}}) {
-		t.Error("the directive is Cache-Control's")
+		t.Error("the directive counts outside of Cache-Control")
 	}
 }

@@ -5,18 +5,18 @@ import (
 	"time"
 )
 
-// The shapes of the three formats of RFC 9110, 5.6.7: a letter stands for
-// letters, 0 for a digit, _ for a digit or a space, anything else for itself.
+// The shapes of the three formats of RFC 9110, 5.6.7: a is any letter, 0 a digit, _ a digit or a
+// space, anything else stands for itself.
 const (
 	shapeIMF     = "aaa, 00 aaa 0000 00:00:00 aaa" // Sun, 06 Nov 1994 08:49:37 GMT
 	shape850     = ", 00-aaa-00 00:00:00 aaa"      // Sunday, 06-Nov-94 08:49:37 GMT, without the day's name
 	shapeAsctime = "aaa aaa _0 00:00:00 0000"      // Sun Nov  6 08:49:37 1994
 )
 
-// ParseDate reads an HTTP-date in any of its three formats (RFC 9110, 5.6.7).
-// Letters may have any case, nothing else may differ: time.Parse would take
-// double spaces and one-digit hours. A two-digit year is the last one that is
-// at most 50 years after now.
+// ParseDate reads an HTTP-date in any of its three formats (RFC 9110, 5.6.7). Letters may have any
+// case; nothing else may differ, while time.Parse would accept double spaces and one-digit hours. A
+// two-digit year is in now's century, or in the one before if it would be more than 50 years after
+// now.
 func ParseDate(s string, now time.Time) (time.Time, bool) {
 	switch {
 	case hasShape(s, shapeIMF) && strings.EqualFold(s[26:], "GMT"):

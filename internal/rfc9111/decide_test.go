@@ -13,7 +13,7 @@ var (
 	minute   = time.Minute
 )
 
-// date in n seconds from received.
+// date n seconds after received.
 func at(n int) string {
 	return received.Add(time.Duration(n) * time.Second).Format(http.TimeFormat)
 }
@@ -41,18 +41,18 @@ func TestLifetime(t *testing.T) {
 	}{
 		{"4.2.1: s-maxage comes first in a shared cache", 200, header("Cache-Control", "max-age=1, s-maxage=60", "Expires", at(5)), minute, Explicit},
 		{"4.2.1: then max-age", 200, header("Cache-Control", "max-age=60", "Expires", at(5)), minute, Explicit},
-		{"4.2.1: then Expires less Date", 200, header("Date", at(-10), "Expires", at(50)), minute, Explicit},
-		{"4.2.1: Expires alone counts from the receipt", 200, header("Expires", at(60)), minute, Explicit},
-		{"5.3: an Expires that is no date is expired", 200, header("Expires", "0", "Last-Modified", at(-8640)), 0, Explicit},
-		{"5.3: one in the past is too", 200, header("Expires", at(-60)), 0, Explicit},
-		{"4.2.1: two that differ are invalid", 200, header("Expires", at(60), "Expires", at(90)), 0, Explicit},
-		{"4.2.1: two that agree are one", 200, header("Expires", at(60), "Expires", at(60)), minute, Explicit},
+		{"4.2.1: then Expires minus Date", 200, header("Date", at(-10), "Expires", at(50)), minute, Explicit},
+		{"4.2.1: Expires without Date counts from the receipt", 200, header("Expires", at(60)), minute, Explicit},
+		{"5.3: an invalid Expires is expired", 200, header("Expires", "0", "Last-Modified", at(-8640)), 0, Explicit},
+		{"5.3: an Expires in the past is expired", 200, header("Expires", at(-60)), 0, Explicit},
+		{"4.2.1: two different Expires are invalid", 200, header("Expires", at(60), "Expires", at(90)), 0, Explicit},
+		{"4.2.1: two equal Expires count as one", 200, header("Expires", at(60), "Expires", at(60)), minute, Explicit},
 		{"4.2.2: a tenth of the time since the last change", 200, header("Date", at(0), "Last-Modified", at(-600)), minute, Heuristic},
 		{"4.2.2: at most a day", 200, header("Last-Modified", at(-86400*365)), 24 * time.Hour, Heuristic},
-		{"4.2.2: a change in the future makes nothing fresh", 200, header("Last-Modified", at(60)), 0, Heuristic},
+		{"4.2.2: a Last-Modified in the future gives no lifetime", 200, header("Last-Modified", at(60)), 0, Heuristic},
 		{"4.2.2: only for certain statuses", 201, header("Last-Modified", at(-600)), 0, Unknown},
 		{"4.2.2: or with public", 599, header("Last-Modified", at(-600), "Cache-Control", "public"), minute, Heuristic},
-		{"4.2.2: nothing to guess from", 200, header("Date", at(0)), 0, Unknown},
+		{"4.2.2: no Last-Modified", 200, header("Date", at(0)), 0, Unknown},
 	} {
 		cc := ParseCacheControl(tt.header["Cache-Control"])
 		got, source := Lifetime(tt.status, tt.header, &cc, received, true)
@@ -74,14 +74,14 @@ func TestInitialAge(t *testing.T) {
 	}{
 		{"4.2.3: nothing known", header(), 0, 0},
 		{"4.2.3: by Date", header("Date", at(-60)), 0, minute},
-		{"4.2.3: a Date in the future is no negative age", header("Date", at(60)), 0, 0},
-		{"4.2.3: by Age and the time that it took", header("Age", "50"), 10 * time.Second, minute},
-		{"4.2.3: by what is more", header("Age", "50", "Date", at(-120)), 0, 2 * minute},
+		{"4.2.3: a Date in the future gives no negative age", header("Date", at(60)), 0, 0},
+		{"4.2.3: Age plus the response time", header("Age", "50"), 10 * time.Second, minute},
+		{"4.2.3: the larger one counts", header("Age", "50", "Date", at(-120)), 0, 2 * minute},
 		{"5.1: the first member of a list counts", header("Age", "60, 0"), 0, minute},
 		{"5.1: the first line counts", header("Age", "60", "Age", "0"), 0, minute},
-		{"5.1: what is no number is ignored", header("Age", "-60"), 0, 0},
-		{"5.1: nor is a fraction", header("Age", "60.5"), 0, 0},
-		{"1.2.2: too large is very old", header("Age", "99999999999999"), 0, maxDelta},
+		{"5.1: an invalid number is ignored", header("Age", "-60"), 0, 0},
+		{"5.1: a fraction is ignored", header("Age", "60.5"), 0, 0},
+		{"1.2.2: a large number is capped", header("Age", "99999999999999"), 0, maxDelta},
 	} {
 		if got := InitialAge(tt.header, received.Add(-tt.delay), received); got != tt.want {
 			t.Errorf("%s: %v, want %v", tt.says, got, tt.want)
@@ -111,11 +111,11 @@ func TestReuse(t *testing.T) {
 		{"4.2.4: max-stale against must-revalidate", "max-stale", Stored{Remaining: -minute, NeverStale: true}, ValidateStale},
 		{"5.2.1.2: max-stale against response no-cache", "max-stale", Stored{Remaining: -minute, NoCache: true}, ValidateStale},
 		{"5.2.1.2: max-age limits max-stale", "max-stale, max-age=120", stale, ValidateRequest},
-		{"5.2.1.3: min-fresh is left", "min-fresh=60", fresh, Serve},
-		{"5.2.1.3: min-fresh is not left", "min-fresh=61", fresh, ValidateRequest},
+		{"5.2.1.3: the remaining time is min-fresh", "min-fresh=60", fresh, Serve},
+		{"5.2.1.3: the remaining time is below min-fresh", "min-fresh=61", fresh, ValidateRequest},
 		{"5.2.1.4: no-cache", "no-cache", fresh, ValidateRequest},
 		{"5.2.1.7: only-if-cached changes nothing here", "only-if-cached", fresh, Serve},
-		{"5.2.3: an unknown directive neither", "nothing-to-see-here", fresh, Serve},
+		{"5.2.3: an unknown directive changes nothing", "nothing-to-see-here", fresh, Serve},
 	} {
 		if got := Reuse(control(tt.request), tt.stored); got != tt.want {
 			t.Errorf("%s: %v, want %v", tt.says, got, tt.want)
@@ -144,10 +144,10 @@ func TestServingStale(t *testing.T) {
 	}
 	stale := Stored{Remaining: -minute}
 	if !MayServeStale(stale, minute+1) || MayServeStale(stale, minute) || MayServeStale(Stored{}, 0) {
-		t.Error("RFC 5861: the window is not kept to")
+		t.Error("RFC 5861: the window is not respected")
 	}
 	if MayServeStale(Stored{Remaining: -minute, NeverStale: true}, time.Hour) || MayServeStale(Stored{Remaining: -minute, NoCache: true}, time.Hour) {
-		t.Error("4.2.4: what forbids it is served stale")
+		t.Error("4.2.4: a response that forbids it is served stale")
 	}
 	for status, want := range map[int]bool{500: true, 502: true, 503: true, 504: true, 501: false, 404: false, 200: false} {
 		if FailedStatus(status) != want {
@@ -169,15 +169,15 @@ func TestStorable(t *testing.T) {
 		{says: "3: an ordinary response", want: Accepted},
 		{says: "3: a status that is not final", candidate: Candidate{Status: 103}, want: RefusedStatus},
 		{says: "3.3: 206, by a cache that knows ranges", candidate: Candidate{Status: 206}, want: Accepted},
-		{says: "15.5.17: 416 is the answer to a range", candidate: Candidate{Status: 416}, want: RefusedStatus},
-		{says: "15.5.13: 412 is the answer to a condition", candidate: Candidate{Status: 412}, want: RefusedStatus},
-		{says: "413 is the answer to a size", candidate: Candidate{Status: 413}, want: RefusedStatus},
-		{says: "431 is the answer to a size", candidate: Candidate{Status: 431}, want: RefusedStatus},
+		{says: "15.5.17: 416 depends on a range", candidate: Candidate{Status: 416}, want: RefusedStatus},
+		{says: "15.5.13: 412 depends on a condition", candidate: Candidate{Status: 412}, want: RefusedStatus},
+		{says: "413 depends on a size", candidate: Candidate{Status: 413}, want: RefusedStatus},
+		{says: "431 depends on a size", candidate: Candidate{Status: 431}, want: RefusedStatus},
 		{says: "3: 304", candidate: Candidate{Status: 304}, want: RefusedStatus},
 		{says: "3: an unknown status with explicit freshness", candidate: Candidate{Status: 299}, want: Accepted},
-		{says: "5.2.2.3: but must-understand", candidate: Candidate{Status: 299}, response: "must-understand", want: RefusedStatus},
-		{says: "5.2.2.3: must-understand lifts no-store", response: "must-understand, no-store", want: Accepted},
-		{says: "5.2.2.3: not for what is not understood", candidate: Candidate{Status: 299}, response: "must-understand, no-store", want: RefusedStatus},
+		{says: "5.2.2.3: an unknown status with must-understand", candidate: Candidate{Status: 299}, response: "must-understand", want: RefusedStatus},
+		{says: "5.2.2.3: must-understand overrides no-store", response: "must-understand, no-store", want: Accepted},
+		{says: "5.2.2.3: but not for an unknown status", candidate: Candidate{Status: 299}, response: "must-understand, no-store", want: RefusedStatus},
 		{says: "5.2.2.5: no-store", response: "no-store", want: RefusedNoStore},
 		{says: "5.2.1.5: request no-store", request: "no-store", want: RefusedRequest},
 		{says: "5.2.2.7: private, shared", response: "private", want: RefusedPrivate},
@@ -246,14 +246,14 @@ func TestSelecting(t *testing.T) {
 		{"absent and absent", "X-A", nil, nil, true},
 		{"absent and empty", "X-A", nil, []string{""}, false},
 		{"lines are combined", "X-A", []string{"1, 2"}, []string{"1", "2"}, true},
-		{"white space around commas", "X-A", []string{" 1 ,2"}, []string{"1,   2"}, true},
-		{"order counts in an unknown field", "X-A", []string{"1, 2"}, []string{"2, 1"}, false},
+		{"whitespace around commas", "X-A", []string{" 1 ,2"}, []string{"1,   2"}, true},
+		{"order matters in an unknown field", "X-A", []string{"1, 2"}, []string{"2, 1"}, false},
 		{"so does case", "X-A", []string{"a"}, []string{"A"}, false},
 		{"languages in any order", "Accept-Language", []string{"en, de"}, []string{"de,en"}, true},
 		{"languages in any case", "Accept-Language", []string{"EN"}, []string{"en"}, true},
 		{"languages by weight", "Accept-Language", []string{"en;q=0.5, de"}, []string{"de;q=1.0, en;q=0.50"}, true},
 		{"another weight", "Accept-Language", []string{"en;q=0.5, de"}, []string{"en, de;q=0.5"}, false},
-		{"a weight of zero is not none", "Accept-Encoding", []string{"gzip;q=0"}, []string{"gzip"}, false},
+		{"a weight of zero differs from no weight", "Accept-Encoding", []string{"gzip;q=0"}, []string{"gzip"}, false},
 		{"a member twice", "Accept-Encoding", []string{"gzip, gzip"}, []string{"gzip"}, true},
 	} {
 		a, b := Selecting(tt.name, tt.a), Selecting(tt.name, tt.b)
@@ -274,7 +274,7 @@ func FuzzSelecting(f *testing.F) {
 		for _, name := range []string{"X-A", "Accept-Language"} {
 			one := Selecting(name, []string{a, b})
 			if one == absent || one != Selecting(name, []string{a + "," + b}) {
-				t.Errorf("%s: %q, %q on two lines are %q, on one %q", name, a, b, one, Selecting(name, []string{a + "," + b}))
+				t.Errorf("%s: %q, %q give %q on two lines, but %q on one", name, a, b, one, Selecting(name, []string{a + "," + b}))
 			}
 		}
 	})
@@ -309,17 +309,17 @@ func TestNotModified(t *testing.T) {
 		{"13.1.2: lists on two lines", header("If-None-Match", `"b"`, "If-None-Match", `"a"`), 200, stored, true},
 		{"13.1.2: *", header("If-None-Match", "*"), 200, stored, true},
 		{"13.1.2: another", header("If-None-Match", `"b"`), 200, stored, false},
-		{"8.8.3: without quotes it is no tag", header("If-None-Match", "a"), 200, stored, false},
-		{"8.8.3: a quote that never closes", header("If-None-Match", `"a`), 200, stored, false},
-		{"4.3.2: no tag in the store", header("If-None-Match", `"a"`), 200, header(), false},
-		{"13.2.2: the tag outweighs the date", header("If-None-Match", `"b"`, "If-Modified-Since", at(0)), 200, stored, false},
+		{"8.8.3: a tag needs quotes", header("If-None-Match", "a"), 200, stored, false},
+		{"8.8.3: an unclosed quote", header("If-None-Match", `"a`), 200, stored, false},
+		{"4.3.2: no stored tag", header("If-None-Match", `"a"`), 200, header(), false},
+		{"13.2.2: the tag overrides the date", header("If-None-Match", `"b"`, "If-Modified-Since", at(0)), 200, stored, false},
 		{"4.3.2: not changed since", header("If-Modified-Since", at(-100)), 200, stored, true},
 		{"4.3.2: changed since", header("If-Modified-Since", at(-101)), 200, stored, false},
 		{"13.1.3: no date", header("If-Modified-Since", "yesterday"), 200, stored, false},
-		{"4.3.2: no Last-Modified in the store, and made before", header("If-Modified-Since", at(-100)), 200, header("Date", at(-100)), true},
-		{"4.3.2: no Last-Modified in the store, and made after", header("If-Modified-Since", at(-101)), 200, header("Date", at(-100)), false},
-		{"4.3.2: a Last-Modified that is no date", header("If-Modified-Since", at(0)), 200, header("Date", at(-100), "Last-Modified", "0"), false},
-		{"13.2.1: only what would be a success", header("If-None-Match", `"a"`), 404, stored, false},
+		{"4.3.2: without Last-Modified, an earlier Date", header("If-Modified-Since", at(-100)), 200, header("Date", at(-100)), true},
+		{"4.3.2: without Last-Modified, a later Date", header("If-Modified-Since", at(-101)), 200, header("Date", at(-100)), false},
+		{"4.3.2: an invalid Last-Modified", header("If-Modified-Since", at(0)), 200, header("Date", at(-100), "Last-Modified", "0"), false},
+		{"13.2.1: only for a success", header("If-None-Match", `"a"`), 404, stored, false},
 	} {
 		if got := NotModified(tt.request, tt.status, tt.stored, received); got != tt.want {
 			t.Errorf("%s: %v, want %v", tt.says, got, tt.want)
@@ -327,7 +327,7 @@ func TestNotModified(t *testing.T) {
 	}
 }
 
-// FuzzNotModified checks that a tag is found in any list that has it.
+// FuzzNotModified checks that a tag is found in any list that contains it.
 func FuzzNotModified(f *testing.F) {
 	f.Add(`"b", `, "a")
 	f.Add(`W/`, "")
@@ -341,7 +341,7 @@ func FuzzNotModified(f *testing.F) {
 		if !anyMatches(quoted+","+before, quoted) || !anyMatches("x, W/"+quoted, quoted) {
 			t.Errorf("%q is not found before %q", quoted, before)
 		}
-		anyMatches(before, quoted) // must end
+		anyMatches(before, quoted) // must terminate
 	})
 }
 
@@ -352,7 +352,7 @@ func TestValidation(t *testing.T) {
 		t.Errorf("4.3.1: conditions %v", request)
 	}
 	if HasValidator(header("Date", at(0))) || !HasValidator(header("ETag", "x")) || !HasValidator(header("Last-Modified", "x")) {
-		t.Error("4.3.1: validators are not seen")
+		t.Error("4.3.1: HasValidator is wrong")
 	}
 	for _, tt := range []struct {
 		says   string
@@ -360,10 +360,10 @@ func TestValidation(t *testing.T) {
 		want   bool
 	}{
 		{"without a validator", header(), true},
-		{"with the same strong one", header("ETag", `"a"`), true},
-		{"with another strong one", header("ETag", `"b"`), false},
-		{"with the same weak one", header("ETag", `W/"a"`), true},
-		{"with another weak one", header("ETag", `W/"b"`), false},
+		{"with the same strong tag", header("ETag", `"a"`), true},
+		{"with another strong tag", header("ETag", `"b"`), false},
+		{"with the same weak tag", header("ETag", `W/"a"`), true},
+		{"with another weak tag", header("ETag", `W/"b"`), false},
 	} {
 		if got := Confirms(header("ETag", `"a"`), tt.update); got != tt.want {
 			t.Errorf("4.3.4: a 304 %s confirms: %v", tt.says, got)
@@ -379,7 +379,7 @@ func TestFreshen(t *testing.T) {
 		t.Errorf("3.2: %v", got)
 	}
 	if got.Get("Content-Type") != "x/y" {
-		t.Errorf("3.2: a field that nothing depends on was not updated: %v", got)
+		t.Errorf("3.2: an ordinary field was not updated: %v", got)
 	}
 	if got.Get("Content-Length") != "5" || got.Get("Content-Encoding") != "gzip" || got.Get("Content-Range") != "" {
 		t.Errorf("3.2: fields of the content were updated: %v", got)
@@ -447,8 +447,8 @@ func TestOmitFrom304(t *testing.T) {
 	}
 }
 
-// BenchmarkDecision is what a hit costs here: the request's directives, whether
-// the entry may be used, whether the client has it already.
+// BenchmarkDecision measures the decisions for a hit: the request's directives, whether the entry
+// may be used, whether the client has it already.
 func BenchmarkDecision(b *testing.B) {
 	request := header("Cache-Control", "max-age=600, no-transform", "If-None-Match", `"x", W/"abcdef"`)
 	stored := header("Etag", `"abcdef"`, "Last-Modified", at(-100))
@@ -487,7 +487,7 @@ func TestStorablePost(t *testing.T) {
 	}
 }
 
-// time.Duration ends after 292 years; a Date that was never set is older.
+// time.Duration is limited to 292 years; a Date that was never set is older.
 func TestLifetimeAndAgeStayFarFromOverflow(t *testing.T) {
 	received := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	never := header("Date", time.Time{}.Format(http.TimeFormat))
@@ -498,6 +498,27 @@ func TestLifetimeAndAgeStayFarFromOverflow(t *testing.T) {
 		h := header("Date", date, "Expires", "Fri, 31 Dec 9999 23:59:59 GMT")
 		if got, _ := Lifetime(200, h, &CacheControl{}, received, true); got != maxDelta {
 			t.Errorf("RFC 9111, 1.2.2: the year 9999 after Date %q is a lifetime of %v", date, got)
+		}
+	}
+}
+
+func TestOrigin(t *testing.T) {
+	for uri, want := range map[string]string{
+		"HTTP://Example.ORG:80/a": "http://example.org",
+		"https://example.org:443": "https://example.org",
+		"http://example.org:443":  "http://example.org:443",
+		"http://example.org:/":    "http://example.org",
+		"http://[::1]:80/":        "http://[::1]",
+		"http://[::1]:8080":       "http://[::1]:8080",
+		"http://[::1:8080]":       "http://[::1:8080]",
+		"http://[::80]":           "http://[::80]",
+	} {
+		u, err := url.Parse(uri)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := Origin(u); got != want {
+			t.Errorf("%s: %q, want %q", uri, got, want)
 		}
 	}
 }

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// heuristicShare is the part of the time since its last change that a response
-// counts as fresh, and heuristicMax the most (RFC 9111, 4.2.2).
+// Without explicit lifetime, a response is fresh for 1/heuristicShare of the time since its last
+// change, at most heuristicMax (RFC 9111, 4.2.2).
 const (
 	heuristicShare = 10
 	heuristicMax   = 24 * time.Hour
@@ -19,14 +19,14 @@ type Source int
 
 // The sources of freshness lifetimes.
 const (
-	Unknown   Source = iota // there is none: the response is stale at once
-	Heuristic               // guessed from Last-Modified
-	Explicit                // the origin said it
+	Unknown   Source = iota // no lifetime: the response is stale at once
+	Heuristic               // estimated from Last-Modified
+	Explicit                // stated by the origin
 )
 
-// Lifetime returns the freshness lifetime of a response that came at time
-// received, for a shared cache or a private one (RFC 9111, 4.2.1). An explicit
-// lifetime may be zero, and is at most 2^31 seconds, like any delta.
+// Lifetime returns the freshness lifetime of a response received at the given time, for a shared or
+// a private cache (RFC 9111, 4.2.1). An explicit lifetime may be 0, and is at most 2^31 seconds,
+// like any delta.
 func Lifetime(status int, h http.Header, cc *CacheControl, received time.Time, shared bool) (time.Duration, Source) {
 	switch {
 	case shared && cc.SMaxAge.Set:
@@ -37,7 +37,7 @@ func Lifetime(status int, h http.Header, cc *CacheControl, received time.Time, s
 	if lines := h["Expires"]; len(lines) > 0 && !cc.Targeted {
 		expires, ok := ParseDate(lines[0], received)
 		if !ok || slices.ContainsFunc(lines[1:], func(s string) bool { return s != lines[0] }) {
-			return 0, Explicit // not a date, or several: already expired (5.3)
+			return 0, Explicit // an invalid date, or several: already expired (5.3)
 		}
 		return min(max(0, expires.Sub(date(h, received))), maxDelta), Explicit
 	}
@@ -57,8 +57,8 @@ func heuristic(status int, h http.Header, cc *CacheControl, received time.Time) 
 	return max(0, min(since/heuristicShare, heuristicMax)), Heuristic
 }
 
-// HeuristicallyCacheable reports whether a status may be cached without the
-// origin's word for it (RFC 9110, 15.1).
+// HeuristicallyCacheable reports whether a status may be cached without explicit permission by the
+// origin (RFC 9110, 15.1).
 func HeuristicallyCacheable(status int) bool {
 	switch status {
 	case 200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501:
@@ -67,9 +67,9 @@ func HeuristicallyCacheable(status int) bool {
 	return false
 }
 
-// InitialAge returns how old a response already was when it was received
-// (RFC 9111, 4.2.3: corrected_initial_age); sent is when it was asked for. A Date
-// of centuries ago counts as 2^31 seconds (1.2.2), so that no sum overflows.
+// InitialAge returns the age of a response when it was received (RFC 9111, 4.2.3:
+// corrected_initial_age); sent is when the request was sent. It is at most 2^31 seconds (1.2.2),
+// even if Date is centuries ago, so that no sum overflows.
 func InitialAge(h http.Header, sent, received time.Time) time.Duration {
 	apparent := max(0, received.Sub(date(h, received)))
 	corrected := age(h) + max(0, received.Sub(sent))
@@ -84,8 +84,8 @@ func date(h http.Header, received time.Time) time.Time {
 	return received
 }
 
-// age returns the Age field: the first member counts if someone made a list of
-// it, and what is no number is ignored (RFC 9111, 5.1).
+// age returns the Age field. Of a list the first member counts; an invalid number is ignored (RFC
+// 9111, 5.1).
 func age(h http.Header) time.Duration {
 	first, _, _ := strings.Cut(h.Get("Age"), ",")
 	return parseDelta(trim(first))

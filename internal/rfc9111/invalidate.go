@@ -6,9 +6,8 @@ import (
 	"strings"
 )
 
-// Invalidates reports whether a response to the method makes stored responses
-// for the same URI invalid (RFC 9111, 4.4): any method that is not known to be
-// safe, answered without an error.
+// Invalidates reports whether a response to the method invalidates stored responses for the same
+// URI (RFC 9111, 4.4): the method is not known to be safe, and the response is not an error.
 func Invalidates(method string, status int) bool {
 	return Unsafe(method) && status >= 200 && status < 400
 }
@@ -23,9 +22,9 @@ func Unsafe(method string) bool {
 	return true
 }
 
-// InvalidatedToo returns the URIs in Location and Content-Location that are
-// invalidated beside the target, which is absolute (RFC 9111, 4.4): those of
-// the same origin alone, lest one server purge another's responses.
+// InvalidatedToo returns the URIs in Location and Content-Location that are invalidated besides
+// target, which is absolute (RFC 9111, 4.4). Only URIs of the same origin count, so that one server
+// cannot purge another's responses.
 func InvalidatedToo(target *url.URL, h http.Header) (more []*url.URL) {
 	for _, name := range []string{"Location", "Content-Location"} {
 		value := h.Get(name)
@@ -43,9 +42,7 @@ func InvalidatedToo(target *url.URL, h http.Header) (more []*url.URL) {
 // and port (RFC 9110, 4.3.1), lower case and without the port that the scheme
 // implies.
 func Origin(u *url.URL) string {
-	scheme, host, port := strings.ToLower(u.Scheme), strings.ToLower(u.Hostname()), u.Port()
-	if scheme == "http" && port == "80" || scheme == "https" && port == "443" || port == "" {
-		return scheme + "://" + host
-	}
-	return scheme + "://" + host + ":" + port
+	scheme := strings.ToLower(u.Scheme)
+	port := map[string]string{"http": ":80", "https": ":443"}[scheme]
+	return scheme + "://" + strings.TrimSuffix(strings.TrimSuffix(strings.ToLower(u.Host), port), ":")
 }

@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// MaxRanges is how many ranges of one request are heard; a request for more is
-// answered in full (RFC 9110, 14.2 and 17.15).
+// MaxRanges bounds the ranges of one request; a request for more gets the full response (RFC 9110,
+// 14.2 and 17.15).
 const MaxRanges = 16
 
-// Span is a range of bytes, both ends included (RFC 9110, 14.1.2).
+// Span is a range of bytes, both ends inclusive (RFC 9110, 14.1.2).
 type Span struct{ First, Last int64 }
 
 // Len is the number of bytes in the span.
@@ -20,22 +20,20 @@ func (s Span) Len() int64 { return s.Last - s.First + 1 }
 // Within reports whether all of s lies in other.
 func (s Span) Within(other Span) bool { return s.First >= other.First && s.Last <= other.Last }
 
-// Ranges says which part of a representation answers a request. The zero value
-// is all of it.
+// Ranges says which parts of a representation to send. The zero value means all of it.
 type Ranges struct {
 	Unsatisfiable bool // 416 (RFC 9110, 15.5.17)
 	n             int
 	spans         [MaxRanges]Span
 }
 
-// Spans returns the satisfiable ranges in the order of the request; none: the
-// whole representation answers, or nothing does.
+// Spans returns the satisfiable ranges in the order of the request. If there are none, the answer
+// is the whole representation or a 416.
 func (r *Ranges) Spans() []Span { return r.spans[:r.n] }
 
-// SelectRanges decides which bytes of a representation of the given size a GET
-// is answered with (RFC 9110, 14.2): all of it where there is no Range, where
-// If-Range does not hold, where Range is malformed or in another unit, and where
-// it asks for more bytes than there are.
+// SelectRanges decides which bytes of a representation of the given size answer a GET (RFC 9110,
+// 14.2). It is all of them if there is no Range, if If-Range does not match, if Range is malformed
+// or in another unit, and if it asks for more bytes than there are.
 func SelectRanges(request Fields, stored http.Header, size int64, now time.Time) (r Ranges) {
 	lines := request.Values("Range")
 	if len(lines) != 1 || size == 0 || !IfRange(request, stored, now) {
@@ -91,7 +89,7 @@ func parseSpec(spec string, size int64) (Span, verdict) {
 	switch {
 	case !ok || from != "" && !hasFirst || to != "" && !hasLast || from == "" && to == "":
 		return Span{}, malformed
-	case from == "": // the last so many
+	case from == "": // suffix-range: the last bytes
 		if last == 0 {
 			return Span{}, unsatisfiable
 		}
@@ -107,9 +105,9 @@ func parseSpec(spec string, size int64) (Span, verdict) {
 	return Span{first, min(last, size-1)}, satisfiable
 }
 
-// position reads digits; a number that is too large counts as the largest.
+// position reads digits; a number that is too large counts as the largest one.
 func position(s string) (n int64, ok bool) {
-	const largest = 1 << 59 // ten times as much is an int64
+	const largest = 1 << 59 // ten times this still fits in an int64
 	if s == "" {
 		return 0, false
 	}
@@ -122,9 +120,8 @@ func position(s string) (n int64, ok bool) {
 	return n, true
 }
 
-// IfRange reports whether the Range of a request holds for a stored response
-// (RFC 9110, 13.1.5): there is no If-Range, or it has the stored strong
-// validator. A date must be the stored one exactly.
+// IfRange reports whether a request's Range applies to a stored response (RFC 9110, 13.1.5): there
+// is no If-Range, or it equals the stored strong validator. A date must match exactly.
 func IfRange(request Fields, stored http.Header, now time.Time) bool {
 	lines := request.Values("If-Range")
 	if len(lines) == 0 {
@@ -154,8 +151,8 @@ func StrongTag(h http.Header) string {
 	return tag
 }
 
-// strongDate returns Last-Modified where it is a strong validator: the response
-// is at least a second younger (RFC 9110, 8.8.2.2).
+// strongDate returns Last-Modified if it is a strong validator: Date is at least one second later
+// (RFC 9110, 8.8.2.2).
 func strongDate(h http.Header, now time.Time) (time.Time, bool) {
 	changed, ok := ParseDate(h.Get("Last-Modified"), now)
 	if !ok {
@@ -165,8 +162,8 @@ func strongDate(h http.Header, now time.Time) (time.Time, bool) {
 	return changed, ok && made.Sub(changed) >= time.Second
 }
 
-// StrongValidator returns what If-Range may say of a stored response: its strong
-// tag, else its strong date, else "" (RFC 9110, 13.1.5).
+// StrongValidator returns the If-Range value for a stored response: its strong tag, else its strong
+// date, else "" (RFC 9110, 13.1.5).
 func StrongValidator(h http.Header, now time.Time) string {
 	if tag := StrongTag(h); tag != "" {
 		return tag
@@ -177,17 +174,16 @@ func StrongValidator(h http.Header, now time.Time) string {
 	return ""
 }
 
-// MayCombine reports whether two partial responses are of the same
-// representation: they share a strong validator (RFC 9111, 3.4; RFC 9110,
-// 15.3.7.3).
+// MayCombine reports whether two partial responses belong to the same representation: they share a
+// strong validator (RFC 9111, 3.4; RFC 9110, 15.3.7.3).
 func MayCombine(a, b http.Header, now time.Time) bool {
 	validator := StrongValidator(a, now)
 	return validator != "" && validator == StrongValidator(b, now)
 }
 
-// ParseContentRange reads the Content-Range of a 206 (RFC 9110, 14.4). It
-// reports false for what is invalid, in another unit, or of unknown complete
-// length, of which nothing could be told whether it is whole.
+// ParseContentRange reads the Content-Range of a 206 (RFC 9110, 14.4). It returns false if the
+// field is invalid, in another unit, or without the complete length, since it would then be unknown
+// whether the content is complete.
 func ParseContentRange(value string) (span Span, complete int64, ok bool) {
 	unit, value, ok := strings.Cut(trim(value), " ")
 	if !ok || !strings.EqualFold(unit, "bytes") {
@@ -211,8 +207,8 @@ func AppendContentRange(b []byte, s Span, complete int64) []byte {
 	return strconv.AppendInt(append(b, '/'), complete, 10)
 }
 
-// Missing returns the one range that makes a part complete (RFC 9111, 3.4), and
-// false if it lacks something at both ends.
+// Missing returns the one range that completes a part (RFC 9111, 3.4), or false if bytes are
+// missing at both ends.
 func Missing(part Span, complete int64) (Span, bool) {
 	switch {
 	case part.First == 0 && part.Last < complete-1:
@@ -223,9 +219,9 @@ func Missing(part Span, complete int64) (Span, bool) {
 	return Span{}, false
 }
 
-// Join combines two parts of one representation that touch or overlap, which
-// MayCombine has allowed; where they overlap the second counts. It returns the
-// position of the first byte and false if there is a gap.
+// Join combines two parts of one representation that touch or overlap; MayCombine must have allowed
+// it. In an overlap b counts. It returns the position of the first byte, or false if there is a
+// gap.
 func Join(aFirst int64, a []byte, bFirst int64, b []byte) (first int64, joined []byte, ok bool) {
 	aEnd, bEnd := aFirst+int64(len(a)), bFirst+int64(len(b))
 	if aFirst > bEnd || bFirst > aEnd {

@@ -21,22 +21,22 @@ func TestSelectRanges(t *testing.T) {
 		{"14.1.2: the last byte may lie beyond the end", "bytes=5-99", 10, []Span{{5, 9}}, false},
 		{"14.1.2: to the end", "bytes=5-", 10, []Span{{5, 9}}, false},
 		{"14.1.2: a suffix", "bytes=-3", 10, []Span{{7, 9}}, false},
-		{"14.1.2: a suffix longer than all", "bytes=-30", 10, []Span{{0, 9}}, false},
+		{"14.1.2: a suffix longer than the whole", "bytes=-30", 10, []Span{{0, 9}}, false},
 		{"14.1.2: several, in the order of the request", "bytes=5-6, 0-1,,-1", 10, []Span{{5, 6}, {0, 1}, {9, 9}}, false},
-		{"14.1.2: what is not there is left out", "bytes=0-0,10-", 10, []Span{{0, 0}}, false},
+		{"14.1.2: unsatisfiable ranges are left out", "bytes=0-0,10-", 10, []Span{{0, 0}}, false},
 		{"15.5.17: beyond the end", "bytes=10-", 10, nil, true},
 		{"15.5.17: a suffix of nothing", "bytes=-0", 10, nil, true},
 		{"14.1.1: no range at all", "bytes=", 10, nil, false},
 		{"14.1.1: the last before the first", "bytes=5-4", 10, nil, false},
-		{"14.1.1: one that is malformed spoils all", "bytes=0-1,x-2", 10, nil, false},
+		{"14.1.1: one malformed range invalidates all", "bytes=0-1,x-2", 10, nil, false},
 		{"14.1.1: no number", "bytes=-", 10, nil, false},
 		{"14.1.1: a sign", "bytes=+1-2", 10, nil, false},
 		{"14.2: another unit is ignored", "lines=0-1", 10, nil, false},
-		{"14.1: units have no case", "Bytes=0-1", 10, []Span{{0, 1}}, false},
-		{"17.15: more than all", "bytes=0-9,0-9", 10, nil, false},
+		{"14.1: units are case-insensitive", "Bytes=0-1", 10, []Span{{0, 1}}, false},
+		{"17.15: more bytes than the whole", "bytes=0-9,0-9", 10, nil, false},
 		{"17.15: too many", "bytes=" + strings.Repeat("0-0,", MaxRanges+1), 100, nil, false},
-		{"a number without end is large", "bytes=0-99999999999999999999999", 10, []Span{{0, 9}}, false},
-		{"nothing has no ranges", "bytes=0-", 0, nil, false},
+		{"a very large number is capped", "bytes=0-99999999999999999999999", 10, []Span{{0, 9}}, false},
+		{"an empty representation has no ranges", "bytes=0-", 0, nil, false},
 	} {
 		r := SelectRanges(header("Range", tt.ranges), header(), tt.size, received)
 		if !slices.Equal(r.Spans(), tt.want) || r.Unsatisfiable != tt.refuse {
@@ -63,7 +63,7 @@ func TestIfRange(t *testing.T) {
 		{"the date, exactly", header("If-Range", at(-100)), stored, true},
 		{"a later date", header("If-Range", at(-99)), stored, false},
 		{"8.8.2.2: a date that is not strong", header("If-Range", at(0)), header("Last-Modified", at(0), "Date", at(0)), false},
-		{"8.8.2.2: without Date nobody knows", header("If-Range", at(-100)), header("Last-Modified", at(-100)), false},
+		{"8.8.2.2: without Date the date is not strong", header("If-Range", at(-100)), header("Last-Modified", at(-100)), false},
 		{"two of them", header("If-Range", `"a"`, "If-Range", `"a"`), stored, false},
 		{"an empty one", header("If-Range", ""), header(), false},
 	} {
@@ -83,7 +83,7 @@ func TestMayCombine(t *testing.T) {
 		{"the same strong tag", header("Etag", `"a"`), header("Etag", `"a"`), true},
 		{"another", header("Etag", `"a"`), header("Etag", `"b"`), false},
 		{"weak ones", header("Etag", `W/"a"`), header("Etag", `W/"a"`), false},
-		{"a tag on one side alone", header("Etag", `"a"`), dated, false},
+		{"a tag on one side only", header("Etag", `"a"`), dated, false},
 		{"the same strong date", dated, dated, true},
 		{"a weak tag beside the date", header("Etag", `W/"a"`, "Last-Modified", at(-100), "Date", at(0)), dated, false},
 		{"no validator", header(), header(), false},
@@ -98,8 +98,8 @@ func TestParseContentRange(t *testing.T) {
 	for value, want := range map[string]string{
 		"bytes 0-4/10":  "{0 4}/10",
 		"BYTES 5-9/10":  "{5 9}/10",
-		"bytes 5-10/10": "", // 14.4: the end lies beyond
-		"bytes 5-4/10":  "", // 14.4: the last before the first
+		"bytes 5-10/10": "", // 14.4: the last position is beyond the end
+		"bytes 5-4/10":  "", // 14.4: the last position is before the first
 		"bytes 0-4/*":   "",
 		"bytes */10":    "",
 		"lines 0-4/10":  "",
@@ -128,7 +128,7 @@ func TestMissingAndJoin(t *testing.T) {
 		{Span{0, 9}, Span{}, false},
 	} {
 		if got, ok := Missing(tt.part, 10); got != tt.want || ok != tt.ok {
-			t.Errorf("RFC 9111, 3.4: %v of 10 lacks %v, %v", tt.part, got, ok)
+			t.Errorf("RFC 9111, 3.4: missing from %v of 10: %v, %v", tt.part, got, ok)
 		}
 	}
 	whole := []byte("0123456789")
@@ -143,8 +143,8 @@ func TestMissingAndJoin(t *testing.T) {
 	}
 }
 
-// FuzzSelectRanges checks that spans lie within the representation and are never
-// more than it, and that a span survives Content-Range.
+// FuzzSelectRanges checks that spans lie within the representation and are not larger than it in
+// total, and that a span survives Content-Range.
 func FuzzSelectRanges(f *testing.F) {
 	f.Add("bytes=0-4,-1,3-", int64(10))
 	f.Add("bytes=-99999999999999999999", int64(1))
@@ -171,7 +171,7 @@ func FuzzSelectRanges(f *testing.F) {
 	})
 }
 
-// BenchmarkRange is what a range of a stored response costs.
+// BenchmarkRange measures serving a range of a stored response.
 func BenchmarkRange(b *testing.B) {
 	request := header("Range", "bytes=100-199", "If-Range", `"abcdef"`)
 	stored := header("Etag", `"abcdef"`)

@@ -2,27 +2,26 @@ package rfc9111
 
 import "time"
 
-// Stored is what decides about the use of a stored response.
+// Stored is what Reuse must know about a stored response.
 type Stored struct {
 	Age        time.Duration // current_age (RFC 9111, 4.2.3)
-	Remaining  time.Duration // until it is stale; negative: it is
-	NoCache    bool          // it says no-cache: to be validated before each use (5.2.2.4)
-	NeverStale bool          // it forbids to be served stale: must-revalidate and the like (4.2.4)
+	Remaining  time.Duration // until it is stale; negative: it is stale
+	NoCache    bool          // it has no-cache: validate before each use (5.2.2.4)
+	NeverStale bool          // it must not be served stale: must-revalidate and the like (4.2.4)
 }
 
-// Use is the answer to whether a stored response may be used.
+// Use says how a stored response may be used.
 type Use int
 
-// The answers of Reuse.
+// The results of Reuse.
 const (
-	Serve           Use = iota // as it is
-	ValidateStale              // it must be validated: it is stale, or says so itself
-	ValidateRequest            // the request wants it validated
+	Serve           Use = iota // serve it without validation
+	ValidateStale              // validate it: it is stale, or requires it
+	ValidateRequest            // validate it: the request requires it
 )
 
-// Reuse decides whether a stored response answers a request with the directives
-// cc (RFC 9111, 4 and 5.2.1). only-if-cached changes nothing here: it says what
-// to do if the answer is no.
+// Reuse decides whether a stored response answers a request with the directives cc (RFC 9111, 4 and
+// 5.2.1). It ignores only-if-cached, which says what to do if the response must not be served.
 func Reuse(cc *CacheControl, s Stored) Use {
 	switch {
 	case s.NoCache:
@@ -32,7 +31,7 @@ func Reuse(cc *CacheControl, s Stored) Use {
 	case cc.MaxAge.Set && s.Age > cc.MaxAge.Value:
 		return ValidateRequest
 	case cc.MaxAge.Set && cc.MaxAge.Value == 0:
-		return ValidateRequest // asks for validation even within the first second
+		return ValidateRequest // validate even within the first second
 	case s.Remaining <= 0:
 		if cc.MaxStale.Set && !s.NeverStale && -s.Remaining <= cc.MaxStale.Value {
 			return Serve
@@ -44,16 +43,14 @@ func Reuse(cc *CacheControl, s Stored) Use {
 	return Serve
 }
 
-// ForbidsStale reports whether a response forbids any cache, or a shared one,
-// to serve it stale (RFC 9111, 4.2.4). s-maxage implies proxy-revalidate
-// (5.2.2.10).
+// ForbidsStale reports whether a response must not be served stale, by any cache or by a shared one
+// (RFC 9111, 4.2.4). s-maxage implies proxy-revalidate (5.2.2.10).
 func ForbidsStale(cc *CacheControl, shared bool) bool {
 	return cc.MustRevalidate || cc.NoCache || shared && (cc.ProxyRevalidate || cc.SMaxAge.Set)
 }
 
-// MayServeStale implements RFC 9111, 4.2.4, and RFC 5861: a response may be
-// served for window after it became stale, unless it forbids that; with none, not
-// even at the moment at which it does.
+// MayServeStale implements RFC 9111, 4.2.4, and RFC 5861: a response may be served for window after
+// it became stale, unless it forbids that. With a window of 0 it may not, even at that very moment.
 func MayServeStale(s Stored, window time.Duration) bool {
 	return !s.NeverStale && !s.NoCache && -s.Remaining < window
 }

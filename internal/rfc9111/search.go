@@ -8,20 +8,19 @@ import (
 	"github.com/dunglas/httpsfv"
 )
 
-// SearchRule says which differences between two queries do not matter, as
-// No-Vary-Search tells it (draft-ietf-httpbis-no-vary-search, 4). The zero value
-// is the default: all do.
+// SearchRule says which differences between two queries are ignored, as stated by No-Vary-Search
+// (draft-ietf-httpbis-no-vary-search, 4). The zero value is the default: none.
 type SearchRule struct {
-	AnyOrder bool     // of parameters with different names
-	All      bool     // no parameter matters but those in Names; else those in Names do not
+	AnyOrder bool     // ignore the order of parameters with different names
+	All      bool     // only the parameters in Names matter; if false, all except those
 	Names    []string // decoded, sorted
 }
 
 // maxSearchNames bounds the names of one rule.
 const maxSearchNames = 64
 
-// ParseSearchRule reads the lines of No-Vary-Search, a Dictionary (draft, 3). A
-// field that is malformed, or has too many names, gives the default.
+// ParseSearchRule reads the lines of No-Vary-Search, a Dictionary (draft, 3). A malformed field, or
+// one with too many names, gives the default.
 func ParseSearchRule(lines []string) SearchRule {
 	if len(lines) == 0 {
 		return SearchRule{}
@@ -77,10 +76,10 @@ func texts(m httpsfv.Member) (names []string, ok bool) {
 	return slices.Compact(names), true
 }
 
-// Default reports whether the rule lets every difference matter.
+// Default reports whether every difference matters.
 func (r SearchRule) Default() bool { return !r.AnyOrder && !r.All && len(r.Names) == 0 }
 
-// Text is the rule in one canonical form: equal texts are equal rules.
+// Text returns the rule in a canonical form: equal texts are equal rules.
 func (r SearchRule) Text() string {
 	if r.Default() {
 		return ""
@@ -129,8 +128,7 @@ func (r SearchRule) Apply(query string) string {
 	return b.String()
 }
 
-// decodeName decodes a name or value of a query; what is malformed stands for
-// itself.
+// decodeName decodes a name or value of a query; malformed ones are returned unchanged.
 func decodeName(s string) string {
 	if decoded, err := url.QueryUnescape(s); err == nil {
 		return decoded

@@ -7,8 +7,7 @@ import (
 	"time"
 )
 
-// Candidate is a response to a GET that might be stored, and what matters of
-// its request.
+// Candidate is a response to a GET that might be stored, with the relevant parts of its request.
 type Candidate struct {
 	Status     int
 	Header     http.Header
@@ -16,19 +15,18 @@ type Candidate struct {
 	Request    *CacheControl // of the request
 	Authorized bool          // the request carried Authorization
 	Shared     bool          // the cache answers more than one user
-	Lifetime   Source        // where its freshness comes from, a policy's word being Explicit
-	Window     time.Duration // for how long it may be used without validation, fresh or stale
+	Lifetime   Source        // of its freshness; Explicit if a policy sets it
+	Window     time.Duration // how long it may be used without validation, fresh or stale
 }
 
-// Refusal says why a response is not stored, as a token (RFC 9651, 3.3.4); "" that
-// it may be.
+// Refusal says why a response is not stored, as a token (RFC 9651, 3.3.4); "" if it may be stored.
 type Refusal string
 
 // The refusals of Storable.
 const (
 	Accepted       Refusal = ""
-	RefusedStatus  Refusal = "status"           // not final, of its request alone, or not understood
-	RefusedRequest Refusal = "request-no-store" // the client forbids it
+	RefusedStatus  Refusal = "status"           // not final, specific to its request, or not understood
+	RefusedRequest Refusal = "request-no-store" // the client forbids storing
 	RefusedNoStore Refusal = "no-store"
 	RefusedPrivate Refusal = "private"
 	RefusedAuth    Refusal = "authorization"
@@ -36,9 +34,9 @@ const (
 	RefusedUseless Refusal = "no-lifetime"
 )
 
-// Storable decides whether a response may be stored (RFC 9111, 3). Beyond the
-// standard it refuses what could never be used: Vary: *, and a response
-// that could neither be used without validation nor validated.
+// Storable decides whether a response may be stored (RFC 9111, 3). Beyond the standard it refuses
+// responses that could never be used: those with Vary: *, and those that can neither be used
+// without validation nor validated.
 func Storable(c Candidate) Refusal {
 	rc := c.Response
 	switch {
@@ -64,9 +62,9 @@ func Storable(c Candidate) Refusal {
 	return RefusedStatus
 }
 
-// ofItsRequest lists statuses that answer what is not part of any key, such as a
-// condition, a range, or the size or number of requests: stored, they would
-// answer others, who did not ask for that. RFC 6585 forbids it for those it has.
+// ofItsRequest lists statuses that depend on parts of the request outside of any key, such as a
+// condition, a range, or the size or number of requests: if stored, they would answer unrelated
+// requests. RFC 6585 forbids storing the statuses that it defines.
 func ofItsRequest(status int) bool {
 	switch status {
 	case http.StatusNotModified, http.StatusPreconditionFailed, http.StatusRequestEntityTooLarge,
@@ -78,9 +76,9 @@ func ofItsRequest(status int) bool {
 	return false
 }
 
-// StorablePost reports whether the response to a POST may be stored to answer
-// later GETs of the same URI (RFC 9110, 9.3.3): it is the representation that
-// Content-Location names, the target itself, and its freshness is explicit.
+// StorablePost reports whether the response to a POST may be stored to answer later GETs of the
+// same URI (RFC 9110, 9.3.3): its Content-Location is the target itself, and its freshness is
+// explicit.
 func StorablePost(target *url.URL, status int, h http.Header, lifetime Source) bool {
 	location := h.Get("Content-Location")
 	if status != http.StatusOK || lifetime != Explicit || location == "" {
@@ -90,8 +88,8 @@ func StorablePost(target *url.URL, status int, h http.Header, lifetime Source) b
 	return err == nil && Origin(u) == Origin(target) && u.EscapedPath() == target.EscapedPath() && u.RawQuery == target.RawQuery
 }
 
-// understood reports whether this cache knows what a status means for caching
-// (RFC 9111, 3 and 5.2.2.3).
+// understood reports whether this cache knows the caching rules of a status (RFC 9111, 3 and
+// 5.2.2.3).
 func understood(status int) bool {
 	switch status {
 	case 200, 203, 204, 206, 300, 301, 302, 303, 307, 308,
@@ -101,17 +99,16 @@ func understood(status int) bool {
 	return false
 }
 
-// hopByHop are the fields that concern one connection or one proxy, which a
-// cache does not store (RFC 9111, 3.1; RFC 9110, 7.6.1).
+// hopByHop are the fields of one connection or one proxy, which a cache does not store (RFC 9111,
+// 3.1; RFC 9110, 7.6.1).
 var hopByHop = []string{
 	"Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authentication-Info", "Proxy-Authorization",
 	"Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
 }
 
-// StoredHeader returns a copy of a response's header as it is stored (RFC 9111,
-// 3.1): without fields of the connection and without those that a qualified
-// no-cache (5.2.2.4) or, in a shared cache, private (5.2.2.7) names. Age is left
-// out, since it is made anew for every use.
+// StoredHeader returns a copy of a response's header for storing (RFC 9111, 3.1): without fields of
+// the connection, and without those named by a qualified no-cache (5.2.2.4) or, in a shared cache,
+// private (5.2.2.7). Age is left out, since it is computed again for every use.
 func StoredHeader(h http.Header, cc *CacheControl, shared bool) http.Header {
 	drop := slices.Concat(hopByHop, cc.NoCacheFields, []string{"Age"})
 	if shared {

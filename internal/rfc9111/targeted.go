@@ -9,12 +9,11 @@ import (
 	"github.com/dunglas/httpsfv"
 )
 
-// ResponseControl returns the directives that govern a response for a cache
-// with the given target list (RFC 9213, 2.2): those of the first field on the
-// list that is there, valid and not empty, and then neither Cache-Control nor
-// Expires counts; else those of Cache-Control. A cache with an empty list, such
-// as one that is no CDN, ignores all targeted fields. Surrogate-Control may be
-// on the list too, though its syntax is that of Cache-Control.
+// ResponseControl returns the directives that apply to a response for a cache with the given target
+// list (RFC 9213, 2.2). The first field on the list that is present, valid and not empty overrides
+// Cache-Control and Expires; without one, Cache-Control applies. A cache with an empty list, such
+// as one that is not a CDN's, ignores all targeted fields. Surrogate-Control may be on the list
+// too, although it has the syntax of Cache-Control.
 func ResponseControl(h http.Header, targets []string) CacheControl {
 	for _, name := range targets {
 		lines := h[name]
@@ -34,11 +33,10 @@ func ResponseControl(h http.Header, targets []string) CacheControl {
 	return ParseCacheControl(h["Cache-Control"])
 }
 
-// ParseTargeted reads the lines of a targeted field (RFC 9213, 2.1), which is a
-// Dictionary. It reports false if the field is empty, is no Dictionary, or gives
-// a directive that this package knows a value of the wrong type: the field is
-// then to be ignored as a whole. Parameters and unknown members are ignored. Of
-// a member that occurs twice the last counts (RFC 9651, 3.2).
+// ParseTargeted reads the lines of a targeted field (RFC 9213, 2.1), a Dictionary. It returns false
+// if the field is empty, not a Dictionary, or gives a known directive a value of the wrong type:
+// the whole field is then ignored. Parameters and unknown members are ignored. If a member occurs
+// twice, the last one counts (RFC 9651, 3.2).
 func ParseTargeted(lines []string) (cc CacheControl, ok bool) {
 	dict, err := httpsfv.UnmarshalDictionary(lines)
 	if err != nil || len(dict.Names()) == 0 {
@@ -49,7 +47,7 @@ func ParseTargeted(lines []string) (cc CacheControl, ok bool) {
 		member, _ := dict.Get(name)
 		item, isItem := member.(httpsfv.Item)
 		if !isItem {
-			item.Value = nil // a list: no directive has one
+			item.Value = nil // a list: no directive takes one
 		}
 		if !cc.addItem(name, item.Value) {
 			return CacheControl{}, false
@@ -58,7 +56,7 @@ func ParseTargeted(lines []string) (cc CacheControl, ok bool) {
 	return cc, true
 }
 
-// addItem adds one directive and reports whether its value has the right type.
+// addItem adds one directive and reports whether its value has the correct type.
 func (cc *CacheControl) addItem(name string, value any) bool {
 	if d := cc.delta(name); d != nil {
 		n, ok := value.(int64)
@@ -83,8 +81,8 @@ func (cc *CacheControl) addItem(name string, value any) bool {
 	return ok
 }
 
-// surrogateControl reads Surrogate-Control (Edge Architecture 1.0, 2.3): max-age
-// may have the time after it for which stale is allowed, as in 600+60.
+// surrogateControl reads Surrogate-Control (Edge Architecture 1.0, 2.3): max-age may add the time
+// for which stale is allowed, as in 600+60.
 func surrogateControl(lines []string) CacheControl {
 	cc := CacheControl{Targeted: true}
 	for _, line := range lines {
@@ -102,19 +100,18 @@ func surrogateControl(lines []string) CacheControl {
 	return cc
 }
 
-// says reports whether there is any directive for responses.
+// says reports whether any directive for responses is present.
 func (cc *CacheControl) says() bool {
 	return cc.NoStore || cc.NoCache || cc.Private || cc.Public || cc.MustRevalidate || cc.ProxyRevalidate || cc.MustUnderstand ||
 		cc.MaxAge.Set || cc.SMaxAge.Set || cc.StaleWhileRevalidate.Set || cc.StaleIfErr.Set ||
 		len(cc.NoCacheFields) > 0 || len(cc.PrivateFields) > 0
 }
 
-// maxGroups bounds the groups that are read from one field; RFC 9875, 2 asks for
-// at least 32.
+// maxGroups bounds the groups read from one field; RFC 9875, 2 requires at least 32.
 const maxGroups = 64
 
-// Groups returns the members of Cache-Groups or Cache-Group-Invalidation (RFC
-// 9875, 2 and 3), a List of Strings. A field that is none counts as absent.
+// Groups returns the members of Cache-Groups or Cache-Group-Invalidation (RFC 9875, 2 and 3), a
+// List of Strings. A malformed field counts as absent.
 func Groups(lines []string) (groups []string) {
 	if len(lines) == 0 {
 		return nil

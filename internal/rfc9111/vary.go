@@ -8,30 +8,29 @@ import (
 	"strings"
 )
 
-// VariesOnAll reports whether Vary has the member *, which no other request
-// matches (RFC 9111, 4.1).
+// VariesOnAll reports whether Vary has the member *, so that no other request matches (RFC 9111,
+// 4.1).
 func VariesOnAll(h http.Header) bool {
 	return slices.ContainsFunc(h["Vary"], func(line string) bool {
 		return slices.Contains(fieldNames(line), "*")
 	})
 }
 
-// Varies reports whether a response says that a request field, by its canonical name,
-// selects it.
+// Varies reports whether a response's Vary includes the request field with this canonical name.
 func Varies(h http.Header, name string) bool {
 	return VariesOnAll(h) || slices.Contains(VaryNames(h), name)
 }
 
-// AddVary makes a response say that a request field selects it, unless it does. The
-// lines that it has are left as they are: they may belong to a stored response.
+// AddVary adds a request field to a response's Vary unless it is included. It leaves existing lines
+// unchanged, since they may belong to a stored response.
 func AddVary(h http.Header, name string) {
 	if !Varies(h, name) {
 		h["Vary"] = append(slices.Clip(h["Vary"]), name)
 	}
 }
 
-// VaryNames returns the request fields that selected a response (RFC 9110,
-// 12.5.5), canonical, sorted, each once.
+// VaryNames returns the request fields that selected a response (RFC 9110, 12.5.5), canonical,
+// sorted and unique.
 func VaryNames(h http.Header) []string {
 	var names []string
 	for _, line := range h["Vary"] {
@@ -51,20 +50,18 @@ func fieldNames(line string) (names []string) {
 	return names
 }
 
-// absent is the selecting value of a field that is not there; no field can have
-// it.
+// absent is the selecting value of an absent field; no present field can have it.
 const absent = "\x00"
 
-// Selecting returns the value by which the named request field selects a
-// variant (RFC 9111, 4.1). Requests with the same value match: lines are
-// combined and white space around commas is dropped; of Accept-Encoding and
-// Accept-Language, case and the order within one preference are dropped too. It
-// may be sent in place of the values. An absent field differs from any present one.
+// Selecting returns the value by which the named request field selects a variant (RFC 9111, 4.1).
+// Requests with the same value match. Lines are combined, and whitespace around commas is dropped.
+// For Accept-Encoding and Accept-Language, case and the order within one weight are dropped too.
+// The result may be sent in place of the values. An absent field differs from any present one.
 func Selecting(name string, values []string) string {
 	if len(values) == 0 {
 		return absent
 	}
-	if name == "Cookie" { // no list, though some make one of it
+	if name == "Cookie" { // not a list, but it may come in several lines
 		return trim(strings.Join(values, "; "))
 	}
 	weighted := name == "Accept-Encoding" || name == "Accept-Language"
@@ -83,8 +80,7 @@ func Selecting(name string, values []string) string {
 	return strings.Join(items, ",")
 }
 
-// plain reports whether a single member is already in the form that preferences
-// would give it.
+// plain reports whether a single member is already in the form that preferences returns.
 func plain(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c == ';' || c >= 'A' && c <= 'Z' {
@@ -94,14 +90,13 @@ func plain(s string) bool {
 	return true
 }
 
-// choice is one member of a list with weights, in thousandths.
+// choice is one member of a weighted list; the weight is in thousandths.
 type choice struct {
 	name   string
 	weight int
 }
 
-// preferences normalises a list of things with weights (RFC 9110, 12.4.2), the
-// most wanted first.
+// preferences normalises a list with weights (RFC 9110, 12.4.2), the highest weight first.
 func preferences(values []string) string {
 	var list []choice
 	for _, line := range values {
@@ -129,7 +124,7 @@ func preferences(values []string) string {
 	return string(b)
 }
 
-// weight reads a quality value in thousandths; what is none counts as 1.
+// weight reads a quality value in thousandths; an invalid one counts as 1000.
 func weight(params string) int {
 	q, ok := strings.CutPrefix(strings.ToLower(trim(params)), "q=")
 	if !ok || q == "" || len(q) > 5 || q[0] != '0' && q[0] != '1' || len(q) > 1 && q[1] != '.' {

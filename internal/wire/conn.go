@@ -11,10 +11,9 @@ import (
 	"time"
 )
 
-// Listener gives connections whose write deadline bounds the time without progress
-// rather than the write: who is given until a time to take what is written has as
-// long again with each byte that it takes. A large write to a slow reader would
-// fail otherwise, though bytes move all the while.
+// Listener returns connections whose write deadline bounds the time without progress, not the whole
+// write: every byte that the client takes renews the time. Otherwise a large write to a slow reader
+// would fail although bytes keep moving.
 type Listener struct{ net.Listener }
 
 // Accept implements net.Listener.
@@ -32,7 +31,7 @@ type conn struct {
 	patience atomic.Int64 // time without progress, in nanoseconds; 0: no bound
 }
 
-// looks is how often within its patience a write looks for progress.
+// looks is how often a write checks for progress within its patience.
 const looks = 4
 
 // SetWriteDeadline implements net.Conn; the time from now to t is the patience.
@@ -60,9 +59,9 @@ func (c *conn) Write(p []byte) (int, error) {
 	return c.persist(p, n, err)
 }
 
-// persist goes on with a write of which n bytes are out, while the client takes
-// something. Bytes have moved where the kernel took some of p, or the client some
-// of what the kernel holds: it asks for more only when it has room for a lot.
+// persist continues a write, of which n bytes are written, while there is progress: the kernel took
+// bytes of p, or the client took bytes from the kernel's queue. Both count, since the kernel takes
+// more only once it has much room.
 func (c *conn) persist(p []byte, n int, err error) (int, error) {
 	moved, queued := time.Now(), c.queued()
 	for errors.Is(err, os.ErrDeadlineExceeded) {
@@ -85,8 +84,7 @@ func (c *conn) persist(p []byte, n int, err error) (int, error) {
 	return n, err
 }
 
-// queued is how many bytes the kernel holds that the client has not taken; 0 where
-// it does not tell.
+// queued is how many bytes the kernel holds that the client has not taken; 0 if unknown.
 func (c *conn) queued() (n int) {
 	s, ok := c.Conn.(syscall.Conn)
 	if !ok {
@@ -96,11 +94,11 @@ func (c *conn) queued() (n int) {
 	if err != nil {
 		return 0
 	}
-	_ = raw.Control(func(fd uintptr) { n = outgoing(fd) }) // of a closed one none
+	_ = raw.Control(func(fd uintptr) { n = outgoing(fd) }) // it fails if the connection is closed; n stays 0
 	return n
 }
 
-// CloseWrite is for net/http and httputil, which end one direction first.
+// CloseWrite is used by net/http and httputil, which close one direction first.
 func (c *conn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()

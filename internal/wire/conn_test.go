@@ -14,8 +14,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// pair is a connection as the gateway has it, whose kernel holds up to buffer bytes
-// and more, and its client, whose kernel holds little.
+// pair returns the gateway's end of a connection, whose kernel buffers at least buffer bytes, and
+// the client's end, whose kernel buffers little.
 func pair(t *testing.T, buffer int) (ours net.Conn, client *net.TCPConn) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -39,8 +39,8 @@ func pair(t *testing.T, buffer int) (ours net.Conn, client *net.TCPConn) {
 	return ours, client
 }
 
-// A reader that takes something now and then is not cut off, whether or not the
-// kernel finds that enough to ask for more.
+// A reader that takes some bytes now and then is not cut off, whether or not the kernel takes more
+// bytes because of them.
 func TestASlowReaderIsWaitedFor(t *testing.T) {
 	for name, buffer := range map[string]int{"a small buffer": 8 << 10, "a large one": 64 << 10} {
 		t.Run(name, func(t *testing.T) {
@@ -72,7 +72,7 @@ func TestASlowReaderIsWaitedFor(t *testing.T) {
 	}
 }
 
-// One that takes nothing is.
+// A reader that takes nothing is cut off.
 func TestAReaderThatStopsIsCut(t *testing.T) {
 	const patience = 400 * time.Millisecond
 	ours, _ := pair(t, 8<<10)
@@ -84,7 +84,7 @@ func TestAReaderThatStopsIsCut(t *testing.T) {
 	}
 }
 
-// Deadlines that have passed, or that are taken back, are as ever.
+// Deadlines that have passed, or are cleared, work as usual.
 func TestOtherDeadlines(t *testing.T) {
 	ours, client := pair(t, 8<<10)
 	_ = ours.SetWriteDeadline(time.Unix(1, 0))

@@ -2,5 +2,5 @@
 
 package wire
 
-// outgoing is not told here: progress is what the kernel takes.
+// outgoing is unknown here: only bytes that the kernel takes count as progress.
 func outgoing(uintptr) int { return 0 }

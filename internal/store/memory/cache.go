@@ -13,22 +13,22 @@ import (
 )
 
 const (
-	// cacheVariants bounds the variants of one key; the oldest goes first.
+	// cacheVariants bounds the variants of one key; the oldest is dropped first.
 	cacheVariants = 32
-	// cacheOverhead is what a key costs beside its entries: the node of the
-	// table, its place in the eviction queue, the resource.
+	// cacheOverhead is the bytes that a key costs beside its entries: the table node, the place in
+	// the eviction queue, the resource.
 	cacheOverhead = 256
 )
 
-// Cache keeps responses in memory, at most a given number of bytes, headers and
-// bookkeeping counted. What is used least goes first (W-TinyLFU); what is past
-// its Keep is not given out, and makes room like anything else.
+// Cache keeps responses in memory, up to a number of bytes that includes headers and bookkeeping.
+// It evicts the least used first (W-TinyLFU). An entry past its Keep is never returned, but is
+// evicted like any other.
 type Cache struct {
 	now       func() time.Time
 	resources *otter.Cache[string, *resource]
 }
 
-// resource is what is stored under one key. It is immutable and replaced whole.
+// resource holds the entries of one key. It is immutable and replaced as a whole.
 type resource struct {
 	variants []*cache.Entry // newest first
 }
@@ -70,8 +70,7 @@ func (c *Cache) Get(_ context.Context, key string, fields rfc9111.Fields) (cache
 	return cache.Found{Others: others}, nil
 }
 
-// Put stores an entry; it never fails. An entry larger than the whole store is
-// dropped at once.
+// Put stores an entry; it never fails. An entry larger than the whole store is evicted at once.
 func (c *Cache) Put(_ context.Context, key string, e *cache.Entry) error {
 	now := c.now()
 	c.resources.Compute(key, func(old *resource, found bool) (*resource, otter.ComputeOp) {
@@ -85,11 +84,11 @@ func (c *Cache) Put(_ context.Context, key string, e *cache.Entry) error {
 		}
 		return &resource{variants}, otter.WriteOp
 	})
-	c.resources.CleanUp() // evict now: left to otter, hundreds of large entries may wait above the bound
+	c.resources.CleanUp() // evict now: otter alone might keep hundreds of large entries above the bound
 	return nil
 }
 
-// Reweigh counts the entries of a key again.
+// Reweigh computes the weight of a key's entries again.
 func (c *Cache) Reweigh(key string) {
 	c.resources.ComputeIfPresent(key, func(r *resource) (*resource, otter.ComputeOp) { return r, otter.WriteOp })
 	c.resources.CleanUp()
@@ -99,7 +98,7 @@ func sameVariant(a, b *cache.Entry) bool {
 	return slices.Equal(a.Vary, b.Vary) && slices.Equal(a.Selecting, b.Selecting)
 }
 
-// Bytes estimates what the stored responses take.
+// Bytes estimates the memory taken by the stored responses.
 func (c *Cache) Bytes() int64 {
 	return int64(min(c.resources.WeightedSize(), math.MaxInt64))
 }

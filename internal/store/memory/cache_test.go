@@ -37,7 +37,7 @@ func TestCacheHoldsItsBound(t *testing.T) {
 		}
 	}
 	held := 0
-	for i := range 2000 { // what is given out counts, whatever the store says of itself
+	for i := range 2000 { // count what Get returns, not what the store reports
 		if f, _ := c.Get(context.Background(), fmt.Sprint(i), nil); f.Entry != nil {
 			held++
 		}

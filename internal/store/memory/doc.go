@@ -1,5 +1,4 @@
-// Package memory holds the local stores: what the gateway keeps for itself when
-// no Redis is configured, and what it answers from when Redis is away. Every
-// store is bounded, and each implements the same interface, held by the same
-// conformance suite, as its counterpart for Redis.
+// Package memory holds the local stores. The gateway uses them when no Redis is configured, and
+// while Redis is unavailable. Every store is bounded, and implements the same interface as its
+// Redis counterpart; both pass the same conformance suite.
 package memory

@@ -11,14 +11,13 @@ import (
 	"github.com/jewgo/gateway/middleware/session"
 )
 
-// sessionOverhead is what a record costs beyond its encoded bytes, roughly.
+// sessionOverhead is roughly the bytes that a record costs beyond its encoding.
 const sessionOverhead = 300
 
-// Sessions keeps session records and revocations in memory. Records are bounded
-// by bytes, and the one that was not used for longest goes first: its session
-// goes on by its seal and loses its values here. Revocations are bounded by
-// number, and the one that ends soonest goes first: Forgotten tells of it for as long
-// as it would have stood.
+// Sessions keeps session records and revocations in memory. Records are bounded by bytes. The least
+// recently used is dropped first; its session stays valid by its seal but loses its values here.
+// Revocations are bounded by number. The one that ends soonest is dropped first; Forgotten then
+// covers it for as long as it would have lasted.
 type Sessions struct {
 	now            func() time.Time
 	maxBytes       int64
@@ -31,7 +30,7 @@ type Sessions struct {
 	bytes   int64                    // of all records; guarded by mu
 	revoked map[string]*revocation   // by subject; guarded by mu
 	soonest revocationHeap           // of the same; guarded by mu
-	dropped session.Revocation       // the later times of those dropped; guarded by mu
+	dropped session.Revocation       // the latest times of those dropped; guarded by mu
 }
 
 type sessionRecord struct {
@@ -48,11 +47,10 @@ type SessionsConfig struct {
 	Bytes       int64            // of records; 0: 64 MiB
 	Revocations int              // about 300 bytes each; 0: MaxRevocations
 	Now         func() time.Time // nil: time.Now
-	Full        func()           // called when the first of them is dropped; nil: nobody is told
+	Full        func()           // called when the first revocation is dropped; nil: none
 }
 
-// MaxRevocations is how many stand at once: with 720 h for a session, 34,000 logouts
-// a day.
+// MaxRevocations is the default bound of revocations: with sessions of 720 h, 34,000 logouts a day.
 const MaxRevocations = 1 << 20
 
 // NewSessions returns an empty store.
@@ -100,7 +98,7 @@ func (s *Sessions) load(ref session.Ref) ([]byte, error) {
 		return nil, session.ErrUnknown
 	}
 	s.recent.MoveToFront(e)
-	return r.encoded, nil // never written again
+	return r.encoded, nil // never modified
 }
 
 // Save implements session.Store.
@@ -125,7 +123,7 @@ func (s *Sessions) Save(_ context.Context, key string, rec session.Record) error
 		s.removeLocked(e)
 	}
 	if !now.Before(rec.Idle) {
-		return nil // over already
+		return nil // expired already
 	}
 	s.records[subject] = s.recent.PushFront(&sessionRecord{subject, rec.Generation, rec.Idle, encoded})
 	s.bytes += int64(len(encoded)) + sessionOverhead
@@ -214,13 +212,13 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// revocation is one that stands, and its place in the heap.
+// revocation is a revocation in force, with its place in the heap.
 type revocation struct {
 	session.Revocation
 	index int
 }
 
-// revocationHeap has the revocation that ends soonest on top.
+// revocationHeap is a heap with the revocation that ends soonest on top.
 type revocationHeap []*revocation
 
 func (h revocationHeap) Len() int           { return len(h) }

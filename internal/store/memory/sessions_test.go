@@ -37,7 +37,7 @@ func TestSessionRecordsAreBoundedAndTheLeastUsedGoesFirst(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := s.Load(ctx, refOf(0, c)); err != nil {
-			t.Fatalf("after %d others the one in use is gone: %v", i, err)
+			t.Fatalf("after %d other records the one in use is gone: %v", i, err)
 		}
 	}
 	kept := 0
@@ -61,7 +61,7 @@ func TestRevocationsAreBoundedAndTheSoonestToEndGoesFirst(t *testing.T) {
 		if err := s.Revoke(ctx, []session.Revocation{refOf(i, c).Revocation()}); err != nil {
 			t.Fatal(err)
 		}
-		if i == 0 { // the soonest of all becomes the last
+		if i == 0 { // the first to end becomes the last
 			extended := refOf(0, c)
 			extended.Absolute = extended.Absolute.Add(time.Hour)
 			if err := s.Revoke(ctx, []session.Revocation{extended.Revocation()}); err != nil {
@@ -79,13 +79,13 @@ func TestRevocationsAreBoundedAndTheSoonestToEndGoesFirst(t *testing.T) {
 		t.Errorf("%d revocations, want 10", n)
 	}
 	if got, want := s.Forgotten(), refOf(10, c).Issued; !got.Equal(want) || full != 1 {
-		t.Errorf("forgotten up to %v, told %d times; want %v, once", got, full, want)
+		t.Errorf("forgotten up to %v, Full called %d times; want %v, once", got, full, want)
 	}
 	c.Advance(time.Hour + 15*time.Second)
 	if n := len(s.Revocations()); n != 5 {
-		t.Errorf("%d revocations stand, want the 5 that end later", n)
+		t.Errorf("%d revocations, want the 5 that end later", n)
 	}
 	if got := s.Forgotten(); !got.IsZero() {
-		t.Errorf("what has ended is still forgotten up to %v", got)
+		t.Errorf("after the end still forgotten up to %v", got)
 	}
 }

@@ -21,9 +21,9 @@ import (
 )
 
 const (
-	// varySets bounds the different sets of selecting fields under one key.
+	// varySets bounds the sets of selecting fields that one key may have.
 	varySets = 4
-	// knownKeys bounds the keys of which the last set is remembered here.
+	// knownKeys bounds the keys whose latest set is remembered in this process.
 	knownKeys = 1 << 15
 )
 
@@ -32,19 +32,19 @@ var cachePutSource string
 
 var cachePut = redis.NewScript(cachePutSource)
 
-// Cache keeps responses in Redis, for all gateways. A key has an index,
+// Cache keeps responses in Redis, for all gateways. Each key has
 //
-//	gw:{c:<key>}:i              list of the sets of fields that select its variants
-//	gw:{c:<key>}:v:<hash>       one variant: a set and its values, hashed
+//	gw:{c:<key>}:i              index: the sets of fields that select its variants
+//	gw:{c:<key>}:v:<hash>       one variant: the hash of a set and its values
 //
-// on one slot, each with a time to live. The variant is guessed by the set last
-// seen for the key, so that a look-up is one round trip where the guess is right.
+// in one slot, each with a time to live. Get guesses the variant from the set last seen for the
+// key; if the guess is right, a look-up takes one round trip.
 type Cache struct {
 	client redis.UniversalClient
 	now    func() time.Time
 
 	known *otter.Cache[string, string] // key → its newest set
-	last  atomic.Pointer[string]       // newest set of any key: the guess for a key never seen
+	last  atomic.Pointer[string]       // newest set of any key: the guess for an unknown key
 }
 
 var _ cache.Store = (*Cache)(nil)
@@ -56,14 +56,14 @@ func NewCache(client redis.UniversalClient, now func() time.Time) *Cache {
 
 func cacheIndex(key string) string { return "gw:{c:" + key + "}:i" }
 
-// cacheVariant is the key of the variant that a set of fields, in the form of
-// the index, and their values make.
+// cacheVariant returns the key of the variant for a set of fields, as written in the index, and its
+// values.
 func cacheVariant(key, set string, values []string) string {
 	sum := sha256.Sum256(packed.AppendTexts([]byte(set), values))
 	return "gw:{c:" + key + "}:v:" + base64.RawURLEncoding.EncodeToString(sum[:16])
 }
 
-// A set of fields is written as its names in one line.
+// joinSet writes a set of fields as its names, comma-separated.
 func joinSet(names []string) string { return strings.Join(names, ",") }
 
 func selectingValues(set string, fields rfc9111.Fields) []string {
@@ -77,8 +77,8 @@ func selectingValues(set string, fields rfc9111.Fields) []string {
 	return values
 }
 
-// Get reads the index and the variant that it guesses in one round trip; what
-// the index names beside it costs a second one.
+// Get reads the index and the guessed variant in one round trip. If the index names other sets, a
+// second round trip reads their variants.
 func (c *Cache) Get(ctx context.Context, key string, fields rfc9111.Fields) (cache.Found, error) {
 	guess := c.guess(key)
 	pipe := c.client.Pipeline()
@@ -108,7 +108,7 @@ func (c *Cache) Get(ctx context.Context, key string, fields rfc9111.Fields) (cac
 	return cache.Found{Entry: best, Others: best == nil && len(sets) > 0}, nil
 }
 
-// best reads further variants and returns the newest, best among them.
+// best reads further variants and returns the newest of them and of best.
 func (c *Cache) best(ctx context.Context, keys []string, fields rfc9111.Fields, best *cache.Entry) (*cache.Entry, error) {
 	pipe := c.client.Pipeline()
 	var replies []*redis.StringCmd
@@ -126,8 +126,8 @@ func (c *Cache) best(ctx context.Context, keys []string, fields rfc9111.Fields, 
 	return best, nil
 }
 
-// usable gives the entry of a reply, or nil: what cannot be read, or was not
-// meant for this request, is a miss.
+// usable returns the entry of a reply, or nil: an entry that cannot be decoded, or does not match
+// this request, is a miss.
 func (c *Cache) usable(reply *redis.StringCmd, fields rfc9111.Fields) *cache.Entry {
 	b, err := reply.Bytes()
 	if err != nil {

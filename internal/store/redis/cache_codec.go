@@ -11,11 +11,11 @@ import (
 	"github.com/jewgo/gateway/middleware/cache"
 )
 
-// cacheFormat is the first byte of every stored entry. A gateway that finds
-// another one, written by a newer or older version, has a miss.
+// cacheFormat is the first byte of every stored entry. Entries of another format, written by a
+// newer or older version, are misses.
 const cacheFormat = 1
 
-var errCacheFormat = errors.New("not an entry of this format")
+var errCacheFormat = errors.New("not a cache entry of this format")
 
 const (
 	flagNoCache = 1 << iota
@@ -26,14 +26,14 @@ const (
 )
 
 const (
-	// maxGeneration is what scripts, whose numbers are floats, count up exactly.
+	// maxGeneration is within what Lua scripts, whose numbers are floats, can count exactly.
 	maxGeneration = 1 << 52
-	// maxSpan is more than any time that a response may state (RFC 9111, 1.2.2).
+	// maxSpan exceeds every duration that a response may state (RFC 9111, 1.2.2).
 	maxSpan = 1 << 32 * time.Second
 )
 
-// encodeEntry writes an entry: numbers as varints, texts and lists with their
-// length before them, the body last.
+// encodeEntry writes an entry: numbers as varints, strings and lists preceded by their length, the
+// body last.
 func encodeEntry(e *cache.Entry) []byte {
 	b := make([]byte, 0, e.Size())
 	b = append(b, cacheFormat)
@@ -76,7 +76,7 @@ func encodeEntry(e *cache.Entry) []byte {
 	return append(b, e.Body...)
 }
 
-// decodeEntry reads what encodeEntry wrote; the entry's body is a part of b.
+// decodeEntry reads the output of encodeEntry; the entry's body is a slice of b.
 func decodeEntry(b []byte) (*cache.Entry, error) {
 	if len(b) == 0 || b[0] != cacheFormat {
 		return nil, errCacheFormat

@@ -32,12 +32,12 @@ func TestTruncatedEntriesAreRefused(t *testing.T) {
 		}
 	}
 	if _, err := decodeEntry(append(bytes.Clone(whole), 0)); err == nil {
-		t.Error("a byte too many is taken")
+		t.Error("an entry with an extra byte is accepted")
 	}
 	other := bytes.Clone(whole)
 	other[0]++
 	if _, err := decodeEntry(other); err == nil {
-		t.Error("another version's entry is taken")
+		t.Error("an entry of another version is accepted")
 	}
 }
 
@@ -48,9 +48,9 @@ func TestPartsKeepTheirPlace(t *testing.T) {
 	if err != nil || got.First != 3 || got.Complete != 10 || string(got.Body) != "body" {
 		t.Errorf("%+v, %v", got, err)
 	}
-	part.Complete = 6 // of which the body is no part
+	part.Complete = 6 // the body goes beyond that
 	if _, err := decodeEntry(encodeEntry(part)); err == nil {
-		t.Error("a part that ends after the whole is taken")
+		t.Error("a part that ends beyond the complete length is accepted")
 	}
 }
 
@@ -74,9 +74,8 @@ func TestEntriesBeyondAllBoundsAreRefused(t *testing.T) {
 	}
 }
 
-// FuzzDecodeEntry checks that whatever Redis gives is refused or an entry that
-// can be written and read again, and that a length in it allocates nothing that
-// is not there.
+// FuzzDecodeEntry checks that any input is either refused or decoded to an entry that survives a
+// round trip, and that a length in it allocates no more than the input has.
 func FuzzDecodeEntry(f *testing.F) {
 	f.Add(encodeEntry(codecEntry()))
 	part := codecEntry()

@@ -15,22 +15,20 @@ import (
 	"github.com/jewgo/gateway/middleware/cache"
 )
 
-// cacheTags is the channel on which changes of generations are told. It has the slot of
-// the key, so that in a cluster one node makes the changes and tells of them: what nodes
-// pass on to each other may be lost, and nobody learns of it. Generations stand, slot by
-// slot, in the hash of the epoch: those of this table by the slot's number, and
-// those of tables that were lost behind wasField.
+// cacheTags is the channel for changes of generations. It shares the slot of the key, so that in a
+// cluster the node that makes the changes also publishes them: messages that nodes forward to each
+// other can be lost unnoticed. The generations are fields of the epoch's hash: those of the current
+// table by slot number, those of lost tables with the prefix wasField.
 const (
 	cacheTags = "gw:{epoch}:purges"
 	wasField  = "was:"
 )
 
-// purgeTTL is for how long it is known that a purge was brought. A gateway that brings
-// it later purges once more.
+// purgeTTL is how long the ID of a purge is remembered. A gateway that sends the purge again later
+// than that purges once more.
 const purgeTTL = 24 * time.Hour
 
-// watchPing is how long a subscription may be silent before it is asked whether
-// it still lives.
+// watchPing is how long a subscription may be silent before it is pinged.
 const watchPing = 5 * time.Second
 
 //go:embed cache_tags.lua
@@ -48,7 +46,7 @@ var _ cache.Counters = (*CacheTags)(nil)
 // NewCacheTags returns the counters on the client, which the caller closes.
 func NewCacheTags(client redis.UniversalClient) *CacheTags { return &CacheTags{client} }
 
-// Change makes changes in one script, in one round trip.
+// Change makes all changes in one script and one round trip.
 func (c *CacheTags) Change(ctx context.Context, base uint64, changes []cache.Change) (cache.Table, error) {
 	keys, args := make([]string, 1, 1+len(changes)), make([]any, 0, 4+4*len(changes))
 	keys[0] = epochKey
@@ -65,7 +63,7 @@ func (c *CacheTags) Change(ctx context.Context, base uint64, changes []cache.Cha
 		return cache.Table{}, fmt.Errorf("change tag generations: %w", err)
 	}
 	if len(made) != len(changes)+1 {
-		return cache.Table{}, fmt.Errorf("change tag generations: %d answers to %d changes", len(made), len(changes))
+		return cache.Table{}, fmt.Errorf("change tag generations: %d replies to %d changes", len(made), len(changes))
 	}
 	t := cache.Table{Marks: make([]cache.Mark, 0, len(changes))}
 	t.Base, _ = strconv.ParseUint(made[0], 10, 64)
@@ -104,12 +102,12 @@ func parseMark(slot, gen string) (cache.Mark, bool) {
 	return cache.Mark{Slot: uint16(s), Gen: g}, err == nil
 }
 
-// Watch listens on the channel. go-redis connects again by itself and
-// subscribes anew, which the server confirms each time.
+// Watch listens on the channel. go-redis reconnects and resubscribes by itself; the server confirms
+// each subscription.
 func (c *CacheTags) Watch(ctx context.Context, connected func(), changed func(cache.Mark)) error {
 	sub := c.client.Subscribe(ctx, cacheTags)
-	defer func() { _ = sub.Close() }()                         // nothing is left to write
-	defer context.AfterFunc(ctx, func() { _ = sub.Close() })() // ends a Receive that waits
+	defer func() { _ = sub.Close() }()                         // there are no pending writes
+	defer context.AfterFunc(ctx, func() { _ = sub.Close() })() // ends a blocked Receive
 	for silent := false; ctx.Err() == nil; {
 		message, err := sub.ReceiveTimeout(ctx, watchPing)
 		var timeout net.Error

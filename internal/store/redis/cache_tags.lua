@@ -1,9 +1,9 @@
--- Lifts generations and tells all who watch.
--- KEYS: the epoch, whose fields the generations are, so that neither is lost without
--- the other; then for each change the key of its ID, or the epoch's for none. ARGV: the
--- channel, milliseconds to live, those of an ID, what the table begins from at least,
--- then slot, floor, add, above for each change.
--- Returns what the table began from, then the new generations.
+-- Raises generations and publishes them.
+-- KEYS: the epoch's hash, which also holds the generations, so that both are lost together; then
+-- for each change the key of its ID, or the epoch's if it has none. ARGV: the channel, milliseconds
+-- to live, milliseconds to keep an ID, the least base of the table, then slot, floor, add, above
+-- for each change.
+-- Returns the table's base, then the new generations.
 local base = begin(KEYS[1], tonumber(ARGV[4]), false)
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 local made, told = { string.format('%.0f', base) }, {}
@@ -16,7 +16,7 @@ for i = 5, #ARGV, 4 do
     if redis.call('GET', id) == made[1] then
       floor, add = tonumber(ARGV[i + 3]) + add, 0
     end
-    redis.call('SET', id, made[1], 'PX', ARGV[3]) -- a purge of a table that is lost is to be made in this one
+    redis.call('SET', id, made[1], 'PX', ARGV[3]) -- with the base: after a loss of the table, the purge is made again
   end
   local now = math.max(tonumber(redis.call('HGET', KEYS[1], field) or 0) or 0, least)
   local gen = string.format('%.0f', math.max(now, floor) + add)

@@ -162,13 +162,13 @@ func TestCacheTags(t *testing.T) {
 	}{
 		{"a purge of a slot never purged is its first generation", cache.Change{Slot: 7, Add: 1}, 1},
 		{"a second purge is the second", cache.Change{Slot: 7, Floor: base + 1, Add: 1}, 2},
-		{"a gateway that knows less still adds one", cache.Change{Slot: 7, Floor: 0, Add: 1}, 3},
-		{"a gateway that knows more counts on from there", cache.Change{Slot: 7, Floor: base + 10, Add: 1}, 11},
-		{"a maximum is written back", cache.Change{Slot: 7, Floor: base + 20}, 20},
-		{"a smaller maximum lowers nothing", cache.Change{Slot: 7, Floor: base + 5}, 20},
-		{"a purge with an ID is one too", cache.Change{Slot: 7, Floor: base + 5, Add: 1, ID: "7:a:6"}, 21},
-		{"brought again it adds nothing", cache.Change{Slot: 7, Floor: base + 21, Above: base + 20, Add: 1, ID: "7:a:6"}, 21},
-		{"but where more was given", cache.Change{Slot: 7, Floor: base + 21, Above: base + 21, Add: 1, ID: "7:a:6"}, 22},
+		{"a gateway with an older generation still adds one", cache.Change{Slot: 7, Floor: 0, Add: 1}, 3},
+		{"a gateway with a newer generation adds one to that", cache.Change{Slot: 7, Floor: base + 10, Add: 1}, 11},
+		{"a higher floor raises the generation", cache.Change{Slot: 7, Floor: base + 20}, 20},
+		{"a lower floor changes nothing", cache.Change{Slot: 7, Floor: base + 5}, 20},
+		{"a purge with an ID adds one", cache.Change{Slot: 7, Floor: base + 5, Add: 1, ID: "7:a:6"}, 21},
+		{"the same ID again adds nothing", cache.Change{Slot: 7, Floor: base + 21, Above: base + 20, Add: 1, ID: "7:a:6"}, 21},
+		{"the same ID again only raises to Above plus one", cache.Change{Slot: 7, Floor: base + 21, Above: base + 21, Add: 1, ID: "7:a:6"}, 22},
 		{"another ID is another purge", cache.Change{Slot: 7, Floor: base + 5, Add: 1, ID: "7:b:6"}, 23},
 		{"the last slot works like any other", cache.Change{Slot: 65535, Floor: base + 1<<40, Add: 1}, 1<<40 + 1},
 	} {
@@ -187,17 +187,17 @@ func TestCacheTags(t *testing.T) {
 		got, err = tags.Change(ctx, base, []cache.Change{{Slot: 8, Floor: floor}})
 	}
 	if err != nil || got.Marks[0] != before {
-		t.Errorf("of a table before, the largest was to stand: %v, %v", got, err)
+		t.Errorf("of an earlier table the largest generation should be kept: %v, %v", got, err)
 	}
 	if got, err = tags.Load(ctx); err != nil || !slices.Contains(got.Marks, before) {
-		t.Errorf("what is known of a table before cannot be read: %v, %v", got, err)
+		t.Errorf("the generations of an earlier table cannot be read: %v, %v", got, err)
 	}
 	if got, err = tags.Change(ctx, base, []cache.Change{{Slot: 8, Add: 1}}); err != nil || got.Marks[0].Gen != base+1 {
-		t.Errorf("a purge of a slot that was purged in a table before: %v, %v; want %d", got, err, base+1)
+		t.Errorf("a purge of a slot that was purged in an earlier table: %v, %v; want %d", got, err, base+1)
 	}
 	admin(t, server, "DEL gw:{epoch}")
 	if got, err = tags.Change(ctx, 0, []cache.Change{{Slot: 7, Floor: base + 5, Add: 1, ID: "7:a:6"}}); err != nil || got.Marks[0].Gen != got.Base+1 {
-		t.Errorf("a purge that was made in a lost table was to be made in the next: %v, %v", got, err)
+		t.Errorf("a purge made in a lost table should be made again in the next: %v, %v", got, err)
 	}
 	if again, err := tags.Change(ctx, 0, []cache.Change{{Slot: 7, Add: 1}}); err != nil || again.Marks[0].Gen <= base+23 {
 		t.Errorf("after the table was lost a generation was given twice: %v, %v; %d before", again, err, base+23)
@@ -206,10 +206,10 @@ func TestCacheTags(t *testing.T) {
 	epoch, probed := redis.Probe(client)(ctx)
 	renewed, renews := redis.Renew(client)(ctx, epoch)
 	if again, loads := tags.Load(ctx); errors.Join(err, probed, renews, loads) != nil || renewed.Incarnation == epoch.Incarnation || again.Base <= held.Base {
-		t.Errorf("a table of a store that has lost data stands at %d, before %d; %v, then %v; %v", again.Base, held.Base, epoch, renewed, errors.Join(err, probed, renews, loads))
+		t.Errorf("base of the table after a loss of data: %d, before: %d; %v, then %v; %v", again.Base, held.Base, epoch, renewed, errors.Join(err, probed, renews, loads))
 	}
 	if late, err := tags.Change(ctx, 1<<52, nil); err != nil || late.Base <= 1<<52 {
-		t.Errorf("a table that began by a clock that is behind: %v, %v", late, err)
+		t.Errorf("a table started by a slow clock: %v, %v", late, err)
 	}
 }
 
@@ -234,36 +234,36 @@ func TestCacheTagsWatch(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, want := range made.Marks {
-			if got := env.Receive(t, "a change is told", changed); got != want {
+			if got := env.Receive(t, "a change is published", changed); got != want {
 				t.Errorf("watched %v, want %v", got, want)
 			}
 		}
 	}
 	expect(10)
 	server.Restart(true)
-	expect(20) // the watch is back by itself, and says so
+	expect(20) // the watch reconnects by itself and reports it
 	cancel()
-	watch.Wait() // and ends with its context
+	watch.Wait() // it ends with its context
 }
 
-// A server whose clock is behind, or one that takes the place of another with such a
-// clock, begins above all that the other gave, of which it may lack the last.
+// A server whose clock is behind, or that replaces one with such a clock, starts above all
+// generations given before, of which it may lack the last.
 func TestTableBeginsAboveTheLastByAClockThatIsBehind(t *testing.T) {
 	t.Parallel()
 	client := cacheClient(t, env.Redis(t).URL)
 	tags, ahead := redis.NewCacheTags(client), uint64(time.Now().Add(time.Hour).UnixMicro())
 	first, err := tags.Change(t.Context(), ahead, []cache.Change{{Slot: 7, Add: 1}})
 	if err != nil || first.Base <= ahead+1 {
-		t.Errorf("a gateway that knows %d gets a table from %d, %v", ahead, first.Base, err)
+		t.Errorf("a gateway with generation %d gets a table with base %d, %v", ahead, first.Base, err)
 	}
 	if err := client.HSet(t.Context(), "gw:{epoch}", "run", "another").Err(); err != nil {
 		t.Fatal(err)
 	}
 	second, err := tags.Change(t.Context(), 0, []cache.Change{{Slot: 7, Add: 1}})
 	if err != nil || second.Base <= first.Marks[0].Gen {
-		t.Errorf("a table from %d took the place of one that gave %d, %v", second.Base, first.Marks[0].Gen, err)
+		t.Errorf("a table with base %d replaced one that gave %d, %v", second.Base, first.Marks[0].Gen, err)
 	}
 	if again, err := tags.Change(t.Context(), second.Base, nil); err != nil || again.Base != second.Base {
-		t.Errorf("nothing was lost, and a table from %d became one from %d, %v", second.Base, again.Base, err)
+		t.Errorf("nothing was lost, but base %d became %d, %v", second.Base, again.Base, err)
 	}
 }

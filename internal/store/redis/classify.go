@@ -12,22 +12,21 @@ import (
 	"github.com/jewgo/gateway/internal/failover"
 )
 
-// faults are the codes of replies that speak of the server and not of the
-// command: until it changes, others will fare no better.
+// faults are the codes of error replies that are about the server and not about the command: until
+// the server's state changes, other commands will fail too.
 var faults = []string{
-	"LOADING", "BUSY", // alive, but not yet or not now
+	"LOADING", "BUSY", // alive, but not ready
 	"READONLY", "MASTERDOWN", "NOREPLICAS", "MISCONF", "OOM", // refuses writes
-	"CLUSTERDOWN", "MOVED", // beyond what a client follows by itself
-	"NOAUTH", "WRONGPASS", "NOPERM", "DENIED", // not to us
+	"CLUSTERDOWN", "MOVED", // beyond the redirects that a client follows by itself
+	"NOAUTH", "WRONGPASS", "NOPERM", "DENIED", // refuses this gateway
 }
 
-// Classify tells internal/failover what an error of a store in this package, or
-// of Probe, says about Redis. Errors that are neither of Redis nor of the
-// network are a store's own answers; none may start with "redis: ", by which
-// go-redis marks its own.
+// Classify tells internal/failover what an error of a store in this package, or of Probe, says
+// about Redis. An error that comes neither from Redis nor from the network is a store's own answer;
+// such an error must not start with "redis: ", the prefix of go-redis's own errors.
 //
-// NOSCRIPT is a rejection: it only says that the server has restarted, and
-// go-redis sends the script again by itself.
+// NOSCRIPT is a rejection: it only says that the server has restarted, and go-redis resends the
+// script by itself.
 func Classify(err error) failover.Kind {
 	var reply redis.Error
 	var network net.Error
@@ -50,10 +49,9 @@ func Classify(err error) failover.Kind {
 	return failover.Answer
 }
 
-// fromClient reports whether err is one of go-redis's own, few of which have a
-// name: client closed, no cluster node, no Sentinel reachable, a garbled reply.
-// It is asked before redis.Nil, which a Sentinel that does not know the service
-// wraps in such an error.
+// fromClient reports whether err is one of go-redis's own, few of which are exported: client
+// closed, no cluster node, no reachable Sentinel, a garbled reply. Check it before redis.Nil: if a
+// Sentinel does not know the service, go-redis wraps redis.Nil in such an error.
 func fromClient(err error) bool {
 	for ; err != nil; err = errors.Unwrap(err) {
 		if text := err.Error(); strings.HasPrefix(text, "redis: ") && text != redis.Nil.Error() {
@@ -63,12 +61,12 @@ func fromClient(err error) bool {
 	return false
 }
 
-// noRight is in the reply to a script that wants a command, a key or a channel to
-// which the user has no right. Redis from 7.2 says NOPERM there too.
+// noRight is in the error of a script that uses a command, key or channel for which the user has no
+// right. Redis 7.2 and later report NOPERM there too.
 const noRight = "The user executing the script can't "
 
-// classifyReply judges an error reply by its code. Redis before 7 wraps the
-// reply to a script's command: "ERR Error running script (…): -OOM command …".
+// classifyReply classifies an error reply by its code. Redis before 7 wraps the error of a script's
+// command: "ERR Error running script (…): -OOM command …".
 func classifyReply(msg string) failover.Kind {
 	if strings.HasPrefix(msg, "ERR max number of clients reached") || strings.Contains(msg, noRight) {
 		return failover.Fault

@@ -15,7 +15,7 @@ import (
 	"github.com/jewgo/gateway/internal/failover"
 )
 
-// reply is an error reply, as the server writes it.
+// reply is an error reply as the server sends it.
 type reply string
 
 func (r reply) Error() string { return string(r) }
@@ -34,7 +34,7 @@ func TestClassify(t *testing.T) {
 		{errors.New("no such session"), failover.Answer},
 		{context.Canceled, failover.Answer},
 
-		// The command's fault.
+		// Faults of the command.
 		{redis.ErrNoScript, failover.Rejection},
 		{redis.ErrCrossSlot, failover.Rejection},
 		{reply("WRONGTYPE Operation against a key holding the wrong kind of value script: f52a, on @user_script:26."), failover.Rejection},
@@ -44,7 +44,7 @@ func TestClassify(t *testing.T) {
 		{reply("TRYAGAIN Multiple keys request during rehashing of slot"), failover.Rejection},
 		{reply("EXECABORT Transaction discarded because of previous errors."), failover.Rejection},
 
-		// Nothing came in time.
+		// Timeouts.
 		{context.DeadlineExceeded, failover.Timeout},
 		{fmt.Errorf("probe redis: %w", context.DeadlineExceeded), failover.Timeout},
 		{os.ErrDeadlineExceeded, failover.Timeout},
@@ -52,7 +52,7 @@ func TestClassify(t *testing.T) {
 		{dial(os.ErrDeadlineExceeded), failover.Timeout},
 		{redis.ErrPoolTimeout, failover.Timeout},
 
-		// The server cannot.
+		// Faults of the server.
 		{dial(os.NewSyscallError("connect", syscall.ECONNREFUSED)), failover.Fault},
 		{dial(&net.DNSError{Err: "no such host", Name: "redis", IsNotFound: true}), failover.Fault},
 		{fmt.Errorf("load: %w", dial(os.NewSyscallError("connect", syscall.EHOSTUNREACH))), failover.Fault},

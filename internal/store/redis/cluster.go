@@ -14,24 +14,23 @@ import (
 	"github.com/jewgo/gateway/internal/failover"
 )
 
-// openCluster returns a client of a cluster that follows MOVED and ASK, and sends
-// nothing a second time but that. By itself go-redis takes both for one thing,
-// "redirects", of which there are three after a timeout too.
+// openCluster returns a cluster client that follows MOVED and ASK but retries nothing else.
+// go-redis itself counts both as "redirects" and allows three of them, after a timeout too.
 func openCluster(opts *redis.UniversalOptions) *redis.ClusterClient {
 	o := opts.Cluster()
-	o.MinRetryBackoff, o.MaxRetryBackoff = -1, -1 // what is left to try again is not worth sleeping for
-	o.DisableRoutingPolicies = true               // else the first call waits for the table of all commands
+	o.MinRetryBackoff, o.MaxRetryBackoff = -1, -1 // the retries that are left need no sleep
+	o.DisableRoutingPolicies = true               // otherwise the first call waits for the table of all commands
 	client := redis.NewClusterClient(o)
 	client.AddHook(sendOnce{})
 	client.OnNewNode(func(node *redis.Client) { node.AddHook(everyDial{}) })
 	return client
 }
 
-// sendOnce marks every command as one that must not be sent again.
+// sendOnce marks every command as not repeatable.
 type sendOnce struct{}
 
-// unrepeatable is a command that go-redis may redirect and must not repeat:
-// where the answer did not come, a charge may have been made.
+// unrepeatable is a command that go-redis may redirect but must not retry: if the reply is missing,
+// a charge may still have been made.
 type unrepeatable struct{ redis.Cmder }
 
 func (unrepeatable) NoRetry() bool { return true }
@@ -52,27 +51,26 @@ func (sendOnce) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 	}
 }
 
-// probeKey begins the keys of the primaries that do not hold the epoch.
+// probeKey is the prefix of the probe's keys on primaries that do not hold the epoch.
 const probeKey = "gw:{probe:"
 
-// probeKeys is how many keys a cluster's probe deals out over the primaries. A
-// primary with a hundredth of the slots gets none once in 10^17 times; one with
-// so few that it is left out hardly slows a request in a thousand.
+// probeKeys is how many keys a cluster's probe spreads over the primaries. The chance that a
+// primary with a hundredth of the slots gets none is 1 in 10^17; a primary with so few slots that
+// it gets none slows hardly one request in a thousand.
 const probeKeys = 4096
 
-// probeCluster returns a probe of all primaries at once, each by a key of its
-// own. A cluster of which one primary hangs would else look well to a probe that
-// asks another, while the requests for its slots wait out their budget, one
-// between many that succeed. The slowest primary is the cluster's pace.
+// probeCluster returns a probe of all primaries at once, each with a key of its own. A probe of a
+// single primary would miss that another one hangs: requests for that one's slots would wait out
+// their budget, among many that succeed. The slowest primary sets the probe's time.
 //
-// A probe that fails has the topology read anew: go-redis does so when a node
-// says that a slot has moved, which a dead one cannot say.
+// A failed probe reloads the topology: go-redis does so only when a node reports a moved slot,
+// which a dead node cannot do.
 func probeCluster(client *redis.ClusterClient) func(context.Context) (failover.Epoch, error) {
 	keys := make([]string, probeKeys, probeKeys+1)
 	for i := range keys {
 		keys[i] = probeKey + strconv.Itoa(i) + "}"
 	}
-	keys = append(keys, epochKey) // the last, so that its primary is asked for it
+	keys = append(keys, epochKey) // last, so that its primary is probed with it
 	return func(ctx context.Context) (failover.Epoch, error) {
 		epoch, err := probePrimaries(ctx, client, keys)
 		if err != nil && !errors.Is(err, context.Canceled) {
@@ -82,10 +80,10 @@ func probeCluster(client *redis.ClusterClient) func(context.Context) (failover.E
 	}
 }
 
-// probePrimaries probes every primary by the last of the keys that is its own.
-// The epoch is the one at epochKey. What the other primaries hold, and which
-// processes they all are, goes into its Server, so that the loss of any part of
-// the cluster shows; so does a slot that moves at times, which costs a rejoin.
+// probePrimaries probes every primary with the last key that belongs to it. The epoch is the one at
+// epochKey. Its Server combines the processes of all primaries and the incarnations that the others
+// hold, so the loss of any part of the cluster shows. A moved slot may show too, which costs a
+// rejoin.
 func probePrimaries(ctx context.Context, client *redis.ClusterClient, keys []string) (failover.Epoch, error) {
 	keyOf := map[*redis.Client]string{}
 	for _, key := range keys {
@@ -116,7 +114,7 @@ func probePrimaries(ctx context.Context, client *redis.ClusterClient, keys []str
 	for r := range results {
 		switch {
 		case r.err != nil:
-			// What a node says is a better reason than another's silence.
+			// A node's error is a better reason than another's timeout.
 			if failed == nil || errors.Is(failed, context.DeadlineExceeded) {
 				failed = r.err
 			}

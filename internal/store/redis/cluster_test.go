@@ -28,8 +28,8 @@ func TestClusterStores(t *testing.T) {
 	watchTags(t, url)
 }
 
-// TestClusterTellsOfPurgesWithoutItsBus loses what nodes pass on of messages, as they
-// may without a sign: neither the one that sends nor the one that listens is told.
+// TestClusterTellsOfPurgesWithoutItsBus drops the messages that nodes forward to each other, which
+// can happen unnoticed by publisher and subscriber.
 func TestClusterTellsOfPurgesWithoutItsBus(t *testing.T) {
 	t.Parallel()
 	cluster := env.Cluster(t)
@@ -41,8 +41,8 @@ func TestClusterTellsOfPurgesWithoutItsBus(t *testing.T) {
 	watchTags(t, cluster.URL)
 }
 
-// TestClusterMovesSlots moves slots back and forth under a load that writes to
-// them. Nothing fails, nothing waits, and the gateway stays with the cluster.
+// TestClusterMovesSlots moves slots back and forth under a load that writes to them. No call fails
+// or waits, and the gateway keeps using the cluster.
 func TestClusterMovesSlots(t *testing.T) {
 	t.Parallel()
 	cluster := env.Cluster(t)
@@ -88,22 +88,22 @@ func TestClusterMovesSlots(t *testing.T) {
 	g.mustServe(t)
 }
 
-// TestClusterPrimaryThatHangs freezes one primary of three, which the cluster
-// itself takes its time to notice, as it does by default. Two thirds of the calls
-// go on succeeding, so that no three timeouts come in a row; the probe must find
-// it, or the last third would wait out its budget until another is elected.
+// TestClusterPrimaryThatHangs freezes one primary of three, which the cluster itself notices only
+// after a while. Two thirds of the calls still succeed, so there are hardly three timeouts in a
+// row. The probe must find it, or a third of the calls would wait out their budget until another
+// primary is elected.
 func TestClusterPrimaryThatHangs(t *testing.T) {
 	t.Parallel()
 	cluster := env.Cluster(t)
 	for _, tt := range []struct {
 		slot   int  // of the primary
-		loaded bool // while it hangs; else the probe is alone
+		loaded bool // whether there is load while it hangs
 	}{
 		{0, false}, {8191, false}, {16383, false}, {0, true},
 	} {
 		t.Run(fmt.Sprintf("slot %d, loaded %v", tt.slot, tt.loaded), func(t *testing.T) {
 			if !tt.loaded && cluster.Primary(tt.slot) == cluster.Primary(cluster.Slot("gw:{epoch}")) {
-				return // any probe finds that
+				return // any probe would find that
 			}
 			for _, node := range cluster.Nodes {
 				admin(t, node, "CONFIG SET cluster-node-timeout 15000", "CONFIG SET cluster-require-full-coverage no")
@@ -132,8 +132,8 @@ func TestClusterPrimaryThatHangs(t *testing.T) {
 	}
 }
 
-// TestClusterReplicaThatHangs freezes what nobody asks. With a budget so wide, only
-// a call that waits for it would be noticed.
+// TestClusterReplicaThatHangs freezes a replica, which no request uses. With such a large budget,
+// only a call that waits for it would be noticed.
 func TestClusterReplicaThatHangs(t *testing.T) {
 	t.Parallel()
 	cluster := env.Cluster(t)
@@ -149,12 +149,12 @@ func TestClusterReplicaThatHangs(t *testing.T) {
 	}
 }
 
-// deafProxy stands before a server and, when deaf, loses what the server answers
-// next: what was sent has been done, and nobody says so. Other connections work.
+// deafProxy forwards to a server and, when deaf, drops the server's next reply: the command was
+// done, but the client is not told. Other connections work.
 type deafProxy struct {
 	net.Listener
 	deaf  atomic.Bool
-	close bool // the connection then, instead of keeping it silent
+	close bool // close the connection then instead of keeping it silent
 }
 
 func newDeafProxy(t *testing.T, closes bool) *deafProxy {
@@ -208,8 +208,8 @@ func (p *deafProxy) join(client net.Conn, to string) {
 	}
 }
 
-// TestNothingIsSentTwice loses the answer to commands that were done, and counts
-// how often they were.
+// TestNothingIsSentTwice drops the reply to commands that were done, and counts how often they were
+// done.
 func TestNothingIsSentTwice(t *testing.T) {
 	t.Parallel()
 	for _, topology := range []string{"redis", "redis+cluster"} {
@@ -242,9 +242,9 @@ func TestNothingIsSentTwice(t *testing.T) {
 						return err
 					},
 				} {
-					awaitSet(t, client, "n", 0) // on a connection that is ready for use
+					awaitSet(t, client, "n", 0) // leaves a connection ready for use
 					proxy.deaf.Store(true)
-					// Longer than the client's own bounds: the context ends nothing here.
+					// Longer than the client's own bounds, so the context does not end the call.
 					ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 					if err := do(ctx); redis.Classify(err) == failover.Answer {
 						t.Errorf("%s without an answer: %v", way, err)
@@ -264,7 +264,7 @@ func awaitSet(t *testing.T, client redis.Client, key string, value any) {
 	env.Eventually(t, recovery, func() error { return client.Set(t.Context(), key, value, 0).Err() })
 }
 
-// get reads a key past the gateway's client.
+// get reads a key without the gateway's client.
 func get(t *testing.T, s *env.RedisServer, key string) string {
 	t.Helper()
 	client := goredis.NewClient(&goredis.Options{Addr: s.Addr})
@@ -276,8 +276,8 @@ func get(t *testing.T, s *env.RedisServer, key string) string {
 	return v
 }
 
-// TestClusterThatLacksSlots asks a cluster without full coverage for what nobody
-// has: a fault, not an answer.
+// TestClusterThatLacksSlots uses a slot without an owner, in a cluster without full coverage: a
+// fault, not an answer.
 func TestClusterThatLacksSlots(t *testing.T) {
 	t.Parallel()
 	server := env.Redis(t, "--cluster-enabled", "yes", "--cluster-require-full-coverage", "no")

@@ -16,18 +16,18 @@ import (
 	"github.com/jewgo/gateway/internal/redisurl"
 )
 
-// dialer makes the connections to servers and Sentinels.
+// dialer connects to servers and Sentinels.
 type dialer struct {
 	url     redisurl.URL
-	timeout time.Duration // of connecting and the TLS handshake together
+	timeout time.Duration // for connecting and the TLS handshake together
 }
 
-// keepAlive finds a connection whose other end is gone without a word, and keeps
-// those alive that a firewall would forget.
+// keepAlive detects a connection whose other end vanished, and keeps a firewall from forgetting
+// idle ones.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}
 
-// dial returns errors of one kind alone, those of the network: a certificate
-// that cannot be verified says as much about the store as a port that refuses.
+// dial returns network errors only: a certificate that cannot be verified says the same about the
+// store as a refused port.
 func (d dialer) dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
@@ -46,7 +46,7 @@ func (d dialer) connect(ctx context.Context, network, addr string) (net.Conn, er
 	}
 	secure, err := d.handshake(ctx, conn, addr)
 	if err != nil {
-		_ = conn.Close() // nothing was written that could be lost
+		_ = conn.Close() // nothing was written yet
 		return nil, fmt.Errorf("TLS with %s: %w", addr, err)
 	}
 	return secure, nil
@@ -66,14 +66,14 @@ func (d dialer) handshake(ctx context.Context, conn net.Conn, addr string) (*tls
 	return secure, secure.HandshakeContext(ctx)
 }
 
-// tlsConfig reads the files that u names.
+// tlsConfig builds the TLS configuration and reads the files that u names.
 func tlsConfig(u redisurl.URL) (*tls.Config, error) {
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: u.ServerName}
 	if u.CA == "" {
 		var err error
-		// Not left to the first handshake: to read them takes longer than a dial may.
+		// Loaded here, not in the first handshake: it can take longer than a dial may.
 		if cfg.RootCAs, err = x509.SystemCertPool(); err != nil {
-			return nil, fmt.Errorf("the system's roots: %w", err)
+			return nil, fmt.Errorf("load the system's root certificates: %w", err)
 		}
 	} else {
 		pem, err := os.ReadFile(u.CA)
@@ -95,12 +95,11 @@ func tlsConfig(u redisurl.URL) (*tls.Config, error) {
 	return cfg, nil
 }
 
-// everyDial makes of a dial that fails a connection that does, with the same
-// error, when its first command is written. After as many failed dials as a pool
-// may hold connections go-redis would else dial no more than once a second, at a
-// moment of its own in each gateway, and answer calls with the last error; how
-// often a server that is away is asked is the Switch's to say, which holds the
-// gateways together.
+// everyDial turns a failed dial into a connection whose first write fails with the same error.
+// Otherwise, once as many dials have failed as a pool may hold connections, go-redis would dial
+// only once a second and answer calls with the last error, at different moments in each gateway.
+// The Switch alone decides how often to try an unavailable server; that keeps the gateways
+// together.
 type everyDial struct{}
 
 func (everyDial) DialHook(next redis.DialHook) redis.DialHook {
@@ -119,13 +118,13 @@ func (everyDial) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proce
 	return next
 }
 
-// dialError is the error of the handshake on a connection that was not made. Of
-// that go-redis takes off one layer: the caller gets the dial's own.
+// dialError is the handshake's error on a connection that was not made. go-redis unwraps it once,
+// so the caller gets the dial's own error.
 type dialError struct{ error }
 
 func (e dialError) Unwrap() error { return e.error }
 
-// failedConn is what became of a dial.
+// failedConn stands for a failed dial.
 type failedConn struct{ err error }
 
 func (c failedConn) Read([]byte) (int, error)       { return 0, c.err }
@@ -137,6 +136,6 @@ func (failedConn) SetDeadline(time.Time) error      { return nil }
 func (failedConn) SetReadDeadline(time.Time) error  { return nil }
 func (failedConn) SetWriteDeadline(time.Time) error { return nil }
 
-// SyscallConn is by what a pool looks whether an idle connection lives. A dial
-// that failed after its caller had left must not fail the next one.
+// SyscallConn is how a pool checks whether an idle connection is alive. It fails, so that a dial
+// that failed after its caller had left does not fail the next call.
 func (c failedConn) SyscallConn() (syscall.RawConn, error) { return nil, c.err }

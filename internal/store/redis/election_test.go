@@ -15,12 +15,12 @@ const failoverTime = 20 * time.Second
 // elected is a topology that elects another primary when it loses one.
 type elected struct {
 	url     string
-	lose    func() *env.RedisServer // and return it
+	lose    func() *env.RedisServer // and returns it
 	primary func() *env.RedisServer
 }
 
-// TestAnotherPrimaryIsElected loses a primary under load. Nothing fails, and the
-// gateway finds the new one.
+// TestAnotherPrimaryIsElected loses a primary under load. No call fails, and the gateway finds the
+// new one.
 func TestAnotherPrimaryIsElected(t *testing.T) {
 	t.Parallel()
 	cluster := func(t *testing.T, slot int, lose func(*env.ClusterSet) *env.RedisServer) elected {
@@ -45,8 +45,8 @@ func TestAnotherPrimaryIsElected(t *testing.T) {
 			set := env.Sentinel(t)
 			return elected{set.URL, set.KillPrimary, set.Primary}
 		}},
-		// The way to the new one leads through those that the first has named.
-		{"and the one Sentinel hangs that the gateway has asked so far", func(t *testing.T) elected {
+		// The gateway finds the new primary through the Sentinels that the first one has named.
+		{"the primary is killed and the Sentinel in use hangs", func(t *testing.T) elected {
 			set := env.Sentinel(t)
 			lose := func() *env.RedisServer {
 				set.Sentinels[0].Stop()
@@ -67,7 +67,7 @@ func TestAnotherPrimaryIsElected(t *testing.T) {
 			g.mustReturn(t, since, failoverTime)
 			l.end(t)
 			if e.primary() == lost {
-				t.Error("the primary is still the one that was lost")
+				t.Error("the primary has not changed")
 			}
 		})
 	}

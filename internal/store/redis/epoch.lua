@@ -1,11 +1,10 @@
--- What scripts begin with that touch the epoch.
+-- Common start of the scripts that use the epoch.
 
--- Begins the table of the generations of cache tags, if there is none. One that is lost,
--- or may be an old copy since another process holds it now, begins anew, from the time
--- in microseconds, or where that is not later, since clocks differ, from a second above
--- the one before: so no generation is ever given twice. least is what the table begins
--- from at least. Returns that, and the name of the server's process, which is empty where the
--- user may not ask for it.
+-- Starts the table of cache-tag generations if there is none. A table that is lost, or may be an
+-- old copy because another process holds it now, starts anew. Its base is then the time in
+-- microseconds or, if that is not later because clocks differ, one second above the previous base:
+-- so no generation is ever given twice. least is the least base. Returns the base and the run ID of
+-- the server, which is empty if the user may not ask for it.
 local function begin(key, least, lost)
   local info = redis.pcall('INFO', 'server')
   local run = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or ''

@@ -22,11 +22,11 @@ import (
 type member struct {
 	*failover.Switch
 	replays atomic.Int32
-	planned atomic.Int64 // when the barrier let it go Up last, in Unix nanoseconds
+	planned atomic.Int64 // last time at which the barrier let it go Up, in Unix nanoseconds
 }
 
-// joinFleet starts a gateway whose times are its defaults, but for those that a
-// busy machine exceeds and the backoff of what a test does on purpose.
+// joinFleet starts a gateway with default times, except for those that a busy machine exceeds and
+// for the backoff after faults that a test causes on purpose.
 func joinFleet(t *testing.T, url string) *member {
 	t.Helper()
 	client := openFor(t, url)
@@ -78,7 +78,7 @@ func TestEpochOfAServer(t *testing.T) {
 	if second := must(probe(t.Context())); second != (failover.Epoch{Incarnation: first.Incarnation, Counter: 2, Server: first.Server}) {
 		t.Errorf("the second probe: %+v after %+v", second, first)
 	}
-	// What is found lost gets a new incarnation once, however many notice.
+	// A loss causes one new incarnation, however many gateways notice it.
 	last := failover.Epoch{Incarnation: first.Incarnation, Counter: 1 << 40}
 	one := must(renew(t.Context(), last))
 	if one.Incarnation == first.Incarnation || one.Counter <= last.Counter {
@@ -101,7 +101,7 @@ func TestEpochOfAServer(t *testing.T) {
 	}
 }
 
-// A user who may not ask who the server is has an epoch all the same.
+// A user who may not query the server's INFO still gets an epoch.
 func TestEpochWithoutInfo(t *testing.T) {
 	t.Parallel()
 	server := env.Redis(t)
@@ -112,17 +112,16 @@ func TestEpochWithoutInfo(t *testing.T) {
 	}
 }
 
-// TestEveryGatewayReplaysOnceALoss takes from two gateways, in every way that
-// Redis knows, what they have brought.
+// TestEveryGatewayReplaysOnceALoss deletes the data of two gateways in every way that Redis offers.
 func TestEveryGatewayReplaysOnceALoss(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name string
 		lose func(t *testing.T, s *env.RedisServer)
-		want string // what the one tells who finds out first
+		want string // the reason of the gateway that finds the loss first
 	}{
 		{"all keys are deleted", func(t *testing.T, s *env.RedisServer) { admin(t, s, "FLUSHALL") }, "came back empty"},
-		{"the epoch alone is gone", func(t *testing.T, s *env.RedisServer) { admin(t, s, "DEL gw:{epoch}") }, "came back empty"},
+		{"only the epoch is deleted", func(t *testing.T, s *env.RedisServer) { admin(t, s, "DEL gw:{epoch}") }, "came back empty"},
 		{"the epoch is evicted", func(t *testing.T, s *env.RedisServer) {
 			admin(t, s, "SETRANGE ballast 2000000 x", "CONFIG SET maxmemory-policy volatile-lru", "CONFIG SET maxmemory 1mb", "CONFIG SET maxmemory 0", "DEL ballast")
 		}, "came back empty"},
@@ -131,8 +130,8 @@ func TestEveryGatewayReplaysOnceALoss(t *testing.T) {
 			s.Kill()
 			s.Restart(false)
 		}, "an old copy was restored"},
-		{"it is restarted with all that it held", func(_ *testing.T, s *env.RedisServer) { s.Restart(false) }, "restarted or replaced"},
-		{"someone puts other data in its place", func(t *testing.T, s *env.RedisServer) {
+		{"it is restarted with all its data", func(_ *testing.T, s *env.RedisServer) { s.Restart(false) }, "restarted or replaced"},
+		{"its data is replaced", func(t *testing.T, s *env.RedisServer) {
 			admin(t, s, "FLUSHALL", "HSET gw:{epoch} incarnation stranger counter 5000")
 		}, "another gateway found it lost"},
 		{"an old copy is put back while it runs", func(t *testing.T, s *env.RedisServer) { admin(t, s, "HSET gw:{epoch} counter 1") }, "an old copy was restored"},
@@ -143,7 +142,7 @@ func TestEveryGatewayReplaysOnceALoss(t *testing.T) {
 			fleet := []*member{joinFleet(t, server.URL), joinFleet(t, server.URL)}
 			for range 2 {
 				admin(t, server, "SAVE")
-				time.Sleep(1500 * time.Millisecond) // some probes that the copy does not know
+				time.Sleep(1500 * time.Millisecond) // some probes after the copy was made
 				var before [2]failover.Status
 				var replays [2]int32
 				for i, m := range fleet {
@@ -153,7 +152,7 @@ func TestEveryGatewayReplaysOnceALoss(t *testing.T) {
 				for i, m := range fleet {
 					m.awaitRejoin(t, before[i].Counts.Rejoins)
 				}
-				time.Sleep(1500 * time.Millisecond) // what one does must not set the other off again
+				time.Sleep(1500 * time.Millisecond) // one gateway's rejoin must not trigger the other's again
 				told := false
 				for i, m := range fleet {
 					st := m.Status()
@@ -172,18 +171,17 @@ func TestEveryGatewayReplaysOnceALoss(t *testing.T) {
 					t.Errorf("incarnations %q and %q after %q", a.Incarnation, b.Incarnation, before[0].Epoch.Incarnation)
 				}
 				if !told {
-					t.Errorf("nobody says %q but %v and %v", tt.want, fleet[0].Status().Reason, fleet[1].Status().Reason)
+					t.Errorf("no gateway has the reason %q, but %v and %v", tt.want, fleet[0].Status().Reason, fleet[1].Status().Reason)
 				}
 			}
 		})
 	}
 }
 
-// TestGatewaysRejoinTogether makes outages of three kinds, of which one is found
-// by probes alone, for gateways that probe at moments of their own. Three fleets
-// do so side by side, and no other test beside them: what it measures is the
-// gateways. That the rules allow no more is shown in virtual time by
-// internal/failover.
+// TestGatewaysRejoinTogether causes outages of three kinds, one of which only probes can find, for
+// gateways that probe at different times. Three fleets run side by side, and no other test beside
+// them, since it measures the gateways. internal/failover shows in virtual time that the rules
+// allow no more.
 func TestGatewaysRejoinTogether(t *testing.T) {
 	for n, first := range outageKinds {
 		t.Run("first "+first, func(t *testing.T) {
@@ -200,19 +198,19 @@ func TestGatewaysRejoinTogether(t *testing.T) {
 				apart, planned := rejoin(t, server, fleet, kind)
 				worst, worstPlanned = max(worst, apart), max(worstPlanned, planned)
 				if planned > 500*time.Millisecond || apart > 2*time.Second {
-					t.Errorf("outage %d, %s: the gateways were to go Up %v apart and did %v apart", outage, kind, planned, apart)
+					t.Errorf("outage %d, %s: the gateways planned to go Up %v apart and did so %v apart", outage, kind, planned, apart)
 				}
 				time.Sleep(rand.N(200 * time.Millisecond))
 			}
-			t.Logf("to go Up at most %v apart, and did at most %v apart", worstPlanned, worst)
+			t.Logf("planned to go Up at most %v apart, and did so at most %v apart", worstPlanned, worst)
 		})
 	}
 }
 
 var outageKinds = []string{"read-only", "emptied", "killed"}
 
-// rejoin makes an outage and tells how far apart the gateways came back, and how
-// far apart they meant to.
+// rejoin causes an outage and returns how far apart the gateways came back, and how far apart they
+// planned to.
 func rejoin(t *testing.T, server *env.RedisServer, fleet []*member, kind string) (apart, plannedApart time.Duration) {
 	t.Helper()
 	var before []uint64
@@ -248,7 +246,7 @@ func awaitAllDown(t *testing.T, fleet []*member) {
 	}
 }
 
-// spread is how far the first and the last are apart.
+// spread is the time between the first and the last.
 func spread(times []time.Time) time.Duration {
 	return slices.MaxFunc(times, time.Time.Compare).Sub(slices.MinFunc(times, time.Time.Compare))
 }
@@ -284,23 +282,23 @@ func TestBarrier(t *testing.T) {
 		t.Errorf("%v after the first the second waits %v", passed, second)
 	}
 	if others := rejoining(); !others && time.Since(start) < 300*time.Millisecond {
-		t.Error("nobody rejoins although two wait")
+		t.Error("Rejoining is false although two gateways wait")
 	}
 	time.Sleep(500 * time.Millisecond)
 	if late := ask(); late != 0 && time.Since(start) < time.Second {
-		t.Errorf("who is late waits %v", late)
+		t.Errorf("a late gateway waits %v", late)
 	}
 	if rejoining() {
-		t.Error("a moment that has passed is one to come along for")
+		t.Error("Rejoining is true although the time has passed")
 	}
-	// What is lost now is another outage, although that moment still stands.
+	// A loss now is another outage, although the key still exists.
 	admin(t, server, "HSET gw:{epoch} incarnation other")
 	if again := ask(); again != 400*time.Millisecond {
 		t.Errorf("after a loss the first waits %v", again)
 	}
 	admin(t, server, "DEL gw:{epoch}:rejoin")
 	if rejoining() {
-		t.Error("someone rejoins although nobody asked")
+		t.Error("Rejoining is true although no gateway waits")
 	}
 	if again := ask(); again != 400*time.Millisecond {
 		t.Errorf("after all was lost the first waits %v", again)
@@ -315,7 +313,7 @@ func TestBarrier(t *testing.T) {
 	}
 }
 
-// The loss of any part of a cluster shows, not only of the part with the epoch.
+// The loss of any part of a cluster is detected, not only of the part with the epoch.
 func TestEpochOfACluster(t *testing.T) {
 	t.Parallel()
 	cluster := env.Cluster(t)
@@ -357,7 +355,7 @@ func TestEpochOfACluster(t *testing.T) {
 	}
 }
 
-// Replay implements failover.Backlog, which counts replays and has nothing to tell.
+// Replay implements failover.Backlog; it only counts replays.
 func (m *member) Replay() { m.replays.Add(1) }
 
 // Pending implements failover.Backlog.

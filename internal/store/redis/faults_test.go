@@ -19,26 +19,25 @@ import (
 )
 
 const (
-	// faultBudget is wider than the default, so that a busy machine makes no
-	// timeouts of its own.
+	// faultBudget is larger than the default, so that a busy machine does not cause timeouts.
 	faultBudget = 500 * time.Millisecond
-	// soon is how long a call may take with all that a test machine adds: far
-	// less than go-redis takes when left alone.
+	// soon is how long a call may take on a busy test machine: far less than go-redis takes by
+	// default.
 	soon = 2 * time.Second
-	// recovery is how long the way back may take.
+	// recovery bounds the time until the gateway is back.
 	recovery = 5 * time.Second
 )
 
 func TestMain(m *testing.M) { env.SideBySide(8); m.Run() }
 
-// gateway is what a gateway has of Redis: a client, a Switch and limits.
+// gateway is the Redis part of a gateway: a client, a Switch and limits.
 type gateway struct {
 	client goredis.UniversalClient
 	*failover.Switch
 	limits *redis.Limits
 }
 
-// newGateway starts a gateway's part in Redis and waits for its first probe.
+// newGateway starts the Redis part of a gateway and waits for its first probe.
 func newGateway(t *testing.T, cfg redis.Config) *gateway {
 	t.Helper()
 	if cfg.Budget == 0 {
@@ -69,7 +68,7 @@ func newGateway(t *testing.T, cfg redis.Config) *gateway {
 	return g
 }
 
-// take charges a limit and reports whether Redis did it.
+// take charges a limit and reports whether Redis decided.
 func (g *gateway) take(t *testing.T) (remote bool) {
 	t.Helper()
 	start := time.Now()
@@ -112,14 +111,14 @@ func (g *gateway) mustBecome(t *testing.T, want failover.State) error {
 	return g.Status().Reason
 }
 
-// mustServe waits until the gateway is Up, and Redis answers it.
+// mustServe waits until the gateway is Up and Redis answers.
 func (g *gateway) mustServe(t *testing.T) {
 	t.Helper()
 	g.mustBecome(t, failover.Up)
 	g.mustTakeRemotely(t)
 }
 
-// admin runs commands on a connection of its own, without the gateway's bounds.
+// admin runs commands on its own connection, without the gateway's bounds.
 func admin(t *testing.T, s *env.RedisServer, commands ...string) {
 	t.Helper()
 	client := goredis.NewClient(&goredis.Options{Addr: s.Addr})
@@ -141,7 +140,7 @@ func TestKilledServer(t *testing.T) {
 	g := newGateway(t, redis.Config{URL: server.URL})
 	g.mustTakeRemotely(t)
 	server.Kill()
-	g.mustTakeLocally(t) // the very call that meets the fault
+	g.mustTakeLocally(t) // the call that meets the fault
 	if reason := g.mustBecome(t, failover.Down); redis.Classify(reason) != failover.Fault {
 		t.Errorf("reason: %v", reason)
 	}
@@ -169,8 +168,8 @@ func TestServerKilledUnderLoad(t *testing.T) {
 	time.Sleep(300 * time.Millisecond)
 	server.Restart(true)
 	callers.Wait()
-	// As many dials failed as the pool holds connections, so that its own
-	// backoff has begun: the way back leads through it.
+	// As many dials have failed as the pool holds connections, so the pool's own backoff has begun;
+	// the gateway must still come back.
 	g.mustServe(t)
 }
 
@@ -214,7 +213,7 @@ func TestNoServerAtTheStart(t *testing.T) {
 	t.Parallel()
 	server := env.Redis(t)
 	server.Kill()
-	g := newGateway(t, redis.Config{URL: server.URL, PoolSize: 1}) // one failed dial begins the pool's backoff
+	g := newGateway(t, redis.Config{URL: server.URL, PoolSize: 1}) // one failed dial starts the pool's backoff
 	g.mustTakeLocally(t)
 	if st := g.Status(); st.State != failover.Down || st.Reason == nil {
 		t.Errorf("%+v", st)
@@ -246,7 +245,7 @@ func TestCredentials(t *testing.T) {
 				t.Errorf("reason: %v", reason)
 			}
 			if strings.Contains(fmt.Sprint(reason), wrong) {
-				t.Errorf("the reason tells the password: %v", reason)
+				t.Errorf("the reason contains the password: %v", reason)
 			}
 		})
 	}
@@ -259,7 +258,7 @@ func TestPausedWritesTripThoughReadsGoOn(t *testing.T) {
 	g.mustBecome(t, failover.Up)
 	admin(t, server, "CLIENT PAUSE 60000 WRITE")
 	env.Until(t, "hanging writes are noticed", func() bool {
-		// What the gateway asks meanwhile are reads alone, and they succeed.
+		// Meanwhile the gateway only reads, and the reads succeed.
 		read := func(ctx context.Context) (string, error) { return g.client.Get(ctx, "absent").Result() }
 		if _, answered, err := failover.Ask(t.Context(), g.Switch, read); answered && !errors.Is(err, goredis.Nil) {
 			t.Fatalf("read: %v", err)
@@ -270,8 +269,8 @@ func TestPausedWritesTripThoughReadsGoOn(t *testing.T) {
 	g.mustServe(t)
 }
 
-// TestServerThatRefuses breaks a server that goes on answering PING and, mostly,
-// reads; the first request that writes is answered locally and trips.
+// TestServerThatRefuses breaks a server that still answers PING and, mostly, reads. The first
+// request that writes is answered locally and trips the Switch.
 func TestServerThatRefuses(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -311,7 +310,7 @@ func TestServerThatRefuses(t *testing.T) {
 	}
 }
 
-// TestWhatIsNoFault does things that cost a request nothing, or itself alone.
+// TestWhatIsNoFault causes events that cost a request nothing, or only that request.
 func TestWhatIsNoFault(t *testing.T) {
 	t.Parallel()
 	server := env.Redis(t)
@@ -333,7 +332,7 @@ func TestWhatIsNoFault(t *testing.T) {
 			admin(t, server, "DEL rate:k")
 		}
 		admin(t, server, tt.command)
-		time.Sleep(20 * time.Millisecond) // for a closed connection to arrive as such
+		time.Sleep(20 * time.Millisecond) // until the client notices closed connections
 		if remote := g.take(t); remote != tt.remote {
 			t.Errorf("%s: answered by Redis %v, want %v", tt.name, remote, tt.remote)
 		}
@@ -344,9 +343,9 @@ func TestWhatIsNoFault(t *testing.T) {
 	}
 }
 
-// TestDialsDoNotBackOff kills a server until go-redis would have stopped dialling,
-// and asks the one that comes back at once. To dial again only now and then is the
-// Switch's to decide: gateways would else come back up to a second apart.
+// TestDialsDoNotBackOff kills a server until go-redis would have stopped dialling, and calls it at
+// once after its restart. Only the Switch may decide to dial less often; otherwise gateways would
+// come back up to a second apart.
 func TestDialsDoNotBackOff(t *testing.T) {
 	t.Parallel()
 	for _, topology := range []string{"redis", "redis+cluster"} {
@@ -371,15 +370,15 @@ func TestDialsDoNotBackOff(t *testing.T) {
 			}
 			env.Eventually(t, failoverTime, ask)
 			server.Kill()
-			for range 10 { // of more than the one connection
+			for range 10 { // more than the one connection
 				if err := ask(); redis.Classify(err) != failover.Fault {
 					t.Errorf("without a server: %v", err)
 				}
 			}
 			server.Restart(false)
-			// A cluster is not ready at once, but says so itself.
+			// A cluster is not ready at once, and says so.
 			if err := ask(); err != nil && !strings.Contains(err.Error(), "CLUSTERDOWN") {
-				t.Errorf("the first call to the server that is back: %v", err)
+				t.Errorf("the first call after the restart: %v", err)
 			}
 		})
 	}

@@ -2,31 +2,30 @@ package redis
 
 import "sync"
 
-// Responses are not written into a Redis that is fuller than stopShare, until it is
-// emptier than resumeShare.
+// Responses are no longer written once a Redis is fuller than stopShare, until it is emptier than
+// resumeShare.
 const stopShare, resumeShare = 0.8, 0.7
 
-// nearShare is what is left until stopShare where the next response that does not
-// fit stops writes.
+// nearShare: if less than this share is left until stopShare, the next response that does not fit
+// stops writes.
 const nearShare = 0.04
 
-// Guard keeps responses from filling a Redis that has a use for the rest of its
-// memory. A Redis for responses alone that evicts is never full. The zero value
-// lets all pass; it is for many goroutines.
+// Guard keeps responses from filling a Redis whose memory is also needed for other data. A Redis
+// that holds only responses and evicts is never full. The zero value lets everything pass. A Guard
+// is safe for concurrent use.
 type Guard struct {
-	Shared bool  // limits or sessions live there too
-	Bound  int64 // bytes of each node without maxmemory; 0: none
+	Shared bool  // limits or sessions are stored there too
+	Bound  int64 // assumed bytes of each node without maxmemory; 0: none
 
 	mu    sync.Mutex
 	known bool    // a node has a bound; guarded by mu
 	full  bool    // guarded by mu
-	share float64 // used of the fullest node, at the last look; guarded by mu
-	room  int64   // bytes that may be written until the next look; guarded by mu
-	near  bool    // room is all that is left until stopShare; guarded by mu
+	share float64 // used share of the fullest node, at the last Look; guarded by mu
+	room  int64   // bytes that may be written until the next Look; guarded by mu
+	near  bool    // stopShare is near, so a response that does not fit stops writes; guarded by mu
 }
 
-// Look takes note of what the servers say. Of one that does not tell its memory
-// nothing is known.
+// Look records the servers' memory. A server that does not report its memory is ignored.
 func (g *Guard) Look(info Info) {
 	known, near, share, room := false, false, 0.0, int64(0)
 	for _, s := range info.Servers {
@@ -56,8 +55,8 @@ func (g *Guard) Look(info Info) {
 	g.full = known && (share >= stopShare || g.full && share >= resumeShare)
 }
 
-// Take reports whether so many bytes may be written, and counts them until the next
-// look.
+// Take reports whether a response of this size may be written, and counts its bytes until the next
+// Look.
 func (g *Guard) Take(bytes int) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -73,8 +72,7 @@ func (g *Guard) Take(bytes int) bool {
 	return true
 }
 
-// Full reports whether writes have stopped, and the share of the fullest node's
-// memory that is used.
+// Full reports whether writes have stopped, and the used share of the fullest node's memory.
 func (g *Guard) Full() (share float64, full bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

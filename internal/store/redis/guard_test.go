@@ -16,15 +16,15 @@ func TestGuard(t *testing.T) {
 		bound  int64
 		looks  [][]redis.Server // one after the other
 		full   bool
-		takes  int // the most that may be written then
+		takes  int // bytes that may then be written
 	}{
 		{says: "nothing is known", takes: 1 << 30},
 		{says: "no maxmemory", looks: [][]redis.Server{{node(1000, 0, "noeviction")}}, shared: true, takes: 1 << 30},
 		{says: "half full", looks: [][]redis.Server{{node(500, 1000, "noeviction")}}, takes: 150},
 		{says: "at four fifths", looks: [][]redis.Server{{node(800, 1000, "noeviction")}}, full: true},
 		{says: "full until it is at seven tenths", looks: [][]redis.Server{{node(800, 1000, "noeviction")}, {node(710, 1000, "noeviction")}}, full: true},
-		{says: "and then no longer", looks: [][]redis.Server{{node(800, 1000, "noeviction")}, {node(690, 1000, "noeviction")}}, takes: 55},
-		{says: "it would evict responses alone", looks: [][]redis.Server{{node(999, 1000, "allkeys-lru")}}, takes: 1 << 30},
+		{says: "below seven tenths it is no longer full", looks: [][]redis.Server{{node(800, 1000, "noeviction")}, {node(690, 1000, "noeviction")}}, takes: 55},
+		{says: "it would evict only responses", looks: [][]redis.Server{{node(999, 1000, "allkeys-lru")}}, takes: 1 << 30},
 		{says: "it would evict sessions too", shared: true, looks: [][]redis.Server{{node(999, 1000, "allkeys-lru")}}, full: true},
 		{says: "bounded by the policy file", bound: 1000, looks: [][]redis.Server{{node(850, 0, "allkeys-lru")}}, full: true},
 		{says: "the fullest node counts", looks: [][]redis.Server{{node(100, 1000, "noeviction"), node(900, 1000, "noeviction"), {Error: "away"}}}, full: true},
@@ -38,7 +38,7 @@ func TestGuard(t *testing.T) {
 				t.Errorf("full: %v", full)
 			}
 			if g.Take(tt.takes+1) && tt.takes < 1<<30 || tt.takes > 0 && !g.Take(tt.takes) {
-				t.Errorf("it does not take %d bytes, or more", tt.takes)
+				t.Errorf("it does not take exactly %d bytes", tt.takes)
 			}
 			if tt.takes > 0 && tt.takes < 1<<30 && g.Take(1) {
 				t.Error("and once more")

@@ -17,8 +17,8 @@ import (
 	"github.com/jewgo/gateway/test/env"
 )
 
-// command sends one command to a server that may not answer for long, by the
-// password where there is one, on a connection of its own.
+// command sends one command to a server that may be slow to answer, with a password if one is
+// given, on its own connection.
 func command(t *testing.T, s *env.RedisServer, password string, args ...any) error {
 	t.Helper()
 	client := goredis.NewClient(&goredis.Options{Addr: s.Addr, Password: password, ReadTimeout: time.Minute, MaxRetries: -1})
@@ -26,8 +26,7 @@ func command(t *testing.T, s *env.RedisServer, password string, args ...any) err
 	return client.Do(t.Context(), args...).Err()
 }
 
-// mustTrip calls until Redis is given up, and returns the reason. Every call is
-// answered, in time.
+// mustTrip calls until the Switch trips, and returns the reason. Every call is answered in time.
 func (g *gateway) mustTrip(t *testing.T, since uint64) (reason error) {
 	t.Helper()
 	env.Eventually(t, recovery, func() error {
@@ -42,14 +41,14 @@ func (g *gateway) mustTrip(t *testing.T, since uint64) (reason error) {
 	return reason
 }
 
-// TestServerThatIsBusyWithItself makes servers that live and refuse or hang for a
-// while, and are well again without anyone's doing, or by what ends the cause.
+// TestServerThatIsBusyWithItself runs servers that are alive but refuse or hang for a while, until
+// it passes by itself or its cause is removed.
 func TestServerThatIsBusyWithItself(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name   string
 		args   []string
-		begin  func(t *testing.T, s *env.RedisServer) // the fault, and returns while it lasts
+		begin  func(t *testing.T, s *env.RedisServer) // starts the fault and returns
 		end    func(t *testing.T, s *env.RedisServer) // nil: it ends by itself
 		reason string                                 // "": a timeout
 	}{
@@ -72,7 +71,7 @@ func TestServerThatIsBusyWithItself(t *testing.T) {
 				if err := command(t, s, "", "EVAL", "for i=1,200 do redis.call('SET',i,string.rep('x',1000)) end return 1", "0"); err != nil {
 					t.Fatal(err)
 				}
-				admin(t, s, "CONFIG SET key-load-delay 10000") // 2 s for all
+				admin(t, s, "CONFIG SET key-load-delay 10000") // 2 s for all keys
 				during(t, s, "DEBUG", "RELOAD")
 				awaitReply(t, s, "LOADING", "GET", "x")
 			},
@@ -99,7 +98,7 @@ func TestServerThatIsBusyWithItself(t *testing.T) {
 	}
 }
 
-// during sends a command whose answer the test does not wait for before it ends.
+// during sends a command and does not wait for its reply until the test ends.
 func during(t *testing.T, s *env.RedisServer, args ...any) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -110,16 +109,16 @@ func during(t *testing.T, s *env.RedisServer, args ...any) {
 	}
 	go func() {
 		defer close(ended)
-		_ = client.Do(ctx, args...).Err() // a script that was killed says so
+		_ = client.Do(ctx, args...).Err() // the error of a killed script
 	}()
 	t.Cleanup(func() {
 		cancel()
-		_ = client.Close() // which ends the wait
+		_ = client.Close() // ends the wait
 		<-ended
 	})
 }
 
-// awaitReply asks until the server refuses with that code.
+// awaitReply calls until the server refuses with this code.
 func awaitReply(t *testing.T, s *env.RedisServer, code string, args ...any) {
 	t.Helper()
 	env.Eventually(t, recovery, func() error {
@@ -130,7 +129,7 @@ func awaitReply(t *testing.T, s *env.RedisServer, code string, args ...any) {
 	})
 }
 
-// TestServerThatCannotPersist takes the folder away from a server that saves.
+// TestServerThatCannotPersist removes the folder of a server that saves.
 func TestServerThatCannotPersist(t *testing.T) {
 	t.Parallel()
 	server := env.Redis(t, "--enable-protected-configs", "yes", "--save", "3600 1000000")
@@ -154,8 +153,8 @@ func TestServerThatCannotPersist(t *testing.T) {
 	g.mustReturn(t, since, 2*recovery)
 }
 
-// TestPasswordThatIsAskedForNow asks a gateway that has none for a password. What
-// is connected stays so: it is the next connection that is refused.
+// TestPasswordThatIsAskedForNow sets a password on the server of a gateway without one. Existing
+// connections stay valid; the next one is refused.
 func TestPasswordThatIsAskedForNow(t *testing.T) {
 	t.Parallel()
 	server := env.Redis(t)
@@ -174,13 +173,12 @@ func TestPasswordThatIsAskedForNow(t *testing.T) {
 	g.mustReturn(t, since, recovery)
 }
 
-// isClosed reports whether a call met a connection that was closed under it.
+// isClosed reports whether the connection was closed during the call.
 func isClosed(err error) bool {
 	return redis.Classify(err) == failover.Fault && !errors.As(err, new(goredis.Error))
 }
 
-// TestBlackhole loses packets under load, so that connections hang, and so does
-// the making of new ones.
+// TestBlackhole drops packets under load, so that connections and dials hang.
 func TestBlackhole(t *testing.T) {
 	t.Parallel()
 	url, hang, heal := blackhole(t, env.Redis(t))

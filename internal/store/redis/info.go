@@ -1,54 +1,54 @@
 package redis
 
-// Info is what Redis says of itself. What the user may not ask for, or a server
-// does not tell, is left out, and Denied names it.
+// Info is what Redis reports about itself. What the user may not query, or a server does not
+// report, is left out; Denied names the refused commands.
 type Info struct {
 	Mode    string     `json:"mode"`                   // standalone, sentinel or cluster
-	Servers []Server   `json:"servers"`                // of a cluster every primary
+	Servers []Server   `json:"servers"`                // in a cluster every primary
 	Sum     *Numbers   `json:"sum,omitempty"`          // over several servers
-	ByKind  *KeyCounts `json:"keys_by_kind,omitempty"` // the gateway's keys, all servers together
+	ByKind  *KeyCounts `json:"keys_by_kind,omitempty"` // the gateway's keys, over all servers
 	Probe   *Try       `json:"probe,omitempty"`
-	Denied  []string   `json:"denied,omitempty"` // commands that the user may not give
+	Denied  []string   `json:"denied,omitempty"` // commands that the user may not run
 }
 
 // Server is one server.
 type Server struct {
-	Address       string `json:"address,omitempty"` // behind Sentinels only they know it
+	Address       string `json:"address,omitempty"` // absent behind Sentinels: only they know it
 	RunID         string `json:"run_id,omitempty"`
 	Version       string `json:"version,omitempty"`
-	Role          string `json:"role,omitempty"` // master or slave, in Redis's words
+	Role          string `json:"role,omitempty"` // master or slave, Redis's terms
 	ReadOnly      bool   `json:"read_only,omitempty"`
 	UptimeSeconds *int64 `json:"uptime_seconds,omitempty"`
 	Numbers
 	Keys        map[string]int64 `json:"keys,omitempty"` // by database: db0, …
 	Persistence *Persistence     `json:"persistence,omitempty"`
-	Error       string           `json:"error,omitempty"` // why nothing is known
+	Error       string           `json:"error,omitempty"` // why the rest is missing
 }
 
-// Numbers can be summed up over servers.
+// Numbers are the parts that can be summed over servers.
 type Numbers struct {
 	Clients *Clients `json:"clients,omitempty"`
 	Memory  *Memory  `json:"memory,omitempty"`
 	Stats   *Stats   `json:"stats,omitempty"`
 }
 
-// Clients are connections.
+// Clients counts connections.
 type Clients struct {
 	Connected int64 `json:"connected"`
 	Blocked   int64 `json:"blocked"` // in calls such as BLPOP
 }
 
-// Memory is what a server takes and may take.
+// Memory is a server's memory use and limit.
 type Memory struct {
 	UsedBytes     int64   `json:"used_bytes"`
 	PeakBytes     int64   `json:"peak_bytes"`
-	RSSBytes      int64   `json:"rss_bytes"`        // by the system's count
+	RSSBytes      int64   `json:"rss_bytes"`        // as the operating system counts
 	MaxBytes      int64   `json:"max_bytes"`        // 0: no limit
-	Policy        string  `json:"policy,omitempty"` // what is evicted at the limit
-	Fragmentation float64 `json:"fragmentation"`    // rss to used
+	Policy        string  `json:"policy,omitempty"` // maxmemory-policy: what is evicted at the limit
+	Fragmentation float64 `json:"fragmentation"`    // ratio of rss to used
 }
 
-// Stats are counted since the server's start, but for the operations a second.
+// Stats are totals since the server's start, except OpsPerSecond.
 type Stats struct {
 	Commands     int64    `json:"commands"`
 	OpsPerSecond int64    `json:"ops_per_second"`
@@ -59,10 +59,10 @@ type Stats struct {
 	Evicted      int64    `json:"evicted"`
 }
 
-// Persistence is what outlives the server's process.
+// Persistence says what survives a restart of the server.
 type Persistence struct {
-	// RDB says whether snapshots are made by themselves; absent where the user
-	// may not ask for the configuration, the only place that tells.
+	// RDB says whether automatic snapshots are on. Only the configuration tells; absent if the user
+	// may not read it.
 	RDB           *bool  `json:"rdb_enabled,omitempty"`
 	RDBLastSave   int64  `json:"rdb_last_save_unix_seconds"`
 	RDBLastStatus string `json:"rdb_last_status"` // ok or err
@@ -71,10 +71,10 @@ type Persistence struct {
 	AOFLastWrite  string `json:"aof_last_write_status"` // ok or err
 }
 
-// KeyCounts counts keys of the client's database by what they hold.
+// KeyCounts counts the keys of the client's database by kind.
 type KeyCounts struct {
 	Looked   int64 `json:"keys_looked_at"` // a key may be seen twice while Redis resizes its table
-	Complete bool  `json:"complete"`       // else the counts are those of a sample
+	Complete bool  `json:"complete"`       // false: the counts are of a sample
 
 	Limits      int64 `json:"limits"`      // rate:…
 	Sessions    int64 `json:"sessions"`    // gw:{s:…}
@@ -84,14 +84,14 @@ type KeyCounts struct {
 	Others      int64 `json:"others"`      // not the gateway's
 }
 
-// Try is a key that was set, read and deleted in one round trip.
+// Try is the result of setting, reading and deleting a key in one round trip.
 type Try struct {
 	OK               bool    `json:"ok"`
 	RoundTripSeconds float64 `json:"round_trip_seconds"`
 	Error            string  `json:"error,omitempty"`
 }
 
-// sum adds up what servers say; nil without several.
+// sum adds up the servers' numbers; nil if there are fewer than two.
 func sum(servers []Server) *Numbers {
 	if len(servers) < 2 {
 		return nil

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// fields are those of a reply to INFO.
+// fields are the fields of a reply to INFO.
 type fields map[string]string
 
 func parseInfo(text string) fields {
@@ -18,16 +18,16 @@ func parseInfo(text string) fields {
 	return f
 }
 
-// has reports whether a part of the reply is there, by one of its fields.
+// has reports whether a field, and so its section of the reply, is present.
 func (f fields) has(name string) bool { _, ok := f[name]; return ok }
 
-// number is 0 for what is not there.
+// number returns a field's value, 0 if it is absent.
 func (f fields) number(name string) int64 {
 	n, _ := strconv.ParseInt(f[name], 10, 64)
 	return n
 }
 
-// server fills s with what the reply tells.
+// server fills s from the reply.
 func (f fields) server(s *Server) {
 	s.RunID, s.Version, s.Role = f["run_id"], f["redis_version"], f["role"]
 	if f.has("uptime_in_seconds") {
@@ -39,7 +39,7 @@ func (f fields) server(s *Server) {
 		s.Clients = &Clients{f.number("connected_clients"), f.number("blocked_clients")}
 	}
 	if f.has("used_memory") {
-		ratio, _ := strconv.ParseFloat(f["mem_fragmentation_ratio"], 64) // 0: not told
+		ratio, _ := strconv.ParseFloat(f["mem_fragmentation_ratio"], 64) // 0: not reported
 		s.Memory = &Memory{
 			UsedBytes: f.number("used_memory"), PeakBytes: f.number("used_memory_peak"), RSSBytes: f.number("used_memory_rss"),
 			MaxBytes: f.number("maxmemory"), Policy: f["maxmemory_policy"], Fragmentation: ratio,
@@ -72,7 +72,7 @@ func (f fields) server(s *Server) {
 	}
 }
 
-// kinds are the gateway's keys by how they begin.
+// kinds are the gateway's keys by prefix.
 var kinds = []struct {
 	prefix string
 	count  func(*KeyCounts) *int64

@@ -15,36 +15,34 @@ import (
 )
 
 const (
-	// sampleKeys and sampleTime bound what is looked at of each server's keys,
-	// scanStep what Redis looks at in one go, during which others wait.
+	// sampleKeys and sampleTime bound the scan of each server's keys; scanStep is how many keys
+	// Redis scans in one step, during which other clients wait.
 	sampleKeys = 10_000
 	sampleTime = 100 * time.Millisecond
 	scanStep   = 500
 
-	// tryPrefix begins the key that is set, read and deleted, and tryTTL ends one
-	// that was not.
+	// tryPrefix is the prefix of the key that is set, read and deleted; tryTTL expires it if the
+	// deletion fails.
 	tryPrefix = "gw:{try:"
 	tryTTL    = 10 * time.Second
 
-	// maxErrorText bounds an error for people.
+	// maxErrorText bounds a displayed error, in bytes.
 	maxErrorText = 300
 )
 
-// Inspect asks Redis how it is, for people: some round trips, of which ctx
-// bounds the whole. It counts the keys by looking at 10,000 of each server, or
-// for 100 ms. The error is that of a Redis that tells nothing at all; one of a
-// cluster's primaries that does so has its error among the Servers. A command
-// that is not allowed is no error.
+// Inspect queries the state of Redis for display, in several round trips that ctx bounds together.
+// It counts keys by kind, from at most 10,000 keys or 100 ms per server. It returns an error if no
+// server reports anything; if only some primaries of a cluster fail, their errors are in Servers. A
+// command that the user may not run is not an error.
 func Inspect(ctx context.Context, client Client) (Info, error) { return inspect(ctx, client, true) }
 
-// InspectServers is Inspect without the probe and the keys by kind: two
-// commands a server, and no write. It is enough for Warnings.
+// InspectServers is Inspect without the test write and the keys by kind: two commands per server,
+// no write. It is enough for Warnings.
 func InspectServers(ctx context.Context, client Client) (Info, error) {
 	return inspect(ctx, client, false)
 }
 
-// InspectMemory asks each server for its Memory and nothing else: one short command,
-// enough for a Guard.
+// InspectMemory queries each server's Memory only: one short command, enough for a Guard.
 func InspectMemory(ctx context.Context, client Client) (Info, error) {
 	return inspect(ctx, client, false, "memory")
 }
@@ -64,7 +62,7 @@ func inspect(ctx context.Context, client Client, whole bool, sections ...string)
 		}
 	case *redis.Client:
 		addr := c.Options().Addr
-		if addr == "FailoverClient" { // go-redis's name for whichever server the Sentinels name
+		if addr == "FailoverClient" { // go-redis's placeholder for the server that the Sentinels name
 			info.Mode, addr = "sentinel", ""
 		}
 		in.visit(ctx, c, addr)
@@ -85,22 +83,22 @@ func inspect(ctx context.Context, client Client, whole bool, sections ...string)
 	return info, nil
 }
 
-var errNoServer = errors.New("no server to ask")
+var errNoServer = errors.New("no server to query")
 
-// inspection gathers what several servers say at once.
+// inspection collects the replies of several servers, concurrently.
 type inspection struct {
 	whole    bool
-	sections []string // of INFO; none: the usual ones
+	sections []string // of INFO; empty: the default ones
 
 	mu      sync.Mutex
 	servers []Server        // guarded by mu
 	known   int             // servers that answered; guarded by mu
 	counts  *KeyCounts      // nil: no server was scanned; guarded by mu
 	denied  map[string]bool // guarded by mu
-	first   error           // of a server that told nothing; guarded by mu
+	first   error           // of a server that reported nothing; guarded by mu
 }
 
-// visit asks one server.
+// visit queries one server.
 func (in *inspection) visit(ctx context.Context, node *redis.Client, addr string) {
 	s := Server{Address: addr}
 	err := in.ask(ctx, node, &s)
@@ -122,8 +120,7 @@ func (in *inspection) visit(ctx context.Context, node *redis.Client, addr string
 	}
 }
 
-// ask reads what the server says of itself, and whether it saves, which only
-// its configuration tells.
+// ask reads INFO and, from the configuration, whether snapshots are on.
 func (in *inspection) ask(ctx context.Context, node *redis.Client, s *Server) error {
 	text, err := node.Info(ctx, in.sections...).Result()
 	if err != nil {
@@ -144,7 +141,7 @@ func (in *inspection) ask(ctx context.Context, node *redis.Client, s *Server) er
 	return nil
 }
 
-// scan counts keys until all are seen, or enough.
+// scan counts keys until all have been seen or a limit is reached.
 func (in *inspection) scan(ctx context.Context, node *redis.Client) (*KeyCounts, error) {
 	var k KeyCounts
 	var cursor uint64
@@ -164,8 +161,8 @@ func (in *inspection) scan(ctx context.Context, node *redis.Client) (*KeyCounts,
 	}
 }
 
-// unlessDenied keeps in mind that a command is not allowed, or not known, as
-// where a provider took it away; other errors it gives back.
+// unlessDenied records a command that is forbidden or unknown, as when a provider removed it, and
+// returns nil. It returns other errors unchanged.
 func (in *inspection) unlessDenied(command string, err error) error {
 	var reply redis.Error
 	if !errors.As(err, &reply) || !redis.IsPermissionError(err) && !strings.HasPrefix(reply.Error(), "ERR unknown command") {
@@ -177,7 +174,7 @@ func (in *inspection) unlessDenied(command string, err error) error {
 	return nil
 }
 
-// plus adds what another server holds; k may be nil.
+// plus adds the counts of another server; k may be nil.
 func (k *KeyCounts) plus(other *KeyCounts) *KeyCounts {
 	if k == nil {
 		return other
@@ -189,7 +186,7 @@ func (k *KeyCounts) plus(other *KeyCounts) *KeyCounts {
 	}
 }
 
-// try sets, reads and deletes a key that is nobody else's.
+// try sets, reads and deletes a key that nothing else uses.
 func (in *inspection) try(ctx context.Context, client Client) *Try {
 	value := rand.Text()
 	key := tryPrefix + value + "}"
@@ -206,15 +203,15 @@ func (in *inspection) try(ctx context.Context, client Client) *Try {
 	case err != nil:
 		t.Error = ErrorText(err)
 	case got.Val() != value:
-		t.Error = "what was read is not what was written"
+		t.Error = "the value read differs from the value written"
 	default:
 		t.OK = true
 	}
 	return t
 }
 
-// ErrorText is an error of this package for people: bounded, and in one line.
-// None of them holds a password.
+// ErrorText returns an error of this package for display: bounded and on one line. No such error
+// contains a password.
 func ErrorText(err error) string {
 	text := strings.Join(strings.Fields(err.Error()), " ")
 	if len(text) > maxErrorText {

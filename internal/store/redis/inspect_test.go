@@ -19,7 +19,7 @@ import (
 	"github.com/jewgo/gateway/test/env"
 )
 
-// inspect looks at a Redis that answers.
+// inspect queries a Redis that must answer.
 func inspect(t *testing.T, client redis.Client) redis.Info {
 	t.Helper()
 	info, err := redis.Inspect(t.Context(), client)
@@ -77,11 +77,11 @@ func TestInspect(t *testing.T) {
 		t.Errorf("the probe left %v, %v", keys, err)
 	}
 	if less, err := redis.InspectServers(t.Context(), client); err != nil || less.Probe != nil || less.ByKind != nil || len(less.Servers) != 1 {
-		t.Errorf("servers alone: %+v, %v", less, err)
+		t.Errorf("InspectServers: %+v, %v", less, err)
 	}
 }
 
-// The page has the units in its names.
+// The JSON names include units.
 func TestInfoInJSON(t *testing.T) {
 	t.Parallel()
 	server := env.Redis(t)
@@ -114,7 +114,7 @@ func TestInspectLooksAtASample(t *testing.T) {
 	}
 }
 
-// What the user may not ask for is left out, and it is said so.
+// What the user may not query is left out, and listed as denied.
 func TestInspectWithoutPermission(t *testing.T) {
 	t.Parallel()
 	server := env.Redis(t)
@@ -123,17 +123,17 @@ func TestInspectWithoutPermission(t *testing.T) {
 		denied          []string
 		check           func(redis.Info) bool
 	}{
-		{"nothing of the server without INFO", "+@all -info", []string{"INFO"}, func(i redis.Info) bool {
+		{"no server facts without INFO", "+@all -info", []string{"INFO"}, func(i redis.Info) bool {
 			s := i.Servers[0]
 			return s.Memory == nil && s.Stats == nil && s.Persistence == nil && i.ByKind != nil && i.Probe.OK
 		}},
-		{"whether it saves is not known without CONFIG", "+@all -config", []string{"CONFIG GET"}, func(i redis.Info) bool {
+		{"snapshots are unknown without CONFIG", "+@all -config", []string{"CONFIG GET"}, func(i redis.Info) bool {
 			return i.Servers[0].Persistence.RDB == nil && i.Servers[0].Memory != nil
 		}},
 		{"no keys by kind without SCAN", "+@all -scan", []string{"SCAN"}, func(i redis.Info) bool {
 			return i.ByKind == nil && i.Servers[0].Memory != nil && i.Probe.OK
 		}},
-		{"a user who may do next to nothing", "+ping", []string{"INFO", "SCAN"}, func(i redis.Info) bool {
+		{"a user with hardly any rights", "+ping", []string{"INFO", "SCAN"}, func(i redis.Info) bool {
 			return !i.Probe.OK && strings.Contains(i.Probe.Error, "NOPERM")
 		}},
 	} {
@@ -144,7 +144,7 @@ func TestInspectWithoutPermission(t *testing.T) {
 		}
 		for _, w := range redis.Warnings(info, true) {
 			if info.Servers[0].Persistence == nil || info.Servers[0].Persistence.RDB == nil {
-				t.Errorf("%s: a warning of what is not known: %s", tc.sentence, w)
+				t.Errorf("%s: a warning about an unknown fact: %s", tc.sentence, w)
 			}
 		}
 	}
@@ -159,14 +159,14 @@ func TestWarningsOfServers(t *testing.T) {
 		sessions bool
 		want     []string // a part of each
 	}{
-		{"nothing is wrong with one that appends", []string{"--appendonly", "yes", "--maxmemory", "64mb"}, nil, true, nil},
-		{"nor with one that saves", []string{"--save", "3600 1"}, nil, true, nil},
-		{"sessions that a restart forgets", nil, nil, true, []string{"no persistence"}},
-		{"responses may be forgotten", nil, nil, false, nil},
-		{"sessions that are evicted", []string{"--appendonly", "yes", "--maxmemory-policy", "allkeys-lru"}, nil, true, []string{"maxmemory-policy allkeys-lru evicts sessions"}},
-		{"and since all have a lifetime", []string{"--appendonly", "yes", "--maxmemory-policy", "volatile-lru"}, nil, true, []string{"maxmemory-policy volatile-lru evicts sessions"}},
+		{"no warning with an AOF", []string{"--appendonly", "yes", "--maxmemory", "64mb"}, nil, true, nil},
+		{"no warning with snapshots", []string{"--save", "3600 1"}, nil, true, nil},
+		{"sessions without persistence", nil, nil, true, []string{"no persistence"}},
+		{"responses need no persistence", nil, nil, false, nil},
+		{"sessions may be evicted", []string{"--appendonly", "yes", "--maxmemory-policy", "allkeys-lru"}, nil, true, []string{"maxmemory-policy allkeys-lru evicts sessions"}},
+		{"sessions may be evicted by volatile policies too", []string{"--appendonly", "yes", "--maxmemory-policy", "volatile-lru"}, nil, true, []string{"maxmemory-policy volatile-lru evicts sessions"}},
 		{"responses may be evicted", []string{"--maxmemory-policy", "allkeys-lfu"}, nil, false, nil},
-		{"memory that is nearly used up", nil, func(t *testing.T, s *env.RedisServer) {
+		{"memory is nearly full", nil, func(t *testing.T, s *env.RedisServer) {
 			admin(t, s, "SET big "+strings.Repeat("x", 8<<20))
 			used := inspect(t, openFor(t, s.URL)).Servers[0].Memory.UsedBytes
 			admin(t, s, fmt.Sprintf("CONFIG SET maxmemory %d", used+used/20))
@@ -185,7 +185,7 @@ func TestWarningsOfServers(t *testing.T) {
 	}
 }
 
-// mustWarn compares warnings with a part of each.
+// mustWarn checks that each warning contains the wanted part.
 func mustWarn(t *testing.T, got []string, want ...string) {
 	t.Helper()
 	if len(got) != len(want) {
@@ -198,7 +198,7 @@ func mustWarn(t *testing.T, got []string, want ...string) {
 	}
 }
 
-// failToSave has a save fail: a folder stands where the file should.
+// failToSave makes a save fail: a folder exists at the file's path.
 func failToSave(t *testing.T, s *env.RedisServer) {
 	t.Helper()
 	client := openFor(t, s.URL)
@@ -231,23 +231,23 @@ func TestWarnings(t *testing.T) {
 		info     redis.Info
 		want     []string
 	}{
-		{"of nothing known nothing is said", one(redis.Server{}), nil},
+		{"unknown facts cause no warnings", one(redis.Server{}), nil},
 		{"Redis 6.0 is too old", one(redis.Server{Version: "6.0.16"}), []string{"Redis 6.0.16 is older than 6.2"}},
 		{"so is 5", one(redis.Server{Version: "5.9.1"}), []string{"older"}},
 		{"6.2 is not", one(redis.Server{Version: "6.2.0"}), nil},
 		{"nor is 10.0", one(redis.Server{Version: "10.0"}), nil},
-		{"another's version says nothing", one(redis.Server{Version: "unstable"}), nil},
+		{"a version in another format causes no warning", one(redis.Server{Version: "unstable"}), nil},
 		{"neither snapshots nor a log", saved(redis.Persistence{RDB: &no}), []string{"no persistence"}},
 		{"a log is enough", saved(redis.Persistence{RDB: &no, AOF: true}), nil},
 		{"snapshots are enough", saved(redis.Persistence{RDB: &yes}), nil},
 		{"snapshots unknown", saved(redis.Persistence{}), nil},
 		{"a log that cannot be written", saved(redis.Persistence{AOF: true, AOFLastWrite: "err"}), []string{"AOF failed"}},
-		{"at nine tenths memory is not above them", used(90, 100), nil},
-		{"above", used(91, 100), []string{"memory is at 91 % of its limit of 100 bytes"}},
+		{"memory at exactly nine tenths", used(90, 100), nil},
+		{"memory above nine tenths", used(91, 100), []string{"memory is at 91 % of its limit of 100 bytes"}},
 		{"no limit", used(1<<40, 0), nil},
 		{"a replica that takes writes", one(redis.Server{Role: "slave"}), []string{"is a writable replica"}},
 		{
-			"of several servers the address tells",
+			"with several servers the address is added",
 			redis.Info{Servers: []redis.Server{{Address: "a:1"}, {Address: "b:2", Version: "5.0"}, {Address: "c:3", Error: "refused"}}},
 			[]string{"(b:2)", "it does not answer: refused (c:3)"},
 		},
@@ -257,8 +257,8 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
-// docs/operations.md has a row for every warning, with an ellipsis for what
-// differs, and none for what is never said.
+// docs/operations.md has a row for every warning, with an ellipsis for variable parts, and no
+// further rows.
 func TestWarningsInDocs(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../../../docs/operations.md")
@@ -297,7 +297,7 @@ func TestWarningsInDocs(t *testing.T) {
 	}
 }
 
-// A Redis that is gone or hangs is an error, in time, without the password.
+// A Redis that is unavailable or hangs causes an error, in time, without the password.
 func TestInspectRedisAway(t *testing.T) {
 	t.Parallel()
 	server := env.Redis(t, "--requirepass", "hush")
@@ -363,7 +363,7 @@ func TestInspectCluster(t *testing.T) {
 	if keys != 60 || info.ByKind.Limits != 60 || !info.ByKind.Complete || info.Sum.Memory.UsedBytes != memory || info.Sum.Memory.Fragmentation == 0 {
 		t.Errorf("%d keys, %+v, %+v", keys, info.ByKind, info.Sum.Memory)
 	}
-	// One that hangs is told of; the others still tell.
+	// A hanging server is reported; the others still answer.
 	stopped := cluster.Nodes[0]
 	stopped.Stop()
 	defer stopped.Cont()
@@ -385,7 +385,7 @@ func TestInspectCluster(t *testing.T) {
 	}
 }
 
-// Observe is told of every command and pipeline, failed ones too.
+// Observe receives every command and pipeline, including failed ones.
 func TestObserve(t *testing.T) {
 	t.Parallel()
 	server := env.Redis(t)
@@ -400,7 +400,7 @@ func TestObserve(t *testing.T) {
 	}
 	defer client.Close()
 	client.Ping(t.Context())
-	calls = 0 // the handshake was one
+	calls = 0 // ignore the handshake
 	client.Ping(t.Context())
 	_, _ = client.Pipelined(t.Context(), func(p goredis.Pipeliner) error { p.Get(t.Context(), "a"); p.Get(t.Context(), "b"); return nil })
 	server.Kill()

@@ -19,20 +19,19 @@ var takeSource string
 
 var takeScript = limitScript{redis.NewScript(takeSource), 5}
 
-// Limits keeps rate-limit buckets in Redis, in redis_rate's format: the key
-// "rate:" and the charge's, which expires when the bucket is full. The clock is
-// Redis's, so those of the gateways need not agree. A TAT further ahead than an
-// empty bucket's, as after a clock was set back, counts as that of one.
+// Limits keeps rate-limit buckets in Redis, in redis_rate's format: the key is "rate:" and the
+// charge's key, and it expires when the bucket is full. All times are by Redis's clock, so the
+// gateways' clocks need not agree. A TAT further ahead than an empty bucket's, as after a clock was
+// set back, counts as an empty bucket's.
 //
-// A single server and one behind Sentinels decide all charges of a call in one
-// script: all are made or none, and no other gateway sees anything between.
+// With a single server or Sentinels, one script decides all charges of a call: all are made or
+// none, and no other gateway sees a state in between.
 //
-// In a cluster, where the keys of one call lie in different slots, each charge is
-// decided by itself, all at the same time, and those that were made are refunded
-// if another was refused. Until then, a round trip later, they count: requests
-// that meet them may be refused although the tokens come back. Never is more
-// admitted than a limit says. A refund that is lost on the way makes the limit
-// stricter until the tokens come back by themselves.
+// In a cluster, the keys of one call are in different slots. Each charge is decided by itself, all
+// at the same time. If one is refused, those that were made are refunded a round trip later. Until
+// then they count, so other requests may be refused although the tokens come back. A limit never
+// admits more than it says. A lost refund makes it stricter until the tokens come back by
+// themselves.
 type Limits struct {
 	client  redis.UniversalClient
 	cluster bool
@@ -41,16 +40,16 @@ type Limits struct {
 
 var _ ratelimit.Remote = (*Limits)(nil)
 
-// NewLimits returns the limits that client's server keeps. The caller closes it.
+// NewLimits returns the limits kept by client's server. The caller closes client.
 func NewLimits(client redis.UniversalClient) *Limits {
 	_, cluster := client.(*redis.ClusterClient)
 	return &Limits{client: client, cluster: cluster, limiter: redis_rate.NewLimiter(client)}
 }
 
-// Take implements ratelimit.Store, in one round trip; a second one is made for a
-// TAT that is too far ahead, and in a cluster for a refusal of one charge among
-// several. A single charge is redis_rate's. Result.Remaining counts the tokens of
-// Result.Extra too, since they are left to the client; ResetAfter includes them.
+// Take implements ratelimit.Store, in one round trip. It makes a second one if a TAT is too far
+// ahead, and in a cluster if one of several charges is refused. redis_rate itself makes a single
+// charge. Result.Remaining includes the tokens of Result.Extra, since the client still has them;
+// ResetAfter includes them too.
 func (l *Limits) Take(ctx context.Context, charges []ratelimit.Charge, results []gcra.Result) ([]gcra.Result, error) {
 	if len(charges) == 0 {
 		return results, nil
@@ -58,13 +57,12 @@ func (l *Limits) Take(ctx context.Context, charges []ratelimit.Charge, results [
 	if c := charges[0]; len(charges) == 1 && c.Extra == 0 && !c.Shadow {
 		r, err := l.takeOne(ctx, c)
 		if err != nil {
-			return results, fmt.Errorf("charge a limit in redis: %w", err) // without the key, which names a client
+			return results, fmt.Errorf("charge a limit in redis: %w", err) // without the key, which identifies a client
 		}
 		if r.ResetAfter <= c.Quota.Whole()+c.Quota.Interval() {
 			return append(results, r), nil
 		}
-		// That TAT is of another clock or limit: redis_rate would refuse for as
-		// long as it says.
+		// That TAT comes from another clock or limit: redis_rate would refuse until it has passed.
 	}
 	first := len(results)
 	made, err := l.run(ctx, takeScript, takeItems(charges))
@@ -80,7 +78,7 @@ func (l *Limits) Take(ctx context.Context, charges []ratelimit.Charge, results [
 	return results, nil
 }
 
-// takeItems is what takeScript needs.
+// takeItems returns the items for takeScript.
 func takeItems(charges []ratelimit.Charge) []item {
 	items := make([]item, len(charges))
 	for i, c := range charges {
@@ -96,7 +94,7 @@ func takeItems(charges []ratelimit.Charge) []item {
 	return items
 }
 
-// taken reads what takeScript returned for one charge; nil if it is unknown.
+// taken decodes takeScript's reply for one charge; m is nil if the reply is unknown.
 func taken(m []int64) gcra.Result {
 	if m == nil {
 		return gcra.Result{}
@@ -111,8 +109,8 @@ func taken(m []int64) gcra.Result {
 	return r
 }
 
-// refundMade refunds charges that a cluster made one by one and that must not stay
-// alone: the request is refused, or it is unknown what became of it.
+// refundMade refunds the charges that a cluster made one by one when the request is refused, or
+// when the outcome of another charge is unknown.
 func (l *Limits) refundMade(ctx context.Context, charges []ratelimit.Charge, results []gcra.Result, failed bool) {
 	refused := failed
 	for i, c := range charges {
@@ -135,11 +133,11 @@ func (l *Limits) refundMade(ctx context.Context, charges []ratelimit.Charge, res
 		}
 	}
 	if len(items) > 0 {
-		_, _ = l.run(ctx, refundScript, items) // lost, then
+		_, _ = l.run(ctx, refundScript, items) // a lost refund comes back with time
 	}
 }
 
-// takeOne makes a charge by redis_rate.
+// takeOne makes one charge with redis_rate.
 func (l *Limits) takeOne(ctx context.Context, c ratelimit.Charge) (gcra.Result, error) {
 	limit := redis_rate.Limit{Rate: c.Quota.Rate, Period: c.Quota.Period, Burst: c.Quota.Burst}
 	r, err := l.limiter.AllowN(ctx, bucketName(c.Key), limit, c.Cost)
@@ -149,14 +147,13 @@ func (l *Limits) takeOne(ctx context.Context, c ratelimit.Charge) (gcra.Result, 
 	return resultOf(c.Quota, r), nil
 }
 
-// clockError is how far redis_rate's floating-point seconds may be off: the
-// server's clock counts microseconds.
+// clockError is the possible error of redis_rate's floating-point seconds: the server's clock
+// counts microseconds.
 const clockError = time.Microsecond
 
-// resultOf reads a result of redis_rate, in which only a charge that was made
-// has no RetryAfter: Allowed says nothing where the cost is 0. Its Remaining is
-// cut from a floating-point number, which may be a hair under the whole one, and
-// is 0 in a refusal, so it is computed again.
+// resultOf converts a result of redis_rate. A charge was made if RetryAfter is negative; Allowed
+// says nothing if the cost is 0. Remaining is computed again, because redis_rate truncates it from
+// a float that may be slightly below the integer, and sets it to 0 in a refusal.
 func resultOf(q gcra.Quota, r *redis_rate.Result) gcra.Result {
 	spare := q.Whole() - r.ResetAfter + min(clockError, q.Interval()/10)
 	result := gcra.Result{
@@ -168,19 +165,18 @@ func resultOf(q gcra.Quota, r *redis_rate.Result) gcra.Result {
 	return result
 }
 
-// Peek tells how the bucket of a key stands, without charging it: Remaining and
-// ResetAfter. One that is not known is full, and as good as never used.
+// Peek returns Remaining and ResetAfter of a key's bucket without charging it. An unknown bucket is
+// full, the same as one never used.
 func (l *Limits) Peek(ctx context.Context, key string, q gcra.Quota) (r gcra.Result, known bool, err error) {
 	made, err := l.run(ctx, takeScript, takeItems([]ratelimit.Charge{{Key: key, Quota: q}}))
 	if err != nil {
-		return gcra.Result{}, false, fmt.Errorf("look at a limit in redis: %w", err)
+		return gcra.Result{}, false, fmt.Errorf("peek at a limit in redis: %w", err)
 	}
 	r = taken(made[0])
 	return r, r.ResetAfter > 0, nil
 }
 
-// Reset makes the buckets of keys full. Each is emptied or an error says that
-// some may not be.
+// Reset fills the buckets of keys. If it returns an error, some may not be full.
 func (l *Limits) Reset(ctx context.Context, keys ...string) error {
 	if len(keys) == 0 {
 		return nil

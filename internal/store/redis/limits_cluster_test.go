@@ -13,8 +13,8 @@ import (
 	"github.com/jewgo/gateway/test/env"
 )
 
-// TestClusterLimits looks at what differs where keys lie on several servers; the
-// conformance suite runs on a cluster too.
+// TestClusterLimits checks what differs if the keys are on several servers; the conformance suite
+// runs on a cluster too.
 func TestClusterLimits(t *testing.T) {
 	t.Parallel()
 	cluster := env.Cluster(t)
@@ -55,7 +55,7 @@ func TestClusterLimits(t *testing.T) {
 	take("true 8, true 7, true 4, ", a, b, c)
 	sent("pipeline", "pipeline") // the servers learn the script
 	take("true 8, true 7, false 4, ", a, b, c)
-	trips.since() // they learn the other script
+	trips.since() // the servers learn the other script
 	take("true 8, true 7, false 4, ", a, b, c)
 	sent("pipeline", "pipeline")
 	take("true 6, true 4, ", a, b)
@@ -80,7 +80,7 @@ func TestClusterLimits(t *testing.T) {
 	sent("pipeline")
 	take("true 4, true 4, true 4, ", charge(keys[0], 0), charge(keys[1], 0), charge(keys[2], 0))
 
-	for range 2 { // only the server that does not know a script is sent it
+	for range 2 { // a script is sent only to the server that does not know it
 		admin(t, cluster.Primary(cluster.Slot("rate:"+keys[0])), "SCRIPT FLUSH")
 		trips.since()
 		if err := limits.Refund(t.Context(), []ratelimit.Charge{charge(keys[0], 1), charge(keys[1], 1)}); err != nil {
@@ -95,18 +95,18 @@ func TestClusterLimits(t *testing.T) {
 	take("true 10, true 10, true 10, ", charge(keys[0], 0), charge(keys[1], 0), charge(keys[2], 0))
 	settling(t, emptyLimits(t, client))
 
-	// What others charged beside a server that is dead is refunded.
+	// Charges made by other servers beside a dead one are refunded.
 	if err := limits.Reset(t.Context(), keys...); err != nil {
 		t.Fatal(err)
 	}
 	take("true 5, true 5, ", charge(keys[0], 5), charge(keys[1], 5))
 	cluster.KillPrimary(cluster.Slot("rate:" + keys[2]))
 	dead := charge(keys[2], 1)
-	dead.Shadow = true // even then nobody knows what became of the whole
+	dead.Shadow = true // even then the outcome is unknown
 	ctx, cancel := context.WithTimeout(t.Context(), soon)
 	defer cancel()
 	if results, err := limits.Take(ctx, []ratelimit.Charge{charge(keys[0], 1), dead, charge(keys[1], 1)}, nil); err == nil || len(results) != 0 {
-		t.Errorf("of a dead server: %+v, %v", results, err)
+		t.Errorf("with a dead server: %+v, %v", results, err)
 	}
 	for _, key := range keys[:2] {
 		if n := used(t, limits, key); n != 5 {
@@ -115,7 +115,7 @@ func TestClusterLimits(t *testing.T) {
 	}
 }
 
-// keysOfSlots is three keys on three servers.
+// keysOfSlots returns three keys on three servers.
 func keysOfSlots(t *testing.T, cluster *env.ClusterSet) (keys []string) {
 	t.Helper()
 	var taken []*env.RedisServer

@@ -17,14 +17,14 @@ import (
 )
 
 const (
-	// year2017 is where the times of buckets begin, in Unix seconds.
+	// year2017 is the zero of buckets' times, in Unix seconds.
 	year2017 = 1483228800
-	// clockStep is how exact times are: Redis counts microseconds, and a TAT has
-	// 53 bits for its seconds.
+	// clockStep is the precision of times: Redis counts microseconds, and a TAT has 53 bits for its
+	// seconds.
 	clockStep = 2 * time.Microsecond
 )
 
-// buckets reads and moves what a server holds.
+// buckets reads and changes the buckets of a server.
 type buckets struct {
 	*testing.T
 	client goredis.UniversalClient
@@ -40,7 +40,7 @@ func (b buckets) now() int64 {
 	return now.Add(-year2017 * time.Second).UnixNano()
 }
 
-// tat is the theoretical arrival time of a bucket, on the same line; 0: none.
+// tat is the theoretical arrival time of a bucket, in the same unit; 0: none.
 func (b buckets) tat(key string) int64 {
 	b.Helper()
 	seconds, err := b.client.Get(b.Context(), "rate:"+key).Float64()
@@ -50,7 +50,7 @@ func (b buckets) tat(key string) int64 {
 	return int64(seconds * 1e9)
 }
 
-// setTAT lets time pass for a bucket, or a clock be set back.
+// setTAT simulates that time passes for a bucket, or that a clock was set back.
 func (b buckets) setTAT(key string, tat int64) {
 	b.Helper()
 	text := strconv.FormatFloat(float64(tat)/1e9, 'g', 17, 64)
@@ -66,9 +66,9 @@ func (b buckets) wait(key string, d time.Duration) {
 	}
 }
 
-// TestScriptsAgree makes the same charges by redis_rate and by this package's
-// script. What each answers, and leaves behind, is what internal/gcra makes of
-// the bucket that was there, at a time between before and after the call.
+// TestScriptsAgree makes the same charges with redis_rate and with this package's script. The
+// results and the stored buckets must equal those of internal/gcra for the earlier bucket, at a
+// time between before and after the call.
 func TestScriptsAgree(t *testing.T) {
 	t.Parallel()
 	b := buckets{t, openFor(t, env.Redis(t).URL)}
@@ -90,7 +90,7 @@ func TestScriptsAgree(t *testing.T) {
 				rapid.Custom(func(t *rapid.T) time.Duration {
 					return time.Duration(rapid.Int64Range(0, int64(q.Whole())).Draw(t, "ns"))
 				}),
-				rapid.Just(-q.Whole()-2*q.Interval()), // a clock is set back
+				rapid.Just(-q.Whole()-2*q.Interval()), // a clock was set back
 			).Draw(rt, "wait")
 			for _, key := range []string{"alone", "together"} {
 				c.Key = fmt.Sprint(key, histories)
@@ -125,9 +125,9 @@ func mustAgree(rt *rapid.T, b buckets, c ratelimit.Charge, charge func() gcra.Re
 	within := func(d, from, to time.Duration) bool { return d >= from-clockStep && d <= to+clockStep }
 	switch {
 	case early.Allowed != late.Allowed:
-		return // its time came just then
+		return // it became due during the call
 	case old > before+int64(c.Quota.Whole()) && old <= after+int64(c.Quota.Whole()+c.Quota.Interval()):
-		return // nearly where it may be, which is left to redis_rate
+		return // at the border of the allowed range, where redis_rate decides
 	case got.Allowed != late.Allowed, got.Remaining < early.Remaining, got.Remaining > late.Remaining,
 		!within(got.ResetAfter, late.ResetAfter, early.ResetAfter),
 		got.Allowed && got.RetryAfter != 0,
@@ -149,8 +149,8 @@ func mustAgree(rt *rapid.T, b buckets, c ratelimit.Charge, charge func() gcra.Re
 	}
 }
 
-// A clock that was set back, or a limit that was made smaller, blocks nobody for
-// longer than a whole bucket, whoever makes the charge.
+// If a clock was set back or a limit was lowered, nothing is blocked for longer than a whole
+// bucket, whether redis_rate or this package's script makes the charge.
 func TestATATFarAheadIsAnEmptyBucket(t *testing.T) {
 	t.Parallel()
 	b := buckets{t, openFor(t, env.Redis(t).URL)}
@@ -170,7 +170,7 @@ func TestATATFarAheadIsAnEmptyBucket(t *testing.T) {
 			t.Errorf("%d charges, an hour later: %+v, %v", n, results, err)
 		}
 	}
-	// And what is no number is no bucket at all.
+	// A value that is not a number counts as no bucket.
 	for _, text := range []string{"", "x", "nan", "inf", "-inf"} {
 		if err := b.client.Set(t.Context(), "rate:k0", text, time.Hour).Err(); err != nil {
 			t.Fatal(err)
@@ -182,8 +182,7 @@ func TestATATFarAheadIsAnEmptyBucket(t *testing.T) {
 	}
 }
 
-// Where a shadow stands beside a limit on the same bucket, or a bucket is charged
-// twice, the sum counts.
+// If a shadow and a limit use the same bucket, or a bucket is charged twice, the sum counts.
 func TestOneBucketTwice(t *testing.T) {
 	t.Parallel()
 	limits := redis.NewLimits(openFor(t, env.Redis(t).URL))

@@ -1,8 +1,8 @@
--- Takes charges back; what reaches beyond a full bucket is lost.
--- KEYS: the bucket of each. ARGV, for each, in seconds: how much to take back,
--- the time in which an empty bucket fills, and how far ahead at most its TAT
--- (see limits_take.lua) may be for anything to be taken back; below 0: however far.
--- Returns for each: 1 if it was taken back.
+-- Gives charges back; what exceeds a full bucket is dropped.
+-- KEYS: the bucket of each. ARGV, for each, in seconds: how much to give back, the time in which an
+-- empty bucket fills, and how far ahead its TAT (see limits_take.lua) may be at most for a refund;
+-- below 0: any distance.
+-- Returns for each: 1 if it was refunded.
 local t = redis.call('TIME')
 local now = t[1] - 1483228800 + t[2] / 1000000
 local results = {}

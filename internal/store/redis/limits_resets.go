@@ -13,8 +13,8 @@ import (
 
 const (
 	resetsKept = 1024
-	resetsTTL  = 10 * time.Minute // far longer than a gateway goes without asking
-	listNone   = -1               // in place of the count that was heard
+	resetsTTL  = 10 * time.Minute // far longer than a gateway goes without calling News
+	listNone   = -1               // instead of a count: do not list
 )
 
 //go:embed limits_resets.lua
@@ -24,8 +24,8 @@ var resetsScript = redis.NewScript(resetsSource)
 
 var resetsKeys = []string{"gw:{resets}:count", "gw:{resets}:names"}
 
-// Resets tells all gateways of buckets that were made full by hand, so that none
-// goes on refusing by what it remembers. It keeps the last 1,024.
+// Resets announces buckets that an administrator has filled to all gateways, so that none goes on
+// refusing from its own memory. It keeps the last 1,024.
 type Resets struct {
 	client redis.UniversalClient
 
@@ -33,17 +33,17 @@ type Resets struct {
 	heard int64      // guarded by mu
 }
 
-// NewResets returns them on the client, which the caller closes. All that is kept
-// is news at first: a gateway asks for the first time when it has served already.
+// NewResets returns the resets on the client, which the caller closes. The first News returns
+// everything kept, since the gateway may have served requests before that.
 func NewResets(client redis.UniversalClient) *Resets { return &Resets{client: client} }
 
-// Tell tells of keys. The teller hears of them too.
+// Tell announces keys. The caller's own News lists them too.
 func (r *Resets) Tell(ctx context.Context, keys ...string) error {
 	_, err := r.call(ctx, listNone, keys)
 	return err
 }
 
-// News lists the keys that were told of since the last call, in one round trip.
+// News lists the keys announced since the last call, in one round trip.
 func (r *Resets) News(ctx context.Context) ([]string, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -52,7 +52,7 @@ func (r *Resets) News(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	if r.heard, err = strconv.ParseInt(said[0], 10, 64); err != nil {
-		return nil, fmt.Errorf("ask for resets: %w", err)
+		return nil, fmt.Errorf("exchange limit resets: %w", err)
 	}
 	return said[1:], nil
 }
@@ -67,7 +67,7 @@ func (r *Resets) call(ctx context.Context, heard int64, keys []string) ([]string
 		err = errReply
 	}
 	if err != nil {
-		return nil, fmt.Errorf("ask for resets: %w", err)
+		return nil, fmt.Errorf("exchange limit resets: %w", err)
 	}
 	return said, nil
 }

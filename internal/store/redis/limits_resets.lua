@@ -1,12 +1,11 @@
--- Tells of buckets that were made full by hand, and lists those of which the
--- caller has not heard.
--- KEYS: a counter; the names, each by the count at which it was told, on the same
--- slot. ARGV: the count up to which the caller has heard, -1: list none; how many
--- names are kept; milliseconds to live; names to tell.
+-- Announces buckets that an administrator has filled, and lists those that are new to the caller.
+-- KEYS: a counter; the names, scored by the count at which each was announced, in the same slot.
+-- ARGV: the count up to which the caller knows them, -1: list none; how many names to keep;
+-- milliseconds to live; names to announce.
 -- Returns the count, then the names.
 local n, heard = tonumber(redis.call('GET', KEYS[1]) or '0'), tonumber(ARGV[1])
 if heard > n then
-  heard = 0 -- it began anew
+  heard = 0 -- the counter was lost and started anew
 end
 local names = {}
 if heard >= 0 then

@@ -42,7 +42,7 @@ func TestResetsReachEveryGateway(t *testing.T) {
 	tell(b, "one") // again
 	expect(a, "one")
 
-	admin(t, server, "FLUSHALL") // which empties the buckets too
+	admin(t, server, "FLUSHALL") // this deletes the buckets too
 	tell(b, "four")
 	expect(a, "four")
 

@@ -12,10 +12,10 @@ import (
 	"github.com/jewgo/gateway/internal/gcra"
 )
 
-// bucketName is a charge's key as redis_rate is given it. In a cluster a brace
-// may choose the slot, and nothing could be put beside the key there: where there
-// is one, a hash stands for the key. Its single brace chooses nothing, and keeps
-// it apart from all keys that are kept as they are.
+// bucketName is the name that redis_rate gets for a charge's key. In a cluster, a brace in the key
+// could choose the slot, and no other key could be placed beside it. So a key with a brace is
+// replaced by its hash. The hash's single brace chooses no slot, and keeps it apart from all keys
+// that are used unchanged.
 func bucketName(key string) string {
 	if !strings.ContainsAny(key, "{}") {
 		return key
@@ -24,31 +24,29 @@ func bucketName(key string) string {
 	return "{" + hex.EncodeToString(sum[:])
 }
 
-// limitKey is where a bucket lies: redis_rate's own key.
+// limitKey is the Redis key of a bucket, as redis_rate builds it.
 func limitKey(key string) string { return "rate:" + bucketName(key) }
 
-// interval is gcra.Quota.Interval as redis_rate computes it, in seconds.
+// interval is gcra.Quota.Interval in seconds, as redis_rate computes it.
 func interval(q gcra.Quota) float64 { return q.Period.Seconds() / float64(q.Rate) }
 
-// limitScript is a script over buckets, for each of which it returns that many
-// integers.
+// limitScript is a script over buckets; it returns this many integers for each of them.
 type limitScript struct {
 	*redis.Script
 	integers int
 }
 
-// item is what a script needs for one bucket: keys of one slot, and arguments.
+// item is a script's input for one bucket: keys of one slot, and arguments.
 type item struct {
 	keys []string
 	args []any
 }
 
-// errReply is an answer that is none to the question.
-var errReply = errors.New("unexpected answer of a script")
+var errReply = errors.New("unexpected reply from a script")
 
-// run has a script handle items: on a single server by one call for all, in a
-// cluster by one for each, in one pipeline. After an error, the replies to those
-// items that are known to have been handled are not nil.
+// run runs a script over items: on a single server in one call for all, in a cluster in one
+// pipeline with a call for each. After an error, the replies of items that are known to be done are
+// not nil.
 func (l *Limits) run(ctx context.Context, script limitScript, items []item) (replies [][]int64, err error) {
 	if l.cluster {
 		return l.runEach(ctx, script, items)
@@ -71,9 +69,8 @@ func (l *Limits) run(ctx context.Context, script limitScript, items []item) (rep
 	return replies, nil
 }
 
-// runEach runs a pipeline of a call for each item. A server that does not know
-// the script yet has done nothing: it is sent whole for those items alone, in a
-// second pipeline.
+// runEach runs a pipeline with one call for each item. A server that does not know the script has
+// done nothing: a second pipeline sends it the full script, for those items only.
 func (l *Limits) runEach(ctx context.Context, script limitScript, items []item) ([][]int64, error) {
 	replies := make([][]int64, len(items))
 	var failed error
@@ -86,7 +83,7 @@ func (l *Limits) runEach(ctx context.Context, script limitScript, items []item) 
 				calls[i] = call(ctx, pipe, it.keys, it.args...)
 			}
 		}
-		_, _ = pipe.Exec(ctx) // its error is one of those that the calls have
+		_, _ = pipe.Exec(ctx) // its error is one of the calls' errors
 		unknown := false
 		for i, c := range calls {
 			if c == nil {
@@ -109,5 +106,5 @@ func (l *Limits) runEach(ctx context.Context, script limitScript, items []item) 
 		}
 		call = script.Eval
 	}
-	return replies, errReply // EVAL knows every script
+	return replies, errReply // cannot happen: EVAL needs no known script
 }

@@ -23,13 +23,12 @@ var (
 	settleScript = limitScript{redis.NewScript(settleSource), 1}
 )
 
-// settledKey marks a settlement, in the slot of the bucket, for ten minutes. One
-// that is repeated later is charged again: what remains of it by then is little.
+// settledKey marks a settlement as done, in the bucket's slot, for ten minutes. A settlement that
+// is repeated later is charged again; little of it remains by then.
 func settledKey(key, id string) string { return "gw:{" + limitKey(key) + "}:settled:" + id }
 
-// Settle implements ratelimit.Remote in one round trip. After an error some may
-// have been settled, which their repetition finds. One that is of a key which
-// holds no bucket is dropped.
+// Settle implements ratelimit.Remote in one round trip. After an error some may be settled already;
+// repeating them does no harm. A settlement for a key that holds no bucket is dropped.
 func (l *Limits) Settle(ctx context.Context, owed []ratelimit.Settlement) ([]time.Duration, error) {
 	if len(owed) == 0 {
 		return nil, nil
@@ -55,8 +54,8 @@ func (l *Limits) Settle(ctx context.Context, owed []ratelimit.Settlement) ([]tim
 	return whole, nil
 }
 
-// Refund implements ratelimit.Store in one round trip. What came back by itself
-// meanwhile is not refunded a second time.
+// Refund implements ratelimit.Store in one round trip. Tokens that came back by themselves
+// meanwhile are not refunded again.
 func (l *Limits) Refund(ctx context.Context, charges []ratelimit.Charge) error {
 	items := make([]item, len(charges))
 	for i, c := range charges {
@@ -71,8 +70,8 @@ func (l *Limits) Return(ctx context.Context, leases []ratelimit.LeaseOf) error {
 	for i, le := range leases {
 		q := le.Lease.Quota
 		items[i] = refund(le.Key, q, le.Lease.Tokens)
-		// The lease was measured from before the store's own time. Half an interval
-		// covers that, and is less than anyone's charge.
+		// The lease's time began before the store's. Half an interval covers the difference and is
+		// less than any charge.
 		items[i].args[2] = max(le.Lease.Ends.Seconds()+interval(q)/2, 0)
 	}
 	return l.refundAll(ctx, items)
@@ -88,7 +87,7 @@ func (l *Limits) refundAll(ctx context.Context, items []item) error {
 	return nil
 }
 
-// refund is what refundScript needs to take back that many tokens.
+// refund returns the item for refundScript that gives back tokens.
 func refund(key string, q gcra.Quota, tokens int) item {
 	return item{
 		keys: []string{limitKey(key)},

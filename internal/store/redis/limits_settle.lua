@@ -1,8 +1,7 @@
--- Lifts and charges buckets unconditionally, as far as empty ones.
--- KEYS, for each: its bucket and, where something is charged, a marker that tells
--- that it was. ARGV, for each, in seconds: the time in which an empty bucket
--- fills, how far ahead its TAT (see limits_take.lua) is at least, how much to
--- charge on top.
+-- Raises and charges buckets unconditionally, but never beyond empty.
+-- KEYS, for each: its bucket and, if something is charged, the marker that it was. ARGV, for each,
+-- in seconds: the time in which an empty bucket fills, the least distance of its TAT (see
+-- limits_take.lua), how much to charge on top.
 -- Returns for each the microseconds until the bucket is full.
 local t = redis.call('TIME')
 local now = t[1] - 1483228800 + t[2] / 1000000
@@ -26,7 +25,7 @@ for a = 1, #ARGV, 3 do
       redis.call('SET', key, tat, 'EX', math.ceil(tat - now))
     end
   elseif string.find(tat.err, 'WRONGTYPE', 1, true) then
-    tat = now + least -- no bucket: it must not keep all others from being settled
+    tat = now + least -- no bucket: it must not stop the other settlements
   else
     return tat
   end

@@ -13,20 +13,20 @@ import (
 	"github.com/jewgo/gateway/test/faultproxy"
 )
 
-// settlement is of hours of a bucket of ten.
+// settlement is a settlement, in hours, for a bucket of ten tokens at one per hour.
 func settlement(id, key string, atLeast, add int) ratelimit.Settlement {
 	hours := func(n int) time.Duration { return time.Duration(n) * time.Hour }
 	return ratelimit.Settlement{ID: id, Key: key, Debt: gcra.Debt{Quota: hourly(10), AtLeast: hours(atLeast), Add: hours(add)}}
 }
 
-// about reports whether a bucket is full in that many hours, but for the time
-// that the test takes.
+// about reports whether a bucket is full in that many hours, apart from the time that the test
+// takes.
 func about(d time.Duration, hours int) bool {
 	want := time.Duration(hours) * time.Hour
 	return d <= want+clockStep && d >= max(want-time.Minute, 0)
 }
 
-// used tells how many tokens of a bucket of ten are not there.
+// used returns how many tokens of a bucket of ten are used.
 func used(t *testing.T, l *redis.Limits, key string) int {
 	t.Helper()
 	r, _, err := l.Peek(t.Context(), key, hourly(10))
@@ -36,7 +36,7 @@ func used(t *testing.T, l *redis.Limits, key string) int {
 	return int((r.ResetAfter + time.Minute) / time.Hour)
 }
 
-// settling is a row of settlements, which any topology must make alike.
+// settling is a sequence of settlements with the same results in every topology.
 func settling(t *testing.T, limits *redis.Limits) {
 	for i, tt := range []struct {
 		s    ratelimit.Settlement
@@ -46,15 +46,15 @@ func settling(t *testing.T, limits *redis.Limits) {
 		{settlement("1", "a", 0, 3), 3}, // the same again
 		{settlement("2", "a", 0, 3), 6},
 		{settlement("1", "b", 0, 2), 2},   // of another bucket
-		{settlement("3", "a", 4, 0), 6},   // it stands beyond
-		{settlement("4", "a", 8, 1), 9},   // lifted first
-		{settlement("4", "a", 10, 1), 10}, // what is lifted, a repetition lifts
-		{settlement("5", "b", 0, 70), 10}, // no more than an empty bucket
+		{settlement("3", "a", 4, 0), 6},   // already further ahead
+		{settlement("4", "a", 8, 1), 9},   // raised first
+		{settlement("4", "a", 10, 1), 10}, // a repetition raises too
+		{settlement("5", "b", 0, 70), 10}, // capped at an empty bucket
 		{settlement("6", "c", 70, 70), 10},
 		{settlement("7", "d", 5, 0), 5},
 		{settlement("7", "d", 5, 0), 5},
 		{settlement("8", "e", 0, 0), 0},
-		{settlement("1", "{f}", 2, 1), 3}, // a brace chooses no slot
+		{settlement("1", "{f}", 2, 1), 3}, // a brace does not choose the slot
 		{settlement("1", "{f}", 2, 1), 3},
 		{settlement("1", "g}{", 2, 1), 3},
 		{settlement("1", "{}h", 2, 1), 3},
@@ -91,7 +91,7 @@ func TestSettle(t *testing.T) {
 	t.Parallel()
 	server := env.Redis(t)
 	client := openFor(t, server.URL)
-	limits := redis.NewLimits(openFor(t, restrict(t, server.URL, "", server))) // by no more than the documented rights
+	limits := redis.NewLimits(openFor(t, restrict(t, server.URL, "", server))) // with the documented rights only
 	settling(t, limits)
 
 	emptyLimits(t, client)
@@ -110,7 +110,7 @@ func TestSettle(t *testing.T) {
 	}
 }
 
-// One key that holds no bucket keeps none of the others from being settled.
+// A key that holds no bucket does not prevent the other settlements.
 func TestSettleBesideABrokenKey(t *testing.T) {
 	t.Parallel()
 	client := openFor(t, env.Redis(t).URL)
@@ -124,7 +124,7 @@ func TestSettleBesideABrokenKey(t *testing.T) {
 	}
 }
 
-// A gateway that does not know whether it was heard asks again.
+// A gateway that does not get a reply sends the settlement again.
 func TestSettleAgainAfterALostReply(t *testing.T) {
 	t.Parallel()
 	server := env.Redis(t)
@@ -135,7 +135,7 @@ func TestSettleAgainAfterALostReply(t *testing.T) {
 	defer proxy.Close()
 	limits := redis.NewLimits(openFor(t, proxy.URL()))
 	owed := []ratelimit.Settlement{settlement("1", "a", 1, 3), settlement("2", "b", 0, 2)}
-	if _, err := limits.Settle(t.Context(), []ratelimit.Settlement{settlement("0", "other", 0, 1)}); err != nil { // the script is known
+	if _, err := limits.Settle(t.Context(), []ratelimit.Settlement{settlement("0", "other", 0, 1)}); err != nil { // loads the script
 		t.Fatal(err)
 	}
 	if err := proxy.Set(faultproxy.Fault{Drop: true}); err != nil {
@@ -144,15 +144,15 @@ func TestSettleAgainAfterALostReply(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	if whole, err := limits.Settle(ctx, owed); err == nil {
-		t.Fatalf("it was answered: %v", whole)
+		t.Fatalf("it got a reply: %v", whole)
 	}
 	if err := proxy.Heal(); err != nil {
 		t.Fatal(err)
 	}
 	direct := redis.NewLimits(openFor(t, server.URL))
-	env.Until(t, "the server was asked", func() bool { return used(t, direct, "b") > 0 })
+	env.Until(t, "the server got the settlement", func() bool { return used(t, direct, "b") > 0 })
 	var whole []time.Duration
-	env.Eventually(t, recovery, func() (err error) { // the pool may still hold connections that are reset
+	env.Eventually(t, recovery, func() (err error) { // the pool may still hold reset connections
 		whole, err = limits.Settle(t.Context(), owed)
 		return err
 	})
@@ -161,8 +161,7 @@ func TestSettleAgainAfterALostReply(t *testing.T) {
 	}
 }
 
-// A server that lost what it was told, all of it or the last minutes, is told
-// again, and only that.
+// A server that lost settlements, all of them or the latest, is sent those again, and only those.
 func TestSettleAgainAfterALoss(t *testing.T) {
 	t.Parallel()
 	server := env.Redis(t)
@@ -171,7 +170,7 @@ func TestSettleAgainAfterALoss(t *testing.T) {
 	settle := func(want int, s ...ratelimit.Settlement) {
 		t.Helper()
 		var whole []time.Duration
-		env.Eventually(t, recovery, func() (err error) { // connections to the server that was
+		env.Eventually(t, recovery, func() (err error) { // until connections to the old server are gone
 			whole, err = limits.Settle(t.Context(), s)
 			return err
 		})
@@ -184,7 +183,7 @@ func TestSettleAgainAfterALoss(t *testing.T) {
 	admin(t, server, "SAVE")
 	settle(5, second)
 	server.Kill()
-	server.Restart(false) // with the first alone
+	server.Restart(false) // with the first one only
 	settle(3, first)
 	settle(5, second)
 	settle(5, first)

@@ -1,11 +1,9 @@
 -- Makes charges, all or none, in redis_rate's format: a key holds its bucket's
 -- theoretical arrival time (TAT), in seconds since 2017, and expires then.
--- KEYS: the bucket of each charge. ARGV, for each: the seconds in which a token
--- comes back, burst, cost (0: only looks, and writes nothing), tokens to take
--- beyond it, 1 for a shadow.
--- Returns for each: 1 if its limit admits, tokens left (those beyond the cost
--- among them), tokens taken beyond the cost, and in microseconds the time until
--- it would be admitted and until the bucket is full.
+-- KEYS: the bucket of each charge. ARGV, for each: the seconds until a token comes back, burst,
+-- cost (0: peek, write nothing), extra tokens to take, 1 for a shadow.
+-- Returns for each: 1 if its limit admits, tokens left (including the extra ones), extra tokens
+-- taken, and in microseconds the time until it would be admitted and until the bucket is full.
 local t = redis.call('TIME')
 local now = t[1] - 1483228800 + t[2] / 1000000
 local charges, stored, tats, refused = {}, {}, {}, false
@@ -13,13 +11,12 @@ for i, key in ipairs(KEYS) do
   local a = 5 * i - 4
   local c = { interval = tonumber(ARGV[a]), cost = tonumber(ARGV[a + 2]), extra = tonumber(ARGV[a + 3]) }
   c.whole = c.interval * ARGV[a + 1]
-  -- The clock counts microseconds, and sums of such fractions end a hair beside
-  -- where they should.
+  -- The clock counts microseconds, and sums of such fractions are slightly off.
   c.slack = math.min(1e-6, c.interval / 10)
   if not tats[key] then
     local tat = math.max(tonumber(redis.call('GET', key) or '') or now, now)
-    -- A clock was set back, or the limit was another: none blocks for longer than
-    -- its whole bucket, from when that is found. What is no number at all ends
+    -- A clock was set back, or the limit was another one: such a TAT blocks for no
+    -- longer than a whole bucket, from when it is found. A value that is no number ends
     -- here too.
     if not (tat <= now + c.whole + c.slack) then
       tat = now + c.whole
@@ -54,7 +51,7 @@ for i, key in ipairs(KEYS) do
       tats[key] = tat
     end
     if c.cost + extra > 0 then
-      -- A token may be less than the clock can tell.
+      -- A token's time may be shorter than the clock's resolution.
       redis.call('SET', key, tats[key], 'EX', math.max(math.ceil(tats[key] - now), 1))
     end
   end

@@ -23,8 +23,8 @@ import (
 	"github.com/jewgo/gateway/test/storetest"
 )
 
-// openFor opens a client that ends with the test. Its bounds are wide: what
-// these tests look at is no matter of time.
+// openFor opens a client that is closed at the end of the test. Its bounds are large, since these
+// tests do not depend on time.
 func openFor(t *testing.T, url string) goredis.UniversalClient {
 	t.Helper()
 	client, err := redis.Open(redis.Config{URL: url, Budget: 5 * time.Second, PoolSize: 64})
@@ -39,7 +39,7 @@ func openFor(t *testing.T, url string) goredis.UniversalClient {
 	return client
 }
 
-// emptyLimits are those of a server that is emptied.
+// emptyLimits returns the limits of a server that was emptied.
 func emptyLimits(t *testing.T, client goredis.UniversalClient) *redis.Limits {
 	t.Helper()
 	flush := func(ctx context.Context, c *goredis.Client) error { return c.FlushAll(ctx).Err() }
@@ -74,7 +74,7 @@ func TestLimitKeysExpireWithTheirBucket(t *testing.T) {
 	if err != nil || ttl > 2*time.Minute || ttl < time.Minute {
 		t.Errorf("TTL %v, %v; want the two minutes until the bucket is full", ttl, err)
 	}
-	for cost, want := range map[int]time.Duration{1: time.Minute, 3: 0} { // the last is more than was taken
+	for cost, want := range map[int]time.Duration{1: time.Minute, 3: 0} { // the last refunds more than was taken
 		c := ratelimit.Charge{Key: fmt.Sprint(cost), Quota: quota, Cost: 2}
 		if _, err := limits.Take(t.Context(), []ratelimit.Charge{c, {Key: "other", Quota: hourly(9), Cost: 1}}, nil); err != nil {
 			t.Fatal(err)
@@ -85,12 +85,12 @@ func TestLimitKeysExpireWithTheirBucket(t *testing.T) {
 		}
 		ttl, err := client.PTTL(t.Context(), "rate:"+c.Key).Result()
 		if gone := ttl == -2; err != nil || gone != (want == 0) || ttl > want {
-			t.Errorf("of two tokens %d were given back: TTL %v, %v, want %v", cost, ttl, err, want)
+			t.Errorf("%d of two tokens refunded: TTL %v, %v, want %v", cost, ttl, err, want)
 		}
 	}
 }
 
-// roundTrips counts what a client sends.
+// roundTrips counts a client's round trips.
 type roundTrips struct {
 	mu       sync.Mutex
 	commands []string // guarded by mu
@@ -124,7 +124,7 @@ func (r *roundTrips) ProcessPipelineHook(next goredis.ProcessPipelineHook) gored
 	}
 }
 
-// since returns the commands sent since the last call, but for the handshake.
+// since returns the commands sent since the last call, without the handshake.
 func (r *roundTrips) since() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -133,10 +133,10 @@ func (r *roundTrips) since() []string {
 	return sent
 }
 
-// hourly is a quota that gives nothing back while a test runs.
+// hourly is a quota whose tokens do not come back during a test.
 func hourly(burst int) gcra.Quota { return gcra.Quota{Rate: 1, Period: time.Hour, Burst: burst} }
 
-// charges are of that many buckets.
+// charges returns charges to that many buckets.
 func charges(n int, c ratelimit.Charge) []ratelimit.Charge {
 	all := make([]ratelimit.Charge, n)
 	for i := range all {
@@ -193,7 +193,7 @@ func TestEveryCallIsOneRoundTrip(t *testing.T) {
 			calls = append(calls, call{fmt.Sprintf("%d of %+v", n, c), take(n, c)})
 		}
 	}
-	for _, loaded := range []bool{false, true} { // the first time each script is loaded
+	for _, loaded := range []bool{false, true} { // in the first run each script is loaded
 		for _, tt := range calls {
 			proxy.ResetStats()
 			if err := tt.call(); err != nil {
@@ -204,7 +204,7 @@ func TestEveryCallIsOneRoundTrip(t *testing.T) {
 			}
 		}
 	}
-	// Scripts that are forgotten cost one more, once.
+	// A script that the server has lost costs one more round trip, once.
 	if err := client.ScriptFlush(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +219,7 @@ func TestEveryCallIsOneRoundTrip(t *testing.T) {
 	}
 }
 
-// Single enforced charges are redis_rate's, whatever else the script can do.
+// Single enforced charges are made by redis_rate, although the script could make them too.
 func TestSingleChargesAreMadeByRedisRate(t *testing.T) {
 	t.Parallel()
 	client := openFor(t, env.Redis(t).URL)
@@ -227,16 +227,15 @@ func TestSingleChargesAreMadeByRedisRate(t *testing.T) {
 	if _, err := limits.Take(t.Context(), charges(1, ratelimit.Charge{Quota: hourly(3), Cost: 1}), nil); err != nil {
 		t.Fatal(err)
 	}
-	// Its own limiter goes on where ours ended.
+	// redis_rate's own limiter continues from our bucket.
 	limiter := redis_rate.NewLimiter(client)
 	r, err := limiter.AllowN(t.Context(), "k0", redis_rate.Limit{Rate: 1, Period: time.Hour, Burst: 3}, 1)
 	if err != nil || r.Allowed != 1 || r.Remaining != 1 {
 		t.Errorf("%+v, %v", r, err)
 	}
-	// The one script that the server knows is redis_rate's, which is sent again
-	// by a client that has never been told.
+	// The server must know redis_rate's script only; a client that has not used it sends it again.
 	if n := infoNumber(t, client, "memory", "number_of_cached_scripts"); n != 1 {
-		t.Errorf("%d scripts are known, want redis_rate's alone", n)
+		t.Errorf("the server knows %d scripts, want redis_rate's only", n)
 	}
 }
 
@@ -259,8 +258,8 @@ func infoNumber(t *testing.T, client goredis.UniversalClient, section, name stri
 	return 0
 }
 
-// What a lease takes is charged before it is spent, and is never more than half
-// of what is left: others must get their part.
+// A lease's tokens are charged before they are spent, and are at most half of what is left, so that
+// others get their part.
 func TestLeases(t *testing.T) {
 	t.Parallel()
 	limits := redis.NewLimits(openFor(t, env.Redis(t).URL))
@@ -288,13 +287,13 @@ func TestLeases(t *testing.T) {
 		}
 	}
 	if r := take(3, hourly(20), "k"); r.Allowed || r.Extra != 0 {
-		t.Errorf("of an empty bucket: %+v", r)
+		t.Errorf("from an empty bucket: %+v", r)
 	}
 	if r := take(3, hourly(20), "fresh", "k"); !r.Allowed || r.Extra != 0 || r.Remaining != 20 || r.ResetAfter != 0 {
-		t.Errorf("beside a limit that refuses: %+v", r)
+		t.Errorf("besides a refusing limit: %+v", r)
 	}
-	// A lease's slots end where the bucket's time does, one interval apart: once
-	// all have ended the bucket is full again, and not before.
+	// A lease's slots end with the bucket's TAT, one interval apart: the bucket is full again once
+	// all have ended, and not earlier.
 	quota := gcra.Quota{Rate: 20, Period: time.Second, Burst: 40}
 	start := time.Now()
 	r := take(10, quota, "fast")
@@ -371,7 +370,7 @@ func TestPeekAndReset(t *testing.T) {
 	}
 }
 
-// Who looks at a bucket may have another quota in mind than it is charged by.
+// The caller of Peek may use another quota than the one that is charged.
 func TestPeekChangesNothing(t *testing.T) {
 	t.Parallel()
 	client := openFor(t, env.Redis(t).URL)
@@ -384,11 +383,11 @@ func TestPeekChangesNothing(t *testing.T) {
 		t.Errorf("%+v, known %v, %v", r, known, err)
 	}
 	if after := client.Get(t.Context(), "rate:k").Val(); after != before {
-		t.Errorf("%s before a look, %s after it", before, after)
+		t.Errorf("%s before Peek, %s after it", before, after)
 	}
 }
 
-// Seconds since 2017 are too coarse to tell a token of a billion a second.
+// Seconds since 2017, as floats, are too coarse for single tokens at a billion per second.
 func TestAVeryHighRateIsServed(t *testing.T) {
 	t.Parallel()
 	limits := redis.NewLimits(openFor(t, env.Redis(t).URL))
@@ -401,7 +400,7 @@ func TestAVeryHighRateIsServed(t *testing.T) {
 	}
 }
 
-// A key names a client, and what an error says goes into the log.
+// A key identifies a client, and errors are written to the log.
 func TestErrorsDoNotTellKeys(t *testing.T) {
 	t.Parallel()
 	const secret = "198.51.100.7"
@@ -445,7 +444,7 @@ func TestOpenDoesNotConnect(t *testing.T) {
 	}
 	if c, err := l.Accept(); err == nil {
 		c.Close()
-		t.Error("somebody connected")
+		t.Error("Open connected")
 	}
 }
 
@@ -469,7 +468,7 @@ func TestOpenForms(t *testing.T) {
 			return err
 		})
 	}
-	// Both forms of a database number mean that database.
+	// Both forms of the database number select the same database.
 	for _, form := range []string{"/1", "?db=1"} {
 		n, err := openFor(t, "redis://:p%40ss%2Fword@"+single.Addr+form).DBSize(t.Context()).Result()
 		if err != nil || n != 1 {

@@ -21,11 +21,10 @@ import (
 	"github.com/jewgo/gateway/test/faultproxy"
 )
 
-// TestThousandCallersWhileRedisHangs is what a burst meets that arrives just as a
-// server freezes, or as packets begin to vanish, with the defaults of budget and
-// pool: nobody waits for much more than the budget, however few connections there
-// are, and the goroutines beside the callers have a ceiling that follows from the
-// turns of the Switch and not from how many call.
+// TestThousandCallersWhileRedisHangs sends a burst just as a server freezes, or as packets begin to
+// vanish, with the default budget and pool. No call waits for much longer than the budget, although
+// there are few connections. The goroutines beside the callers are bounded by the turns of the
+// Switch, not by the number of callers.
 func TestThousandCallersWhileRedisHangs(t *testing.T) {
 	const each, budget = 20, 50 * time.Millisecond
 	for _, tt := range []struct {
@@ -52,13 +51,13 @@ func TestThousandCallersWhileRedisHangs(t *testing.T) {
 			hang()
 			begin, peak := time.Now(), l.burst(t, each)
 			slices.Sort(l.took)
-			// The others came when the server was given up.
+			// The others came after the trip.
 			first := l.took[len(l.took)-burstCallers:]
 			ceiling := goroutineCeiling(g)
 			t.Logf("%d calls in %v; the %d longest: p50 %v, p99 %v, longest %v; %d goroutines beside the callers, of at most %d; %d got no turn",
 				len(l.took), time.Since(begin), burstCallers, first[burstCallers/2], first[burstCallers*99/100], first[burstCallers-1],
 				peak-before, ceiling, g.Status().Counts.Crowded)
-			if p99 := first[burstCallers*99/100]; p99 > 6*budget { // of which a busy machine adds most
+			if p99 := first[burstCallers*99/100]; p99 > 6*budget { // a busy machine adds most of it
 				t.Errorf("p99 %v with a budget of %v", p99, budget)
 			}
 			if len(l.errs) > 0 || l.remote > 0 {
@@ -79,13 +78,12 @@ func TestThousandCallersWhileRedisHangs(t *testing.T) {
 	}
 }
 
-// burstCallers is how many call at once.
+// burstCallers is the number of concurrent callers.
 const burstCallers = 1000
 
-// goroutineCeiling is how many goroutines a server of one node that hangs may cost:
-// for each call under way the one that ends its context; for each connection of
-// the pool that is being made the one that dials, the one that would interrupt it,
-// and those that end the two contexts of a dial; and a few that are there once.
+// goroutineCeiling bounds the goroutines that one hanging node may cost: for each running call the
+// one that ends its context; for each connection being made the one that dials, the one that would
+// interrupt it, and those that end the two contexts of a dial; and a few permanent ones.
 func goroutineCeiling(g *gateway) int {
 	turns := redis.InFlight(g.client)
 	pool := turns / 2
@@ -95,9 +93,9 @@ func goroutineCeiling(g *gateway) int {
 	return turns + 4*pool + 10
 }
 
-// burst lets all callers begin at once, each with so many calls, and end together,
-// so that none is missing from the count. It returns the most goroutines seen
-// but for the callers.
+// burst starts all callers at once, each with the given number of calls, and ends them together, so
+// that none is missing from the count. It returns the largest number of goroutines seen, without
+// the callers.
 func (l *load) burst(t *testing.T, each int) (peak int) {
 	begin, end := make(chan struct{}), make(chan struct{})
 	var calls sync.WaitGroup
@@ -115,14 +113,14 @@ func (l *load) burst(t *testing.T, each int) (peak int) {
 	most := watchGoroutines(t)
 	close(begin)
 	calls.Wait()
-	peak = most() - burstCallers - 1 // who watches
+	peak = most() - burstCallers - 1 // the watcher
 	close(end)
 	l.wait.Wait()
 	return peak
 }
 
-// blackhole puts a proxy before the server, and tells how to make packets vanish
-// there. The goroutines of the proxy end with its connections.
+// blackhole puts a proxy before the server, and returns a function that makes packets vanish there.
+// The proxy's goroutines end with its connections.
 func blackhole(t *testing.T, server *env.RedisServer) (url string, hang, heal func()) {
 	t.Helper()
 	proxy, err := faultproxy.Listen(server.Addr)
@@ -147,8 +145,8 @@ func blackhole(t *testing.T, server *env.RedisServer) (url string, hang, heal fu
 	return proxy.URL(), hang, heal
 }
 
-// TestThousandCallersOfAHealthyRedis queue for their turns: all are answered by
-// Redis, and none is sent away since so many came at once.
+// TestThousandCallersOfAHealthyRedis checks that callers queue for their turns: Redis answers all,
+// and none is turned away because of the crowd.
 func TestThousandCallersOfAHealthyRedis(t *testing.T) {
 	g := newGateway(t, redis.Config{URL: env.Redis(t).URL, Budget: recovery})
 	g.mustBecome(t, failover.Up)
@@ -163,7 +161,7 @@ func TestThousandCallersOfAHealthyRedis(t *testing.T) {
 	}
 }
 
-// watchGoroutines counts until it is asked for the most that it has seen.
+// watchGoroutines counts goroutines and returns the maximum when asked.
 func watchGoroutines(t *testing.T) (most func() int) {
 	ctx, stop := context.WithCancel(t.Context())
 	n := 0
@@ -181,15 +179,15 @@ func watchGoroutines(t *testing.T) (most func() int) {
 	}
 }
 
-// namespace is a network of its own with one server in it. What lies between can
-// be cut, so that no packet arrives and nobody is told.
+// namespace is a separate network with one server in it. The link to it can be cut, so that packets
+// vanish silently.
 type namespace struct {
 	name, near, far       string // the namespace, and the two ends of the link
 	nearAddr, farAddr     string
 	nearHardware, farHard string
 }
 
-// newNamespace skips the test where there may be no namespaces.
+// newNamespace skips the test if namespaces are not allowed.
 func newNamespace(t *testing.T) *namespace {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -201,7 +199,7 @@ func newNamespace(t *testing.T) *namespace {
 	id := fmt.Sprintf("%x", os.Getpid())
 	n := &namespace{
 		name: "gw-" + id, near: "gwn" + id, far: "gwf" + id,
-		nearAddr: "198.18.77.1", farAddr: "198.18.77.2", // of the range for benchmarks, RFC 2544
+		nearAddr: "198.18.77.1", farAddr: "198.18.77.2", // from the benchmark range of RFC 2544
 		nearHardware: "02:00:00:00:77:01", farHard: "02:00:00:00:77:02",
 	}
 	if out, err := exec.Command("ip", "netns", "add", n.name).CombinedOutput(); err != nil {
@@ -229,10 +227,10 @@ func (n *namespace) ip(t *testing.T, args ...string) {
 	}
 }
 
-// cut makes both ends send to a card that nobody has.
+// cut makes both ends send to a MAC address that does not exist.
 func (n *namespace) cut(t *testing.T) { n.neighbours(t, "02:00:00:00:77:ff", "02:00:00:00:77:ff") }
 
-// mend lets packets arrive again.
+// mend repairs the link.
 func (n *namespace) mend(t *testing.T) { n.neighbours(t, n.nearHardware, n.farHard) }
 
 func (n *namespace) neighbours(t *testing.T, near, far string) {
@@ -241,8 +239,7 @@ func (n *namespace) neighbours(t *testing.T, near, far string) {
 	n.ip(t, "-n", n.name, "neigh", "replace", n.nearAddr, "lladdr", near, "dev", n.far, "nud", "permanent")
 }
 
-// TestNetworkCut loses all packets in both directions: nothing is refused, and no
-// connection ends.
+// TestNetworkCut drops all packets in both directions: nothing is refused, and no connection ends.
 func TestNetworkCut(t *testing.T) {
 	t.Parallel()
 	n := newNamespace(t)

@@ -1,6 +1,6 @@
--- Tells that a gateway lives, and which others do.
--- KEYS: the table. ARGV: ID, milliseconds to live, what it says of itself.
--- Returns what the others say of themselves.
+-- Announces a gateway and lists the other live ones.
+-- KEYS: the table. ARGV: ID, milliseconds to live, the gateway's Peer in JSON.
+-- Returns the Peers of the others.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f', now + tonumber(ARGV[2])) .. ' ' .. ARGV[3])

@@ -29,14 +29,14 @@ func TestPeersLearnOfEachOtherWhileTheyBeat(t *testing.T) {
 		return others
 	}
 	if others := beat(long, a); len(others) != 0 {
-		t.Errorf("alone, a hears of %v", others)
+		t.Errorf("alone, a sees %v", others)
 	}
 	if others := beat(long, b); len(others) != 1 || others[0] != a {
-		t.Errorf("b hears of %v, want %v", others, a)
+		t.Errorf("b sees %v, want %v", others, a)
 	}
 	beat(short, b)
 	time.Sleep(20 * time.Millisecond)
 	if others := beat(long, a); len(others) != 0 {
-		t.Errorf("a still hears of %v, which no longer beats", others)
+		t.Errorf("a still sees %v, which no longer beats", others)
 	}
 }

@@ -2,21 +2,20 @@ package redis
 
 import "github.com/redis/go-redis/v9"
 
-// Pool is what the connection pools of a client have done and hold, all nodes
-// together. The first five only grow, but where a cluster loses a node.
+// Pool is the state of a client's connection pools, summed over all nodes. The first five only
+// grow, unless a cluster loses a node.
 type Pool struct {
 	Hits     uint64 `json:"hits"`             // calls that found a free connection
 	Misses   uint64 `json:"misses"`           // calls that had to connect
-	Waits    uint64 `json:"waits"`            // calls that got a connection after waiting for it
-	Timeouts uint64 `json:"timeouts"`         // calls that waited for one in vain
-	Stale    uint64 `json:"stale"`            // connections that were found dead or too old
-	Total    int    `json:"connections"`      // all of them
-	Idle     int    `json:"connections_idle"` // those that nobody uses now
+	Waits    uint64 `json:"waits"`            // calls that waited for a connection and got one
+	Timeouts uint64 `json:"timeouts"`         // calls that waited for a connection and got none
+	Stale    uint64 `json:"stale"`            // connections found dead or too old
+	Total    int    `json:"connections"`      // open connections
+	Idle     int    `json:"connections_idle"` // open connections not in use
 }
 
-// PoolStats returns what client's pools have done so far. It asks no server, but
-// in a cluster that has never been reached: whoever must not wait then asks it
-// only once the cluster has been Up.
+// PoolStats returns the state of client's pools. It queries no server, except for a cluster that
+// was never reached: a caller that must not wait calls it only after the cluster has been Up.
 func PoolStats(client Client) Pool {
 	s := client.PoolStats()
 	return Pool{
@@ -30,9 +29,9 @@ func PoolStats(client Client) Pool {
 	}
 }
 
-// InFlight is how many calls a failover.Switch should let client's servers have
-// at once: twice what a pool holds, so that whoever is next already waits at the
-// pool, in a cluster four times what a node's does.
+// InFlight is how many concurrent calls a failover.Switch should allow to client's servers: twice
+// the size of a pool, so that the next call already waits at the pool; in a cluster four times the
+// size of a node's pool.
 func InFlight(client Client) int {
 	switch c := client.(type) {
 	case *redis.Client:
@@ -40,5 +39,5 @@ func InFlight(client Client) int {
 	case *redis.ClusterClient:
 		return 4 * c.Options().PoolSize
 	}
-	return 0 // there is no other; 0 is the Switch's own
+	return 0 // there is no other type; 0 is the Switch's default
 }

@@ -14,20 +14,19 @@ import (
 )
 
 const (
-	// epochKey holds the store's epoch, and rejoinKey, in the same slot of a
-	// cluster, the moment of a common rejoin.
+	// epochKey holds the store's epoch. rejoinKey, in the same slot of a cluster, holds the time of
+	// a common rejoin.
 	epochKey  = "gw:{epoch}"
 	rejoinKey = "gw:{epoch}:rejoin"
 
-	// epochTTL is refreshed by every probe: all gateways must have been gone for
-	// as long before a store forgets its epoch, and the generations of cache tags
-	// that stand in the same key.
+	// epochTTL is renewed by every probe. The store forgets its epoch, and the generations of cache
+	// tags in the same key, only after no gateway has probed for this long.
 	epochTTL = cache.CountersTTL
-	// rejoinAhead is how far ahead the first gateway sets the common moment:
-	// more than what separates the probes of gateways that are Down.
+	// rejoinAhead is how far ahead the first gateway sets the common time: more than the interval
+	// between probes while Down.
 	rejoinAhead = 400 * time.Millisecond
-	// rejoinLinger is how long the moment stands after it has passed: until the
-	// last gateway has come, which may be one that had to find a loss by a probe.
+	// rejoinLinger is how long the key is kept after that time, until the last gateway has come,
+	// which may first have to detect a loss by a probe.
 	rejoinLinger = 600 * time.Millisecond
 )
 
@@ -49,10 +48,9 @@ var (
 	rejoiningScript = redis.NewScript(rejoiningSource)
 )
 
-// Probe returns a probe of the server that client speaks to, in a cluster of
-// every primary: a script that writes, run through that very client, since its
-// pool may go on failing for a while after a fresh connection would succeed. The
-// probe's context bounds it.
+// Probe returns a probe of client's server, or of every primary of a cluster: a script that writes.
+// It uses the same client as requests do, since that client's pool may fail for a while after a
+// fresh connection would succeed. The probe's context bounds it.
 func Probe(client Client) func(context.Context) (failover.Epoch, error) {
 	if cluster, ok := client.(*redis.ClusterClient); ok {
 		return probeCluster(cluster)
@@ -62,19 +60,18 @@ func Probe(client Client) func(context.Context) (failover.Epoch, error) {
 	}
 }
 
-// Renew returns what a failover.Config asks of Renew, in one script.
+// Renew returns the function for failover.Config.Renew: one script, then a probe.
 func Renew(client Client) func(context.Context, failover.Epoch) (failover.Epoch, error) {
 	probe := Probe(client)
 	return func(ctx context.Context, last failover.Epoch) (failover.Epoch, error) {
 		if _, err := runProbe(ctx, client, epochKey, last); err != nil {
 			return failover.Epoch{}, err
 		}
-		return probe(ctx) // which in a cluster knows more than one server's word
+		return probe(ctx) // in a cluster, it covers every primary
 	}
 }
 
-// Barrier returns what a failover.Config asks of Barrier, in one script and by
-// the server's clock.
+// Barrier returns the function for failover.Config.Barrier: one script, by the server's clock.
 func Barrier(client Client) func(context.Context) (time.Duration, error) {
 	return func(ctx context.Context) (time.Duration, error) {
 		left, err := rejoinScript.Run(ctx, client, []string{rejoinKey, epochKey}, rejoinAhead.Milliseconds(), rejoinLinger.Milliseconds()).Int64()
@@ -85,20 +82,19 @@ func Barrier(client Client) func(context.Context) (time.Duration, error) {
 	}
 }
 
-// Rejoining returns what a failover.Config asks of Rejoining, in one script that
-// writes nothing.
+// Rejoining returns the function for failover.Config.Rejoining: one script that writes nothing.
 func Rejoining(client Client) func(context.Context) (bool, error) {
 	return func(ctx context.Context) (bool, error) {
 		others, err := rejoiningScript.Run(ctx, client, []string{rejoinKey}).Bool()
 		if err != nil {
-			return false, fmt.Errorf("look who rejoins: %w", err)
+			return false, fmt.Errorf("check for rejoining gateways: %w", err)
 		}
 		return others, nil
 	}
 }
 
-// runProbe counts the epoch at key up, above that of last, whose incarnation is
-// replaced if it is still there.
+// runProbe increments the epoch at key, to above last's counter, and replaces last's incarnation if
+// it is still there.
 func runProbe(ctx context.Context, client Client, key string, last failover.Epoch) (failover.Epoch, error) {
 	reply, err := probeScript.Run(ctx, client, []string{key}, epochTTL.Milliseconds(), rand.Text(), last.Incarnation, last.Counter).Slice()
 	if err != nil {

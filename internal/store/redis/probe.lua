@@ -1,8 +1,7 @@
--- Counts an epoch up. That is a write: what a server that is read-only, full or
--- paused refuses, while it would answer PING.
--- KEYS: a hash of an incarnation, a counter, and the table of generations. ARGV:
--- milliseconds to live, the incarnation that a store without one gets, one that
--- must not stay, a counter to exceed.
+-- Increments an epoch. It has to write: a server that is read-only, full or paused refuses writes,
+-- but would answer PING.
+-- KEYS: a hash of an incarnation, a counter, and the table of generations. ARGV: milliseconds to
+-- live, an incarnation for a store without one, an incarnation to replace, a counter to exceed.
 -- Returns the incarnation, the counter, and the name of the server's process.
 local found = redis.call('HMGET', KEYS[1], 'incarnation', 'counter')
 local incarnation, counter = found[1], tonumber(found[2] or 0) or 0

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// The numbers of this package in docs/failover.md are those of the code.
+// The numbers of this package in docs/failover.md equal those in the code.
 func TestTimesInDocs(t *testing.T) {
 	text, err := os.ReadFile("../../../docs/failover.md")
 	if err != nil {
@@ -30,8 +30,8 @@ func TestTimesInDocs(t *testing.T) {
 	}
 }
 
-// TestFaultsInDocs holds every fault of docs/failover.md to a test of this package
-// that does it, and every code that is a fault to a row.
+// TestFaultsInDocs checks that every fault in docs/failover.md has a test in this package, and that
+// every fault code has a row.
 func TestFaultsInDocs(t *testing.T) {
 	text, err := os.ReadFile("../../../docs/failover.md")
 	if err != nil {
@@ -59,7 +59,7 @@ func TestFaultsInDocs(t *testing.T) {
 	for _, row := range rows {
 		cells := strings.Split(strings.Trim(row, "| "), " | ")
 		if len(cells) != 3 || !code.MatchString(cells[2]) {
-			t.Errorf("no row of a fault, a reason and a test: %s", row)
+			t.Errorf("not a row with a fault, a reason and a test: %s", row)
 			continue
 		}
 		for _, test := range code.FindAllStringSubmatch(cells[2], -1) {
@@ -70,10 +70,10 @@ func TestFaultsInDocs(t *testing.T) {
 	}
 	for _, want := range faults {
 		if want == "DENIED" || want == "MOVED" {
-			continue // a protected server's and a client's; TestClassify has both
+			continue // of a protected server and of a client; TestClassify covers both
 		}
 		if !strings.Contains(table, "`"+want+"`") {
-			t.Errorf("no fault has the reason %s", want)
+			t.Errorf("no row has the reason %s", want)
 		}
 	}
 }

@@ -1,9 +1,9 @@
--- Names the moment at which all gateways go Up. The first that asks sets it; who
--- comes late sees to it that those who follow go at once too. It is a moment of
--- one incarnation: what is lost after it is found out by each in its time again.
--- KEYS: where it stands, in milliseconds, and the epoch. ARGV: how far ahead it is
--- set, and how long it stands after that, and after the last that came late.
--- Returns the milliseconds until then, 0 for who comes late.
+-- Sets the time at which all gateways go Up. The first caller sets it; a late caller prolongs the
+-- key, so that those after it need not wait either. The time is valid for one incarnation: each
+-- gateway detects a later loss by itself.
+-- KEYS: the time, in milliseconds, and the epoch. ARGV: how far ahead it is set, and how long the
+-- key is kept after that and after the last late caller.
+-- Returns the milliseconds until then, 0 for a late caller.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local incarnation = redis.call('HGET', KEYS[2], 'incarnation') or ''

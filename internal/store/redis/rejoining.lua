@@ -1,7 +1,7 @@
--- Tells whether gateways wait for the moment at which all go Up. One that has
--- passed does not count, although it stands for a while: of two outages in a row
--- the second would else be no reason to leave Redis alone.
--- KEYS: where it stands, in milliseconds and with its incarnation.
+-- Tells whether gateways are waiting for the common time to go Up. A time that has passed does not
+-- count, although its key is kept for a while: otherwise, after the second of two outages in a row,
+-- Redis would not be left alone.
+-- KEYS: the time, in milliseconds and with its incarnation.
 -- Returns 1 or 0.
 local at = tonumber(string.match(redis.call('GET', KEYS[1]) or '', '^%d+'))
 if not at then

@@ -23,7 +23,7 @@ func TestSentinelStores(t *testing.T) {
 	}
 }
 
-// scan lists a server's keys, asked for by a client without the gateway's bounds.
+// scan lists a server's keys, with a client without the gateway's bounds.
 func scan(t *testing.T, addr string, db int) []string {
 	t.Helper()
 	client := goredis.NewClient(&goredis.Options{Addr: addr, DB: db})
@@ -35,15 +35,15 @@ func scan(t *testing.T, addr string, db int) []string {
 	return keys
 }
 
-// TestSentinelLeavesAReplica makes another server the primary while the old one
-// lives, which goes on answering PING and reads: the gateway must not stay there.
+// TestSentinelLeavesAReplica promotes another server while the old primary lives and still answers
+// PING and reads: the gateway must leave it.
 func TestSentinelLeavesAReplica(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name string
-		told bool // by its Sentinel; else by READONLY alone
+		told bool // its Sentinel reports it; false: only READONLY does
 	}{
-		{"its Sentinel tells", true},
+		{"its Sentinel reports it", true},
 		{"its Sentinel hangs", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -57,15 +57,15 @@ func TestSentinelLeavesAReplica(t *testing.T) {
 			}
 			old := set.FailOver()
 			if !tt.told {
-				// So a Sentinel does too, but seconds later.
+				// A Sentinel does the same, but seconds later.
 				admin(t, old, "REPLICAOF "+strings.Replace(set.Primary().Addr, ":", " ", 1))
 			}
 			g.mustReturn(t, since, failoverTime)
 			l.end(t)
 			admin(t, set.Primary(), "SET gw:here 1")
-			for range 20 { // whatever connection the pool gives
+			for range 20 { // on any connection of the pool
 				if v, err := g.client.Get(t.Context(), "gw:here").Result(); v != "1" {
-					t.Fatalf("the gateway reads elsewhere: %q, %v", v, err)
+					t.Fatalf("the gateway reads from another server: %q, %v", v, err)
 				}
 			}
 		})
@@ -79,7 +79,7 @@ func TestSentinelCredentials(t *testing.T) {
 	admin(t, sentinel, "ACL SETUSER gateway on >s3cret +@all", "ACL SETUSER default off")
 	base := "redis+sentinel://" + sentinel.Addr + "/main"
 	for _, tt := range []struct{ name, query, want string }{
-		{"none where one is asked for", "", "NOAUTH"},
+		{"no password, but one is required", "", "NOAUTH"},
 		{"a wrong password", "?sentinel_user=gateway&sentinel_password=hunter2", "WRONGPASS"},
 		{"the right ones", "?sentinel_user=gateway&sentinel_password=s3cret", ""},
 	} {

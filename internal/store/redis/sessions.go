@@ -17,12 +17,12 @@ import (
 )
 
 const (
-	// sessionPrefix stands before a session's key; recordClient closes the
-	// brace, so that record and revocation share a slot of a cluster.
+	// sessionPrefix precedes a session's key. recordClient adds the closing brace, so that a record
+	// and its revocation share a slot in a cluster.
 	sessionPrefix = "gw:{s:"
-	// sessionName is the name of redisstore's cookie, which no browser sees.
+	// sessionName is the name of redisstore's cookie; browsers never see it.
 	sessionName = "gw"
-	// recordValue is the one value in redisstore's sessions.
+	// recordValue is the key of the only value in redisstore's sessions.
 	recordValue = "record"
 )
 
@@ -34,26 +34,25 @@ var revokeSource string
 
 var saveScript = redis.NewScript(saveSource)
 
-// Sessions keeps session records and revocations in Redis: records through
-// redisstore, at gw:{s:KEY}, revocations at gw:{SUBJECT}:revoked as the time of
-// issue up to which they reach, in Unix milliseconds. KEY and SUBJECT hold
-// hashes alone. Everything expires.
+// Sessions keeps session records and revocations in Redis. Records are kept through redisstore, at
+// gw:{s:KEY}. A revocation is at gw:{SUBJECT}:revoked; its value is the latest time of issue that
+// it covers, in Unix milliseconds. KEY and SUBJECT are hashes. Everything expires.
 //
-// redisstore takes IDs and writes as they come. Here it gets no browser's
-// request but one made for it, with a key that no client chose, and a client
-// that refuses to write what is revoked or older.
+// redisstore accepts any ID and overwrites unconditionally. So it never gets a browser's request,
+// but one made for it with a key that no client chose, and a client that refuses to write a revoked
+// or older record.
 type Sessions struct {
 	client redis.UniversalClient
 	store  *redisstore.RedisStore
-	now    func() time.Time // by which times become times to live
+	now    func() time.Time // used to compute times to live
 }
 
 var _ session.Store = (*Sessions)(nil)
 
-// NewSessions returns the sessions that client's server keeps. It does not
-// connect, and never closes client.
+// NewSessions returns the sessions kept by client's server. It does not connect and never closes
+// client.
 func NewSessions(client redis.UniversalClient, now func() time.Time) *Sessions {
-	// The error is that of Ping, which recordClient leaves to the Switch.
+	// The error is that of Ping, which never fails in recordClient.
 	store, _ := redisstore.NewRedisStore(context.Background(), recordClient{client})
 	store.KeyPrefix(sessionPrefix)
 	store.Serializer(recordSerializer{})
@@ -74,12 +73,12 @@ func (s *Sessions) Load(ctx context.Context, ref session.Ref) (session.Record, e
 	return record, nil
 }
 
-// Save implements session.Store in one round trip. It does not look at the
-// revocation of the user, which lies in another slot of a cluster; Load does.
+// Save implements session.Store in one round trip. It does not check the revocation of the user,
+// which is in another slot of a cluster; Load does.
 func (s *Sessions) Save(ctx context.Context, key string, rec session.Record) error {
 	left := rec.Idle.Sub(s.now())
 	if left <= 0 {
-		return nil // over already; redisstore would delete what is there
+		return nil // expired already; redisstore would delete the stored record
 	}
 	saved := sessions.NewSession(s.store, sessionName)
 	saved.ID = key
@@ -97,7 +96,7 @@ func (s *Sessions) Revoke(ctx context.Context, revocations []session.Revocation)
 	_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, r := range revocations {
 			if ttl := r.Until.Sub(now).Milliseconds(); ttl > 0 {
-				// EVAL: a pipeline cannot follow a NOSCRIPT.
+				// EVAL: a pipeline cannot react to NOSCRIPT.
 				p.Eval(ctx, revokeSource, []string{revokedAt(r.Subject), "gw:{" + r.Subject + "}"}, r.Issued.UnixMilli(), ttl)
 			}
 		}
@@ -111,20 +110,20 @@ func (s *Sessions) Revoke(ctx context.Context, revocations []session.Revocation)
 
 func revokedAt(subject string) string { return "gw:{" + subject + "}:revoked" }
 
-// storeRequest is what redisstore reads a session's key from.
+// storeRequest returns a request from which redisstore reads a session's key.
 func storeRequest(ctx context.Context, key string) *http.Request {
 	r := &http.Request{Header: http.Header{"Cookie": {sessionName + "=" + key}}}
 	return r.WithContext(ctx)
 }
 
-// discard takes the cookie that redisstore wants to set.
+// discard drops the cookie that redisstore wants to set.
 type discard struct{}
 
 func (discard) Header() http.Header         { return http.Header{} }
 func (discard) Write(b []byte) (int, error) { return len(b), nil }
 func (discard) WriteHeader(int)             {}
 
-// recordSerializer keeps records in their own form, instead of gob.
+// recordSerializer stores records in their own encoding instead of gob.
 type recordSerializer struct{}
 
 func (recordSerializer) Serialize(s *sessions.Session) ([]byte, error) {
@@ -139,17 +138,17 @@ func (recordSerializer) Deserialize(b []byte, s *sessions.Session) error {
 	return err
 }
 
-// refKey is where a context carries the session.Ref of a Load to recordClient.
+// refKey is the context key of a Load's session.Ref, for recordClient.
 type refKey struct{}
 
-// recordClient is the client that redisstore gets. What it does not define goes
-// to the server as it is.
+// recordClient is the client given to redisstore. Calls that it does not override go to the server
+// unchanged.
 type recordClient struct{ redis.UniversalClient }
 
-// Ping does nothing: a store is as good while its server is away.
+// Ping does nothing: a store must also be made while its server is unavailable.
 func (recordClient) Ping(ctx context.Context) *redis.StatusCmd { return redis.NewStatusCmd(ctx) }
 
-// Get reads a record and, with it, the revocations that concern it.
+// Get reads a record together with the revocations that concern it.
 func (c recordClient) Get(ctx context.Context, key string) *redis.StringCmd {
 	cmd := redis.NewStringCmd(ctx, "get", key)
 	ref := ctx.Value(refKey{}).(session.Ref)
@@ -188,7 +187,7 @@ func (c recordClient) Get(ctx context.Context, key string) *redis.StringCmd {
 	return cmd
 }
 
-// reaches reports whether a stored revocation concerns a session issued then.
+// reaches reports whether a stored revocation covers a session issued at that time.
 func reaches(stored any, issued time.Time) bool {
 	text, ok := stored.(string)
 	if !ok {
@@ -198,7 +197,7 @@ func reaches(stored any, issued time.Time) bool {
 	return err != nil || until >= issued.UnixMilli()
 }
 
-// Set writes a record, unless it is revoked or older than what is there.
+// Set writes a record, unless it is revoked or older than the stored one.
 func (c recordClient) Set(ctx context.Context, key string, value any, ttl time.Duration) *redis.StatusCmd {
 	cmd := redis.NewStatusCmd(ctx, "set", key)
 	revoked := key + "}:revoked"

@@ -1,7 +1,6 @@
--- Keeps at KEYS[1] that sessions issued up to ARGV[1] (Unix milliseconds) are
--- revoked, for ARGV[2] more milliseconds, and drops the record KEYS[2]. Of two
--- revocations the later times stand. The times are never written as numbers:
--- Lua would round them to 14 digits.
+-- Stores at KEYS[1], for ARGV[2] milliseconds, that sessions issued up to ARGV[1] (Unix
+-- milliseconds) are revoked, and deletes the record KEYS[2]. Of two revocations the later times are
+-- kept. The times are never written as numbers: Lua would round them to 14 digits.
 local issued, ttl = ARGV[1], ARGV[2]
 local old = redis.call("GET", KEYS[1])
 if old and tonumber(old) and tonumber(old) > tonumber(issued) then

@@ -1,13 +1,13 @@
--- Writes the record ARGV[1] at KEYS[1] for ARGV[2] milliseconds, in one step with
--- the checks that make it safe. Answers 1 if it did, 0 if the record in place has
--- the same generation or a later one, -1 if the session was revoked (KEYS[2]).
+-- Writes the record ARGV[1] at KEYS[1] for ARGV[2] milliseconds, in one step with its safety
+-- checks. Returns 1 if it did, 0 if the stored record has the same generation or a later one, -1 if
+-- the session was revoked (KEYS[2]).
 if redis.call("EXISTS", KEYS[2]) == 1 then
   return -1
 end
 local stored = redis.call("GET", KEYS[1])
 if stored then
   local ok, old = pcall(cjson.decode, stored)
-  -- What no gateway can read is as good as absent.
+  -- An undecodable record counts as absent.
   if ok and type(old) == "table" and type(old.g) == "number"
       and old.g >= cjson.decode(ARGV[1]).g then
     return 0

@@ -8,7 +8,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// timed tells how long each call takes, whatever comes of it.
+// timed reports how long each call takes, whether or not it succeeds.
 type timed struct{ observe func(time.Duration) }
 
 func (timed) DialHook(next redis.DialHook) redis.DialHook { return next }
@@ -17,7 +17,7 @@ func (t timed) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		start := time.Now()
 		err := next(ctx, cmd)
-		if !errors.As(err, new(dialError)) { // a handshake that never was; the call that wanted it counts
+		if !errors.As(err, new(dialError)) { // no handshake took place; the call that needed it is counted
 			t.observe(time.Since(start))
 		}
 		return err
@@ -33,7 +33,7 @@ func (t timed) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Process
 	}
 }
 
-// timed has Config.Observe told of client's calls.
+// timed makes client report its calls to Config.Observe.
 func (cfg Config) timed(client Client) Client {
 	if cfg.Observe != nil {
 		client.AddHook(timed{cfg.Observe})

@@ -18,7 +18,7 @@ func TestTLSStores(t *testing.T) {
 	stores(t, url, url)
 }
 
-// TestTLSReasons looks at what a gateway says that cannot connect.
+// TestTLSReasons checks the reasons of a gateway that cannot connect.
 func TestTLSReasons(t *testing.T) {
 	t.Parallel()
 	server, stranger, plain := env.RedisTLS(t), env.RedisTLS(t), env.Redis(t)
@@ -36,17 +36,17 @@ func TestTLSReasons(t *testing.T) {
 	for _, tt := range []struct {
 		name, base string
 		query      url.Values
-		want       string // in the reason; "": none, it connects
+		want       string // part of the reason; "": it connects
 	}{
 		{"everything in order", "rediss://" + server.Addr, own, ""},
 		{"the certificate's other name", "rediss://" + server.Addr, with("tls_server_name", env.TLSServerName), ""},
 		{"the client's certificate is left out", "rediss://" + server.Addr, with("tls_cert", "", "tls_key", ""), "certificate required"},
-		{"the client's certificate is of another CA", "rediss://" + server.Addr, with("tls_cert", stranger.Client.Cert, "tls_key", stranger.Client.Key), "certificate"},
-		{"the server's certificate is of another CA", "rediss://" + server.Addr, with("tls_ca", stranger.Client.CA), "certificate signed by unknown authority"},
-		{"the system's roots do not know it", "rediss://" + server.Addr, with("tls_ca", ""), "certificate signed by unknown authority"},
+		{"the client's certificate is from another CA", "rediss://" + server.Addr, with("tls_cert", stranger.Client.Cert, "tls_key", stranger.Client.Key), "certificate"},
+		{"the server's certificate is from another CA", "rediss://" + server.Addr, with("tls_ca", stranger.Client.CA), "certificate signed by unknown authority"},
+		{"the system's roots do not include the CA", "rediss://" + server.Addr, with("tls_ca", ""), "certificate signed by unknown authority"},
 		{"the server's certificate is for another name", "rediss://" + server.Addr, with("tls_server_name", "other.test"), "not other.test"},
-		{"the server speaks no TLS", "rediss://" + plain.Addr, own, "TLS with " + plain.Addr + ": context deadline exceeded"},
-		{"the server speaks TLS alone", "redis://" + server.Addr, nil, ""},
+		{"the server does not use TLS", "rediss://" + plain.Addr, own, "TLS with " + plain.Addr + ": context deadline exceeded"},
+		{"the server accepts TLS only", "redis://" + server.Addr, nil, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -91,8 +91,8 @@ func TestTLSFilesThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// TestTLSCertificatesAreRenewed replaces the client's certificate by one that the
-// server does not take, and puts the good one back, while the gateway runs.
+// TestTLSCertificatesAreRenewed replaces the client's certificate by one that the server rejects,
+// and then restores it, while the gateway runs.
 func TestTLSCertificatesAreRenewed(t *testing.T) {
 	t.Parallel()
 	server, stranger := env.RedisTLS(t), env.RedisTLS(t)
@@ -105,7 +105,7 @@ func TestTLSCertificatesAreRenewed(t *testing.T) {
 		write(t, files[i], read(t, other))
 	}
 	since := g.Status().Generation
-	server.Restart(true) // every connection must be made anew
+	server.Restart(true) // closes all connections
 	if reason := g.mustBecome(t, failover.Down); reason == nil {
 		t.Error("no reason")
 	}

@@ -23,15 +23,14 @@ import (
 	"github.com/jewgo/gateway/test/storetest"
 )
 
-// callBudget is what a request waits here: more than the default, so that a busy
-// machine makes few timeouts of its own, and far less than soon.
+// callBudget is the budget of these tests: larger than the default, so that a busy machine causes
+// few timeouts, and far less than soon.
 const callBudget = 150 * time.Millisecond
 
-// rights are those that the documentation of redis.Config asks for.
+// rights are those required by the documentation of redis.Config.
 const rights = "~rate:* ~gw:* &gw:* +@read +@write +@scripting +@pubsub -@dangerous +time +info"
 
-// restrict gives servers a user who may no more than that, and returns the URL by
-// which it is them whom the gateway uses.
+// restrict adds a user with only these rights to the servers, and returns the URL with that user.
 func restrict(t *testing.T, url, more string, servers ...*env.RedisServer) string {
 	t.Helper()
 	for _, s := range servers {
@@ -40,8 +39,8 @@ func restrict(t *testing.T, url, more string, servers ...*env.RedisServer) strin
 	return strings.Replace(url, "://", "://gateway:s3cret@", 1)
 }
 
-// stores runs the conformance suites of all stores on a Redis of any topology,
-// which is emptied by another URL: the gateway may not.
+// stores runs the conformance suites of all stores on a Redis of any topology. Another URL is used
+// to empty it, since the gateway's user may not.
 func stores(t *testing.T, url, emptyBy string) {
 	open := func(t *testing.T) redis.Client {
 		empty := openFor(t, emptyBy)
@@ -125,7 +124,7 @@ func (l *load) call(key string) {
 	}
 }
 
-// seen is what a load has seen so far.
+// seen is the result of a load so far.
 type seen struct{ calls, remote int }
 
 func (l *load) snapshot() seen {
@@ -134,8 +133,7 @@ func (l *load) snapshot() seen {
 	return seen{len(l.took), l.remote}
 }
 
-// end stops the load and looks at what it has seen: every call was answered, in
-// time and without an error.
+// end stops the load and checks that every call was answered in time and without an error.
 func (l *load) end(t *testing.T) {
 	t.Helper()
 	l.stop()
@@ -153,11 +151,11 @@ func (l *load) end(t *testing.T) {
 	}
 }
 
-// settled is for how long a gateway that has come back must stay Up.
+// settled is how long a gateway that has come back must stay Up.
 const settled = 500 * time.Millisecond
 
-// mustReturn waits until the gateway has been Down since the generation, and has
-// come back to stay. Redis then answers.
+// mustReturn waits until the gateway has been Down since the generation and has come back to stay.
+// Redis then answers.
 func (g *gateway) mustReturn(t *testing.T, since uint64, within time.Duration) {
 	t.Helper()
 	start := time.Now()
@@ -173,8 +171,8 @@ func (g *gateway) mustReturn(t *testing.T, since uint64, within time.Duration) {
 	g.mustTakeRemotely(t)
 }
 
-// mustChargeBy opens the URL that a policy without one takes from JewGo's
-// variables, and charges a limit.
+// mustChargeBy charges a limit through the URL that a policy without one derives from JewGo's
+// variables.
 func mustChargeBy(t *testing.T, vars map[string]string) {
 	t.Helper()
 	s, err := policy.Parse("p.yaml", []byte("version: 1"), func(name string) string { return vars[name] })
@@ -185,7 +183,7 @@ func mustChargeBy(t *testing.T, vars map[string]string) {
 	g.mustServe(t)
 }
 
-// watchTags changes a tag by one client and hears of it by another.
+// watchTags changes a tag with one client and watches it with another.
 func watchTags(t *testing.T, url string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -209,14 +207,14 @@ func watchTags(t *testing.T, url string) {
 	select {
 	case m := <-changed:
 		if m.Slot != 4711 {
-			t.Errorf("told of %+v", m)
+			t.Errorf("watched %+v", m)
 		}
 	case <-late:
-		t.Fatal("a change was not told")
+		t.Fatal("a change was not reported")
 	}
 }
 
-// hosts are the servers' addresses as JewGo's variables name them.
+// hosts are the servers' addresses in the form of JewGo's variables.
 func hosts(servers ...*env.RedisServer) string {
 	addrs := make([]string, len(servers))
 	for i, s := range servers {
@@ -225,13 +223,13 @@ func hosts(servers ...*env.RedisServer) string {
 	return strings.Join(addrs, ", ")
 }
 
-// envHelper makes TestEnvironmentHelper a process of its own.
+// envHelper marks the process that runs TestEnvironmentHelper.
 const envHelper = "REDISDB_ENVIRONMENT_HELPER"
 
-// TestEnvironmentHelper charges by the environment of its process.
+// TestEnvironmentHelper charges a limit using its environment.
 func TestEnvironmentHelper(t *testing.T) {
 	if os.Getenv(envHelper) == "" {
-		t.Skip("only as a process of TestEnvironmentOfASingleServer")
+		t.Skip("runs only as a process of TestEnvironmentOfASingleServer")
 	}
 	vars := map[string]string{}
 	for _, name := range []string{"REDIS_HOST", "REDIS_PORT", "REDIS_SSL", "REDIS_PASSWORD", "REDIS_DB"} {
@@ -247,8 +245,8 @@ func TestEnvironmentOfASingleServer(t *testing.T) {
 	mustChargeBy(t, map[string]string{"REDIS_HOST": host, "REDIS_PORT": port, "REDIS_DB": "3", "REDIS_PASSWORD": "p@ss/word"})
 	mustChargeBy(t, map[string]string{"REDIS_URL": "redis://:p%40ss%2Fword@" + server.Addr})
 
-	// JewGo's variables name no roots: what the system trusts is read once by a
-	// process, so that one is needed that trusts the test's.
+	// JewGo's variables cannot name roots, and a process reads the system's only once: so this
+	// needs a process that trusts the test's.
 	secure := env.RedisTLS(t, "--tls-auth-clients", "no", "--requirepass", "p")
 	host, port, _ = strings.Cut(secure.Addr, ":")
 	cmd := exec.Command(os.Args[0], "-test.run=^TestEnvironmentHelper$", "-test.v")
@@ -259,8 +257,7 @@ func TestEnvironmentOfASingleServer(t *testing.T) {
 	}
 }
 
-// TestUserWithoutARight takes away, one at a time, rights that the probe and the
-// limits need.
+// TestUserWithoutARight removes rights that the probe and the limits need, one at a time.
 func TestUserWithoutARight(t *testing.T) {
 	t.Parallel()
 	server := env.Redis(t)

@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	// fullShare is the share of its memory from which on a server is nearly full.
+	// fullShare is the used share of memory above which a server is nearly full.
 	fullShare = 0.9
 	// maxWarnings bounds the warnings of a large cluster.
 	maxWarnings = 20
@@ -17,10 +17,10 @@ const (
 // oldest is the oldest Redis that the gateway is made for.
 var oldest = [2]int{6, 2}
 
-// Warnings says, for people, what about a Redis that works will hurt one day:
-// nil if nothing does. sessions tells that sessions and limits live there, and
-// not responses alone, which may be lost at any time. docs/operations.md says
-// what to do about each. Of what is not known nothing is said.
+// Warnings lists, for people, the problems that a working Redis will cause one day; nil if there
+// are none. sessions says that sessions and limits are stored there, and not only responses, which
+// may be lost at any time. docs/operations.md says what to do about each. Unknown facts cause no
+// warnings.
 func Warnings(info Info, sessions bool) []string {
 	var all []string
 	for _, s := range info.Servers {
@@ -53,7 +53,7 @@ func (s Server) warnings(sessions bool) (list []string) {
 		warn("Redis %s is older than %d.%d", s.Version, oldest[0], oldest[1])
 	}
 	if m := s.Memory; m != nil {
-		// volatile-… spares keys that never expire: the gateway has none.
+		// volatile-… policies spare keys that never expire, but the gateway has none.
 		if sessions && m.Policy != "" && m.Policy != "noeviction" {
 			warn("maxmemory-policy %s evicts sessions and limits as it does responses", m.Policy)
 		}
