@@ -103,6 +103,6 @@ start_gateway 64MiB "unix://$scratch/redis.sock" 50ms
 (sleep "$((half / 1000)).$(printf %03d $((half % 1000)))" && kill -STOP "$redis") &
 stopper=$!
 run_cases "$@"
-grep -q '"msg":"redis is away' "$scratch/log" || fail "the gateway did not notice that Redis was stopped:"
+grep -q '"msg":"redis is unavailable' "$scratch/log" || fail "the gateway did not notice that Redis was stopped:"
 
 exit "$verdict"

@@ -254,7 +254,7 @@ func (g *gatewayProcess) awaitReplicas(want int) {
 	})
 }
 
-// Gateways that never spoke with each other share a limit while Redis is away,
+// Gateways that never spoke with each other share a limit while Redis is unavailable,
 // one that was started meanwhile too.
 func TestTheFleetIsKnownWithoutRedis(t *testing.T) {
 	t.Parallel()

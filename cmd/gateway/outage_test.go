@@ -124,8 +124,8 @@ func TestEndToEndNoRedisAtStart(t *testing.T) {
 	g.get(listOf50)
 	wantCache(t, g.get(listOf50), "hit")
 	time.Sleep(1500 * time.Millisecond) // several probes
-	if n := strings.Count(g.stderr.String(), "redis is away"); n != 1 {
-		t.Errorf("it says %d times that redis is away:\n%s", n, g.stderr.String())
+	if n := strings.Count(g.stderr.String(), "redis is unavailable"); n != 1 {
+		t.Errorf("it says %d times that redis is unavailable:\n%s", n, g.stderr.String())
 	}
 	server.Restart(true)
 	g.readyz(t, "ok")

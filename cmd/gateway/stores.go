@@ -65,7 +65,7 @@ func openRemote(name, url string, cfg *policy.Redis, numbers *metrics.Metrics, l
 			numbers.RedisChanged(name, c.To)
 			switch c.To {
 			case failover.Down:
-				log.Warn("redis is away, serving from local memory", "redis", name, "reason", fmt.Sprint(c.Reason))
+				log.Warn("redis is unavailable, serving from local memory", "redis", name, "reason", fmt.Sprint(c.Reason))
 			case failover.Up:
 				log.Info("redis is in use", "redis", name)
 				select {
@@ -192,7 +192,7 @@ func (s *stores) await(log *slog.Logger) {
 			limit.Reset(0)
 		}
 		if status := r.health.Status(); status.State != failover.Up {
-			log.Warn("redis is away, serving from local memory", "redis", r.name, "reason", fmt.Sprint(status.Reason))
+			log.Warn("redis is unavailable, serving from local memory", "redis", r.name, "reason", fmt.Sprint(status.Reason))
 		}
 	}
 }
