@@ -50,13 +50,18 @@ type Plan struct {
 	// Control is the request's Cache-Control.
 	Control rfc9111.CacheControl
 	Tags    []string // of the response to store
-	Stored  any      // the entry found that needs validation; belongs to middleware/cache
+	Stored  Entry    // the entry found that needs validation; nil: none
 	Puts    uint64   // entries put into memory before the look-up
 
 	// Forward is why the request goes upstream, in the terms of RFC 9211, 2.2:
 	// uri-miss, vary-miss, stale, partial, request, method, bypass.
 	Forward string
 	Detail  string // the reason for a bypass, a token; "": none
+}
+
+// Entry is a stored response. The only ones are those of middleware/cache, which reads them.
+type Entry interface {
+	Expired(now time.Time) bool // past the time for which it is kept
 }
 
 // StatusClientGone is used in Facts.Status and is never sent: the client left before the response

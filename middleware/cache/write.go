@@ -25,7 +25,7 @@ type write struct {
 	cache   *Cache
 	ex      *exchange.Exchange
 	client  context.Context // of the client's request
-	timeout time.Duration   // of the upstream
+	timeout time.Duration   // of the route
 	head    atomic.Bool     // the last attempt sent it
 	wrote   atomic.Bool     // an attempt sent everything
 	body    *countedBody    // nil: none
@@ -42,7 +42,7 @@ func (t *transport) send(ex *exchange.Exchange, req *http.Request) (*http.Respon
 	if ex.Route == nil || !rfc9111.Unsafe(ex.View.Method) || req.Header.Get("Upgrade") != "" || len(t.cache.written(ex, nil)) == 0 {
 		return t.next.RoundTrip(req)
 	}
-	w := &write{cache: t.cache, ex: ex, client: req.Context(), timeout: ex.Snapshot.Policy.Upstreams[ex.Route.Upstream].Timeout.Std()}
+	w := &write{cache: t.cache, ex: ex, client: req.Context(), timeout: ex.Route.Timeout}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(w.client))
 	w.cancel = cancel
 	w.stop = context.AfterFunc(w.client, func() { w.goesOn() })
@@ -169,7 +169,7 @@ func (b *writeBody) Close() error {
 	return nil
 }
 
-// drain reads the rest, until the cache is closed or the upstream's timeout has passed.
+// drain reads the rest, until the cache is closed or the route's timeout has passed.
 func (b *writeBody) drain() {
 	limit := time.AfterFunc(b.write.timeout, b.write.cancel)
 	defer limit.Stop()

@@ -13,10 +13,11 @@ import (
 	"github.com/jewgo/gateway/test/env"
 )
 
-// newWriteEdge is an edge with an upstream timeout of 300 ms, and with /list stored.
+// newWriteEdge is an edge whose route of writes has a timeout of 300 ms, less than the upstream's,
+// and with /list stored.
 func newWriteEdge(t *testing.T) *edge {
 	e := newEdge(t, options{
-		policy:   strings.Replace(testPolicy, `targets: ["http://127.0.0.1:1"]`, `targets: ["http://127.0.0.1:1"], timeout: 300ms`, 1),
+		policy:   strings.Replace(testPolicy, "name: write", "name: write\n    timeout: 300ms", 1),
 		patience: 300 * time.Millisecond,
 	})
 	e.upstreamSays(says("old"))
