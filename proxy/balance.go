@@ -7,14 +7,13 @@ import (
 	"slices"
 )
 
-// pick chooses the target of a try; tried are those of the earlier ones.
-// Targets that health checks took out come in only if there are no others, and
-// those tried before only if nothing else is left.
+// pick chooses the target of a try; tried are the targets of earlier tries. Unhealthy targets are
+// used only if there are no others, and tried ones only if nothing else is left.
 func (p *pool) pick(client netip.Addr, tried []*target) *target {
 	if len(p.targets) == 1 {
 		return p.targets[0]
 	}
-	var room [8]*target // most pools fit; the others allocate
+	var room [8]*target // enough for most pools; larger ones allocate
 	from := room[:0]
 	for _, t := range p.targets {
 		if !t.out.Load() {
@@ -39,8 +38,8 @@ func (p *pool) pick(client netip.Addr, tried []*target) *target {
 	return leastBusy(from)
 }
 
-// leastBusy is the power of two choices (Mitzenmacher, 2001): of two targets at
-// random the one with fewer requests in flight.
+// leastBusy is the power of two choices (Mitzenmacher, 2001): of two random targets it returns the
+// one with fewer requests in flight.
 func leastBusy(from []*target) *target {
 	i := rand.IntN(len(from))
 	if len(from) == 1 {
@@ -56,8 +55,8 @@ func leastBusy(from []*target) *target {
 	return from[i]
 }
 
-// byHash is rendezvous hashing (Thaler and Ravishankar, 1998): when a target
-// goes, only its own clients move. All gateways choose alike.
+// byHash is rendezvous hashing (Thaler and Ravishankar, 1998): when a target is removed, only its own
+// clients move. All gateways choose the same target.
 func byHash(from []*target, client netip.Addr) *target {
 	addr := client.As16()
 	high, low := binary.BigEndian.Uint64(addr[:8]), binary.BigEndian.Uint64(addr[8:])
@@ -70,8 +69,8 @@ func byHash(from []*target, client netip.Addr) *target {
 	return best
 }
 
-// mix spreads every bit of x over the result; it is the finalizer of
-// splitmix64 (Steele, Lea and Flood, 2014).
+// mix spreads every bit of x over the result: the finalizer of splitmix64 (Steele, Lea and Flood,
+// 2014).
 func mix(x uint64) uint64 {
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
 	x = (x ^ x>>27) * 0x94d049bb133111eb

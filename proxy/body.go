@@ -8,10 +8,9 @@ import (
 	"time"
 )
 
-// holdBody has release called once when the response's body is closed, and
-// bounds by progress (0: not) the time in which the upstream sends nothing. The
-// body stays what it was: one that can be written to, where protocols were
-// switched, and then silence is the application's affair.
+// holdBody calls release once when the response's body is closed, and ends a read in which the
+// upstream sends nothing for progress (0: no bound). After a protocol switch the body stays writable
+// and has no bound: silence is up to the application.
 func holdBody(resp *http.Response, progress time.Duration, release func()) {
 	if resp.Body == http.NoBody {
 		release()
@@ -33,8 +32,7 @@ type responseBody struct {
 	stalled  atomic.Bool
 }
 
-// Read implements io.Reader. The time in which the client does not take what
-// was read is not counted.
+// Read implements io.Reader. Time spent waiting for the client between reads does not count.
 func (b *responseBody) Read(p []byte) (int, error) {
 	if b.progress > 0 {
 		if b.timer == nil {
@@ -51,7 +49,7 @@ func (b *responseBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// stall breaks off the read under way.
+// stall aborts the read in progress.
 func (b *responseBody) stall() {
 	b.stalled.Store(true)
 	_ = b.ReadCloser.Close()
@@ -63,3 +61,22 @@ func (b *responseBody) Close() error {
 	b.release()
 	return err
 }
+
+// bufferSize is how much is copied at once, in bytes: the same as io.Copy.
+const bufferSize = 32 << 10
+
+// bufferPool lends buffers for copying bodies, so that responses do not allocate them. The zero value
+// works.
+type bufferPool struct{ pool sync.Pool }
+
+// Get implements httputil.BufferPool.
+func (b *bufferPool) Get() []byte {
+	if buf, ok := b.pool.Get().(*[bufferSize]byte); ok {
+		return buf[:]
+	}
+	return make([]byte, bufferSize)
+}
+
+// Put implements httputil.BufferPool. A pointer to the array costs no
+// allocation, as a slice would.
+func (b *bufferPool) Put(buf []byte) { b.pool.Put((*[bufferSize]byte)(buf)) }

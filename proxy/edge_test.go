@@ -27,15 +27,14 @@ func TestMain(m *testing.M) { env.SideBySide(8); goleak.VerifyTestMain(m) }
 
 const patience = 10 * time.Second // far above anything that should happen
 
-// edge is a gateway of nothing but this package, on a real server.
+// edge is a gateway that consists only of this package, on a real server.
 type edge struct {
 	*httptest.Server
 	pools *Pools
 	facts chan exchange.Facts // of each request, when its handler has returned
 }
 
-// setup is what a test says about its edge; the zero value forwards everything
-// to the upstream app.
+// setup configures an edge; the zero value forwards everything to the upstream app.
 type setup struct {
 	app      policy.Upstream
 	progress time.Duration
@@ -43,9 +42,9 @@ type setup struct {
 	cookie   string
 	now      func() time.Time // of the pools
 	identity func(*exchange.Exchange) (string, string)
-	exchange func(ex *exchange.Exchange)                  // what the chain would have decided
-	outer    func(w http.ResponseWriter, r *http.Request) // what it would have done
-	between  func(http.RoundTripper) http.RoundTripper    // in the cache's place
+	exchange func(ex *exchange.Exchange)                  // sets what the chain decides
+	outer    func(w http.ResponseWriter, r *http.Request) // does what the chain does
+	between  func(http.RoundTripper) http.RoundTripper    // in place of the cache
 	serve    func(s *httptest.Server)                     // starts the server; nil: plain HTTP
 }
 
@@ -99,8 +98,8 @@ func newEdge(t *testing.T, s setup) *edge {
 	return e
 }
 
-// countedBody counts as the chain does, in the handler's own memory: the race
-// detector finds whoever reads the body after the handler has returned.
+// countedBody counts as the chain does, in the handler's own memory: the race detector finds reads of
+// the body after the handler has returned.
 type countedBody struct {
 	io.ReadCloser
 	n *int64
@@ -134,13 +133,13 @@ func (e *edge) done(t *testing.T) exchange.Facts {
 	return env.Receive(t, "the handler returns", e.facts)
 }
 
-// usual is what the upstream app is asked by.
+// usual is the default upstream of an edge.
 func (e *edge) usual() *http.Transport {
 	pool := e.pools.current.Load().pools["app"]
 	return pool.conns.Load().all[pool.bounds[0]]
 }
 
-// do sends a request and reads the answer whole.
+// do sends a request and reads the whole response.
 func (e *edge) do(t *testing.T, req *http.Request) (*http.Response, string) {
 	t.Helper()
 	resp, err := e.Client().Do(req)

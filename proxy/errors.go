@@ -12,9 +12,9 @@ import (
 	"github.com/jewgo/gateway/internal/exchange"
 )
 
-// The reasons that the proxy notes in Facts.Reason.
+// Reasons that the proxy notes in Facts.Reason.
 const (
-	ReasonClientGone  = "client left"                          // 499, or a response that ended early
+	ReasonClientGone  = "client left"                          // 499, or a truncated response
 	ReasonTooLarge    = "request body too large"               // 413
 	ReasonBadBody     = "request body malformed"               // 400
 	ReasonSlowBody    = "request body stalled"                 // 408
@@ -24,16 +24,16 @@ const (
 	ReasonTimeout     = "upstream too slow"                    // 504
 	ReasonBroken      = "upstream answered with no valid head" // 502
 	ReasonBrokeOff    = "upstream broke off its answer"        // the response's own status, aborted
-	ReasonLeaving     = "gateway stopped"                      // cut off after drain: a head's own status, 503 without one
+	ReasonLeaving     = "gateway stopped"                      // cut off after drain: the response's status, or 503 without one
 )
 
 var (
-	// ErrNoTarget is returned by Pools for an upstream that it does not hold.
+	// ErrNoTarget is returned by Pools for an unknown upstream.
 	ErrNoTarget = errors.New("proxy: no target")
 
 	errStalled = errors.New("proxy: upstream sent nothing for too long")
 	errStatus  = errors.New("proxy: upstream answered with a status below 100")
-	errUpgrade = errors.New("proxy: upstream switched to a protocol that was not asked for")
+	errUpgrade = errors.New("proxy: upstream switched to a protocol that was not requested")
 )
 
 // failure is what an error means to the client.
@@ -43,10 +43,9 @@ type failure struct {
 	detail string // for the client
 }
 
-// judge is the one place where errors become statuses: ctxErr is the state of
-// the request's context, upload what was wrong with the client's body, err what
-// the transport returned. What the client did comes first, for it also makes
-// the transport fail, with some other error.
+// judge is the one place where errors become statuses. ctxErr is the error of the request's context,
+// upload that of the client's body, err the transport's. Errors of the client come first, since they
+// also make the transport fail, with some other error.
 func judge(ctxErr, upload, err error) failure {
 	var tooLarge *http.MaxBytesError
 	var op *net.OpError
@@ -69,8 +68,7 @@ func judge(ctxErr, upload, err error) failure {
 	return failure{http.StatusBadGateway, ReasonBroken, "the upstream gave no valid answer"}
 }
 
-// judgeUpload tells a client that is gone from one that is slow, and both from
-// one that sends what is no body.
+// judgeUpload tells apart clients that are slow, have disconnected, or send a malformed body.
 func judgeUpload(err error) failure {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):

@@ -44,7 +44,7 @@ func TestFailuresBecomeProblems(t *testing.T) {
 		{name: "half a head", target: raw("HTTP/1.1 200 OK\r\nContent-"), status: 502, reason: ReasonBroken},
 		{name: "two lengths", target: raw("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"), status: 502, reason: ReasonBroken},
 		{name: "a head without end", target: raw("HTTP/1.1 200 OK\r\nX-A: " + strings.Repeat("a", 2*maxResponseHeader)), status: 502, reason: ReasonBroken},
-		{name: "a switch that was not asked for", target: raw("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"), status: 502, reason: ReasonBroken},
+		{name: "a switch that was not requested", target: raw("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"), status: 502, reason: ReasonBroken},
 		{name: "a switch to nothing", target: raw("HTTP/1.1 101 Switching Protocols\r\n\r\n"), status: 502, reason: ReasonBroken},
 		{name: "no status", target: raw("HTTP/1.1 000 Nothing\r\nContent-Length: 0\r\n\r\n"), status: 502, reason: ReasonBroken},
 		{name: "a status below all", target: raw("HTTP/1.1 099 Odd\r\nContent-Length: 2\r\n\r\nab"), status: 502, reason: ReasonBroken},
@@ -147,8 +147,8 @@ func TestClientThatLeavesDuringItsUpload(t *testing.T) {
 	}
 }
 
-// The transport notices when the client goes on, and then the rest of its body
-// must not be taken for other requests.
+// The transport notices the failure when the client goes on sending. The rest of the body must not be
+// taken for other requests.
 func TestUpstreamThatDiesDuringAnUpload(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, setup{app: one(rawBackend(t, func(net.Conn, *bufio.Reader) {}))})

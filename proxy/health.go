@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// healthBody is the most that is read of a health check's answer; a connection
-// with more left on it is not used again.
+// healthBody is how much of a health check's response is read, in bytes. If more is left, the
+// connection is not reused.
 const healthBody = 64 << 10
 
 // TargetStatus is the state of one target, for people and for readiness.
@@ -19,9 +19,9 @@ type TargetStatus struct {
 	Upstream string
 	Target   string // host:port
 	Healthy  bool
-	Checked  bool      // a health check has had its say; without checks never
+	Checked  bool      // a health check has run; without checks always false
 	Since    time.Time // of the last change between healthy and not
-	Reason   string    // of the last failed check; "" after one that did not fail
+	Reason   string    // error of the last check; "" if it succeeded
 	InFlight int       // requests whose response has not ended
 }
 
@@ -34,8 +34,8 @@ func (t *target) status() TargetStatus {
 	}
 }
 
-// watch checks t until ctx is done. The first check comes at once; the others
-// are spread, so that gateways that start together do not ask together.
+// watch checks t until ctx is done. The first check runs at once. Later ones have 10 % jitter, so that
+// gateways that start together do not check together.
 func (p *pool) watch(ctx context.Context, t *target) {
 	for {
 		err := p.check(ctx, t)
@@ -53,7 +53,7 @@ func (p *pool) watch(ctx context.Context, t *target) {
 	}
 }
 
-// check asks t once, on the connections that requests use.
+// check runs one health check of t, on the connections that requests use.
 func (p *pool) check(ctx context.Context, t *target) error {
 	if timeout := p.def.Health.Timeout.Std(); timeout > 0 {
 		var cancel context.CancelFunc
@@ -70,7 +70,7 @@ func (p *pool) check(ctx context.Context, t *target) error {
 		return err
 	}
 	_, err = io.CopyN(io.Discard, resp.Body, healthBody)
-	_ = resp.Body.Close() // what was read is enough to judge by
+	_ = resp.Body.Close() // the part that was read is enough
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
@@ -80,8 +80,8 @@ func (p *pool) check(ctx context.Context, t *target) error {
 	return nil
 }
 
-// note takes a check's outcome: so many failures in a row take t out, one
-// success brings it back.
+// note records a check's result. UnhealthyAfter failures in a row make t unhealthy; one success makes
+// it healthy again.
 func (p *pool) note(ctx context.Context, t *target, err error) {
 	t.mu.Lock()
 	was := t.out.Load()
@@ -101,8 +101,8 @@ func (p *pool) note(ctx context.Context, t *target, err error) {
 	switch {
 	case out == was:
 	case out:
-		p.cfg.Log.WarnContext(ctx, "target is out", "upstream", t.upstream, "target", t.url.Host, "error", err)
+		p.cfg.Log.WarnContext(ctx, "target is unhealthy", "upstream", t.upstream, "target", t.url.Host, "error", err)
 	default:
-		p.cfg.Log.InfoContext(ctx, "target is back", "upstream", t.upstream, "target", t.url.Host)
+		p.cfg.Log.InfoContext(ctx, "target is healthy again", "upstream", t.upstream, "target", t.url.Host)
 	}
 }

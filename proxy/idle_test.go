@@ -15,8 +15,8 @@ import (
 	"github.com/jewgo/gateway/policy"
 )
 
-// distant passes bytes on at once and the end of a connection later, as a network
-// does: who writes in between writes to a connection that is closed already.
+// distant forwards bytes at once and the end of a connection later, as a network does: writes in
+// between go to a connection that is already closed.
 func distant(t *testing.T, target string, delay time.Duration) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -60,8 +60,8 @@ func distant(t *testing.T, target string, delay time.Duration) string {
 	return "http://" + l.Addr().String()
 }
 
-// A POST must not meet a connection that its upstream is about to close. Upstreams
-// that tell for how long they keep one are believed, for others the policy says it.
+// A POST must not use a connection that its upstream is about to close. The upstream's Keep-Alive
+// timeout is respected; without one the policy's idle time counts.
 func TestPostsMeetNoClosingConnection(t *testing.T) {
 	const kept = time.Second // by the upstream
 	for name, tt := range map[string]struct {
@@ -126,7 +126,7 @@ func TestKeptFor(t *testing.T) {
 	}
 }
 
-// A route's bounds hold for its requests, the upstream's for the others.
+// A route's own bounds override the upstream's.
 func TestRoutesHaveBoundsOfTheirOwn(t *testing.T) {
 	t.Parallel()
 	slow := backend(t, func(w http.ResponseWriter, r *http.Request) {

@@ -21,27 +21,27 @@ import (
 type pool struct {
 	cfg     PoolsConfig
 	def     policy.Upstream
-	bounds  []bounds  // the usual ones, then those of its routes, sorted
+	bounds  []bounds  // the default, then those of its routes, sorted
 	targets []*target // never empty
 	conns   atomic.Pointer[transports]
 	budget  retryBudget
-	turn    atomic.Uint64 // of round robin
+	turn    atomic.Uint64 // for round robin
 
 	stop    context.CancelFunc // nil before start
 	watches sync.WaitGroup
-	retired atomic.Bool // no new requests but those of an older snapshot
+	retired atomic.Bool // only requests of an older snapshot still come
 }
 
 // target is one server of a pool.
 type target struct {
 	upstream string
 	url      *url.URL // scheme and host
-	seed     uint64   // of its hash
+	seed     uint64   // for byHash
 	inFlight atomic.Int64
-	out      atomic.Bool // by health checks
+	out      atomic.Bool // unhealthy, by health checks
 
 	mu       sync.Mutex // guards what follows
-	failures int        // of health checks, in a row
+	failures int        // failed health checks in a row
 	checked  bool
 	since    time.Time
 	reason   string
@@ -60,7 +60,7 @@ func newPool(cfg PoolsConfig, name string, def policy.Upstream, all []bounds) (*
 		}
 		base := &url.URL{Scheme: u.Scheme, Host: u.Host}
 		hash := fnv.New64a()
-		_, _ = hash.Write([]byte(base.String())) // a hash takes everything
+		_, _ = hash.Write([]byte(base.String())) // a hash never fails
 		p.targets = append(p.targets, &target{upstream: name, url: base, seed: hash.Sum64(), since: cfg.Now()})
 	}
 	if len(p.targets) == 0 {
@@ -69,12 +69,12 @@ func newPool(cfg PoolsConfig, name string, def policy.Upstream, all []bounds) (*
 	return p, nil
 }
 
-// same reports whether the definition is the one that p was made from.
+// same reports whether p was made from this definition.
 func (p *pool) same(def policy.Upstream, all []bounds) bool {
 	return slices.Equal(p.bounds, all) && reflect.DeepEqual(p.def, def)
 }
 
-// start begins the health checks, which retire ends.
+// start begins the health checks; retire ends them.
 func (p *pool) start() {
 	var ctx context.Context
 	ctx, p.stop = context.WithCancel(context.Background())
@@ -86,8 +86,8 @@ func (p *pool) start() {
 	}
 }
 
-// retire ends the health checks and lets go of the connections: of the idle
-// ones now, of the others as their responses end.
+// retire ends the health checks and closes the connections: idle ones now, the others as their
+// responses end.
 func (p *pool) retire() {
 	p.retired.Store(true)
 	p.stop()
@@ -95,7 +95,7 @@ func (p *pool) retire() {
 	p.conns.Load().closeIdle()
 }
 
-// roundTrip sends a request, and sends it again where that is allowed.
+// roundTrip sends a request, and retries it where that is allowed.
 func (p *pool) roundTrip(req *http.Request, ex *exchange.Exchange) (*http.Response, error) {
 	p.budget.request(p.cfg.Now())
 	var tried []*target
@@ -135,7 +135,7 @@ func (p *pool) try(req *http.Request, route *policy.Route, t *target) (*http.Res
 		p.keepFor(conns, idle)
 	}
 	holdBody(resp, progress, func() { p.release(t) })
-	if resp.StatusCode < 100 { // which net/http reads, but panics at when it is to write it
+	if resp.StatusCode < 100 { // net/http can read it, but panics when it has to write it
 		_ = resp.Body.Close() // as below
 		return nil, errStatus
 	}
@@ -147,15 +147,14 @@ func (p *pool) try(req *http.Request, route *policy.Route, t *target) (*http.Res
 	return resp, nil
 }
 
-// keepFor keeps connections for no longer than that from now on. The lowest of what
-// the targets say holds for all.
+// keepFor limits how long idle connections are kept. The lowest value of any target applies to all.
 func (p *pool) keepFor(conns *transports, idle time.Duration) {
 	if idle < conns.idle && p.conns.CompareAndSwap(conns, newTransports(idle, p.bounds)) {
 		conns.closeIdle()
 	}
 }
 
-// release is called as a response ends.
+// release is called when a response ends.
 func (p *pool) release(t *target) {
 	t.inFlight.Add(-1)
 	if p.retired.Load() {

@@ -17,17 +17,16 @@ import (
 
 // PoolsConfig configures Pools. The zero value works.
 type PoolsConfig struct {
-	Log *slog.Logger     // of targets that go out and come back; nil: nobody is told
+	Log *slog.Logger     // targets that become unhealthy or healthy again; nil: discarded
 	Now func() time.Time // nil: time.Now
 }
 
-// Pools holds a pool of targets for each upstream of the policy. It is an
-// http.RoundTripper for requests whose context carries an Exchange with a Route;
-// it chooses the scheme and host of their URL and keeps the rest, Host too. It
-// notes Target, UpstreamTime, UpstreamCode and Retries in the Exchange's Facts,
-// before RoundTrip returns.
+// Pools holds a pool of targets for each upstream of the policy. It is an http.RoundTripper for
+// requests whose context carries an Exchange with a Route. It sets the scheme and host of the
+// request's URL and keeps the rest, including Host. Before RoundTrip returns, it notes Target,
+// UpstreamTime, UpstreamCode and Retries in the Exchange's Facts.
 //
-// Health checks run from the first commit to Close.
+// Health checks run from the first commit until Close.
 type Pools struct {
 	cfg     PoolsConfig
 	current atomic.Pointer[generation]
@@ -36,15 +35,15 @@ type Pools struct {
 	closed bool
 }
 
-// generation are the pools of one policy.
+// generation is the pools of one policy.
 type generation struct {
 	pools   map[string]*pool
-	removed map[string]*pool // by this policy; for requests that were routed by the one before
+	removed map[string]*pool // by this policy; for requests that the previous one routed
 }
 
 var _ http.RoundTripper = (*Pools)(nil)
 
-// NewPools returns Pools that hold none until the first commit.
+// NewPools returns Pools that are empty until the first commit.
 func NewPools(cfg PoolsConfig) *Pools {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -57,10 +56,9 @@ func NewPools(cfg PoolsConfig) *Pools {
 	return p
 }
 
-// Prepare makes pools for a policy; commit puts them in force. Pools of an
-// unchanged definition go on as they are, with their connections and what is
-// known of their health. Until commit nothing happens, and without it nothing
-// is left. One Prepare and commit at a time.
+// Prepare makes pools for a policy; commit puts them in force. Pools with an unchanged definition are
+// kept, with their connections and health. Without commit nothing changes and nothing needs cleanup.
+// Only one Prepare and its commit may run at a time.
 func (p *Pools) Prepare(snap *policy.Snapshot) (commit func(), err error) {
 	current := p.current.Load()
 	next := &generation{pools: make(map[string]*pool), removed: make(map[string]*pool)}
@@ -87,7 +85,7 @@ func (p *Pools) Prepare(snap *policy.Snapshot) (commit func(), err error) {
 	return func() { p.commit(current, next, made) }, nil
 }
 
-// boundsOf gives the usual bounds of an upstream, then those of all its routes.
+// boundsOf returns the default bounds of an upstream, then those of all its routes.
 func boundsOf(snap *policy.Snapshot, upstream string) []bounds {
 	usual := bounds{snap.Policy.Upstreams[upstream].Timeout.Std(), snap.Policy.Server.Timeouts.Progress.Std()}
 	var own []bounds
@@ -127,9 +125,9 @@ func (p *Pools) commit(current, next *generation, made []*pool) {
 	}
 }
 
-// RoundTrip implements http.RoundTripper. The time to the response's head is
-// bounded by the upstream's timeout, and the silence within the body by the
-// policy's progress timeout; the body as a whole is not bounded.
+// RoundTrip implements http.RoundTripper. The upstream's timeout bounds the time to the response's
+// header, and the policy's progress timeout bounds silence within the body. The body as a whole has
+// no time bound.
 func (p *Pools) RoundTrip(req *http.Request) (*http.Response, error) {
 	ex := exchange.From(req.Context())
 	pool := p.find(ex.Route.Upstream)
@@ -158,7 +156,7 @@ func (p *Pools) find(name string) *pool {
 	return g.removed[name]
 }
 
-// Status tells the state of all targets, by upstream and in the policy's order.
+// Status returns the state of all targets, by upstream and in the policy's order.
 func (p *Pools) Status() []TargetStatus {
 	var all []TargetStatus
 	g := p.current.Load()
@@ -170,8 +168,8 @@ func (p *Pools) Status() []TargetStatus {
 	return all
 }
 
-// Close ends the health checks and lets go of idle connections. Requests in
-// flight go on; it is called when there are no more to come.
+// Close ends the health checks and closes idle connections. Requests in flight go on. Call it when no
+// more requests can come.
 func (p *Pools) Close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -110,7 +110,7 @@ func TestRetriesKeepToTheirBudget(t *testing.T) {
 	if granted != 3 {
 		t.Error("want three retries a second beside the share, and no more")
 	}
-	now = now.Add(time.Minute) // what was long ago grants nothing
+	now = now.Add(time.Minute) // requests of long ago grant nothing
 	granted = 0
 	for range 100 {
 		if b.take(now) {

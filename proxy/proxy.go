@@ -1,13 +1,11 @@
-// Package proxy sends requests to the backends: httputil.ReverseProxy with
-// Rewrite, over pools of targets with balancing, health checks and retries. It
-// decides what of a request goes upstream, and what every failure on the way
-// means to the client, in one place (errors.go).
+// Package proxy sends requests to the backends: httputil.ReverseProxy with Rewrite, over pools of
+// targets with balancing, health checks and retries. It decides which parts of a request go upstream
+// and, in one place (errors.go), how each failure is answered.
 //
-// New's Handler stands at the end of the chain; below it Pools is the
-// RoundTripper that chooses a target. Whatever stands between the two, such as
-// the cache, sees requests as they will be sent and responses as plain values.
-// What is asked of the policy arrives in the request's Exchange; the package
-// knows no middleware, and keeps no bodies.
+// New's Handler is the end of the chain; below it Pools is the RoundTripper that chooses a target.
+// RoundTrippers between the two, such as the cache, see requests as they will be sent and responses
+// as plain values. The policy arrives in the request's Exchange. The package knows no middleware, and
+// keeps no bodies.
 package proxy
 
 import (
@@ -27,13 +25,12 @@ import (
 
 // Config configures a Handler. Transport is required.
 type Config struct {
-	// Transport is what requests are sent through: Pools, or what wraps it.
+	// Transport sends requests: Pools, or a wrapper around it.
 	Transport http.RoundTripper
-	// Identity tells the upstream who is calling; an empty value is not sent.
-	// It is not asked for requests whose response may be shared. nil: nobody is
-	// told.
+	// Identity returns the header that identifies the user to the upstream; an empty value is not
+	// sent. It is not called for requests whose response may be shared. nil: no header.
 	Identity func(ex *exchange.Exchange) (header, value string)
-	// Log is told of failures that are not the client's. nil: nobody is.
+	// Log gets failures that are not the client's. nil: discarded.
 	Log *slog.Logger
 }
 
@@ -47,12 +44,12 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Handler forwards requests. It runs inside of a chain that has completed the
-// Exchange up to its Route, which has an Upstream.
+// Handler forwards requests. It runs inside a chain that has completed the Exchange up to its Route,
+// which has an Upstream.
 type Handler struct {
 	cfg      Config
 	buffers  bufferPool
-	errorLog *log.Logger // of ReverseProxy, which knows no levels
+	errorLog *log.Logger // for ReverseProxy, which knows no levels
 	switches switches
 }
 
@@ -62,14 +59,12 @@ func New(cfg Config) *Handler {
 	return &Handler{cfg: cfg, errorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug)}
 }
 
-// Leave ends the WebSockets: both sides get a close frame that says that the
-// gateway goes away. The client closes its connection then; one that has not when
-// ctx is done is cut off.
+// Leave ends the WebSockets: both sides get a close frame with the status "going away". The client is
+// expected to close its connection then; when ctx is done, remaining connections are cut.
 func (h *Handler) Leave(ctx context.Context) { h.switches.leave(ctx) }
 
-// ServeHTTP forwards one request. If the response breaks off after its head is
-// out it panics with http.ErrAbortHandler, so that no truncated body looks
-// whole.
+// ServeHTTP forwards one request. If the response breaks off after its header is out, it panics with
+// http.ErrAbortHandler, so that a truncated body does not look complete.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{clientWriter: clientWriter{ResponseWriter: w, in: r}, h: h, ex: exchange.From(r.Context())}
 	proxy := httputil.ReverseProxy{
@@ -94,18 +89,18 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	whole = true
 }
 
-// call is one request on its way through ReverseProxy. There is a ReverseProxy
-// to each, since its hooks have to know the client's side.
+// call is one request on its way through ReverseProxy. Each has its own ReverseProxy, whose hooks
+// need the client's side.
 type call struct {
 	clientWriter
 
 	h         *Handler
 	ex        *exchange.Exchange
 	rewritten bool      // ReverseProxy found nothing wrong with the request
-	switched  *switched // nil: the protocol is HTTP
+	switched  *switched // nil: the protocol is still HTTP
 }
 
-// Hijack is called where the upstream has switched protocols.
+// Hijack is called when the upstream has switched protocols.
 func (c *call) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := http.NewResponseController(c.ResponseWriter).Hijack()
 	if c.switched != nil {
@@ -117,7 +112,7 @@ func (c *call) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return conn, rw, err
 }
 
-// answered is called when the upstream's head is here.
+// answered is called when the upstream's header has arrived.
 func (c *call) answered(resp *http.Response) error {
 	c.final = true
 	if body, ok := resp.Body.(*switchedBody); ok {
@@ -128,8 +123,8 @@ func (c *call) answered(resp *http.Response) error {
 	return nil
 }
 
-// answerBody is of an answer that came before all of the upload had. To close it waits
-// for the transport to be done with the upload where that goes by HTTP/2.
+// answerBody is the body of a response that came before the end of the upload. With HTTP/2, closing
+// it waits until the transport is done with the upload, so Close detaches that first.
 type answerBody struct {
 	io.ReadCloser
 	upload *upload
@@ -141,12 +136,12 @@ func (b *answerBody) Close() error {
 	return b.ReadCloser.Close()
 }
 
-// fail answers in the upstream's place.
+// fail answers in place of the upstream.
 func (c *call) fail(_ http.ResponseWriter, r *http.Request, err error) {
 	c.final = true
 	ctxErr := r.Context().Err() // before detach, which may cancel the context
 	if c.upload.wasInterrupted() {
-		ctxErr = nil // it was the upstream, not the client
+		ctxErr = nil // the upstream failed, not the client
 	}
 	c.upload.detach()
 	var f failure
@@ -176,7 +171,7 @@ func (c *call) fail(_ http.ResponseWriter, r *http.Request, err error) {
 	problem.Write(&c.clientWriter, problem.Problem{Status: f.status, Detail: f.detail})
 }
 
-// brokeOff notes why a response ended early; the panic goes on.
+// brokeOff notes why a response was truncated; the panic goes on.
 func (c *call) brokeOff() {
 	switch {
 	case c.ex.Facts.Reason != "":
@@ -189,9 +184,9 @@ func (c *call) brokeOff() {
 	}
 }
 
-// abort ends a request without an answer. To return would not do: net/http
-// would send an empty 200, which a client that has merely closed its sending
-// side takes for the answer. Outside of a server there is nobody to recover.
+// abort ends a request without a response. A plain return would make net/http send an empty 200, and
+// a client that has only closed its sending side would take it for the response. Outside of a server
+// nothing would recover the panic, so there is none.
 func abort(r *http.Request) {
 	if r.Context().Value(http.ServerContextKey) != nil {
 		panic(http.ErrAbortHandler)

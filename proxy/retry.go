@@ -11,15 +11,14 @@ import (
 	"github.com/jewgo/gateway/internal/gcra"
 )
 
-// idempotent are the methods that may be sent twice (RFC 9110, 9.2.2).
+// idempotent lists the methods that may be sent twice (RFC 9110, 9.2.2).
 var idempotent = []string{
 	http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete,
 }
 
-// repeatable reports whether a request may be sent again after err: no response
-// came, the client still waits, the method allows it, and there is no body that
-// has been read. A slow upstream is not asked again, as that would make it
-// slower.
+// repeatable reports whether a request may be retried after err: no response came, the client still
+// waits, the method is idempotent, and there is no body. Timeouts of a slow upstream are not retried,
+// since that would make it slower.
 func repeatable(req *http.Request, err error) bool {
 	if req.Context().Err() != nil || errors.Is(err, errUpgrade) {
 		return false
@@ -31,21 +30,20 @@ func repeatable(req *http.Request, err error) bool {
 	return !isTimeout(err) || errors.As(err, &op) && op.Op == "dial"
 }
 
-// The bounds of a retryBudget: what is recent, and how many retries are always
-// granted, so that a quiet upstream has any.
+// The window of a retryBudget, and the retries that are always granted, so that an upstream with
+// little traffic has any.
 const budgetWindow = 5 * time.Second
 
 var budgetFloor = gcra.Quota{Rate: 3, Period: time.Second, Burst: 3}
 
-// retryBudget bounds retries to a share of the recent requests, so that an
-// upstream that fails is not asked twice as much by those who wait for it. Three
-// retries a second are granted beside it.
+// retryBudget bounds retries to a share of the recent requests, so that a failing upstream does not
+// get twice the load. In addition, three retries per second are always granted.
 type retryBudget struct {
 	share float64
 
 	mu       sync.Mutex // guards what follows
 	window   int64      // number of the current window
-	now, old tally      // of the current window and of the one before
+	now, old tally      // of the current and the previous window
 	floor    int64      // theoretical arrival time of budgetFloor
 }
 
@@ -59,7 +57,7 @@ func (b *retryBudget) request(now time.Time) {
 	b.now.requests++
 }
 
-// take reports whether a retry is granted, and counts it.
+// take reports whether a retry is granted, and if so counts it.
 func (b *retryBudget) take(now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -75,7 +73,7 @@ func (b *retryBudget) take(now time.Time) bool {
 	return true
 }
 
-// turnLocked moves on to the window of now.
+// turnLocked advances to the window of now.
 func (b *retryBudget) turnLocked(now time.Time) {
 	window := now.UnixNano() / int64(budgetWindow)
 	switch window - b.window {

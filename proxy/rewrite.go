@@ -11,9 +11,9 @@ import (
 	"github.com/jewgo/gateway/policy"
 )
 
-// rewrite makes the request that goes upstream; scheme and host are chosen by
-// Pools, and the host is the client's. ReverseProxy has removed hop-by-hop
-// fields, so that nothing that is set here can be named in Connection.
+// rewrite makes the request that goes upstream. Pools chooses the target; the Host field stays the
+// client's. ReverseProxy has already removed hop-by-hop fields, so Connection cannot name a field
+// that is set here.
 func (c *call) rewrite(pr *httputil.ProxyRequest) {
 	c.rewritten = true
 	ex, h := c.ex, pr.Out.Header
@@ -30,7 +30,7 @@ func (c *call) rewrite(pr *httputil.ProxyRequest) {
 	if view.Client.IsValid() {
 		h["X-Forwarded-For"] = []string{view.Client.String()}
 	}
-	pr.Out.Host = view.Authority // as it is keyed: upstreams make links of it
+	pr.Out.Host = view.Authority // as in the cache key, since upstreams build links from it
 	h["X-Forwarded-Host"] = []string{view.Authority}
 	if view.TLS {
 		h["X-Forwarded-Proto"] = []string{"https"}
@@ -44,25 +44,24 @@ func (c *call) rewrite(pr *httputil.ProxyRequest) {
 	c.body(pr)
 }
 
-// upstreamURL is the URL that was matched and, where there is a Plan, keyed: the
-// upstream is to see nothing else.
+// upstreamURL is the URL that was matched and, with a Plan, is in the cache key. The upstream must
+// not see a different one.
 func upstreamURL(ex *exchange.Exchange) *url.URL {
 	u := &url.URL{RawPath: ex.View.Path, RawQuery: ex.View.Query}
 	if ex.Plan != nil {
 		u.RawQuery = ex.Plan.Query
 	}
 	path, err := url.PathUnescape(ex.View.Path)
-	if err != nil { // not canonical: sent as literal text, which is matched by nothing else
+	if err != nil { // not canonical: sent as literal text
 		path, u.RawPath = ex.View.Path, ""
 	}
 	u.Path = path
 	return u
 }
 
-// limitUpgrade leaves a request to switch protocols only where the route says
-// so, and only to WebSocket: an h2c connection would go past everything. A
-// request with a body cannot switch, since it would leave the body's reader on
-// a connection that is no longer the server's.
+// limitUpgrade removes an upgrade unless the route allows WebSocket and that is what is requested: an
+// h2c connection would bypass everything. A request with a body cannot switch either, since its body
+// would still be read from a connection that no longer belongs to the server.
 func limitUpgrade(h http.Header, webSocket bool) {
 	if protocol := h.Get("Upgrade"); protocol != "" && (!webSocket || !strings.EqualFold(protocol, "websocket")) {
 		delete(h, "Upgrade")
@@ -70,12 +69,11 @@ func limitUpgrade(h http.Header, webSocket bool) {
 	}
 }
 
-// credentials settles who the upstream believes is calling. A request whose
-// response may go to anyone is nobody's; Authorization stays, as the standard
-// has rules for it (RFC 9111, 3.5).
+// credentials sets the identity that the upstream sees. A request whose response may be shared has
+// none; Authorization stays, since the standard has rules for it (RFC 9111, 3.5).
 func (c *call) credentials(h http.Header) {
 	ex := c.ex
-	if own := ex.Snapshot.Policy.Session.Cookie.Name; own != "" { // not the policy's in force now, which may have been reloaded
+	if own := ex.Snapshot.Policy.Session.Cookie.Name; own != "" { // of the request's policy, which a reload may have replaced
 		for _, line := range h["Cookie"] {
 			if strings.Contains(line, own) {
 				policy.FilterCookies(h, func(name, _ string) bool { return name != own })
@@ -95,8 +93,8 @@ func (c *call) credentials(h http.Header) {
 	}
 }
 
-// body puts an upload around the body and lets announced trailers pass.
-// ReverseProxy copies the trailers' names before their values are there.
+// body wraps the body in an upload and passes announced trailers. ReverseProxy copies the trailers'
+// names before their values have arrived.
 func (c *call) body(pr *httputil.ProxyRequest) {
 	if pr.Out.Body == nil {
 		pr.Out.Trailer = nil
@@ -111,17 +109,15 @@ func (c *call) body(pr *httputil.ProxyRequest) {
 	pr.Out.Body = c.upload
 }
 
-// rewriteResponse is done to a response as it arrives, before anything stores
-// it. The request's ID is the gateway's to tell: stored, the upstream's echo of it
-// would tell others the ID of another request.
+// rewriteResponse changes a response as it arrives, before anything stores it. The upstream's echo of
+// the request ID is removed: in a stored response it would be the ID of another request.
 func rewriteResponse(resp *http.Response) {
 	delete(resp.Header, "Server")
 	delete(resp.Header, "X-Request-Id")
 	resp.Header.Add("Via", via(resp.ProtoMajor, resp.ProtoMinor))
 }
 
-// via is the gateway's entry for a message that it received in that version
-// (RFC 9110, 7.6.3).
+// via is the gateway's Via entry for a message received in that version (RFC 9110, 7.6.3).
 func via(major, minor int) string {
 	if major == 1 && minor == 1 {
 		return "1.1 edge"

@@ -194,7 +194,7 @@ func TestResponseHeaders(t *testing.T) {
 	}
 	for name, want := range map[string][]string{
 		"Server": nil, "X-Request-Id": nil, "Via": {"1.1 inner", "1.1 edge"}, "X-Hop": nil,
-		"X-Gw-Session": {"logout"}, // the session layer's to take
+		"X-Gw-Session": {"logout"}, // removed by the session layer
 		"Set-Cookie":   {"a=1", "b=2"},
 	} {
 		if diff := cmp.Diff(want, resp.Header[name]); diff != "" {

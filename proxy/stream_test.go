@@ -142,7 +142,7 @@ func TestBothBodiesStreamAtOnce(t *testing.T) {
 	}
 }
 
-// Bytes that the client has yet to send must not be taken for its next request.
+// Bytes of the body that the client sends later must not be taken for its next request.
 func TestAnswerBeforeTheBodyIsSent(t *testing.T) {
 	e := newEdge(t, setup{app: one(rawBackend(t, func(conn net.Conn, _ *bufio.Reader) {
 		fmt.Fprint(conn, "HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno")
@@ -187,15 +187,15 @@ func TestConnectionIsKeptAfterAWholeUpload(t *testing.T) {
 	}
 }
 
-// The transport asks for more once it has all that was declared. By then the server
-// may have closed the body, having answered; that is no failure.
+// The transport reads once more after the declared length. The server may have answered and closed
+// the body by then; that is not a failure.
 func TestBodyIsNotReadPastItsEnd(t *testing.T) {
 	e := newEdge(t, setup{
 		outer: func(_ http.ResponseWriter, r *http.Request) { r.Body = &closedAtItsEnd{ReadCloser: r.Body} },
 		app: one(backend(t, func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body)
 			_ = http.NewResponseController(w).Flush()
-			time.Sleep(50 * time.Millisecond) // for the transport to give the connection up
+			time.Sleep(50 * time.Millisecond) // until the transport drops the connection
 			fmt.Fprint(w, "answer")
 		})),
 	})
@@ -204,7 +204,7 @@ func TestBodyIsNotReadPastItsEnd(t *testing.T) {
 	}
 }
 
-// closedAtItsEnd is what a request's body is once the server has answered.
+// closedAtItsEnd is a request's body after the server has answered.
 type closedAtItsEnd struct {
 	io.ReadCloser
 	end bool
@@ -358,8 +358,7 @@ func TestClientThatLeavesCancelsTheUpstream(t *testing.T) {
 	}
 }
 
-// A client that has closed its sending side alone still reads: it must not take
-// an empty 200 for the answer.
+// A client that has only closed its sending side still reads: it must not get an empty 200.
 func TestHalfClosedClientGetsNoEmptyAnswer(t *testing.T) {
 	asked := make(chan struct{})
 	e := newEdge(t, setup{app: one(backend(t, func(_ http.ResponseWriter, r *http.Request) {
@@ -454,7 +453,7 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
-// A stream lives as long as it moves.
+// A stream lives as long as it makes progress.
 func TestStreamOutlivesItsTimeouts(t *testing.T) {
 	t.Parallel()
 	app := one(backend(t, func(w http.ResponseWriter, _ *http.Request) {

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// How connections to targets are kept. An idle one costs a few KiB, a new one a
-// round trip and twice the processor time of the request.
+// Bounds of connections to targets. An idle one costs a few KiB; a new one costs a round trip and
+// twice the CPU time of the request.
 const (
 	dialTimeout       = 2 * time.Second
 	dialKeepAlive     = 15 * time.Second
@@ -25,9 +25,8 @@ const (
 	maxResponseHeader = 256 << 10
 )
 
-// newTransport returns the transport of one pool's requests with those bounds. It
-// keeps connections for idle, takes no proxy from the environment and leaves
-// content codings alone.
+// newTransport returns the transport for one pool's requests with these bounds. It keeps idle
+// connections for idle, ignores proxies in the environment, and does not touch content codings.
 func newTransport(b bounds, idle time.Duration) *http.Transport {
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: dialKeepAlive}
 	return &http.Transport{
@@ -39,9 +38,9 @@ func newTransport(b bounds, idle time.Duration) *http.Transport {
 			return &movingConn{Conn: conn, progress: b.progress, start: time.Now()}, nil
 		},
 		DisableCompression:     true,
-		ForceAttemptHTTP2:      true, // over TLS; a DialContext of one's own would turn it off
+		ForceAttemptHTTP2:      true, // over TLS; a custom DialContext would turn it off
 		TLSHandshakeTimeout:    handshakeTimeout,
-		MaxIdleConnsPerHost:    idlePerTarget, // of each target; a bound on all together would let one push out another
+		MaxIdleConnsPerHost:    idlePerTarget, // per target, so that one target cannot displace another's
 		IdleConnTimeout:        idle,
 		ResponseHeaderTimeout:  b.head,
 		ExpectContinueTimeout:  continueTimeout,
@@ -49,10 +48,9 @@ func newTransport(b bounds, idle time.Duration) *http.Transport {
 	}
 }
 
-// movingConn is a connection to a target. A write may stand still for progress at
-// most: an upstream that stops reading would otherwise hold an upload for ever.
-// Reads are bounded where a body is read, since between requests a connection may
-// well be silent.
+// movingConn is a connection to a target. A write may stall for at most progress, so that an upstream
+// that stops reading cannot hold an upload forever. Reads are bounded in responseBody, since a
+// connection may be silent between requests.
 type movingConn struct {
 	net.Conn
 	progress time.Duration // 0: no bound
@@ -60,7 +58,7 @@ type movingConn struct {
 	armed    atomic.Int64 // when the deadline was last set, since start
 	ended    atomic.Bool  // it is closed
 	carried  atomic.Pointer[upload]
-	begun    atomic.Bool // some of what is carried was written
+	begun    atomic.Bool // part of the carried request was written
 }
 
 // carry begins a request with a body.
@@ -73,29 +71,28 @@ func (c *movingConn) carry(u *upload) {
 	}
 }
 
-// Close implements net.Conn. The transport calls it when it can read no more, and
-// then waits for whatever it is about to read of an upload.
+// Close implements net.Conn. The transport calls it when it cannot read any more, and then waits for
+// its pending read of the upload.
 func (c *movingConn) Close() error {
 	c.ended.Store(true)
 	if u := c.carried.Load(); u != nil {
-		go u.interrupt(c) // ends with the read under way
+		go u.interrupt(c) // ends with the pending read
 	}
 	return c.Conn.Close()
 }
 
-// Write implements net.Conn. Arming a deadline costs about as much as a small
-// write, so it is done at most four times a period.
+// Write implements net.Conn. Setting a deadline costs about as much as a small write, so it is done
+// at most four times per progress period.
 //
-// An upstream may answer an upload before it has all of it, and close: writing
-// fails then, while the answer is there to be read. So the write that fails is
-// none to the transport, which would drop the answer; it goes on until a read
-// tells how it ended.
+// An upstream may answer an upload before its end, and close. Writes fail then, although the response
+// can still be read. Such a failed write is hidden from the transport, which would drop the response;
+// the next read tells how the request ended.
 func (c *movingConn) Write(p []byte) (int, error) {
 	if c.progress > 0 {
 		now := time.Since(c.start)
 		if armed := c.armed.Load(); armed == 0 || now-time.Duration(armed) > c.progress/4 {
 			c.armed.Store(int64(now))
-			_ = c.SetWriteDeadline(time.Now().Add(c.progress)) // fails only where the write will
+			_ = c.SetWriteDeadline(time.Now().Add(c.progress)) // if it fails, so does the write
 		}
 	}
 	n, err := c.Conn.Write(p)
@@ -107,7 +104,7 @@ func (c *movingConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// CloseWrite tells the other side of a switched connection that no more comes.
+// CloseWrite signals the end of one direction of a switched connection.
 func (c *movingConn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
@@ -115,7 +112,7 @@ func (c *movingConn) CloseWrite() error {
 	return http.ErrNotSupported
 }
 
-// carrying has the connection that a request gets know of its body.
+// carrying tells the connection that a request gets about its body.
 func carrying(ctx context.Context, body io.Reader) context.Context {
 	u, ok := body.(*upload)
 	if !ok {
@@ -133,7 +130,7 @@ func carrying(ctx context.Context, body io.Reader) context.Context {
 			}
 		},
 		GotFirstResponseByte: func() {
-			if u.shared.Load() { // of a whole head; HTTP/2 may close the body before it returns
+			if u.shared.Load() { // the whole header; HTTP/2 may close the body before RoundTrip returns
 				u.answer()
 			}
 		},

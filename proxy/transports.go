@@ -9,20 +9,18 @@ import (
 	"github.com/jewgo/gateway/policy"
 )
 
-// bounds are what a route says of its requests to an upstream: the most that is
-// waited for a response's head once the request is sent, and the most that
-// nothing may move. 0 is no bound.
+// bounds are a route's time bounds for its requests to an upstream: from the end of the request to
+// the response's header, and the longest time without progress. 0: no bound.
 type bounds struct{ head, progress time.Duration }
 
-// transports hold the connections of a pool, those of each bounds by themselves.
+// transports holds the connections of a pool, separately for each bounds.
 type transports struct {
-	idle  time.Duration // how long a connection is kept without a request
-	usual bounds        // of routes without bounds of their own
+	idle  time.Duration // how long idle connections are kept
+	usual bounds        // of routes without their own
 	all   map[bounds]*http.Transport
 }
 
-// newTransports makes those of an upstream's routes; the first bounds are the usual
-// ones.
+// newTransports makes the transports of an upstream; the first of all is the default.
 func newTransports(idle time.Duration, all []bounds) *transports {
 	t := &transports{idle: idle, usual: all[0], all: map[bounds]*http.Transport{}}
 	for _, b := range all {
@@ -33,8 +31,8 @@ func newTransports(idle time.Duration, all []bounds) *transports {
 	return t
 }
 
-// of gives a route's transport, and how long nothing may move on it; of a route that
-// another policy had, the usual one.
+// of returns a route's transport, and its longest time without progress. Routes of another policy get
+// the default.
 func (t *transports) of(r *policy.Route) (transport *http.Transport, progress time.Duration) {
 	b := bounds{r.Timeout, r.Progress}
 	if t.all[b] == nil {
@@ -49,9 +47,9 @@ func (t *transports) closeIdle() {
 	}
 }
 
-// keptFor is how long a target's connection may be used after a response that says
-// Keep-Alive: timeout=N, seconds (RFC 2068, 19.7.1.1; what browsers and servers
-// still go by): less than N, since what is on its way by then arrives too late.
+// keptFor is how long a connection may be reused after a response with Keep-Alive: timeout=N, in
+// seconds (RFC 2068, 19.7.1.1, which browsers and servers still follow). It is less than N, since a
+// request that is under way at that moment would arrive too late.
 func keptFor(h http.Header) (time.Duration, bool) {
 	for _, line := range h["Keep-Alive"] {
 		for parameter := range strings.SplitSeq(line, ",") {

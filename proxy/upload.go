@@ -12,30 +12,30 @@ import (
 // errDetached is what the transport reads after the call is over.
 var errDetached = errors.New("proxy: the request is over")
 
-// errClosed is what it reads once nobody takes it.
+// errClosed is what it reads once the upstream takes no more.
 var errClosed = errors.New("proxy: upstream closed the connection before it answered")
 
-// upload is a request's body on its way upstream. The transport reads it in a
-// goroutine of its own, which may outlive the call; the client's body may not
-// be read then. All methods work on nil, which is no body.
+// upload is a request's body on its way upstream. The transport reads it in its own goroutine, which
+// may outlive the call; the client's body must not be read then. The methods that a call uses work on
+// nil, which is no body.
 type upload struct {
 	body     io.ReadCloser
 	client   http.ResponseWriter // of the connection that the body comes from
-	in       *http.Request       // whose Trailer is complete at the body's end
-	trailer  http.Header         // the request's that goes upstream; nil: none announced
+	in       *http.Request       // its Trailer is complete at the body's end
+	trailer  http.Header         // of the request that goes upstream; nil: none announced
 	eof      atomic.Bool
 	detached atomic.Bool
-	broken   atomic.Bool                // a read was broken off: its error is ours
-	upstream atomic.Pointer[movingConn] // that it goes to; nil: none yet
+	broken   atomic.Bool                // breakOff aborted a read: its error is not the client's
+	upstream atomic.Pointer[movingConn] // the connection it goes to; nil: none yet
 	shared   atomic.Bool                // upstream is HTTP/2: the stream may end before it
 	closed   atomic.Bool                // the transport reads no more
 
-	ending      sync.Mutex // held while reading is broken off
-	answered    bool       // the upstream's head is here; guarded by ending
+	ending      sync.Mutex // held while a read is aborted
+	answered    bool       // the upstream's header has arrived; guarded by ending
 	interrupted bool       // guarded by ending
 
-	mu  sync.Mutex // held while a read is under way
-	err error      // guarded by mu: what was wrong on the client's side
+	mu  sync.Mutex // held during a read
+	err error      // of the client's side; guarded by mu
 }
 
 // Read implements io.Reader.
@@ -43,7 +43,7 @@ func (u *upload) Read(p []byte) (int, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.eof.Load() {
-		return 0, io.EOF // the transport asks once more, perhaps when the server has closed the body
+		return 0, io.EOF // the transport reads once more, perhaps after the server has closed the body
 	}
 	if err := u.needless(); err != nil {
 		return 0, err
@@ -64,7 +64,7 @@ func (u *upload) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// needless says why nobody takes what would be read; nil: it is taken.
+// needless returns an error if nothing takes the bytes of a read any more.
 func (u *upload) needless() error {
 	switch conn := u.upstream.Load(); {
 	case u.detached.Load():
@@ -75,8 +75,8 @@ func (u *upload) needless() error {
 	return nil
 }
 
-// Close implements io.Closer. HTTP/2 closes the body of a stream that has ended, by a
-// goroutine of its own, and then waits for the read under way.
+// Close implements io.Closer. HTTP/2 closes the body of an ended stream in its own goroutine, and
+// then waits for the pending read.
 func (u *upload) Close() error {
 	if u.shared.Load() {
 		u.closed.Store(true)
@@ -88,7 +88,7 @@ func (u *upload) Close() error {
 // finished reports whether the client has sent all of its body.
 func (u *upload) finished() bool { return u == nil || u.eof.Load() }
 
-// failure tells what was wrong with the client's body; nil: nothing was.
+// failure returns the error of the client's body, or nil.
 func (u *upload) failure() error {
 	if u == nil {
 		return nil
@@ -98,9 +98,8 @@ func (u *upload) failure() error {
 	return u.err
 }
 
-// detach ends all reading from the client's body. A read that waits for the
-// client is broken off, which spoils the connection for another request;
-// clientWriter has it closed for that reason.
+// detach ends all reading from the client's body. A pending read is aborted, so the connection cannot
+// serve another request; clientWriter makes the server close it.
 func (u *upload) detach() {
 	if u == nil {
 		return
@@ -115,13 +114,13 @@ func (u *upload) detach() {
 	}
 }
 
-// interrupt ends a read under way, since conn, which it goes to, has ended
-// without an answer. The transport would wait for it, and the client may be silent
-// for long. To the server it looks as if the client had left.
+// interrupt aborts a pending read after conn, which the body goes to, has ended without a response.
+// The transport would wait for the read, and the client may be silent for long. To the server it
+// looks as if the client had disconnected.
 func (u *upload) interrupt(conn *movingConn) {
 	u.ending.Lock()
 	defer u.ending.Unlock()
-	if u.in.Context().Err() != nil { // the transport closed it on the client's account, whose read has ended
+	if u.in.Context().Err() != nil { // the client disconnected, so its read has ended
 		return
 	}
 	if u.upstream.Load() == conn && !u.answered && !u.eof.Load() && !u.detached.Load() { // afterwards the connection may serve another request
@@ -130,24 +129,24 @@ func (u *upload) interrupt(conn *movingConn) {
 	}
 }
 
-// answer notes that the upstream's head is here.
+// answer notes that the upstream's header has arrived.
 func (u *upload) answer() {
 	u.ending.Lock()
 	defer u.ending.Unlock()
 	u.answered = true
-	if conn := u.upstream.Load(); conn != nil && u.eof.Load() { // which may get another request now
+	if conn := u.upstream.Load(); conn != nil && u.eof.Load() { // the connection may get another request now
 		conn.carried.CompareAndSwap(u, nil)
 	}
 }
 
-// await notes that the head was an interim one.
+// await notes that the header was an interim one.
 func (u *upload) await() {
 	u.ending.Lock()
 	defer u.ending.Unlock()
 	u.answered = false
 }
 
-// wasInterrupted reports whether reading ended on the upstream's account.
+// wasInterrupted reports whether reading ended because of the upstream.
 func (u *upload) wasInterrupted() bool {
 	if u == nil {
 		return false
@@ -157,8 +156,8 @@ func (u *upload) wasInterrupted() bool {
 	return u.interrupted
 }
 
-// breakOff returns when no read is under way; needless must say why. It tries more
-// than once, since whoever reads may just set a deadline of its own.
+// breakOff aborts a pending read and returns when none is left; needless must return an error by
+// then. It tries repeatedly, since the reader may set its own deadline in between.
 func (u *upload) breakOff() {
 	for !u.eof.Load() {
 		if u.mu.TryLock() {
@@ -166,7 +165,7 @@ func (u *upload) breakOff() {
 			return
 		}
 		u.broken.Store(true)
-		_ = http.NewResponseController(u.client).SetReadDeadline(time.Unix(1, 0)) // a writer without deadlines is no connection
+		_ = http.NewResponseController(u.client).SetReadDeadline(time.Unix(1, 0)) // fails only for a writer without a connection
 		time.Sleep(time.Millisecond)
 	}
 }

@@ -22,8 +22,8 @@ import (
 	"github.com/jewgo/gateway/policy"
 )
 
-// A client that leaves once its body is whole has left: the transport closes the
-// upstream's connection on that account, not the upstream.
+// A client that disconnects after its whole body counts as gone: the transport closes the upstream's
+// connection because of it, so the upstream did not fail.
 func TestClientThatLeavesAfterItsUpload(t *testing.T) {
 	wrong := 0
 	for range 20 {
@@ -46,7 +46,7 @@ func TestClientThatLeavesAfterItsUpload(t *testing.T) {
 	}
 }
 
-// http2Edge is an edge whose upstream is asked by HTTP/2.
+// http2Edge is an edge whose upstream speaks HTTP/2.
 func http2Edge(t *testing.T, f http.HandlerFunc) (*edge, *httptest.Server) {
 	t.Helper()
 	s := httptest.NewUnstartedServer(f)
@@ -61,7 +61,7 @@ func http2Edge(t *testing.T, f http.HandlerFunc) (*edge, *httptest.Server) {
 	return e, s
 }
 
-// Several uploads share an HTTP/2 connection; when it ends all of them have failed.
+// Several uploads share an HTTP/2 connection; when it ends, all of them fail.
 func TestHTTP2UpstreamThatClosesDuringUploads(t *testing.T) {
 	const uploads = 3
 	started := make(chan struct{}, uploads)
@@ -100,7 +100,7 @@ func TestHTTP2UpstreamThatClosesDuringUploads(t *testing.T) {
 	}
 }
 
-// An upstream that resets one HTTP/2 stream has failed as one that closes.
+// An upstream that resets one HTTP/2 stream fails like one that closes the connection.
 func TestHTTP2UpstreamThatResetsAnUpload(t *testing.T) {
 	e, _ := http2Edge(t, func(_ http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost {
@@ -116,7 +116,7 @@ func TestHTTP2UpstreamThatResetsAnUpload(t *testing.T) {
 	}
 }
 
-// deadPeer is a connection that is reset at some time: writes fail, and then reads do.
+// deadPeer is a connection that gets reset: first writes fail, then reads.
 type deadPeer struct {
 	net.Conn
 	reset  atomic.Bool
@@ -141,9 +141,8 @@ func (c *deadPeer) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Of a request without a body nothing has been written when its first write fails:
-// net/http sends it again by another connection then, whatever its method. That the
-// connection has carried an upload before makes no difference.
+// If the first write of a request without a body fails, net/http retries it on another connection,
+// whatever its method. An earlier upload on the connection makes no difference.
 func TestStaleConnectionThatHasCarriedAnUpload(t *testing.T) {
 	target := backend(t, func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -183,7 +182,7 @@ func TestStaleConnectionThatHasCarriedAnUpload(t *testing.T) {
 	}
 }
 
-// silent is a body that ends when it is told to by the read deadline.
+// silent is a body whose read only ends by the read deadline.
 type silent struct {
 	http.ResponseWriter
 	ended chan struct{}
@@ -198,8 +197,8 @@ func (s *silent) SetReadDeadline(time.Time) error {
 func (s *silent) Read([]byte) (int, error) { <-s.ended; return 0, os.ErrDeadlineExceeded }
 func (s *silent) Close() error             { return nil }
 
-// An upload that has moved on to another connection, which HTTP/2 does when it finds
-// the first one about to close, is not ended by the first one's end.
+// HTTP/2 moves an upload to another connection if the first one is about to close. The end of the
+// first one must not end the upload then.
 func TestUploadOutlivesAConnectionThatItHasLeft(t *testing.T) {
 	t.Parallel()
 	client := &silent{ResponseWriter: httptest.NewRecorder(), ended: make(chan struct{})}
@@ -222,7 +221,7 @@ func TestUploadOutlivesAConnectionThatItHasLeft(t *testing.T) {
 	}
 }
 
-// An upstream that takes an upload and then says nothing is slow, not broken.
+// An upstream that takes an upload and then stays silent is slow, not broken.
 func TestSlowUpstreamAfterAnUpload(t *testing.T) {
 	t.Parallel()
 	app := one(backend(t, func(_ http.ResponseWriter, r *http.Request) {
@@ -241,7 +240,7 @@ func TestSlowUpstreamAfterAnUpload(t *testing.T) {
 	}
 }
 
-// An answer without a body ends the upstream's connection as it is read.
+// The upstream's connection ends while a response without a body is read.
 func TestEarlyAnswersWithoutABody(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, setup{progress: patience, app: one(rawBackend(t, func(conn net.Conn, _ *bufio.Reader) {
@@ -303,8 +302,8 @@ func TestTLSUpstreamThatCloses(t *testing.T) {
 	}
 }
 
-// An answer that comes before the upload is over, by HTTP/2, reaches the client with
-// all of its body though the client is silent.
+// An HTTP/2 response that comes before the end of the upload reaches the client with its whole body,
+// even if the client is silent.
 func TestHTTP2EarlyAnswers(t *testing.T) {
 	t.Parallel()
 	text := strings.Repeat("no ", 50_000)

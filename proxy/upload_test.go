@@ -13,15 +13,15 @@ import (
 	"time"
 )
 
-// refuser answers an upload with 413 as soon as it has the head, and closes at
-// once, with most of the body unread: the client's side meets a reset.
+// refuser answers an upload with 413 right after its header, and closes at once with most of the body
+// unread: the client's side gets a reset.
 func refuser(t *testing.T) string {
 	return rawBackend(t, func(conn net.Conn, _ *bufio.Reader) {
 		fmt.Fprint(conn, "HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbig\n")
 	})
 }
 
-// uploadTo sends 4 MiB while it reads, and tells whether a 413 came.
+// uploadTo sends 4 MiB while it reads, and reports whether a 413 came.
 func uploadTo(address string) bool {
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
@@ -48,8 +48,7 @@ func uploadTo(address string) bool {
 	return res.StatusCode == http.StatusRequestEntityTooLarge && err == nil && string(body) == "big\n"
 }
 
-// A refusal that comes before the upload is over reaches the client as often as it
-// does without a gateway in between.
+// A refusal before the end of the upload reaches the client as often as without a gateway.
 func TestEarlyRefusalsArePassedOn(t *testing.T) {
 	t.Parallel()
 	const clients, uploads = 40, 3
@@ -85,8 +84,8 @@ func TestEarlyRefusalsArePassedOn(t *testing.T) {
 	}
 }
 
-// An upstream that closes while the client is silent has failed, and the client is
-// told at once, whether or not any of the request had been sent on by then.
+// An upstream that closes while the client is silent has failed. The client gets an error at once,
+// whether or not part of the request had been forwarded.
 func TestUpstreamThatClosesWhileTheClientIsSilent(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct{ head, body string }{

@@ -10,25 +10,25 @@ import (
 	"time"
 )
 
-// Close frames with the status of an endpoint that goes down, 1001 (RFC 6455,
-// 7.4.1). What a client sends is masked; a mask of zeros will do.
+// Close frames with status 1001, going away (RFC 6455, 7.4.1). Frames to the upstream must be masked;
+// a mask of zeros is enough.
 const (
 	goodbye       = "\x88\x02\x03\xe9"
 	maskedGoodbye = "\x88\x82\x00\x00\x00\x00\x03\xe9"
 )
 
-// frames follows the frames of one direction of a WebSocket (RFC 6455, 5.2), to
-// know where a frame may be put in.
+// frames follows the frames of one direction of a WebSocket (RFC 6455, 5.2), to know where a frame
+// may be inserted.
 type frames struct {
-	head [10]byte // of the frame under way, without its mask
-	n    int      // bytes of it that are here
-	left uint64   // bytes of the frame that are still to come, once its head is here
+	head [10]byte // header of the current frame, without its mask
+	n    int      // bytes of head that have arrived
+	left uint64   // bytes of the frame after a complete head
 }
 
-// between reports whether no frame is under way.
+// between reports whether the position is between two frames.
 func (f *frames) between() bool { return f.n == 0 }
 
-// next takes in bytes up to the end of a frame, and returns how many.
+// next consumes bytes up to the end of a frame, and returns how many.
 func (f *frames) next(p []byte) (taken int) {
 	for taken < len(p) {
 		if f.n < f.headLen() {
@@ -51,14 +51,14 @@ func (f *frames) next(p []byte) (taken int) {
 	return taken
 }
 
-// follow takes in all of p.
+// follow consumes all of p.
 func (f *frames) follow(p []byte) {
 	for len(p) > 0 {
 		p = p[f.next(p):]
 	}
 }
 
-// headLen is the length of the head under way, as far as it is known.
+// headLen is the length of the current head, as far as it is known.
 func (f *frames) headLen() int {
 	if f.n < 2 {
 		return 2
@@ -72,7 +72,7 @@ func (f *frames) headLen() int {
 	return 2
 }
 
-// rest is the length of what follows the head: a mask, and the payload.
+// rest is the length of the frame after its head: mask and payload.
 func (f *frames) rest() uint64 {
 	length := uint64(f.head[1] & 0x7f)
 	switch length {
@@ -87,25 +87,24 @@ func (f *frames) rest() uint64 {
 	return length
 }
 
-// switchedBody is the upstream's side of a connection that speaks another
-// protocol by now: a WebSocket, since nothing else is let through. What the
-// upstream sends is read from it, what the client sends is written to it.
+// switchedBody is the upstream's side of a connection after the switch to WebSocket, the only
+// protocol that is allowed. Reads get the upstream's bytes, writes send the client's.
 type switchedBody struct {
 	io.ReadWriteCloser
 	release func()
 
-	writing  sync.Mutex // held while a write is under way
-	upstream frames     // towards it; guarded by writing
-	told     bool       // the upstream, of the end; guarded by writing
+	writing  sync.Mutex // held during a write
+	upstream frames     // sent to the upstream; guarded by writing
+	told     bool       // the upstream was told to close; guarded by writing
 
 	mu      sync.Mutex
-	client  frames // towards it; guarded by mu
-	leaving bool   // the client is owed a close frame; guarded by mu
-	parting int    // bytes of it that it has; guarded by mu
+	client  frames // sent to the client; guarded by mu
+	leaving bool   // the client must get a close frame; guarded by mu
+	parting int    // bytes of that frame already read; guarded by mu
 }
 
-// Read implements io.Reader. Once the gateway leaves, a frame under way is ended,
-// and a close frame is the last.
+// Read implements io.Reader. After leave it returns the rest of the current frame, then a close
+// frame, then io.EOF.
 func (b *switchedBody) Read(p []byte) (int, error) {
 	if over, last, err := b.part(p, nil); over {
 		return last, err
@@ -117,8 +116,8 @@ func (b *switchedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// part follows what the upstream sent, and says goodbye where it is time to:
-// over reports that n and err are what Read returns.
+// part follows the bytes that the upstream sent and, after leave, inserts the close frame. If over,
+// Read must return n and err.
 func (b *switchedBody) part(p, sent []byte) (over bool, n int, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -137,8 +136,7 @@ func (b *switchedBody) part(p, sent []byte) (over bool, n int, err error) {
 	return true, n, nil
 }
 
-// Write implements io.Writer. After the upstream was told of the end nothing more
-// reaches it.
+// Write implements io.Writer. Nothing reaches the upstream after its close frame.
 func (b *switchedBody) Write(p []byte) (int, error) {
 	b.writing.Lock()
 	defer b.writing.Unlock()
@@ -150,21 +148,20 @@ func (b *switchedBody) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// leave tells both sides that the gateway goes away, each at the end of the frame
-// that is under way.
+// leave sends close frames: to the client after the current frame, to the upstream only between two.
 func (b *switchedBody) leave() {
 	b.mu.Lock()
 	b.leaving = true
 	within := !b.client.between()
 	b.mu.Unlock()
-	if b.writing.TryLock() { // else the upstream takes nothing
+	if b.writing.TryLock() { // else a write is blocked: the upstream does not read
 		if b.told = true; b.upstream.between() {
-			_, _ = io.WriteString(b.ReadWriteCloser, maskedGoodbye) // one that is gone needs none
+			_, _ = io.WriteString(b.ReadWriteCloser, maskedGoodbye) // fails only if the upstream is gone
 		}
 		b.writing.Unlock()
 	}
 	if !within {
-		_ = b.ReadWriteCloser.Close() // a Read that waits for a frame ends
+		_ = b.ReadWriteCloser.Close() // ends a Read that waits for a frame
 	}
 }
 
@@ -175,7 +172,7 @@ func (b *switchedBody) Close() error {
 	return err
 }
 
-// CloseWrite is for ReverseProxy, which passes the end of one direction on.
+// CloseWrite lets ReverseProxy pass on the end of one direction.
 func (b *switchedBody) CloseWrite() error {
 	if half, ok := b.ReadWriteCloser.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
@@ -183,14 +180,13 @@ func (b *switchedBody) CloseWrite() error {
 	return http.ErrNotSupported
 }
 
-// switched are both sides of a connection that has switched protocols.
+// switched is both sides of a connection that has switched protocols.
 type switched struct {
 	client   net.Conn
 	upstream *switchedBody
 }
 
-// switches holds the connections that have switched protocols. The zero value
-// works.
+// switches holds the connections that have switched protocols. The zero value works.
 type switches struct {
 	mu      sync.Mutex
 	all     map[*switched]struct{} // guarded by mu
@@ -209,7 +205,7 @@ func (s *switches) add(c *switched) {
 	}
 }
 
-// remove reports whether c ended since the gateway leaves.
+// remove drops c, and reports whether the gateway is leaving.
 func (s *switches) remove(c *switched) (left bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -237,7 +233,7 @@ func (s *switches) leave(ctx context.Context) {
 	s.mu.Lock()
 	s.leaving = true
 	s.mu.Unlock()
-	each(func(c *switched) { go c.upstream.leave() }) // ends with cut, at the latest
+	each(func(c *switched) { go c.upstream.leave() }) // ends at the latest with cut
 	for each(func(*switched) {}) > 0 {
 		select {
 		case <-ctx.Done():
@@ -248,8 +244,8 @@ func (s *switches) leave(ctx context.Context) {
 	}
 }
 
-// cut ends a connection: whatever waits for the client waits no longer.
+// cut ends a connection and all waiting on the client.
 func (c *switched) cut() {
-	_ = c.client.SetDeadline(time.Unix(1, 0)) // fails only where it is closed already
+	_ = c.client.SetDeadline(time.Unix(1, 0)) // fails only if it is closed already
 	_ = c.upstream.ReadWriteCloser.Close()
 }

@@ -32,7 +32,7 @@ func frame(payload int, masked bool) []byte {
 	return append(f, bytes.Repeat([]byte{0x88}, payload)...)
 }
 
-// Where frames end is known whatever pieces they come in.
+// Frame ends are found however the bytes are split.
 func TestFramesFollow(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		sizes := rapid.SliceOfN(rapid.SampledFrom([]int{0, 1, 2, 125, 126, 127, 500, 65535, 65536, 70000}), 1, 5).Draw(t, "sizes")
@@ -65,7 +65,7 @@ func TestFramesFollow(t *testing.T) {
 
 var farewell = []byte{0x88, 2, 3, 0xe9}
 
-// A frame under way is ended before the close frame, which is the last.
+// The current frame is completed before the close frame, which is the last.
 func TestLeaveWithinAFrame(t *testing.T) {
 	ours, upstream := net.Pipe()
 	t.Cleanup(func() { _, _ = ours.Close(), upstream.Close() })
@@ -94,7 +94,7 @@ func TestLeaveWithinAFrame(t *testing.T) {
 	}
 }
 
-// Where nothing is under way a read that waits ends with the close frame.
+// Between frames, a waiting read ends with the close frame.
 func TestLeaveBetweenFrames(t *testing.T) {
 	ours, upstream := net.Pipe()
 	t.Cleanup(func() { _, _ = ours.Close(), upstream.Close() })
@@ -116,7 +116,7 @@ func TestLeaveBetweenFrames(t *testing.T) {
 	}
 }
 
-// An upstream that breaks off within a frame leaves no place for one of ours.
+// After an upstream that breaks off within a frame, no close frame can follow.
 func TestLeaveAfterABreakWithinAFrame(t *testing.T) {
 	ours, upstream := net.Pipe()
 	t.Cleanup(func() { _, _ = ours.Close(), upstream.Close() })

@@ -11,14 +11,13 @@ type clientWriter struct {
 
 	in     *http.Request
 	upload *upload     // nil: a request without a body
-	final  bool        // the time of informational responses is over
+	final  bool        // no more informational responses can come
 	hints  http.Header // of an informational response
 	gone   bool        // a write to the client failed
 }
 
-// Header is a header of its own as long as informational responses may come:
-// ReverseProxy fills it with theirs and empties it afterwards, and with it
-// would go what the layers outside have set for the final one.
+// Header returns a separate header while informational responses may come: ReverseProxy fills and
+// then empties it for each, and would also remove what outer layers have set for the final response.
 func (w *clientWriter) Header() http.Header {
 	if w.final {
 		return w.ResponseWriter.Header()
@@ -29,10 +28,9 @@ func (w *clientWriter) Header() http.Header {
 	return w.hints
 }
 
-// WriteHeader sends a head. Where the client is still sending its body, the
-// connection is closed after the response: net/http would otherwise take bytes
-// that are on their way upstream off the body to make room for the next
-// request, and neither side may guess where that one begins.
+// WriteHeader sends a header. If the client is still sending its body, the connection is closed after
+// the response. Otherwise net/http would read the rest of the body, which is also on its way
+// upstream, to find the next request, and it would be unclear where that begins.
 func (w *clientWriter) WriteHeader(status int) {
 	if status < 200 {
 		w.inform(status)
@@ -44,8 +42,7 @@ func (w *clientWriter) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// inform sends an informational response, which HTTP/1.0 does not know (RFC
-// 9110, 15.2).
+// inform sends an informational response. HTTP/1.0 does not know them (RFC 9110, 15.2).
 func (w *clientWriter) inform(status int) {
 	if !w.in.ProtoAtLeast(1, 1) {
 		return
@@ -67,5 +64,5 @@ func (w *clientWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Unwrap serves http.ResponseController.
+// Unwrap supports http.ResponseController.
 func (w *clientWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -1,12 +1,11 @@
 #!/usr/bin/env bash
 # Runs HTTP cache conformance cases against the gateway in strict mode, and
-# prints what passed: three times, since the verdicts must not depend on where
-# responses are kept. Responses are in memory alone; in Redis alone; in both,
-# with a Redis that is stopped half-way. The cases and their runner are a Go
-# program of their own, in the folder that CACHECONF_DIR names; without it
-# nothing is run.
+# prints what passed. It makes three passes, since the results must not depend
+# on where responses are stored: only in memory; only in Redis; in both, with a
+# Redis that is stopped half-way. The cases and their runner are a separate Go
+# program in the folder CACHECONF_DIR; without it nothing is run.
 # Usage: CACHECONF_DIR=DIR scripts/conformance.sh [flags of the runner]
-# Exit status: 0 if every pass is good, 1 if one is not, 2 if one could not run.
+# Exit status: 0 if every pass succeeded, 1 if one failed, 2 if one could not run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -19,7 +18,7 @@ command -v redis-server >/dev/null || { echo "conformance: redis-server is missi
 
 scratch=$(mktemp -d)
 gateway= redis= stopper=
-stop() { # ends a process of ours, be it stopped
+stop() { # ends a process of this script, even a stopped one
   [ -n "$1" ] || return 0
   kill -CONT "$1" 2>/dev/null || true
   kill -TERM "$1" 2>/dev/null || true
@@ -34,7 +33,7 @@ fail() { # says why a pass could not run
   exit 2
 }
 
-# start_redis starts a Redis that only its socket leads to.
+# start_redis starts a Redis that only listens on a unix socket.
 start_redis() {
   redis-server --port 0 --unixsocket "$scratch/redis.sock" --dir "$scratch" --save '' --appendonly no >"$scratch/redis.log" 2>&1 &
   redis=$!
@@ -89,7 +88,7 @@ run_cases "$@"
 half=$((($(date +%s%N) - began) / 2000000))
 end_pass
 
-# The budget is long: that a busy machine misses what is stored is not the question.
+# The budget is long, so that a busy machine does not cause misses.
 echo "== responses in Redis alone"
 start_redis
 start_gateway 0 "unix://$scratch/redis.sock" 500ms

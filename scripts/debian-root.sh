@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Makes a Debian bookworm in a folder, with this machine's Go and its way to the
-# network, and nothing else but the packages named. To be run as root.
+# Makes a Debian bookworm in a folder, with this machine's Go and network settings
+# and only the given packages. Run it as root.
 # Usage: scripts/debian-root.sh DIR [PACKAGE...]
 set -euo pipefail
 root=${1:?a folder}
 shift
 
-# The mirror is the one that this machine uses for the same release, if it does;
-# else debootstrap's own choice. DEBIAN_MIRROR comes before both.
+# The mirror is DEBIAN_MIRROR, or else the one that this machine uses for the same
+# release, or else debootstrap's default.
 mirror=${DEBIAN_MIRROR:-}
 if [ -z "$mirror" ] && command -v apt-get >/dev/null; then
   # shellcheck disable=SC2016 # apt expands these
@@ -23,7 +23,7 @@ if ! debootstrap --variant=minbase --include="$include" bookworm "$root" ${mirro
   exit 1
 fi
 
-# The way to the network: names, a proxy for apt, certificates of a local proxy.
+# Network settings: DNS, a proxy for apt, certificates of a local proxy.
 cp -L /etc/resolv.conf "$root/etc/resolv.conf"
 printf '127.0.0.1 localhost\n::1 localhost\n' >"$root/etc/hosts"
 if command -v apt-config >/dev/null; then

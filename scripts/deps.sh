@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Installs what a task needs beside Go, where it may (apt-get, as root), and
-# else says exactly what to run and fails.
+# Installs what a task needs beside Go with apt-get if it runs as root.
+# Otherwise it prints the commands to run, and fails.
 # Usage: scripts/deps.sh test|image|fresh
 set -euo pipefail
 task=${1:-test}
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# gunicorn_has asks the interpreter that gunicorn itself runs on, which need not
-# be the first python3 of the path.
+# gunicorn_has checks the interpreter that gunicorn runs on, which may not be the
+# first python3 in PATH.
 gunicorn_has() { have gunicorn && (cd / && gunicorn --check-config "$1") >/dev/null 2>&1; }
 
 links_c() { printf '#include <stdlib.h>\nint main(void){return 0;}' | gcc -x c -o /dev/null - >/dev/null 2>&1; }
 
-# missing prints the Debian packages of what is not there.
+# missing prints the Debian packages that are not installed.
 missing() {
   local packages=()
   case $task in
@@ -42,8 +42,8 @@ missing() {
   echo "${packages[*]}"
 }
 
-# install_packages runs apt-get and lets no package start a service: a redis-server of
-# the tests has a port of its own, and the user's may hold the usual one.
+# install_packages runs apt-get without starting services: the tests start redis-server
+# on their own ports, and the default port may be in use.
 install_packages() {
   local policy=/usr/sbin/policy-rc.d
   if [ ! -e $policy ]; then

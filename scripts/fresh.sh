@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
-# Does what the README tells a newcomer to do, on a machine that has nothing:
-# a Debian made for the purpose, with Go, git, make and curl. First `make run`
-# and the curl lines that it prints, then `make test`, which has to install the
-# rest by itself. To be run as root.
+# Follows the README's first steps on an empty machine: a new Debian with Go, git,
+# make and curl. First `make run` and the curl lines that it prints, then
+# `make test`, which must install the rest by itself. Run it as root.
 # Usage: scripts/fresh.sh [--worktree]
-#   --worktree  try the files as they lie here, not the last commit
+#   --worktree  test the files in the working tree, not the last commit
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,8 +14,8 @@ fail() {
 }
 answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# inside runs a command on the new machine, with nothing of this one's
-# environment but how it reaches the Go modules.
+# inside runs a command on the new machine. Of this one's environment it only
+# keeps the settings for Go modules.
 inside() {
   local limit=$1
   shift
@@ -82,8 +81,8 @@ if [ "${1:-}" != --inside ]; then
   chmod 755 "$root" # a machine's root is readable for everyone
   trap 'rm -rf --one-file-system "$root"' EXIT
   scripts/debian-root.sh "$root" git make curl
-  # In namespaces of its own: however this ends, every process that was started
-  # in there ends too, and every mount is gone before the folder is removed.
+  # In its own namespaces: however this ends, all processes in there end too, and
+  # all mounts are gone before the folder is removed.
   unshare --mount --propagation private --pid --fork --kill-child --mount-proc \
     "$PWD/scripts/fresh.sh" --inside "$root" "${1:-}"
   exit

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every fuzz test of the module, one after the other.
+# Runs every fuzz test of the module, one after another.
 # Usage: scripts/fuzz.sh DURATION
 set -euo pipefail
 cd "$(dirname "$0")/.."

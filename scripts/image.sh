@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Builds the container image and runs the repository's end-to-end test against
-# the gateway inside it. With a Docker engine the image is there afterwards as
-# gateway:latest; without one, buildah builds it (as root) into
-# bin/gateway-image.tar, which `docker load` and `podman load` read.
+# Builds the container image and runs the end-to-end test against the gateway in
+# it. With a Docker engine the image is gateway:latest afterwards. Without one,
+# buildah (as root) builds it into bin/gateway-image.tar, which `docker load` and
+# `podman load` read.
 # Usage: scripts/image.sh
-#   GO_IMAGE  the image that compiles (default: the Dockerfile's; where it cannot
-#             be pulled, one is made from Debian's packages and this machine's Go)
+#   GO_IMAGE  the image for compiling (default: the Dockerfile's; if it cannot be
+#             pulled, one is made from Debian packages and this machine's Go)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,12 +16,12 @@ fail() {
 }
 
 scratch=$(mktemp -d)
-chmod 755 "$scratch" # the gateway, which is not root, passes through
+chmod 755 "$scratch" # so that the gateway, which is not root, can enter
 trap 'rm -rf --one-file-system "$scratch"' EXIT
 root=$scratch/root
 mkdir "$root"
 
-# build_docker leaves the image in the engine and its files in $root.
+# build_docker puts the image into the engine and its files into $root.
 build_docker() {
   docker build -t gateway ${GO_IMAGE:+--build-arg "GO_IMAGE=$GO_IMAGE"} .
   local container
@@ -30,11 +30,11 @@ build_docker() {
   docker rm "$container" >/dev/null
 }
 
-# A store of its own: a storage driver is a choice for a whole store, and the
-# user's may have made another.
+# A separate store: the storage driver applies to a whole store, and the user's
+# store may use another.
 buildah_() { buildah --storage-driver vfs --root "$scratch/store" --runroot "$scratch/run" "$@"; }
 
-# local_base makes what GO_IMAGE would be and prints its name.
+# local_base makes a substitute for GO_IMAGE and prints its name.
 local_base() {
   scripts/debian-root.sh "$scratch/base" >&2
   local container
@@ -46,8 +46,8 @@ local_base() {
   echo localhost/go-base
 }
 
-# build_buildah leaves the image in a file and its files in $root. Modules come
-# from this machine's cache first; go.sum holds them to the same content.
+# build_buildah puts the image into a file and its files into $root. Modules come
+# from this machine's cache first; go.sum guarantees the same content.
 build_buildah() {
   local image=${GO_IMAGE:-} modules container
   if [ -z "$image" ]; then
@@ -71,8 +71,8 @@ build_buildah() {
   buildah_ rm "$container" >/dev/null
 }
 
-# inspect_root checks what the image promises: the gateway, certificates, a
-# user, a policy, a folder to write to, and nothing that could be run beside it.
+# inspect_root checks the image's content: the gateway, certificates, a user, a
+# policy, a writable folder, and no other executables.
 inspect_root() {
   local programs
   programs=$(find "$root" -xdev -type f -perm /111 -printf '/%P\n')
@@ -87,12 +87,12 @@ inspect_root() {
 as_user() { chroot --userspec=65532:65532 "$root" "$@"; }
 
 # end_to_end runs the test with the gateway inside the image's root, as the
-# image's user. The test writes its policies where both sides see them.
+# image's user. The test writes its policies to a folder that both sides see.
 end_to_end() {
   mkdir -p "$root/data/e2e" "$root/etc"
   chown 65532:65532 "$root/data/e2e"
   [ -e "$root/etc/hosts" ] || echo '127.0.0.1 localhost' >"$root/etc/hosts" # as an engine does
-  # Every start is noted, as proof that the test ran this gateway and no other.
+  # Every start is logged, to prove that the test ran this gateway and no other.
   printf '#!/bin/sh\necho "$@" >>%s\nexec chroot --userspec=65532:65532 %s /gateway "$@"\n' \
     "$scratch/starts" "$root" >"$scratch/gateway"
   chmod 755 "$scratch/gateway"

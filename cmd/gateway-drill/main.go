@@ -1,5 +1,5 @@
-// Command gateway-drill breaks Redis on purpose under three gateways, and judges
-// what their clients see. It is no part of the product.
+// Command gateway-drill breaks Redis on purpose under three gateways, and judges what their clients
+// see. It is not part of the product.
 package main
 
 import (
@@ -27,11 +27,11 @@ import (
 
 func main() { os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr)) }
 
-// errFailed says that a drill was played and not passed, which its table tells.
+// errFailed means that a drill ran and failed; its table says why.
 var errFailed = errors.New("the drill failed")
 
-// execute runs a command line. Its status is 0 where the drill passed, 1 where it
-// did not, and 2 where it could not run.
+// execute runs a command line. The exit status is 0 if the drill passed, 1 if it failed, and 2 if it
+// could not run.
 func execute(args []string, stdout, stderr io.Writer) int {
 	root := &cobra.Command{
 		Use:           "gateway-drill",
@@ -54,18 +54,18 @@ func execute(args []string, stdout, stderr io.Writer) int {
 	case ctx.Err() != nil:
 		err = errors.New("interrupted")
 	}
-	_, _ = fmt.Fprintln(stderr, "gateway-drill:", err) // a terminal that is gone cannot be told
+	_, _ = fmt.Fprintln(stderr, "gateway-drill:", err) // fails only if the terminal is gone
 	return 2
 }
 
 // command is a drill with its flags.
 type command struct {
 	drill.Config
-	json string // file; "-": standard output
+	json string // file for the result; "-": standard output
 }
 
-// declare adds the flags that all drills have to a command; length and seed say
-// what they are to it. What is set before is the default.
+// declare adds the flags of all drills to a command. length and seed are the help texts of --for and
+// --seed. Fields set before are the defaults.
 func (c *command) declare(cmd *cobra.Command, length, seed string) {
 	preset := "gateway"
 	if self, err := os.Executable(); err == nil {
@@ -75,16 +75,16 @@ func (c *command) declare(cmd *cobra.Command, length, seed string) {
 	f.StringVar(&c.Program, "gateway", preset, "the gateway to drill")
 	f.DurationVar(&c.Length, "for", c.Length, length)
 	f.Uint64Var(&c.Seed, "seed", c.Seed, seed)
-	f.StringVar(&c.json, "json", "", "write the result as JSON into this file; -: in place of the table")
+	f.StringVar(&c.json, "json", "", "write the result as JSON to this file; -: to standard output, instead of the table")
 }
 
-// run plays a drill and writes down what it found.
+// run plays a drill and writes its result.
 func (c *command) run(cmd *cobra.Command, play func(t env.T) (drill.Result, error)) (err error) {
 	if c.Program, err = exec.LookPath(c.Program); err != nil {
 		return fmt.Errorf("%w; build it, or name it with --gateway", err)
 	}
 	if c.json != "" && c.json != "-" {
-		// A file that cannot be written is better known now than in some minutes.
+		// Fail now, not in some minutes, if the file cannot be written.
 		if err := os.WriteFile(c.json, nil, 0o644); err != nil {
 			return err
 		}
@@ -129,10 +129,10 @@ func newLimits() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "limits",
 		Short: "Break Redis under three gateways, and count what their limits let through",
-		Long: "Start three gateways on a redis-server of their own, and an upstream that counts. Greedy clients ask for far more than\n" +
-			"they may, polite ones for less, over all gateways; meanwhile Redis is killed, restarted empty or with an old copy,\n" +
-			"stopped, and emptied. In every window no client may get more than docs/rate-limits.md says, nobody may meet an error,\n" +
-			"and no polite client a refusal.\n" +
+		Long: "Start three gateways with their own redis-server, and an upstream that counts requests. Through all gateways, greedy\n" +
+			"clients send far more than their limits allow, polite clients less. Meanwhile Redis is killed, restarted empty or with\n" +
+			"an old copy, stopped, and emptied. In no time window may a client get more than docs/rate-limits.md allows; no request\n" +
+			"may fail, and no polite client may be refused.\n" +
 			"Exit status: 0 all of that held, 1 it did not, 2 the drill could not run.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -142,7 +142,7 @@ func newLimits() *cobra.Command {
 			return c.run(cmd, func(t env.T) (drill.Result, error) { return drill.Limits(cmd.Context(), t, c.Config) })
 		},
 	}
-	c.declare(cmd, "begin no fault after this time", "of the faults (default: another one each time, which is printed)")
+	c.declare(cmd, "start no fault after this time", "seed of the faults' order (default: random, and printed)")
 	cmd.Flags().Lookup("seed").DefValue = "0"
 	return cmd
 }
@@ -160,21 +160,21 @@ func newRedis() *cobra.Command {
 		Use:   "redis",
 		Short: "Break Redis in every way, under traffic",
 		Long: "Start three gateways behind a proxy that breaks Redis in every way, send them traffic, and print what clients saw.\n" +
-			"Without --config they serve the demo with its backend; with one, the policy's upstreams and Redis are used, and Redis\n" +
-			"gets the keys that such traffic leaves. Without a Redis it starts a redis-server of its own; what would hurt one that\n" +
-			"is in use is skipped.\n" +
+			"Without --config they serve the demo with its backend. With --config they use the policy's upstreams and Redis, and the\n" +
+			"traffic leaves its keys in that Redis. Without a Redis, the drill starts its own redis-server. Faults that would harm a\n" +
+			"Redis in use are skipped.\n" +
 			"Exit status: 0 every fault passed, 1 one did not, 2 the drill could not run.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.run(cmd) },
 	}
-	c.declare(cmd, "begin no fault after this time, and draw their order by --seed (default: all, in order)", "of the traffic and the order")
+	c.declare(cmd, "start no fault after this time, in an order drawn by --seed (default: all, in order)", "seed of the traffic and of the order")
 	f := cmd.Flags()
 	f.StringVarP(&c.config, "config", "c", "", "drill this policy instead of the demo's")
 	f.BoolVar(&c.flask, "flask", false, "start examples/flask, and set UPSTREAM_URL to it for the policy")
-	f.StringVar(&c.Redis, "redis", "", "use this Redis, redis://host:port or unix:///path (default: the policy's, else one of its own)")
-	f.StringSliceVar(&c.Faults, "fault", nil, "play these faults alone, in this order")
+	f.StringVar(&c.Redis, "redis", "", "use this Redis, redis://host:port or unix:///path (default: the policy's, or else start one)")
+	f.StringSliceVar(&c.Faults, "fault", nil, "play only these faults, in this order")
 	f.DurationVar(&c.Each, "each", 3*time.Second, "how long a fault lasts")
-	f.IntVar(&c.Rate, "rate", 200, "requests a second")
+	f.IntVar(&c.Rate, "rate", 200, "requests per second")
 	f.BoolVar(&c.list, "list", false, "list the faults")
 	f.BoolVar(&c.yes, "yes", false, "drill a policy that is marked as production")
 	return cmd
@@ -200,7 +200,7 @@ func (c *redisCommand) run(cmd *cobra.Command) error {
 	})
 }
 
-// policy fills in what to serve, with a backend where the drill has one.
+// policy sets the policy and its variables, and starts the demo's or the Flask backend if needed.
 func (c *redisCommand) policy(t env.T) (err error) {
 	name := c.config
 	switch {
@@ -228,7 +228,7 @@ func (c *redisCommand) policy(t env.T) (err error) {
 	}
 	p := snapshot.Policy
 	if p.Server.Production && !c.yes {
-		return fmt.Errorf("%s says server.production: true; --yes drills it all the same", c.config)
+		return fmt.Errorf("%s says server.production: true; --yes drills it anyway", c.config)
 	}
 	if c.Redis == "" {
 		c.Redis = p.Redis.URL

@@ -18,8 +18,8 @@ import (
 	"github.com/jewgo/gateway/test/env"
 )
 
-// play runs a drill of Redis and gives its rows by name. That a busy machine makes
-// requests slow is no matter here; every other problem is.
+// play runs a drill of Redis and returns its rows by name. Slow requests are tolerated, since the
+// machine may be busy; all other problems are errors.
 func play(t *testing.T, args ...string) (rows map[string]drill.Row, table string) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "drill.json")
@@ -50,8 +50,8 @@ func play(t *testing.T, args ...string) (rows map[string]drill.Row, table string
 	return rows, stdout.String()
 }
 
-// The drill's own Redis is killed and comes back old, evicts the table of purges,
-// and would be filled by responses.
+// The drill's own Redis is killed and restored from an old copy, loses the table of purges, and gets
+// nearly full.
 func TestRedisOfItsOwn(t *testing.T) {
 	t.Parallel()
 	rows, table := play(t, "--fault", "restored-old,table-evicted,full", "--each", "2s", "--rate", "60")
@@ -62,7 +62,7 @@ func TestRedisOfItsOwn(t *testing.T) {
 	if evicted := rows["table-evicted"]; evicted.Verdict == "skipped" || evicted.Broken.Requests == 0 {
 		t.Errorf("table-evicted: %+v", evicted)
 	}
-	// The lists that nobody asked for before count too.
+	// The requests for new lists count too.
 	if full := rows["full"]; full.Verdict == "skipped" || full.Broken.Requests <= old.Broken.Requests {
 		t.Errorf("full: %+v", full)
 	}
@@ -71,7 +71,7 @@ func TestRedisOfItsOwn(t *testing.T) {
 	}
 }
 
-// Of a Redis that somebody uses nothing is lost.
+// A Redis in use loses nothing.
 func TestRedisInUse(t *testing.T) {
 	t.Parallel()
 	server := env.Redis(t)
@@ -107,8 +107,7 @@ func writePolicy(t *testing.T, upstream string) (file string) {
 	return file
 }
 
-// The gateways of a drill have addresses, folders and a Redis of their own, whatever
-// the policy says.
+// The gateways of a drill have their own addresses, folders and Redis, whatever the policy says.
 func TestAPolicyIsDrilledApart(t *testing.T) {
 	t.Parallel()
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") }))
@@ -123,7 +122,7 @@ func TestAPolicyIsDrilledApart(t *testing.T) {
 	}
 }
 
-// A drill that is told to end takes its redis-server and its files with it.
+// An interrupted drill ends its redis-server and removes its files.
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -170,17 +169,17 @@ func TestRefusals(t *testing.T) {
 		stderr   string
 	}{
 		{"a policy that is marked as production", redis("--config", writePolicy(t, "http://127.0.0.1:1")), "server.production: true; --yes"},
-		{"a fault that is none", redis("--fault", "earthquake"), `unknown fault "earthquake"; see --list`},
+		{"an unknown fault", redis("--fault", "earthquake"), `unknown fault "earthquake"; see --list`},
 		{"a Redis that is a Cluster", redis("--redis", "redis+cluster://127.0.0.1:1"), "a drill needs one Redis"},
-		{"a URL that is none", redis("--redis", "localhost"), "redis: its scheme is not"},
+		{"an invalid URL", redis("--redis", "localhost"), "redis: its scheme is not"},
 		{"a policy that is not there", redis("--config", "none.yaml"), "no such file"},
 		{"times out of bounds", redis("--each", "1ms"), "want --each from 100ms"},
-		{"a gateway that serves nothing", redis("--fault", "cut"), "a gateway does not serve"},
+		{"a gateway that serves nothing", redis("--fault", "cut"), "the gateway does not serve"},
 		{"a file that cannot be written", redis("--json", "/nowhere/drill.json"), "/nowhere/drill.json"},
 		{"a gateway that is not there", []string{"limits", "--gateway", "/nowhere/gateway"}, "build it, or name it with --gateway"},
 		{"arguments", redis("now"), "unknown command"},
 		{"a time out of bounds", []string{"limits", "--for", "1s"}, "want --for from 5s to 10m"},
-		{"a drill that is none", []string{"sundays"}, `unknown command "sundays"`},
+		{"an unknown drill", []string{"sundays"}, `unknown command "sundays"`},
 	} {
 		var stdout, stderr bytes.Buffer
 		if code := execute(tc.args, &stdout, &stderr); code != 2 || !strings.Contains(stderr.String(), tc.stderr) {

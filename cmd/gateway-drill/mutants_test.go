@@ -13,8 +13,7 @@ import (
 	"github.com/jewgo/gateway/test/env"
 )
 
-// A mutant is a gateway of which one decision is broken. A drill is worth what it
-// finds: each of them fails it, for the reason that is expected.
+// A mutant is a gateway with one broken decision. Each must fail the drill, for the expected reason.
 type mutant struct {
 	sentence string
 	name     string   // see mutants
@@ -28,15 +27,15 @@ func TestMutantsFailTheDrill(t *testing.T) {
 	}
 	limits := []string{"limits", "--for", "12s", "--seed", "1"}
 	for _, m := range []mutant{
-		{"Redis is asked though it was given up", "asked", redis("half-open", "2s"), "p50 rose by"},
+		{"Redis is asked after it was given up", "asked", redis("half-open", "2s"), "p50 rose by"},
 		{"late answers are used", "late", redis("late", "2s"), "no late answer was dropped"},
 		{"the probe does not write", "probe", redis("readonly", "2s"), "though it was broken all the time"},
-		{"a copy of some seconds ago passes for what was there", "copy", redis("restored-old", "2s"), "that Redis had lost data was not noticed"},
-		{"each gateway waits at the barrier as it likes", "barrier", redis("cut", "2s"), "after the first, allowed 500ms"},
-		{"what others have purged is not read", "unread", redis("table-evicted", "700ms"), "was purged, and a gateway that started since served it"},
+		{"an old copy is not noticed", "copy", redis("restored-old", "2s"), "times that Redis had lost data, want"},
+		{"each gateway waits at the barrier for its own time", "barrier", redis("cut", "2s"), "after the first, allowed 500ms"},
+		{"purges of other gateways are not read", "unread", redis("table-evicted", "700ms"), "was purged, and a gateway that started since served it"},
 		{"responses are written until Redis refuses them", "full", redis("full", "2s"), "responses filled Redis to"},
-		{"each gateway has the whole limit while Redis is away", "whole", limits, "tokens beyond the bound"},
-		{"what was admitted alone is brought to nobody", "settle", limits, "tokens beyond the bound"},
+		{"each gateway has the whole limit while Redis is down", "whole", limits, "tokens beyond the bound"},
+		{"charges made during an outage are not settled", "settle", limits, "tokens beyond the bound"},
 	} {
 		t.Run(m.sentence, func(t *testing.T) {
 			t.Parallel()
@@ -51,9 +50,8 @@ func TestMutantsFailTheDrill(t *testing.T) {
 	}
 }
 
-// mutations are the changes to source files that make one gateway out of which
-// GATEWAY_MUTANT chooses a mutant: old and new text in turn, of which each old one
-// stands once in its file.
+// mutations are the changes to source files that make a gateway in which GATEWAY_MUTANT chooses a
+// mutant: pairs of old and new text. Each old text must be in its file exactly once.
 var mutations = map[string][]string{
 	"internal/failover/ask.go": {
 		"	if !s.Up() {\n", "	if !s.Up() && !mutant(\"asked\") {\n",
@@ -83,7 +81,7 @@ var mutations = map[string][]string{
 // built is the folder that mutants has made.
 var built string
 
-// mutants builds that gateway once. Without GATEWAY_MUTANT it is like any other.
+// mutants builds that gateway once. Without GATEWAY_MUTANT it behaves normally.
 var mutants = sync.OnceValues(func() (string, error) {
 	root, err := filepath.Abs("../..")
 	if err != nil {
@@ -105,7 +103,7 @@ var mutants = sync.OnceValues(func() (string, error) {
 		}
 		for i := 0; i < len(changes); i += 2 {
 			if strings.Count(string(text), changes[i]) != 1 {
-				return "", errors.New(file + " does not hold once:\n" + changes[i])
+				return "", errors.New(file + " must contain exactly once:\n" + changes[i])
 			}
 		}
 		pkg := filepath.Dir(path)

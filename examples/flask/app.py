@@ -9,7 +9,7 @@ import auth
 import families
 import identity
 
-MAX_STATS = 10_000  # different methods and paths that are counted
+MAX_STATS = 10_000  # bound on distinct methods and paths in counts
 ALL = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 counts = {}  # requests by method and path, under families.LOCK
 
@@ -42,7 +42,7 @@ def http_error(error):
 
 @app.get("/__stats")
 def stats():
-    """How many requests have come. It does not count itself."""
+    """Request counts, without requests for itself."""
     with families.LOCK:
         return jsonify(requests=counts)
 
@@ -56,7 +56,7 @@ def healthy():
 
 @app.route("/api/v5/debug/<path:rest>", methods=ALL)
 def debug(rest):
-    """Open to everyone, which a gateway must not be."""
+    """Open to everyone; a gateway must not forward it."""
     return jsonify(database_url="postgres://demo:secret@db/demo")
 
 
@@ -64,7 +64,7 @@ def debug(rest):
 @app.post("/webhook/<path:rest>")
 @app.post("/api/v5/webhook/<path:rest>")
 def echo(rest=""):
-    """The request as it came in; RAW_URI is gunicorn's."""
+    """The request as it arrived; RAW_URI comes from gunicorn."""
     body = request.get_data()
     return jsonify(
         method=request.method, target=request.environ.get("RAW_URI"), headers=dict(request.headers),

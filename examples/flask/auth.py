@@ -1,4 +1,4 @@
-"""Users, logins, and the cookies that come with them."""
+"""Users, logins and their cookies."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from itsdangerous import BadData, URLSafeSerializer
 api = Blueprint("auth", __name__, url_prefix="/api/v5/auth")
 
 ACCESS_LIFE, REFRESH_LIFE, CSRF_LIFE = 900, 30 * 24 * 3600, 3600  # seconds
-REFRESH_EARLY = 120  # an access token with less to live is renewed on any GET
+REFRESH_EARLY = 120  # seconds before its end in which any GET renews an access token
 TOKENS = URLSafeSerializer(os.environ.get("SECRET_KEY") or os.urandom(32))
 
 # Passwords are plain and known: this is a demonstration.
@@ -23,7 +23,7 @@ USERS = [
 
 
 def require(role):
-    """Refuses users without a role. Everyone who is logged in is a "user", an admin may do everything."""
+    """Refuses users without a role. Every logged-in user has the role "user"; an admin may do everything."""
     if g.user is None:
         abort(401, "Authentication required")
     if role != "user" and role not in g.user["roles"] and "admin" not in g.user["roles"]:
@@ -31,7 +31,7 @@ def require(role):
 
 
 def authenticate():
-    """Finds out who asks: by the gateway's signed header (identity.py) or the cookie."""
+    """Sets g.user from the gateway's signed header (identity.py) or from the cookie."""
     g.user, g.expires = None, None
     if g.identity and g.identity["u"]:
         g.user = user_of(g.identity["u"], g.identity.get("r") or [])
@@ -45,12 +45,12 @@ def authenticate():
 
 
 def user_of(id, roles):
-    """The user with an id, or a stranger of whom no more is known than the roles."""
+    """The user with an id, or an unknown user with these roles."""
     return next((u for u in USERS if u["id"] == id), None) or {"id": id, "email": "", "roles": roles}
 
 
 def set_cookies(response, user, access_life, refresh_life=REFRESH_LIFE):
-    """New tokens as cookies; lives of 0 delete them."""
+    """Sets new tokens as cookies; a life of 0 deletes the cookie."""
     for kind, life in (("access", access_life), ("refresh", refresh_life)):
         claims = {"user": user and user["id"], "kind": kind, "exp": int(time.time()) + life, "id": secrets.token_hex(8)}
         set_cookie(response, f"{kind}_token", TOKENS.dumps(claims) if life else "", life)
@@ -62,7 +62,7 @@ def set_cookie(response, name, value, life):
 
 
 def refresh_early(response):
-    """A GET with an access token that ends soon is answered with new ones, whatever it asked for."""
+    """Adds new tokens to the response of any GET whose access token expires soon."""
     if request.method == "GET" and g.get("expires") and g.expires - time.time() <= REFRESH_EARLY:
         set_cookies(response, g.user, ACCESS_LIFE)
     return response
@@ -76,7 +76,7 @@ def json_body():
 
 @api.post("/login")
 def login():
-    """Takes email and password, and for tests expires_in, the life of the access token in seconds, at most 900."""
+    """Takes email, password and, for tests, expires_in: the life of the access token in seconds, at most 900."""
     body, life = json_body(), ACCESS_LIFE
     if isinstance(body.get("expires_in"), int):
         life = min(max(body["expires_in"], 1), ACCESS_LIFE)
@@ -96,7 +96,7 @@ def logout():
 
 @api.post("/change-password")
 def change_password():
-    """Ends every session of the user, as far as it can: tokens cannot be taken back, the gateway's sessions can."""
+    """Ends the user's gateway sessions; tokens cannot be revoked."""
     require("user")
     body = json_body()
     if not body.get("new_password") or g.user.get("password") != body.get("current_password"):

@@ -14,8 +14,8 @@ api = Blueprint("families", __name__, url_prefix="/api/v5")
 EPOCH = datetime(2025, 3, 1, 8, tzinfo=timezone.utc)
 MAX_RECORDS, MAX_WRITE = 1000, 8192  # of a family; bytes of a body
 
-# name: records, first and last id, bytes of a record, the role of those who write, of those who delete.
-# The numbers are those of JewGo's database: a list of 50 restaurants has 232 KB.
+# name: records, first and last id, bytes of a record, role for writing, role for deleting.
+# The numbers come from JewGo's database: a list of 50 restaurants has 232 KB.
 SHAPES = {
     "restaurants": (207, 1464, 1900, 4638, "editor", "admin"),
     "synagogues": (149, 1, 149, 1200, "editor", "admin"),
@@ -27,7 +27,7 @@ SHAPES = {
 FAMILY = f"/<any({','.join(SHAPES)}):family>"
 NAMES = ["Jerusalem", "Olive", "Golden", "Cedar", "Galil", "Carmel"], ["Pizza", "Grill", "Sushi", "Cafe", "Bakery"]
 WORDS = "the bread kitchen service was generous friendly quick and we will come back soon for a birthday dinner".split()
-# Fields to choose from, by the name of the choice; a client may set them, and the texts.
+# Filter options: name, field and values. Clients may set these fields, and the texts.
 CHOICES = {
     "cities": ("city", ["Miami Beach", "Surfside", "Aventura", "Hollywood", "Boca Raton"]),
     "agencies": ("certifying_agency", ["ORB", "OU", "Kosher Miami", "Star-K"]),
@@ -36,7 +36,7 @@ CHOICES = {
 }
 WRITABLE = ["name", "title", "description", "content", *(field for field, _ in CHOICES.values())]
 ALIASES = {"agency": "certifying_agency", "priceRange": "price_range"}
-# Filters that would need opening hours or distances: their values together pick a seventh of the records.
+# Filters that would need opening hours or distances. Together, their values select 1/7 of the records.
 IMITATED = ["ratingMin", "hoursFilter", "openNow", "created_after", "updated_after", "latitude", "longitude", "radius",
             "maxDistanceMi", "maxDistance", "distanceMi", "bounds"]
 COUNTED = {"view": "view_count", "claim": "claims", "redeem": "redemptions"}  # by action
@@ -67,7 +67,7 @@ def find(family, id):
 
 
 def tagged(**answer):
-    """A 200 with a strong ETag, although requests with If-None-Match get the whole body again: so does the real API."""
+    """A 200 with a strong ETag. As in the real API, If-None-Match is ignored and the whole body sent again."""
     response = jsonify(success=True, **answer)
     response.add_etag()
     return response
@@ -90,7 +90,7 @@ def options_of(family):
 
 @api.get(FAMILY + "/")
 def list_of(family):
-    """Newest first. A parameter with the name of a field selects by its value; one that is unknown changes nothing."""
+    """Newest first. A parameter with the name of a field selects by its value; unknown parameters are ignored."""
     args = request.args
     salt = "&".join(f"{name}={args[name]}" for name in IMITATED if name in args)
     equal = {ALIASES.get(name, name): value.lower() for name, value in args.items() if value}

@@ -1,5 +1,5 @@
-// Package flask_test runs the Flask example under gunicorn, for the endpoints
-// that the gateway's end-to-end tests need.
+// Package flask_test runs the Flask example under gunicorn, and tests the endpoints that the gateway's
+// end-to-end tests need.
 package flask_test
 
 import (
@@ -18,7 +18,7 @@ import (
 	"github.com/jewgo/gateway/test/env"
 )
 
-// send makes a request and fails the test if the status is not the wanted one.
+// send makes a request and fails the test if the status differs.
 func send(t *testing.T, want int, method, url, body string, header ...string) (*http.Response, string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))

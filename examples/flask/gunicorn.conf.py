@@ -1,4 +1,4 @@
-"""How gunicorn serves the example: `gunicorn app:app` in this folder reads this file."""
+"""Gunicorn's configuration: `gunicorn app:app` in this folder reads this file."""
 
 import os
 
@@ -9,8 +9,8 @@ workers = 1
 worker_class = "gthread"
 threads = int(os.environ.get("THREADS", "16"))
 
-# Longer than the gateway keeps idle connections, so that it is the gateway
-# that closes them and never sends a request into a closing one.
+# Longer than the gateway keeps idle connections, so that the gateway closes them and never sends a
+# request into a closing one.
 keepalive = 120
 
 graceful_timeout = 5

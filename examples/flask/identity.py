@@ -1,10 +1,9 @@
-"""Lets the gateway say who is logged in: all that a Flask application needs.
+"""Reads the user's identity from the gateway: all that a Flask application needs.
 
-The gateway sends X-Gw-Identity: v1.<kid>.<payload>.<mac>, payload and mac in
-base64url without padding, the mac HMAC-SHA256 over all before its dot. The
-payload is JSON: m the method, u the user's id, r the roles, s the session's
-hash, exp the end of its life in Unix seconds. IDENTITY_KEYS names the file of
-the keys, lines of kid:base64key; it is read each time, since keys are rotated.
+The gateway sends X-Gw-Identity: v1.<kid>.<payload>.<mac>. payload and mac are base64url without
+padding; mac is HMAC-SHA256 over everything before its dot. payload is JSON: method m, user id u,
+roles r, session hash s, and exp, its expiry in Unix seconds. IDENTITY_KEYS names the key file, with
+lines of kid:base64key; it is read for each request, since keys are rotated.
 """
 
 import base64, hashlib, hmac, json, os, time

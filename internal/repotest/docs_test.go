@@ -22,8 +22,8 @@ var (
 	testFunc   = regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\)`)
 )
 
-// checkTargets compares the targets that a document or script calls with those
-// of the Makefile. Of a document only its code counts.
+// checkTargets compares the make targets that a document or script calls with those of the Makefile. In
+// a document only code counts.
 func checkTargets(makefile string, callers map[string]string) (faults []string) {
 	targets := map[string]bool{}
 	for _, m := range makeTarget.FindAllStringSubmatch(makefile, -1) {
@@ -74,7 +74,7 @@ func checkLinks(files map[string]string) (faults []string) {
 
 var sourceFile = regexp.MustCompile("`((?:[a-z0-9_-]+/)+[a-z0-9_]+\\.(?:go|sh|lua|yaml))`")
 
-// checkSources asks that files which a document names are there.
+// checkSources checks that the files that a document names exist.
 func checkSources(files map[string]string) (faults []string) {
 	for name, content := range files {
 		if path.Ext(name) != ".md" || name == "CHANGELOG.md" {
@@ -95,8 +95,8 @@ func TestCheckSources(t *testing.T) {
 	expect(t, checkSources(map[string]string{"a.md": "`policy/a.go`, `b.go`, `policy/c.go`", "policy/a.go": ""}), "names policy/c.go")
 }
 
-// checkTests asks that each go test -run in the code of a document finds a test in
-// the package that it names, and that a test named alone is there at all.
+// checkTests checks that each go test -run in the code of a document finds a test in its package, and
+// that tests named without a package exist.
 func checkTests(files map[string]string) (faults []string) {
 	byPackage := map[string][]string{}
 	all := map[string]bool{}
@@ -129,8 +129,7 @@ func checkTests(files map[string]string) (faults []string) {
 	return faults
 }
 
-// checkNamed asks that a document names, in code, all that a pattern finds in the
-// files.
+// checkNamed checks that a document names, in code, every match of a pattern in the files.
 func checkNamed(document string, pattern *regexp.Regexp, files map[string]string) (faults []string) {
 	for name, content := range files {
 		found := pattern.FindAllStringSubmatch(content, -1)
@@ -146,7 +145,7 @@ func checkNamed(document string, pattern *regexp.Regexp, files map[string]string
 	return faults
 }
 
-// Keys that need a restart, and variables of the environment.
+// Keys that need a restart, and environment variables.
 func TestSettings(t *testing.T) {
 	all := files(t)
 	readers := map[string]string{}

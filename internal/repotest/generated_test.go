@@ -11,7 +11,7 @@ import (
 // generatedEnd closes every generated part of a document.
 const generatedEnd = "<!-- end -->"
 
-// replacePart puts part between the marks begin and generatedEnd of a document.
+// replacePart puts part between the marks begin and generatedEnd.
 func replacePart(document, begin, part string) (string, error) {
 	before, rest, ok := strings.Cut(document, begin)
 	_, after, ok2 := strings.Cut(rest, generatedEnd)
@@ -21,8 +21,8 @@ func replacePart(document, begin, part string) (string, error) {
 	return before + begin + part + generatedEnd + after, nil
 }
 
-// generated compares the part of a document after the mark begin with what it
-// must be, or rewrites it.
+// generated compares the part of a document after the mark begin with the generated one, or rewrites
+// it.
 func generated(t *testing.T, file, begin, part string) {
 	t.Helper()
 	name := filepath.Join(root, file)

@@ -11,8 +11,8 @@ const (
 	graphBegin = "<!-- import graph: begin -->\n"
 )
 
-// importGraph draws the product's packages as Mermaid, without what tests it. An arrow that follows
-// from others is left out: when a → b → c, nothing is said by a → c.
+// importGraph draws the product's packages as Mermaid, without packages for tests. It leaves out arrows
+// that follow from others: a → c if a → b → c.
 func importGraph(pkgs []pkg) string {
 	direct := map[string][]string{}
 	for _, p := range pkgs {

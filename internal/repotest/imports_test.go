@@ -8,15 +8,15 @@ import (
 	"testing"
 )
 
-// layer is a row of packages that do not know each other and import, of this
-// module, packages of the named layers alone.
+// layer is a row of packages that do not import each other. From this module they only import packages
+// of the named layers.
 type layer struct {
 	name     string
 	packages []string // a path, or a pattern of path.Match
 	imports  []string
 }
 
-// layers is the module from the bottom up: imports point down.
+// layers are the module's layers from the bottom up; imports point down.
 var layers = []layer{
 	{name: "disk", packages: []string{"internal/atomicfile"}},
 	{name: "pure", packages: []string{"internal/gcra", "internal/rfc9111", "internal/failover", "internal/journal", "internal/problem", "internal/redisurl", "internal/bounded", "internal/packed"}, imports: []string{"disk"}},
@@ -47,8 +47,8 @@ var layers = []layer{
 	{name: "drill", packages: []string{"cmd/gateway-drill"}, imports: []string{"drills", "servers of tests", "demo", "policy"}},
 }
 
-// speakers says which packages alone import a library, or a feature of our own, tests
-// aside; none stands for those that serve tests.
+// speakers lists, for a library or one of our features, the only packages that may import it, tests
+// aside. An empty list means only packages for tests.
 var speakers = map[string][]string{
 	"github.com/redis/go-redis":        {"internal/store/redis"},
 	"github.com/go-redis/redis_rate":   {"internal/store/redis"},
@@ -62,8 +62,7 @@ var speakers = map[string][]string{
 	"pgregory.net/rapid":               nil,
 	"github.com/santhosh-tekuri":       nil,
 
-	// What docs/architecture.md says of changes: a feature is known to the wiring and its
-	// stores alone.
+	// As docs/architecture.md says about changes: only the wiring and its stores import a feature.
 	module + "/middleware/ratelimit": {"cmd/gateway", "internal/store/redis", "test/storetest"},
 	module + "/middleware/session":   {"cmd/gateway", "internal/store/memory", "internal/store/redis", "test/storetest"},
 	module + "/middleware/cache":     {"cmd/gateway", "internal/store/memory", "internal/store/redis", "test/storetest"},

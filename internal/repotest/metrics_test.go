@@ -13,8 +13,8 @@ const (
 	metricsBegin = "<!-- metrics: begin -->\n"
 )
 
-// family is how the code makes a family: its name, its help and its labels, or
-// a single label whose value is fixed when it is made.
+// family matches code that makes a metric family: name, help and labels, or a single label with a fixed
+// value.
 var family = regexp.MustCompile(`"(gateway_[a-z_]+)", (?:Help: )?"([^"]+)"((?:, "[a-z]+")*)(?:,\s+ConstLabels: prometheus\.Labels\{("[a-z]+"):)?`)
 
 // metricsTable lists the families that Go files make.

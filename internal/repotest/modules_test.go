@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// pins are the packages whose versions were chosen by hand: ADR 0002 says why.
+// pins are the modules whose versions were chosen by hand; ADR 0002 says why.
 var pins = map[string]string{
 	"github.com/redis/go-redis/v9":        "v9.23.0",
 	"github.com/go-redis/redis_rate/v10":  "v10.0.1",
@@ -19,7 +19,7 @@ var pins = map[string]string{
 	"github.com/gorilla/securecookie":     "v1.1.2",
 }
 
-// goMod is the part of `go mod edit -json` that is looked at.
+// goMod is the part of `go mod edit -json` that is checked.
 type goMod struct {
 	Require []struct {
 		Path, Version string
@@ -65,8 +65,8 @@ func readGoMod(t *testing.T) goMod {
 
 func TestPins(t *testing.T) { report(t, checkPins(readGoMod(t))) }
 
-// TestPinsInForce asks what is really built: another requirement may raise a
-// version above what go.mod says.
+// TestPinsInForce checks the versions that are really built: another requirement may raise a version
+// above the one in go.mod.
 func TestPinsInForce(t *testing.T) {
 	args := append([]string{"list", "-m", "-f", "{{.Path}} {{.Version}}"}, slices.Sorted(maps.Keys(pins))...)
 	for line := range strings.Lines(string(command(t, "go", args...))) {

@@ -21,7 +21,7 @@ const (
 
 var update = flag.Bool("update", false, "rewrite the generated parts of the documents")
 
-// pkg is what go list says about a package; Imports are without those of tests.
+// pkg is the output of go list for a package; Imports excludes those of tests.
 type pkg struct {
 	ImportPath string
 	Name       string
@@ -50,14 +50,14 @@ func packages(t *testing.T) []pkg {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(p.GoFiles) > 0 { // else it holds tests alone
+		if len(p.GoFiles) > 0 { // else it only holds tests
 			pkgs = append(pkgs, p)
 		}
 	}
 }
 
-// files are the repository's files by their paths in it: those that are
-// committed or would be. Outside of a checkout they are all that lie there.
+// files returns the repository's files by path: those that are committed or would be. Outside of a
+// checkout it returns all files.
 func files(t *testing.T) map[string]string {
 	t.Helper()
 	var names []string
@@ -71,7 +71,7 @@ func files(t *testing.T) map[string]string {
 	for _, name := range names {
 		content, err := os.ReadFile(filepath.Join(root, name))
 		if errors.Is(err, os.ErrNotExist) {
-			continue // deleted, and the deletion not committed yet
+			continue // deleted, but the deletion is not committed yet
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -117,7 +117,7 @@ func command(t *testing.T, name string, args ...string) []byte {
 	return out
 }
 
-// report fails the test for every fault that a check found.
+// report fails the test for each fault that a check found.
 func report(t *testing.T, faults []string) {
 	t.Helper()
 	slices.Sort(faults)
@@ -126,8 +126,8 @@ func report(t *testing.T, faults []string) {
 	}
 }
 
-// expect compares what a check found in a planted input with what it must find:
-// one fault containing each of want, in any order, and no other.
+// expect checks the faults found in a planted input: one that contains each of want, in any order, and
+// no other.
 func expect(t *testing.T, got []string, want ...string) {
 	t.Helper()
 	for _, part := range want {

@@ -14,7 +14,7 @@ const (
 	maxFunctionLines = 60 // between the braces, as the linter counts
 )
 
-// checkSizes looks at Go files by name; tests may be as long as their tables.
+// checkSizes checks Go files, given by name; tests may be as long as their tables.
 func checkSizes(files map[string]string) (faults []string) {
 	for name, content := range files {
 		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {

@@ -9,10 +9,9 @@ import (
 	"unicode/utf8"
 )
 
-// banned are things that say where or how the project was made rather than what
-// it is. Each pattern is put together from parts, so that this file passes too.
-// A pattern is slow: it is looked for only in files that hold one of its hints,
-// which are compared with the text and with the text in lower case.
+// banned are words that say where or how the project was made. Each pattern is assembled from parts, so
+// that this file passes too. Since patterns are slow, they are only searched in files that contain one
+// of their hints, as written or in lower case.
 var banned = []struct {
 	why, hints string
 	pattern    *regexp.Regexp

@@ -9,30 +9,28 @@ import (
 	"github.com/jewgo/gateway/policy"
 )
 
-// saveAttempts is how often values are merged again into a record that others
-// keep changing.
+// saveAttempts bounds how often a change is retried on a record that others keep changing.
 const saveAttempts = 16
 
-// hear does what the upstream says. A signal that cannot be obeyed is noted and
-// changes nothing.
+// hear obeys the upstream's signal. One that cannot be obeyed is noted and changes nothing.
 func (v *visit) hear(lines []string) {
 	if !v.ex.Route.SessionSignal {
 		v.note(errUnheard)
-		v.warn("it is not heard on this route", "session_signal: true, on the route")
+		v.warn("signals are ignored on this route", "session_signal: true, on the route")
 		return
 	}
 	if p := v.ex.Plan; p != nil && (p.Lookup || p.Store) {
-		v.note(errors.New(SignalHeader + " on a response that the cache may have replayed"))
+		v.note(errors.New(SignalHeader + " ignored: the response may come from the cache"))
 		return
 	}
 	s, err := parseSignal(lines)
 	if err != nil {
 		v.note(fmt.Errorf("malformed %s: %w", SignalHeader, err))
-		v.warn("it cannot be read: "+err.Error(), exampleOf(lines))
+		v.warn("malformed: "+err.Error(), exampleOf(lines))
 		return
 	}
 	if v.overtaken() && (s.verb == "set" || s.verb == "logout") {
-		v.note(fmt.Errorf("%s: %s of a session that has ended meanwhile", SignalHeader, s.verb))
+		v.note(fmt.Errorf("%s: %s ignored: the session has ended", SignalHeader, s.verb))
 		return
 	}
 	switch s.verb {
@@ -47,35 +45,35 @@ func (v *visit) hear(lines []string) {
 	}
 }
 
-// login ends the sessions that the request came with and starts another one, so
-// that nobody who knew an old one has the new. Values and cookies of the first move
-// along if they are the same person's, or a guest's.
+// login ends the request's sessions and starts a new one, so that knowing an old session does not
+// give access to the new one. Values and cookies of the first session are kept if it belonged to
+// the same user or to a guest.
 func (v *visit) login(who loginArgument) {
 	var kept Record
 	if v.live && (v.seal.User == "" || v.seal.User == who.User) {
 		kept = v.record
 	}
-	if v.live || v.ended { // once it has ended, the others are still alive
+	if v.live || v.ended { // if it has ended, the other sessions of the request are still alive
 		v.revoke(false, v.alsoBrought()...)
 	}
 	err := v.start(who, kept)
 	if errors.Is(err, ErrTooLarge) && len(kept.Values) > 0 {
-		v.note(fmt.Errorf("the values do not move along with the login: %w", err))
+		v.note(fmt.Errorf("session values dropped at login: %w", err))
 		kept.Values = nil
 		err = v.start(who, kept)
 	}
 	if err != nil && len(kept.Jar.Cookies) > 0 {
-		v.note(fmt.Errorf("the cookies do not move along with the login: %w", err))
+		v.note(fmt.Errorf("session cookies dropped at login: %w", err))
 		err = v.start(who, Record{})
 	}
-	if err != nil { // what the upstream now believes is not what the old session says
+	if err != nil { // the upstream believes in the login, so the old session must not go on
 		v.clearCookie()
 		v.note(err)
 	}
 }
 
-// start makes a session with the values and cookies that are kept. After an error
-// there is none, and no cookie of it.
+// start makes a session with the given values and cookies. After an error there is neither a
+// session nor a cookie for it.
 func (v *visit) start(who loginArgument, kept Record) error {
 	before := v.cookie
 	now := v.m.now().Truncate(time.Millisecond)
@@ -92,7 +90,7 @@ func (v *visit) start(who loginArgument, kept Record) error {
 		err = v.m.store.Save(v.ctx, v.seal.ID.Key(), v.record)
 		tooLarge := errors.Is(err, ErrTooLarge) && len(kept.Values) > 0
 		if err != nil && !apart && !tooLarge {
-			v.note(err) // the seal is enough
+			v.note(err) // the seal alone is enough
 			err = nil
 		}
 	}
@@ -105,8 +103,7 @@ func (v *visit) start(who loginArgument, kept Record) error {
 	return nil
 }
 
-// set merges values into the session's record; a guest gets a session with the
-// first of them.
+// set merges values into the session's record. Without a session it starts a guest's.
 func (v *visit) set(changes map[string]*string) {
 	var err error
 	if v.live {
@@ -122,9 +119,8 @@ func (v *visit) set(changes map[string]*string) {
 	}
 }
 
-// save writes the record with a change made, on top of what others wrote
-// meanwhile. A record that could not be read is not written: what stands in it
-// would be lost.
+// save applies a change to the latest record and writes it, again if others wrote meanwhile. A
+// record that could not be read is not overwritten, since its content would be lost.
 func (v *visit) save(change func(*Record)) error {
 	if !v.known {
 		return ErrUnreachable
@@ -147,7 +143,7 @@ func (v *visit) save(change func(*Record)) error {
 	}
 }
 
-// merge returns values with changes made; nil removes.
+// merge returns a copy of values with changes applied; nil removes a key.
 func merge(values map[string]string, changes map[string]*string) map[string]string {
 	merged := maps.Clone(values)
 	if merged == nil {
@@ -163,7 +159,7 @@ func merge(values map[string]string, changes map[string]*string) map[string]stri
 	return merged
 }
 
-// logout ends the session, and others as given. The cookie goes in any case.
+// logout revokes the session and others, and always deletes the cookie.
 func (v *visit) logout(others ...Revocation) {
 	v.clearCookie()
 	if !v.live && !v.ended {
@@ -174,8 +170,8 @@ func (v *visit) logout(others ...Revocation) {
 	v.revoke(len(others) > 0, append(v.alsoBrought(), others...)...)
 }
 
-// alsoBrought are the other sessions of which the browser has cookies: it keeps them
-// when that of the first is deleted or replaced.
+// alsoBrought returns revocations of the request's other sessions: the browser keeps their cookies
+// when the first one's is deleted or replaced.
 func (v *visit) alsoBrought() (also []Revocation) {
 	name := v.policy.Cookie.Name
 	for value := range policy.CookieValues(v.ex.View.Header, name) {
@@ -187,11 +183,11 @@ func (v *visit) alsoBrought() (also []Revocation) {
 	return also
 }
 
-// longAbsolute is what sessions may live that were begun under another policy: the
-// default of session.absolute.
+// longAbsolute is assumed as the lifetime of sessions that began under another policy: the default
+// of session.absolute.
 const longAbsolute = 720 * time.Hour
 
-// logoutAll ends all sessions of the user until now.
+// logoutAll ends all sessions of the user that were issued until now.
 func (v *visit) logoutAll() {
 	if !v.live && !v.ended || v.seal.User == "" {
 		v.logout()
@@ -205,7 +201,7 @@ func (v *visit) logoutAll() {
 	v.logout(RevokeUser(v.seal.User, now, until))
 }
 
-// revoke ends the session that the request came with, and others.
+// revoke ends the request's session, and others.
 func (v *visit) revoke(everywhere bool, others ...Revocation) {
 	if err := v.m.store.Revoke(v.ctx, append(others, v.seal.Ref().Revocation())); err != nil {
 		v.note(fmt.Errorf("revoke session: %w", err))

@@ -13,9 +13,8 @@ func init() {
 	}}
 }
 
-// Where the policy says that a session gets answers of its own, or that nobody else
-// may have them, a cache behind the gateway must not give them to everybody. No Vary
-// tells it so.
+// A route with responses per session must mark them private: without Vary, a cache between the
+// gateway and the client would serve them to everybody.
 func TestAResponseThatOnlyASessionGetsIsPrivate(t *testing.T) {
 	g := newGateway(t, ringOf(t, "a"), nil)
 	cookie := g.login("42")

@@ -8,8 +8,8 @@ import (
 	"github.com/jewgo/gateway/policy"
 )
 
-// newCookie returns the session cookie as the policy has it. It lasts as long as
-// the seal may, or is deleted with an empty value.
+// newCookie returns the session cookie as the policy defines it, valid for lasts. An empty value
+// deletes it.
 func newCookie(c policy.Cookie, value string, lasts time.Duration) *http.Cookie {
 	cookie := &http.Cookie{
 		Name: c.Name, Value: value, Path: "/",
@@ -28,10 +28,9 @@ func newCookie(c policy.Cookie, value string, lasts time.Duration) *http.Cookie 
 	return cookie
 }
 
-// makePrivate keeps shared caches from storing a response of one session (RFC
-// 9111, 5.2.2.7): everyone would get it. no-store says enough already. Targeted
-// fields are removed, since they override Cache-Control; RFC 9213, 3.1 names them
-// by their ending.
+// makePrivate keeps shared caches from storing a response that belongs to one session (RFC 9111,
+// 5.2.2.7). no-store is left as it is. Targeted fields are removed, since they override
+// Cache-Control; their names end in -Cache-Control (RFC 9213, 3.1).
 func makePrivate(h http.Header) {
 	for name := range h {
 		if strings.HasSuffix(name, "-Cache-Control") || name == "Surrogate-Control" {
@@ -54,7 +53,7 @@ func makePrivate(h http.Header) {
 	h.Set("Cache-Control", strings.Join(kept, ", "))
 }
 
-// splitQuoted splits a list at its commas, but for those in quoted strings.
+// splitQuoted splits a list at the commas outside of quoted strings.
 func splitQuoted(list string) (items []string) {
 	quoted, escaped, start := false, false, 0
 	for i := range len(list) {

@@ -8,10 +8,10 @@ import (
 	"github.com/jewgo/gateway/policy"
 )
 
-// crossOrigin says why a request must not use the session cookie that it carries:
-// a page of another origin made it, which the policy does not trust, and it does
-// not merely read. SameSite alone leaves the pages of all hosts of the site.
-// Requests without Sec-Fetch-Site and Origin come from no browser of today.
+// crossOrigin returns an error if a request must not use its session cookie: it may change
+// something, and a page of another origin made it that the policy does not trust. SameSite alone
+// would admit the pages of all hosts of the site. Requests without Sec-Fetch-Site and Origin do
+// not come from a current browser, and pass.
 func crossOrigin(r *http.Request, p *policy.Policy) error {
 	used := false
 	for range policy.CookieValues(r.Header, p.Session.Cookie.Name) {
@@ -21,7 +21,7 @@ func crossOrigin(r *http.Request, p *policy.Policy) error {
 		return nil
 	}
 	asked := r
-	if r.Header.Get("Upgrade") != "" { // by GET, but browsers let any page open a WebSocket
+	if r.Header.Get("Upgrade") != "" { // a GET, but browsers let any page open a WebSocket
 		asked = &http.Request{Method: http.MethodPost, Host: r.Host, Header: r.Header}
 	}
 	var protection http.CrossOriginProtection

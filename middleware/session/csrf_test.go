@@ -19,7 +19,7 @@ func TestPagesOfOtherOriginsMayNotUseTheSession(t *testing.T) {
 	}{
 		{says: "the gateway's own page", header: []string{"Sec-Fetch-Site", "same-origin", "Origin", "http://api.example.org"}},
 		{says: "a person, by an address bar or a bookmark", header: []string{"Sec-Fetch-Site", "none"}},
-		{says: "what is no browser", header: nil},
+		{says: "a client that is not a browser", header: nil},
 		{says: "another site", header: []string{"Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example"}, refused: true},
 		{says: "another site that hides", header: []string{"Sec-Fetch-Site", "cross-site", "Origin", "null"}, refused: true},
 		{says: "another site that says nothing", header: []string{"Sec-Fetch-Site", "cross-site"}, refused: true},

@@ -13,7 +13,7 @@ import (
 	"github.com/jewgo/gateway/middleware/session"
 )
 
-// island is a gateway that is cut off from a store until it joins.
+// island is a gateway that is cut off from the store until it joins.
 type island struct {
 	*session.Failover
 	local *memory.Sessions
@@ -46,9 +46,8 @@ func forked(value string, idle, cookie time.Duration) session.Record {
 	return r
 }
 
-// Two gateways that were cut off from each other each wrote to one session. Once
-// both have the store again they agree, whichever has it first, and the next outage
-// does not change that.
+// Two gateways that are cut off from each other write to one session. Once both have the store again
+// they agree, whichever returns first, and the next outage does not change that.
 func TestGatewaysThatWereCutOffAgreeAfterwards(t *testing.T) {
 	const hour, ms = time.Hour, time.Millisecond
 	for _, tt := range []struct {
@@ -79,8 +78,8 @@ func TestGatewaysThatWereCutOffAgreeAfterwards(t *testing.T) {
 	}
 }
 
-// rejoin has two gateways write these records, and use the store again in some order.
-// It returns the value that one of them reads at first, and what all have at the end.
+// rejoin makes two gateways write these records and use the store again in some order. It returns
+// the value that one of them reads first, and all values at the end.
 func rejoin(t *testing.T, order string, a, b session.Record) (atOnce string, all []string) {
 	now := func() time.Time { return start }
 	remote := memory.NewSessions(memory.SessionsConfig{Now: now})
@@ -112,7 +111,7 @@ func rejoin(t *testing.T, order string, a, b session.Record) (atOnce string, all
 		save(one, a)
 		running(t, two.sw)
 		save(two, b)
-	default: // the store lost it, and goes on from the record before
+	default: // the store lost it, and continues from the previous record
 		save(one.local, a)
 		running(t, two.sw)
 		save(two, b)
@@ -127,7 +126,7 @@ func rejoin(t *testing.T, order string, a, b session.Record) (atOnce string, all
 		running(t, one.sw)
 	}
 	atOnce = load(one).Values["k"]
-	for range 40 { // what is left is brought while Up
+	for range 40 { // the rest is sent while Up
 		all = nil
 		for _, s := range []session.Store{one, two, one.local, two.local, remote} {
 			r := load(s)
@@ -139,4 +138,29 @@ func rejoin(t *testing.T, order string, a, b session.Record) (atOnce string, all
 		time.Sleep(50 * time.Millisecond)
 	}
 	return atOnce, all
+}
+
+// While Redis is down a page asks two gateways at once. One gets a new cookie from the upstream, the
+// other a value. The browser's seal has the new cookie, so its jar is later than the other gateway's.
+func TestANewerCookieInTheSealBeatsARecordOfTheSameGeneration(t *testing.T) {
+	first, second := newOffload(t, nil), newOffload(t, nil)
+	second.clock = first.clock
+	cookie, _ := first.give("/optional", "", "session=old; HttpOnly; Path=/")
+	seal, err := session.NewSealer(ringOf(t, "a")).Open(cookieName, host, cookie, first.clock.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec, err := first.store.Load(t.Context(), seal.Ref())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := second.store.Save(t.Context(), seal.ID.Key(), rec); err != nil { // both know it
+		t.Fatal(err)
+	}
+	if second.get("/signal", cookie, `set {"a":"1"}`).set == nil {
+		t.Fatal("the value was not written")
+	}
+	first.clock.Advance(time.Second)
+	cookie, _ = first.give("/optional", cookie, "session=new; HttpOnly; Path=/") // the browser has this one
+	second.upstreamGets("by the other gateway", "/optional", cookie, "session=new")
 }

@@ -27,7 +27,7 @@ func TestTheEndOfASessionIsTold(t *testing.T) {
 				say = []string{tt.say}
 			}
 			g.get("/signal", cookie, say...)
-			g.get("/signal", "", say...) // who has no session ends none
+			g.get("/signal", "", say...) // without a session, nothing ends
 			var want []string
 			if tt.want != "" {
 				want = []string{fmt.Sprintf(tt.want, id)}

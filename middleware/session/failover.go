@@ -11,29 +11,26 @@ import (
 )
 
 const (
-	// maxPending bounds the records, and the revocations, that wait for the
-	// remote store. A record beyond it is kept locally alone; beyond it in
-	// revocations all are brought.
+	// maxPending bounds the records, and the revocations, that wait for the remote store. Further
+	// records stay local only; after further revocations, all that still stand are sent again.
 	maxPending = 1 << 14
-	// revocationBatch and recordBatch are how many go at a time.
+	// revocationBatch and recordBatch are how many one Drain sends.
 	revocationBatch, recordBatch = 512, 64
 )
 
-// Failover is a Store that uses a remote one while Switch lets it, and a local
-// replica always: what is written remotely is written here too, so that an
-// outage changes nothing for the sessions that this gateway knows. Revocations
-// stand locally until the session could no longer live, whatever the remote
-// store says, and are replayed whenever it comes back, since it may have come
-// back empty or old. Contexts must carry an Exchange, which is told what was
-// decided locally.
+// Failover is a Store over a remote store, used while Switch allows it, and a local replica, which
+// is always used. Remote writes are also made locally, so that sessions known to this gateway
+// survive an outage. Revocations stay local until the session would have ended by itself, whatever
+// the remote store says. They are replayed when it comes back, since it may be empty or old by then.
+// Contexts must carry an Exchange; its Facts.Local records local decisions.
 type Failover struct {
 	cfg FailoverConfig
 
 	mu          sync.Mutex
 	records     map[string]Ref // written locally and not confirmed remotely; guarded by mu
 	revocations []Revocation   // likewise; guarded by mu
-	replay      bool           // all revocations that stand are to be brought; guarded by mu
-	standing    []Revocation   // those of them that still are; guarded by mu
+	replay      bool           // all standing revocations must be sent; guarded by mu
+	standing    []Revocation   // those of a replay not sent yet; guarded by mu
 }
 
 var (
@@ -43,15 +40,15 @@ var (
 
 // FailoverConfig configures a Failover.
 type FailoverConfig struct {
-	Switch *failover.Switch // nil: the replica is all there is
+	Switch *failover.Switch // nil: there is only the replica
 	Remote Store            // nil with a nil Switch
 	Local  Replica
-	// Journal makes revocations outlive the process; nil: they do not. What it
-	// holds has to be in Local before the first request.
+	// Journal makes revocations outlive the process; nil: they do not. Its content must be in Local
+	// before the first request.
 	Journal Journal
 }
 
-// NewFailover returns a Failover, which is a backlog of its Switch.
+// NewFailover returns a Failover and registers it as a backlog of its Switch.
 func NewFailover(cfg FailoverConfig) *Failover {
 	f := &Failover{cfg: cfg, records: map[string]Ref{}}
 	if cfg.Switch != nil {
@@ -60,16 +57,16 @@ func NewFailover(cfg FailoverConfig) *Failover {
 	return f
 }
 
-// answer is a store's word, passed through failover.Ask without an error: none
-// of ErrUnknown, ErrRevoked, ErrStale and ErrTooLarge is a fault of the store.
+// answer is a store's answer, passed through failover.Ask without an error: ErrUnknown, ErrRevoked,
+// ErrStale and ErrTooLarge are not failures of the store.
 type answer struct {
 	record Record
 	err    error
 	remote bool
 }
 
-// do asks remote while the Switch lets it. An answer that is not remote's is
-// remote == false and nothing else.
+// do asks the remote store while the Switch allows it. Otherwise it returns the zero answer, with
+// remote false.
 func (f *Failover) do(ctx context.Context, remote func(context.Context) (Record, error)) (answer, error) {
 	a, answered, err := failover.Ask(ctx, f.cfg.Switch, func(ctx context.Context) (answer, error) {
 		record, err := remote(ctx)
@@ -87,14 +84,13 @@ func (f *Failover) do(ctx context.Context, remote func(context.Context) (Record,
 	return a, err
 }
 
-// Load returns the later of the remote and the local record, by compareForks where
-// they have one generation. A revocation known on either side ends the session on
-// both. Where the remote store is away and nothing is known locally it is
-// ErrUnreachable.
+// Load returns the later of the remote and the local record; compareForks decides between records
+// of one generation. A revocation known on either side ends the session on both. If the remote
+// store is unavailable and the session unknown locally, the error is ErrUnreachable.
 func (f *Failover) Load(ctx context.Context, ref Ref) (Record, error) {
 	local, localErr := f.cfg.Local.Load(ctx, ref)
 	if errors.Is(localErr, ErrRevoked) {
-		return Record{}, localErr // one trip less, and true even of a store that forgot
+		return Record{}, localErr // saves a round trip, and holds even if the remote store lost it
 	}
 	a, err := f.do(ctx, func(ctx context.Context) (Record, error) { return f.cfg.Remote.Load(ctx, ref) })
 	switch {
@@ -113,21 +109,21 @@ func (f *Failover) Load(ctx context.Context, ref Ref) (Record, error) {
 	case a.err == nil && a.record.Generation == local.Generation:
 		fork := compareForks(local, a.record)
 		if fork != 0 {
-			f.keepRecord(ref) // to be settled
+			f.keepRecord(ref) // settle decides
 		}
 		if fork > 0 {
 			return local, nil
 		}
 		return a.record, nil
-	case localErr == nil: // the remote store lost it, or came back old
+	case localErr == nil: // the remote store lost it, or was restored from an old copy
 		f.keepRecord(ref)
 		return local, nil
 	}
 	return Record{}, a.err
 }
 
-// Save writes remotely, then locally; where the remote store is away, locally,
-// to be brought there later. A record that loses remotely is not kept locally.
+// Save writes remotely, then locally. While the remote store is unavailable it writes locally and
+// sends the record later. A record that the remote store refuses is not kept locally.
 func (f *Failover) Save(ctx context.Context, key string, rec Record) error {
 	ref := refTo(key, rec.Claims)
 	if _, err := f.cfg.Local.Load(ctx, ref); errors.Is(err, ErrRevoked) {
@@ -151,10 +147,10 @@ func (f *Failover) Save(ctx context.Context, key string, rec Record) error {
 	return nil
 }
 
-// Revoke stands locally at once, and remotely now or as soon as it can. It is
-// journaled before the remote store is asked, whatever becomes of that: a store
-// may come back old. Meanwhile the other gateways are told. A journal that fails is
-// noted and no error, since the revocation stands for as long as the process does.
+// Revoke takes effect locally at once, and remotely now or as soon as possible. It is journaled
+// before the remote store is asked, since that may be restored from an old copy later. Meanwhile
+// the other gateways are told. A journal failure is noted but is no error: the revocation holds as
+// long as the process lives.
 func (f *Failover) Revoke(ctx context.Context, revocations []Revocation) error {
 	if err := f.cfg.Local.Revoke(ctx, revocations); err != nil {
 		return err
@@ -176,9 +172,8 @@ func (f *Failover) Revoke(ctx context.Context, revocations []Revocation) error {
 	return err
 }
 
-// Restore takes in revocations of which another gateway tells, or a journal that
-// already holds them. They are brought to the remote store too, by the calls that
-// follow: the gateway that made them may be cut off from it.
+// Restore takes in revocations from another gateway, or from a journal. Later calls send them to
+// the remote store too, since the gateway that made them may be cut off from it.
 func (f *Failover) Restore(ctx context.Context, revocations []Revocation) error {
 	if err := f.cfg.Local.Revoke(ctx, revocations); err != nil {
 		return err
@@ -187,9 +182,8 @@ func (f *Failover) Restore(ctx context.Context, revocations []Revocation) error 
 	return nil
 }
 
-// learn keeps here that a session was found revoked in the remote store, which
-// may be the only one to know by now. That it is journaled too is one more chance:
-// the gateway that made the revocation has it in its own journal.
+// learn keeps a revocation that was found in the remote store, which may be the only one that has
+// it by now. Journaling it is best effort: the gateway that made it has it in its own journal.
 func (f *Failover) learn(ctx context.Context, ref Ref) error {
 	found := []Revocation{ref.Revocation()}
 	if err := f.cfg.Local.Revoke(ctx, found); err != nil {
@@ -213,7 +207,7 @@ func (f *Failover) keepRecord(ref Ref) {
 	f.cfg.Switch.Wake()
 }
 
-// keepRevocations keeps what the remote store does not know.
+// keepRevocations queues revocations for the remote store.
 func (f *Failover) keepRevocations(revocations []Revocation) {
 	if f.cfg.Switch == nil {
 		return
@@ -228,7 +222,7 @@ func (f *Failover) keepRevocations(revocations []Revocation) {
 	f.cfg.Switch.Wake()
 }
 
-// takeRevocations takes up to n revocations that are not confirmed.
+// takeRevocations removes up to n unconfirmed revocations from the queues and returns them.
 func (f *Failover) takeRevocations(n int) (taken []Revocation) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -244,7 +238,7 @@ func (f *Failover) takeRevocations(n int) (taken []Revocation) {
 	return taken
 }
 
-// takeRecord takes one record that is not confirmed.
+// takeRecord removes one unconfirmed record from the queue and returns it.
 func (f *Failover) takeRecord() (ref Ref, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -258,7 +252,7 @@ func (f *Failover) takeRecord() (ref Ref, ok bool) {
 func (f *Failover) bringRecord(ctx context.Context, ref Ref) error {
 	rec, err := f.cfg.Local.Load(ctx, ref)
 	if err != nil {
-		return nil // gone, or revoked meanwhile: nothing to bring
+		return nil // gone, or revoked meanwhile: nothing to send
 	}
 	err = f.cfg.Remote.Save(ctx, ref.Key, rec)
 	if errors.Is(err, ErrStale) {
@@ -274,9 +268,8 @@ func (f *Failover) bringRecord(ctx context.Context, ref Ref) error {
 	return nil
 }
 
-// settle ends the dispute of two records of one generation: the one that stays
-// becomes the next generation, which every gateway takes from the remote store. If
-// somebody was faster, theirs is the next one.
+// settle decides between two records of one generation: the winner becomes the next generation,
+// which every gateway takes from the remote store. If another gateway was faster, its record stays.
 func (f *Failover) settle(ctx context.Context, ref Ref, local Record) error {
 	next, err := f.cfg.Remote.Load(ctx, ref)
 	if err != nil {
@@ -296,14 +289,14 @@ func (f *Failover) settle(ctx context.Context, ref Ref, local Record) error {
 	return f.cfg.Local.Save(ctx, ref.Key, next)
 }
 
-// Replay implements failover.Backlog: all revocations that stand are pending again.
+// Replay implements failover.Backlog: all standing revocations are pending again.
 func (f *Failover) Replay() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.replay = true
 }
 
-// Forgotten is the Replica's.
+// Forgotten returns Replica.Forgotten of the local replica.
 func (f *Failover) Forgotten() time.Time { return f.cfg.Local.Forgotten() }
 
 // Pending implements failover.Backlog.

@@ -20,7 +20,7 @@ import (
 	"github.com/jewgo/gateway/test/storetest"
 )
 
-// member is one gateway's share in a fleet's sessions.
+// member is one gateway of a fleet.
 type member struct {
 	*session.Failover
 	local  *memory.Sessions
@@ -53,7 +53,7 @@ func join(t *testing.T, addr string, now func() time.Time, wrap func(session.Sto
 	return m
 }
 
-// silence takes go-redis's line for each failed dial.
+// silence discards go-redis's log line for each failed dial.
 type silence struct{}
 
 func init() { goredis.SetLogger(silence{}) }
@@ -84,7 +84,7 @@ func TestFailoverIsAStore(t *testing.T) {
 			return storetest.SessionStore{Store: join(t, server.Addr, time.Now, nil), Now: time.Now, Sleep: time.Sleep}
 		})
 	})
-	t.Run("while Redis is away", func(t *testing.T) {
+	t.Run("while Redis is down", func(t *testing.T) {
 		storetest.Sessions(t, func(t *testing.T) storetest.SessionStore {
 			c := env.NewClock(start)
 			m := join(t, "127.0.0.1:1", c.Now, nil)
@@ -100,8 +100,7 @@ func TestFailoverIsAStore(t *testing.T) {
 	})
 }
 
-// knownStore takes ErrUnreachable for ErrUnknown, which is what it means to a
-// suite that knows no outages.
+// knownStore turns ErrUnreachable into ErrUnknown for a suite that knows no outages.
 type knownStore struct{ session.Store }
 
 func (s knownStore) Load(ctx context.Context, ref session.Ref) (session.Record, error) {
@@ -139,7 +138,7 @@ func TestALogoutDuringAnOutageHolds(t *testing.T) {
 	second.expect("the cookie at the other gateway", cookie, "", "revoked")
 	first.expect("another user after the outage", other, "43", "valid")
 
-	server.Kill() // lost again, and nobody logs out anew
+	server.Kill() // lost again, without another logout
 	one.wait(t, false)
 	server.Restart(true)
 	one.wait(t, true)
@@ -166,8 +165,7 @@ func TestALiveSessionOutlivesAnEmptiedRedis(t *testing.T) {
 	two.wait(t, true)
 	second.expect("after the outage, elsewhere", cookie, "42", "valid")
 	first.expect("after the outage, where it began", cookie, "42", "valid")
-	// The first gateway has the record, the store lost it, and the first gateway
-	// brings it once it has seen that.
+	// The store lost the record. The first gateway has it, and sends it once it has noticed that.
 	seal, err := session.NewSealer(keys).Open(cookieName, host, cookie, c.Now())
 	if err != nil {
 		t.Fatal(err)
@@ -377,7 +375,7 @@ func TestARevocationIsJournaledInEveryState(t *testing.T) {
 	}
 }
 
-// meeting is a journal and a remote store of which each waits for the other.
+// meeting is a journal and a remote store that wait for each other.
 type meeting struct {
 	revoked
 	diary
@@ -399,8 +397,7 @@ func (m *meeting) Revoke(ctx context.Context, _ []session.Revocation) error {
 	}
 }
 
-// A logout waits for other gateways and the store at once, not for one after the
-// other.
+// A logout waits for the other gateways and the store in parallel.
 func TestPeersAndTheStoreAreToldSideBySide(t *testing.T) {
 	_, sw := (&flaky{}).member(t)
 	m := &meeting{peers: make(chan struct{}), store: make(chan struct{})}

@@ -8,9 +8,8 @@ import (
 	"github.com/jewgo/gateway/test/env"
 )
 
-// A gateway that had to drop a revocation does not know of the sessions from before
-// whether they were ended: none of them is renewed, so that a copied cookie dies with
-// its idle deadline. Later ones are.
+// After dropping a revocation, a gateway does not know which earlier sessions were revoked. It
+// renews none of them, so that a copied cookie expires at its idle deadline. Later ones are renewed.
 func TestSessionsAreNotRenewedBeyondForgottenRevocations(t *testing.T) {
 	c := env.NewClock(start)
 	g := newGateway(t, ringOf(t, "a"), memory.NewSessions(memory.SessionsConfig{Revocations: 1, Now: func() time.Time { return c.Now() }}))
@@ -19,7 +18,7 @@ func TestSessionsAreNotRenewedBeyondForgottenRevocations(t *testing.T) {
 	g.get("/signal", copied, "logout")
 	c.Advance(time.Second)
 	older := g.login("43")
-	g.get("/signal", g.login("44"), "logout") // of the two logouts one is dropped
+	g.get("/signal", g.login("44"), "logout") // one of the two logouts is dropped
 	g.expect("before its idle deadline", copied, "42", "valid")
 	c.Advance(time.Second)
 	newer := g.login("45")
@@ -42,7 +41,7 @@ func TestSessionsAreNotRenewedBeyondForgottenRevocations(t *testing.T) {
 	}
 }
 
-// A logout of all sessions outlasts those that were begun when sessions lived longer.
+// logout-all also covers sessions that began under a policy with a longer lifetime.
 func TestLogoutAllReachesSessionsOfALongerPolicy(t *testing.T) {
 	g := newGateway(t, ringOf(t, "a"), nil)
 	g.settings.Idle, g.settings.Absolute = g.settings.Absolute*20, g.settings.Absolute*20

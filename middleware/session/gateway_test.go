@@ -78,7 +78,7 @@ type gateway struct {
 	mu       sync.Mutex
 	upstream func(http.ResponseWriter, *http.Request) // guarded by mu
 	last     *exchange.Exchange                       // guarded by mu
-	ended    []string                                 // what Config.Ended heard; guarded by mu
+	ended    []string                                 // calls of Config.Ended; guarded by mu
 	log      strings.Builder                          // guarded by mu
 }
 
@@ -89,7 +89,7 @@ func (g *gateway) Write(p []byte) (int, error) {
 	return g.log.Write(p)
 }
 
-// logged gives what was logged since it was asked last.
+// logged returns what was logged since the last call.
 func (g *gateway) logged() string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -150,8 +150,8 @@ func newGateway(t *testing.T, keys *session.Keyring, store session.Store) *gatew
 	return g
 }
 
-// serveUpstream says what the query's say parameters tell it to, unless the test
-// has an upstream of its own.
+// serveUpstream sends the signals of the query's say parameters, unless the test has its own
+// upstream.
 func (g *gateway) serveUpstream(w http.ResponseWriter, r *http.Request) {
 	g.mu.Lock()
 	own := g.upstream
@@ -175,8 +175,7 @@ type reply struct {
 	set    *http.Cookie
 }
 
-// get asks for path with the session cookie (""; none), the upstream saying what
-// is given.
+// get requests path with the session cookie ("": none); say are the upstream's signals.
 func (g *gateway) get(path, cookie string, say ...string) reply {
 	g.t.Helper()
 	r, err := http.NewRequest(http.MethodGet, g.server.URL+path+"?"+url.Values{"say": say}.Encode(), nil)
@@ -459,7 +458,7 @@ func TestDeadlinesMoveWithUseUntilTheAbsoluteOne(t *testing.T) {
 	g.expect("past the absolute deadline", r.cookie, "", "expired")
 }
 
-// deafStore cannot be asked.
+// deafStore is always unavailable.
 type deafStore struct{}
 
 var errDeaf = errors.New("connection refused")
@@ -517,7 +516,7 @@ func TestSignalsThatAreNotObeyed(t *testing.T) {
 		{"set of too much", "/signal", []string{`set {"k":"` + strings.Repeat("x", 16<<10) + `"}`}, nil, "too large"},
 	} {
 		g.plan = tt.plan
-		// The upstream speaks here, since 16 KiB do not fit into the query.
+		// The upstream sets the signal itself, since 16 KiB do not fit into the query.
 		g.setUpstream(func(w http.ResponseWriter, _ *http.Request) { w.Header()["X-Gw-Session"] = tt.say })
 		r := g.get(tt.path, alive)
 		if r.StatusCode != 200 || r.set != nil || !strings.Contains(r.ex.Facts.Reason, tt.reason) {
@@ -610,7 +609,7 @@ func TestTheSignalNeverReachesTheClient(t *testing.T) {
 	}
 }
 
-// The signal of what is no upstream is not heard, and reaches no client.
+// A signal that does not come from an upstream is ignored and reaches no client.
 func TestHandlersThatNeverCallWriteHeader(t *testing.T) {
 	manager := session.New(session.Config{Keys: ringOf(t, "a"), Store: memory.NewSessions(memory.SessionsConfig{})})
 	settings := policy.Session{Cookie: policy.Cookie{Name: "gw"}, Idle: policy.Duration(time.Hour), Absolute: policy.Duration(time.Hour)}
@@ -669,8 +668,8 @@ func TestTheSignalIsStrippedFromAnUpgrade(t *testing.T) {
 	}
 }
 
-// targeted are fields that some shared cache obeys in place of Cache-Control: this
-// gateway's own, two common ones, and one that is yet to be invented.
+// targeted are fields that a shared cache may obey in place of Cache-Control: the gateway's own, two
+// common ones, and an invented one.
 var targeted = []string{"Edge-Cache-Control", "CDN-Cache-Control", "Surrogate-Control", "X-Some-CDN-cache-control"}
 
 func TestAResponseWithASessionCookieIsPrivate(t *testing.T) {
@@ -711,7 +710,7 @@ func TestAResponseWithASessionCookieIsPrivate(t *testing.T) {
 	}
 }
 
-// Entries of one session have no Vary that would tell another cache so.
+// Responses of one session have no Vary that would tell another cache so.
 func TestAResponseOfAPrivateEntryIsPrivate(t *testing.T) {
 	g := newGateway(t, ringOf(t, "a"), nil)
 	cookie := g.get("/signal", "", `login {"user":"42"}`).set.Value
@@ -728,8 +727,7 @@ func TestAResponseOfAPrivateEntryIsPrivate(t *testing.T) {
 	}
 }
 
-// A browser that has signed in anew has another cookie, which the answer to a
-// request from before must not replace.
+// The response to an older request must not replace the cookie of a new login.
 func TestASlowResponseBringsNoEndedSessionBack(t *testing.T) {
 	for says, end := range map[string]func(g *gateway, cookie string){
 		"replaced by a login": func(g *gateway, cookie string) { g.get("/signal", cookie, `login {"user":"42"}`) },

@@ -15,8 +15,8 @@ import (
 	"github.com/jewgo/gateway/policy"
 )
 
-// touchInterval is how far use must move the idle deadline before it is worth a
-// new cookie and a write. Sessions with a short idle time move by a quarter of it.
+// touchInterval is how far the idle deadline must move to be worth a new cookie and a write. For
+// sessions with a short idle time, a quarter of that time is enough.
 const touchInterval = time.Minute
 
 // Config configures a Manager.
@@ -25,22 +25,21 @@ type Config struct {
 	Store Store    // required
 	Now   func() time.Time
 
-	// Ended hears that the session of a request's Principal has ended, and with
-	// everywhere that all those of its user have, once their revocation stands.
-	// It bounds the time itself; an error is noted. nil: nobody wants to know.
+	// Ended is called after the session of a request's Principal was revoked or, with everywhere,
+	// all sessions of its user. It bounds the time itself; an error is noted. nil: not called.
 	Ended func(ctx context.Context, ex *exchange.Exchange, everywhere bool) error
 
-	// Forgotten returns up to when sessions were issued of which it is not known any
-	// more whether they were revoked: these are not renewed, so that a copy of one
-	// that was dies with its idle deadline. nil: it is known of all.
+	// Forgotten returns a time: for sessions issued up to then, revocations may have been dropped.
+	// They are not renewed, so that a copy of a revoked one expires at its idle deadline.
+	// nil: no revocation is ever dropped.
 	Forgotten func() time.Time
 
-	// Log is told of signals that cannot be read. nil: nobody is.
+	// Log gets warnings of signals that are not obeyed. nil: discarded.
 	Log *slog.Logger
 }
 
-// Manager opens sessions for requests and changes them as upstreams say.
-// Cookie, deadlines and routes come from each request's policy.
+// Manager opens sessions for requests and changes them as upstreams say. Cookie, deadlines and
+// routes come from the request's policy.
 type Manager struct {
 	sealer    Sealer
 	store     Store
@@ -48,7 +47,7 @@ type Manager struct {
 	ended     func(ctx context.Context, ex *exchange.Exchange, everywhere bool) error
 	forgotten func() time.Time
 	log       *slog.Logger
-	warned    bounded.Map[string, time.Time] // when each route was warned of last
+	warned    bounded.Map[string, time.Time] // time of the last warning, by route
 }
 
 // New returns a Manager.
@@ -71,10 +70,10 @@ func New(cfg Config) *Manager {
 	}
 }
 
-// Handler tells next who is calling, through the Exchange's Principal; answers
-// 401 where the route requires a session and there is none, and 403 where another
-// site's page uses the session; and keeps the upstream's signal and the cookies
-// that stay in the session from every client. Below it, Transport acts on them.
+// Handler sets the Exchange's Principal for next. It answers 401 if the route requires a session
+// and there is none, and 403 if a page of another site uses the session. It strips the upstream's
+// signal, and the cookies that stay in the session, from every response; Transport, below it, acts
+// on them.
 func (m *Manager) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ex := exchange.From(r.Context())
@@ -97,8 +96,8 @@ func (m *Manager) Handler(next http.Handler) http.Handler {
 			v.open(r)
 		}
 		if ex.Route.Session == policy.SessionRequired && !v.live {
-			// No registered scheme stands for a login that sets a cookie, and a field there
-			// must be (RFC 9110, 15.5.2). Browsers ask for no password by this one.
+			// The field is required (RFC 9110, 15.5.2), and no registered scheme describes a login
+			// by cookie. Browsers do not ask for a password for this one.
 			w.Header().Set("WWW-Authenticate", `Cookie realm="gateway", cookie-name="`+ex.Snapshot.Policy.Session.Cookie.Name+`"`)
 			ex.Refuse(w, cmp.Or(ex.Facts.Reason, "no session"), problem.Problem{Status: http.StatusUnauthorized, Detail: "a session is required"})
 			return
@@ -116,8 +115,8 @@ func (m *Manager) Handler(next http.Handler) http.Handler {
 
 type visitKey struct{}
 
-// Transport acts on what upstreams say of sessions, before their responses are on
-// the way to the client. It stands above whatever may answer in an upstream's place.
+// Transport acts on upstreams' signals and cookies before the response goes to the client. It wraps
+// everything that may answer in an upstream's place, such as the cache.
 func (m *Manager) Transport(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(r *http.Request) (*http.Response, error) {
 		resp, err := next.RoundTrip(r)
@@ -133,35 +132,35 @@ type roundTripper func(*http.Request) (*http.Response, error)
 // RoundTrip implements http.RoundTripper.
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// visit is one request's dealings with its session.
+// visit is the state of one request's session.
 type visit struct {
 	m      *Manager
 	ctx    context.Context
 	ex     *exchange.Exchange
 	policy *policy.Session
 
-	live     bool         // the request has a session: seal and record are its own
-	known    bool         // record is what the Store has, and so may be written back
-	seal     Seal         // as it was opened, or begun
+	live     bool         // the request has a session, in seal and record
+	known    bool         // record is what the Store has, so it may be written back
+	seal     Seal         // as it was opened or begun
 	record   Record       // of the latest generation that the request has seen
 	brought  []string     // offloaded names among the browser's cookies
 	cookie   *http.Cookie // to set; nil: none
 	begun    bool         // the session began with this response
 	ended    bool         // the request's session ended while its response was made
-	late     bool         // the request brought a guest's session that had ended before
+	late     bool         // the request brought a guest's session that had already ended
 	heard    bool         // an upstream answered, and hearAll has seen its header
-	untold   time.Time    // idle deadline that the record does not have yet; zero: it has
-	finished bool         // the head of the response is out
+	untold   time.Time    // idle deadline not yet in the record; zero: none
+	finished bool         // the response's header is out
 }
 
-// used tells whether a route has to do with sessions.
+// used reports whether a route uses sessions.
 func used(r *policy.Route) bool { return r.Session != policy.SessionOff || r.SessionSignal }
 
-// maxSeals bounds the sessions of one request that the Store is asked for.
+// maxSeals bounds the sessions of one request that are looked up in the Store.
 const maxSeals = 8
 
-// open finds the request's session, if it has one. Of several cookies, of which a
-// browser may have one for each domain and path, the first that is good counts.
+// open finds the request's session, if it has one. A browser may send one cookie for each domain
+// and path; the first valid one counts.
 func (v *visit) open(r *http.Request) {
 	v.ex.Facts.Session = "none"
 	var refused error
@@ -191,7 +190,7 @@ func (v *visit) enter(seal Seal) error {
 	case err == nil:
 	case errors.Is(err, ErrRevoked):
 		return err
-	default: // nobody revoked it: the seal is enough
+	default: // no revocation is known: the seal is enough
 		record = Record{}
 		if !errors.Is(err, ErrUnreachable) && !errors.Is(err, ErrUnknown) {
 			v.note(err)
@@ -206,12 +205,11 @@ func (v *visit) enter(seal Seal) error {
 	return nil
 }
 
-// shortKey names a session in logs, keys of limits and of private cache
-// entries, and towards upstreams: 128 bits of its key.
+// shortKey names a session in logs, in keys of limits and private cache entries, and to upstreams:
+// 128 bits of its key.
 func shortKey(id ID) string { return id.Key()[:32] }
 
-// refuse is the one way in which a cookie fails. The client sees none of the
-// reasons: to it, the request simply has no session.
+// refuse rejects the session cookie. The client does not see why: the request just has no session.
 func (v *visit) refuse(err error) {
 	v.live = false
 	switch {
@@ -225,12 +223,11 @@ func (v *visit) refuse(err error) {
 	v.note(err)
 }
 
-// adopt takes what a Store had of the session, or nothing. Of record and seal the
-// later one tells the cookies: the response that made the seal may have met no
-// store, and a store may come back old. So does the seal where there is no record,
-// unless its cookies were deleted since.
+// adopt takes the Store's record of the session, or a zero one. The later of record and seal
+// decides on the cookies: the store may have been unavailable when the seal was made, or be restored
+// from an old copy. Without a record the seal decides, unless its cookies were deleted since.
 func (v *visit) adopt(record Record) {
-	later := v.seal.Generation == record.Generation && v.seal.Jar.Changed.After(record.Jar.Changed) // gateways were cut off from each other
+	later := v.seal.Generation == record.Generation && v.seal.Jar.Changed.After(record.Jar.Changed) // made by gateways that were cut off from each other
 	if v.seal.Generation > record.Generation || record.Generation == 0 || later {
 		if !v.seal.Apart && !v.seal.Jar.Changed.IsZero() && !v.voided(v.seal.Jar) {
 			record.Jar = v.seal.Jar
@@ -243,16 +240,15 @@ func (v *visit) adopt(record Record) {
 	v.record = record
 }
 
-// due reports whether it is worth to move the idle deadline on, and to when.
+// due returns the new idle deadline, and whether moving it is worth a write.
 func (v *visit) due() (idle time.Time, worth bool) {
 	idle = v.idle(v.m.now(), v.seal.Absolute)
 	worth = idle.Sub(v.seal.Idle) >= min(touchInterval, v.policy.Idle.Std()/4)
 	return idle, worth && v.seal.Issued.After(v.m.forgotten())
 }
 
-// again looks the session up once more as its response goes out, where that is to
-// change it: others may have changed or ended it meanwhile, and the browser may have
-// the cookie of another one by now.
+// again reloads the session before the response changes it: other requests may have changed or
+// ended it meanwhile, and the browser may have another session's cookie by now.
 func (v *visit) again() {
 	record, err := v.m.store.Load(v.ctx, v.seal.Ref())
 	now, idle := v.m.now(), v.seal.Idle
@@ -270,7 +266,7 @@ func (v *visit) again() {
 	}
 }
 
-// touch moves the idle deadline on, in the cookie. The record follows by settle.
+// touch moves the idle deadline in the cookie; settle moves it in the record.
 func (v *visit) touch() {
 	idle, due := v.due()
 	if !due || !v.live || v.begun {
@@ -282,7 +278,7 @@ func (v *visit) touch() {
 	}
 }
 
-// settle moves the idle deadline on in the record too.
+// settle moves the idle deadline in the record too.
 func (v *visit) settle() {
 	if v.untold.IsZero() || !v.known || !v.live {
 		return
@@ -303,17 +299,16 @@ func (v *visit) settle() {
 	}
 }
 
-// disown is refuse for a session that ended while its response was made.
+// disown is refuse for a session that ended while its response was being made.
 func (v *visit) disown(err error) {
 	v.refuse(err)
 	v.ended, v.cookie = true, nil
 }
 
-// overtaken reports that the browser has, or is about to get, the cookie of another
-// session: the one that the request brought ended, and nothing but a login may set a
-// cookie now. A guest's session ends in its own browser alone, by a login or a
-// logout. A user's may have ended elsewhere, and a request without a session says
-// nothing: these may begin one.
+// overtaken reports whether the browser has, or is about to get, another session's cookie: the
+// request's session ended, so only a login may set a cookie now. A guest's session only ends in its
+// own browser, by a login or logout. A user's may have ended elsewhere, and a request may have come
+// without a session: these may begin a new one.
 func (v *visit) overtaken() bool { return !v.live && (v.ended || v.late) }
 
 func (v *visit) idle(now, absolute time.Time) time.Time {
@@ -324,15 +319,15 @@ func (v *visit) idle(now, absolute time.Time) time.Time {
 	return idle
 }
 
-// setCookie lets the response carry the seal, and the jar in it if it fits; else
-// the jar stays apart, in the record.
+// setCookie puts the seal into the response, with the jar if it fits. Otherwise the jar stays apart,
+// in the record.
 func (v *visit) setCookie() (apart bool, err error) {
 	name, host := v.policy.Cookie.Name, v.ex.View.Host
 	seal := v.seal
 	seal.Generation, seal.Jar = v.record.Generation, v.record.Jar
 	value, err := v.m.sealer.Seal(name, host, seal)
 	if errors.Is(err, ErrTooLarge) && len(seal.Jar.Cookies) > 0 {
-		v.note(errors.New("the session's cookies do not fit into the seal: they are kept in the record alone"))
+		v.note(errors.New("the session's cookies do not fit into the seal and are kept only in the record"))
 		seal.Jar, seal.Apart = Jar{}, true
 		value, err = v.m.sealer.Seal(name, host, seal)
 	}
@@ -344,11 +339,10 @@ func (v *visit) setCookie() (apart bool, err error) {
 
 func (v *visit) clearCookie() { v.cookie = newCookie(v.policy.Cookie, "", 0) }
 
-// hearAll acts on an upstream's signal and cookies, and takes them out of its header.
+// hearAll acts on an upstream's signal and cookies, and removes them from its header.
 func (v *visit) hearAll(h http.Header) {
 	v.heard = true
-	// A client that leaves must not stop a logout half-way; the Store's own bounds
-	// hold.
+	// A client that disconnects must not stop a logout half-way. The Store has its own time bounds.
 	v.ctx = context.WithoutCancel(v.ctx)
 	dropOwn(v.ex, h)
 	signal, cookies := h[SignalHeader], takeCookies(h, v.policy.Offload)
@@ -361,10 +355,10 @@ func (v *visit) hearAll(h http.Header) {
 	}
 	v.keepCookies(h, cookies)
 	v.touch()
-	v.settle() // before the cookie is out: the session may have ended meanwhile
+	v.settle() // before the cookie is sent: the session may have ended meanwhile
 }
 
-// finish adds the cookie to the head of a response.
+// finish adds the cookie to the response's header.
 func (v *visit) finish(h http.Header) {
 	v.finished = true
 	if !v.heard {
@@ -378,7 +372,7 @@ func (v *visit) finish(h http.Header) {
 	}
 }
 
-// ofOneSession reports whether the policy gives a session responses of its own.
+// ofOneSession reports whether responses on the route belong to one session.
 func ofOneSession(r *policy.Route) bool {
 	if r.Session == policy.SessionRequired {
 		return true
@@ -386,7 +380,7 @@ func ofOneSession(r *policy.Route) bool {
 	return r.Cache != nil && r.Cache.OfSession()
 }
 
-// note adds to the log line why something is not as usual.
+// note adds an unusual event to the request's log line.
 func (v *visit) note(err error) {
 	v.ex.Facts.Note(err.Error())
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/jewgo/gateway/internal/exchange"
 )
 
-// maxIdentityTTL bounds how long a stolen identity header is of use.
+// maxIdentityTTL bounds how long a stolen identity header is useful.
 const maxIdentityTTL = time.Minute
 
 // Identity makes the signed header that tells upstreams who is calling.
@@ -19,8 +19,7 @@ type Identity struct {
 	now  func() time.Time
 }
 
-// NewIdentity returns an Identity that signs with the first of keys; nil now is
-// time.Now.
+// NewIdentity returns an Identity that signs with the first of keys. A nil now means time.Now.
 func NewIdentity(keys *Keyring, now func() time.Time) *Identity {
 	if now == nil {
 		now = time.Now
@@ -28,8 +27,7 @@ func NewIdentity(keys *Keyring, now func() time.Time) *Identity {
 	return &Identity{keys, now}
 }
 
-// payload is what an upstream learns: it is good for one method and until exp,
-// Unix seconds.
+// payload is what an upstream learns. It is valid for one method and until exp, Unix seconds.
 type payload struct {
 	Method  string   `json:"m"`
 	User    string   `json:"u"` // "" for a guest
@@ -38,12 +36,12 @@ type payload struct {
 	Expires int64    `json:"exp"`
 }
 
-// Header returns the header's name, as the policy has it, and its value:
+// Header returns the header's name, from the policy, and its value:
 //
-//	v1.<key ID>.<payload>.<HMAC-SHA256 over what stands before the last dot>
+//	v1.<key ID>.<payload>.<HMAC-SHA256 over everything before the last dot>
 //
-// payload and HMAC are base64url without padding. The value is "" without a
-// session, and where the response may be handed to others (Plan.Shared).
+// payload and HMAC are base64url without padding. The value is "" without a session, and if the
+// response may be shared with others (Plan.Shared).
 func (i *Identity) Header(ex *exchange.Exchange) (name, value string) {
 	cfg := &ex.Snapshot.Policy.Session.Identity
 	if ex.Principal.Anonymous() || ex.Plan != nil && ex.Plan.Shared {

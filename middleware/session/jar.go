@@ -16,30 +16,28 @@ import (
 )
 
 const (
-	// maxUpstreamCookie is the most bytes of one cookie's name, value and path: more
-	// than browsers keep.
+	// maxUpstreamCookie bounds one cookie's name, value and path, in bytes: more than browsers keep.
 	maxUpstreamCookie = 4096
-	// maxJar is the most bytes of an encoded jar. A record has to hold it beside
-	// the session's values.
+	// maxJar bounds an encoded jar, in bytes. The record holds it beside the session's values.
 	maxJar = 8 << 10
-	// maxAge is the most seconds that a cookie lives, as in browsers.
+	// maxAge bounds a cookie's life, in seconds, as browsers do.
 	maxAge = 400 * 24 * 3600
 )
 
-// Jar holds upstream cookies that stay in a session instead of the browser
-// (RFC 6265, 5.3). It is never modified, only replaced.
+// Jar holds upstream cookies that stay in a session instead of the browser (RFC 6265, 5.3). It is
+// never modified, only replaced.
 type Jar struct {
 	Changed time.Time // whole milliseconds; zero: it never held a cookie
 	Cookies []Cookie
 }
 
-// Cookie is one of a Jar, identified by name and path. The jar belongs to one
-// host, as the seal does.
+// Cookie is one cookie of a Jar, identified by name and path. The jar belongs to one host, like the
+// seal.
 type Cookie struct {
 	Name, Value, Path string
 	Expires           time.Time // whole milliseconds; zero: with the session
-	// Through marks a cookie that the browser has to keep itself, and may
-	// therefore send under this name. It has no Value here.
+	// Through marks a cookie that the browser keeps, and so may send under this name. It has no
+	// Value here.
 	Through bool
 }
 
@@ -48,19 +46,19 @@ type offer struct {
 	Cookie
 	line    string
 	deletes bool
-	foreign bool   // for another domain, and so another cookie than the jar's
-	why     string // not "": why the cookie is the browser's to keep
+	foreign bool   // for another domain, so it is not a cookie of the jar
+	why     string // not "": why the browser must keep the cookie
 }
 
-// cookieName is the name of the cookie that a Set-Cookie field is about.
+// cookieName returns the cookie name of a Set-Cookie field.
 func cookieName(line string) string {
 	pair, _, _ := strings.Cut(line, ";")
 	name, _, _ := strings.Cut(pair, "=")
 	return strings.Trim(name, " \t")
 }
 
-// parseOffer reads a Set-Cookie field of a response to the request v, as a
-// browser does (RFC 6265, 5.2 and 5.3), which leaves the value as it is.
+// parseOffer reads a Set-Cookie field of a response to the request v as a browser does (RFC 6265,
+// 5.2 and 5.3): the value is not decoded.
 func parseOffer(line string, v *policy.View, now time.Time) offer {
 	pair, rest, _ := strings.Cut(line, ";")
 	_, value, _ := strings.Cut(pair, "=")
@@ -73,7 +71,7 @@ func parseOffer(line string, v *policy.View, now time.Time) offer {
 		o.Path = a.Path
 	}
 	switch {
-	case a.MaxAge != 0: // it goes before Expires; below zero it stands for zero
+	case a.MaxAge != 0: // overrides Expires; negative: Max-Age was 0 or less
 		o.Expires = now.Add(time.Duration(min(a.MaxAge, maxAge)) * time.Second).Truncate(time.Millisecond)
 		o.deletes = a.MaxAge < 0
 	case !a.Expires.IsZero() || a.RawExpires != "" && readExpires(a, now):
@@ -99,7 +97,7 @@ func defaultPath(path string) string {
 	return "/"
 }
 
-// matches implements RFC 6265, 5.1.4, and tells whether the cookie is alive.
+// matches reports whether the cookie is alive and its path matches (RFC 6265, 5.1.4).
 func (c Cookie) matches(path string, now time.Time) bool {
 	if !c.Expires.IsZero() && !now.Before(c.Expires) {
 		return false
@@ -108,9 +106,9 @@ func (c Cookie) matches(path string, now time.Time) bool {
 	return ok && (rest == "" || strings.HasSuffix(c.Path, "/") || rest[0] == '/')
 }
 
-// with returns the jar after offers, and how many of its cookies they deleted. A
-// jar that they leave as it was keeps its time. What does not fit any more is left
-// to the browser, which its offer then says.
+// with applies offers to the jar, and returns how many of its cookies they deleted. Changed only
+// moves if something changed. A cookie that does not fit is left to the browser: its offer gets a
+// why.
 func (j Jar) with(offers []offer, now time.Time) (next Jar, deleted int) {
 	next.Cookies = slices.DeleteFunc(slices.Clone(j.Cookies), func(c Cookie) bool {
 		return !c.Expires.IsZero() && !now.Before(c.Expires)
@@ -139,12 +137,12 @@ func (j Jar) with(offers []offer, now time.Time) (next Jar, deleted int) {
 	}
 	next.Changed = now.Truncate(time.Millisecond)
 	if soonest := j.Changed.Add(time.Millisecond); next.Changed.Before(soonest) {
-		next.Changed = soonest // later than what a deletion now ends
+		next.Changed = soonest // must be later than the copies that a deletion revokes
 	}
 	return next, deleted
 }
 
-// add puts in what an offer leaves here.
+// add appends the offer's cookie, or a Through cookie if it does not fit.
 func (j *Jar) add(o *offer) {
 	room := maxJar - len(j.appendTo(nil))
 	for range 2 {
@@ -157,7 +155,7 @@ func (j *Jar) add(o *offer) {
 	}
 }
 
-// kept is what stays in the session of the offer.
+// kept is the part of the offer that the session stores.
 func (o *offer) kept() Cookie {
 	c := o.Cookie
 	if o.why != "" {
@@ -166,15 +164,15 @@ func (o *offer) kept() Cookie {
 	return c
 }
 
-// same tells whether b replaces a without a difference that is worth a write.
+// same reports whether replacing a by b is not worth a write.
 func same(a, b Cookie) bool {
 	moved := b.Expires.Sub(a.Expires).Abs()
 	a.Expires = b.Expires
 	return a == b && moved < touchInterval
 }
 
-// header gives the cookies of these names for a request of path as a Cookie field,
-// longer paths first (RFC 6265, 5.4).
+// header returns the Cookie field for a request of path: the cookies of these names, longer paths
+// first (RFC 6265, 5.4).
 func (j Jar) header(names []string, path string, now time.Time) string {
 	var matching []Cookie
 	for _, c := range j.Cookies {
@@ -190,21 +188,19 @@ func (j Jar) header(names []string, path string, now time.Time) string {
 	return strings.Join(pairs, "; ")
 }
 
-// passes tells whether the browser may send a cookie of that name.
+// passes reports whether the browser may send a cookie of that name.
 func (j Jar) passes(name string) bool {
 	return slices.ContainsFunc(j.Cookies, func(c Cookie) bool { return c.Through && c.Name == name })
 }
 
-// ref names the jar towards a Store, whose revocations of it end the sealed copies
-// of what it held until then.
+// ref names the jar to a Store. Revoking it ends the sealed copies of the jar made until then.
 func (j Jar) ref(s Ref) Ref {
 	sum := sha256.Sum256([]byte("cookies of " + s.Key))
 	return Ref{Key: hex.EncodeToString(sum[:]), Issued: j.Changed, Absolute: s.Absolute}
 }
 
-// appendTo appends the jar's encoded form: when it changed, in Unix milliseconds,
-// the number of cookies, and of each its name, value, path, expiry (0: none) and
-// whether it is Through.
+// appendTo appends the jar's encoded form: Changed in Unix milliseconds, the number of cookies, and
+// for each its name, value, path, expiry (0: none) and Through.
 func (j Jar) appendTo(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(j.Changed.UnixMilli()))
 	b = binary.AppendUvarint(b, uint64(len(j.Cookies)))
@@ -240,7 +236,7 @@ func readJar(r *packed.Reader) (j Jar) {
 	return j
 }
 
-// readExpires reads dates that browsers take (RFC 6265, 5.1.1) and net/http does not.
+// readExpires reads dates that browsers accept (RFC 6265, 5.1.1) and net/http does not.
 func readExpires(c *http.Cookie, now time.Time) bool {
 	if t, ok := rfc9111.ParseDate(c.RawExpires, now); ok {
 		c.Expires = t

@@ -24,22 +24,22 @@ const (
 	maxKeyring = 64 << 10 // bytes of a keyring file
 )
 
-// Keyring holds the keys of one purpose. The first makes seals or signatures,
-// all accept them. To rotate, put a new line second on every gateway, then first
-// on every gateway, and drop old lines once nothing made with them can be alive:
-// what one gateway makes is accepted by all others at every step.
+// Keyring holds the keys of one purpose. The first makes seals or signatures; all of them are
+// accepted. To rotate, insert a new key as the second line on every gateway, then move it to the
+// first line on every gateway, and remove old lines once nothing made with them is still valid. At
+// every step each gateway accepts what the others make.
 type Keyring struct{ keys []key }
 
 type key struct {
 	id     string        // 1 to 16 letters, digits, '-', '_'
 	secret [keySize]byte // signs
-	seals  []byte        // extracted from it: what keys of seals are expanded from
+	seals  []byte        // HKDF extract of secret, from which keys of seals are expanded
 }
 
-// LoadKeyring reads a keyring file: a line "id:key" a key, newest first, the key
-// being 32 bytes in base64; empty lines and lines that start with # are skipped.
-// A missing file is made, with one random key, for its owner alone. A file that
-// others may read or write is refused: its keys are no secret.
+// LoadKeyring reads a keyring file: one line "id:key" for each key, newest first, where key is 32
+// bytes in base64. Empty lines and lines that start with # are skipped. A missing file is created
+// with one random key, readable by its owner only. A file that others may read or write is refused,
+// since its keys are not secret.
 func LoadKeyring(path string) (*Keyring, error) {
 	text, err := readKeyring(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -59,13 +59,13 @@ func readKeyring(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = f.Close() }() // only read
+	defer func() { _ = f.Close() }() // opened for reading only
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
 	}
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return nil, fmt.Errorf("%s has mode %04o: others than its owner have access; chmod 600 it", path, mode)
+		return nil, fmt.Errorf("%s has mode %04o: only its owner may have access; run chmod 600 on it", path, mode)
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxKeyring+1))
 	if err == nil && len(text) > maxKeyring {
@@ -74,8 +74,8 @@ func readKeyring(path string) ([]byte, error) {
 	return text, err
 }
 
-// makeKeyring makes a keyring of one random key. It returns when a crash can no
-// longer lose the file: cookies are sealed with its key from then on.
+// makeKeyring makes a keyring of one random key. The file is durable when it returns, since cookies
+// are sealed with its key from then on.
 func makeKeyring(path string) error {
 	if err := atomicfile.MkdirAll(filepath.Dir(path)); err != nil {
 		return err
@@ -96,13 +96,13 @@ func parseKeyring(path string, text []byte) (*Keyring, error) {
 		}
 		id, encoded, ok := strings.Cut(line, ":")
 		secret, err := base64.StdEncoding.DecodeString(encoded)
-		switch { // no message quotes a line: it may be a key
+		switch { // messages never quote a line: it may be a key
 		case !ok || !validKeyID(id):
 			return nil, fmt.Errorf("%s:%d: not id:key with an id of 1 to 16 letters, digits, - or _", path, n)
 		case err != nil || len(secret) != keySize:
 			return nil, fmt.Errorf("%s:%d: key %s is not %d bytes in base64", path, n, id, keySize)
 		case ring.find(id) != nil:
-			return nil, fmt.Errorf("%s:%d: key %s stands here twice", path, n, id)
+			return nil, fmt.Errorf("%s:%d: duplicate key %s", path, n, id)
 		}
 		seals, err := hkdf.Extract(sha256.New, secret, []byte("gateway session seal"))
 		if err != nil {
@@ -119,9 +119,9 @@ func parseKeyring(path string, text []byte) (*Keyring, error) {
 	return ring, nil
 }
 
-// Derive returns for each key, in their order, one of 32 bytes for another
-// purpose, made by HKDF-SHA256: gateways that have a key in common get the same
-// for it, and what is done with it says nothing about the keyring.
+// Derive returns, for each key in order, a 32-byte key for another purpose, made by HKDF-SHA256.
+// Gateways with a common key derive the same one from it. The derived key reveals nothing about the
+// keyring.
 func (r *Keyring) Derive(purpose string) ([][]byte, error) {
 	derived := make([][]byte, len(r.keys))
 	for i, k := range r.keys {

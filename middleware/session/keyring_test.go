@@ -76,7 +76,7 @@ func TestKeyringFiles(t *testing.T) {
 		{"an ID is short", strings.Repeat("k", 17) + ":" + secret, ":1: not id:key"},
 		{"a key is 32 bytes", "k1:" + secret + "\nk2:" + secret[:40], ":2: key k2 is not 32 bytes"},
 		{"a key is base64", "k1:" + strings.Repeat("!", 44), ":1: key k1 is not 32 bytes"},
-		{"IDs are unique", "k1:" + secret + "\nk1:" + secret, ":2: key k1 stands here twice"},
+		{"IDs are unique", "k1:" + secret + "\nk1:" + secret, ":2: duplicate key k1"},
 		{"a file is small", strings.Repeat("#\n", 40_000), "is larger than 65536 bytes"},
 	} {
 		path := filepath.Join(t.TempDir(), "ring.keys")

@@ -11,10 +11,9 @@ import (
 	"github.com/jewgo/gateway/policy"
 )
 
-// bring completes a request's cookies for the upstream: those of the jar join the
-// browser's own, whose copies of offloaded names stay behind. A browser has none
-// unless it was told to keep one (Cookie.Through), had it before the name was
-// listed, or made it up. Cache and limits see what the upstream will.
+// bring adds the jar's cookies to the request, and removes the browser's own copies of offloaded
+// names. A browser only has such a copy if it was told to keep one (Cookie.Through), had it before
+// the name was listed, or made it up. Cache and limits see the same cookies as the upstream.
 func (v *visit) bring(h http.Header) {
 	names := v.policy.Offload
 	if len(names) == 0 {
@@ -41,8 +40,8 @@ func (v *visit) bring(h http.Header) {
 	h["Cookie"] = []string{strings.Join(append(slices.Clip(h["Cookie"]), own), "; ")}
 }
 
-// passesFor reports whether some upstream finds a kept cookie in another one: by its
-// name, or in its value, which some split at commas (RFC 2109) or spaces.
+// passesFor reports whether some upstream may read another cookie as a kept one: by its name, or in
+// its value, which some upstreams split at commas (RFC 2109) or spaces.
 func passesFor(name, value, kept string) bool {
 	if policy.SameCookie(name, kept) {
 		return true
@@ -55,21 +54,21 @@ func passesFor(name, value, kept string) bool {
 	return false
 }
 
-// keepCookies takes the offloaded cookies of a response into the session.
-// A guest gets a session with the first of them.
+// keepCookies moves the offloaded cookies of a response into the session. Without a session it
+// starts a guest's.
 func (v *visit) keepCookies(h http.Header, lines []string) {
 	if len(lines) == 0 {
 		return
 	}
-	makePrivate(h) // what an upstream gives with a cookie is for one client, though the cookie is gone
+	makePrivate(h) // a response that sets a cookie is for one client, even after its removal
 	if v.overtaken() {
-		v.note(errors.New("Set-Cookie of a cookie that stays in the session, which has ended meanwhile: dropped"))
+		v.note(errors.New("offloaded Set-Cookie dropped: the session has ended"))
 		return
 	}
 	if p := v.ex.Plan; p != nil && p.Shared && v.live && len(v.record.Jar.Cookies) > 0 || !used(v.ex.Route) {
-		// To a request that went upstream without the session's cookies, which
-		// knows nothing of who has them.
-		v.note(errors.New("Set-Cookie of a cookie that stays in the session, in answer to a request without it: dropped"))
+		// The request went upstream without the session's cookies, so the upstream could not take
+		// them into account.
+		v.note(errors.New("offloaded Set-Cookie dropped: the request went upstream without the session's cookies"))
 		return
 	}
 	now := v.m.now()
@@ -81,13 +80,13 @@ func (v *visit) keepCookies(h http.Header, lines []string) {
 	for i := range offers {
 		o := &offers[i]
 		switch {
-		case errors.Is(err, ErrRevoked): // there is no session any more that it could stay in
+		case errors.Is(err, ErrRevoked): // no session is left to keep it in
 		case o.why != "" || err != nil:
 			h.Add("Set-Cookie", o.line)
 			if o.why != "" {
 				v.note(fmt.Errorf("cookie %s goes to the browser: it %s", o.Name, o.why))
 			}
-		case slices.Contains(v.brought, o.Name): // an old copy would come back after the session
+		case slices.Contains(v.brought, o.Name): // else the browser's old copy would return after the session
 			old := http.Cookie{Name: o.Name, Path: o.Path, MaxAge: -1, HttpOnly: true, Secure: v.policy.Cookie.Secure}
 			h.Add("Set-Cookie", old.String())
 		}
@@ -97,9 +96,8 @@ func (v *visit) keepCookies(h http.Header, lines []string) {
 	}
 }
 
-// accept changes the session's jar as offers want it. Where they do not fit, the
-// browser keeps the cookies, and the jar their names alone, by which they come back.
-// After an error it is as before.
+// accept applies offers to the session's jar. If they do not fit, the browser keeps the cookies and
+// the jar only their names, so that the browser may send them. An error leaves the jar unchanged.
 func (v *visit) accept(offers []offer) error {
 	err := v.change(offers)
 	if !errors.Is(err, ErrTooLarge) {
@@ -113,17 +111,17 @@ func (v *visit) accept(offers []offer) error {
 	return v.change(offers)
 }
 
-// change changes the session's jar as offers want it, or not at all.
+// change applies offers to the session's jar, all or none.
 func (v *visit) change(offers []offer) error {
 	if !v.live {
 		jar, _ := Jar{}.with(offers, v.m.now())
 		if len(jar.Cookies) == 0 {
-			return nil // nothing but deletions
+			return nil // only deletions
 		}
 		return v.start(loginArgument{}, Record{Jar: jar})
 	}
 	if v.seal.Apart {
-		return ErrUnreachable // what is in the record would be lost
+		return ErrUnreachable // the record's cookies would be lost
 	}
 	before, cookie := v.record, v.cookie
 	now := v.m.now()
@@ -132,7 +130,7 @@ func (v *visit) change(offers []offer) error {
 		return nil
 	}
 	if len(next.Cookies) == 0 && v.seal.User == "" && len(before.Values) == 0 {
-		v.logout() // for an upstream that does not speak to the gateway, this is how a guest leaves
+		v.logout() // an upstream that sends no signals ends a guest's session like this
 		return nil
 	}
 	err := v.save(func(r *Record) { r.Jar, deleted = r.Jar.with(offers, now) })
@@ -144,7 +142,7 @@ func (v *visit) change(offers []offer) error {
 		return err
 	case errors.Is(err, ErrTooLarge):
 		return err
-	default: // the seal is enough, if it holds them
+	default: // the seal is enough, if the cookies fit
 		v.record.Jar, deleted = v.record.Jar.with(offers, now)
 		v.record.Generation++
 	}
@@ -162,7 +160,7 @@ func (v *visit) change(offers []offer) error {
 	return nil
 }
 
-// voided tells whether a jar in a seal holds what was deleted since.
+// voided reports whether cookies of a sealed jar were deleted since.
 func (v *visit) voided(j Jar) bool {
 	if len(j.Cookies) == 0 {
 		return false
@@ -171,7 +169,7 @@ func (v *visit) voided(j Jar) bool {
 	return errors.Is(err, ErrRevoked)
 }
 
-// takeCookies removes the Set-Cookie fields of those names and returns them.
+// takeCookies removes the Set-Cookie fields of these names and returns them.
 func takeCookies(h http.Header, names []string) (taken []string) {
 	lines := h["Set-Cookie"]
 	if len(names) == 0 || len(lines) == 0 {

@@ -18,8 +18,7 @@ import (
 // kept are the cookies that stay in the session.
 var kept = []string{"session", "access_token"}
 
-// newOffload is a gateway that keeps them, in front of an upstream that says what
-// cookies it got.
+// newOffload is a gateway that keeps them, in front of an upstream that echoes the cookies it got.
 func newOffload(t *testing.T, store session.Store) *gateway {
 	g := newGateway(t, ringOf(t, "a"), store)
 	g.settings.Offload = kept
@@ -38,8 +37,8 @@ func (g *gateway) answer(set ...string) {
 	})
 }
 
-// give has the upstream set cookies in answer to one request and returns the
-// session cookie that the browser has then, and the other cookies that it got.
+// give makes the upstream set cookies in one response. It returns the browser's session cookie
+// afterwards, and the other cookies that it got.
 func (g *gateway) give(path, cookie string, set ...string) (now string, others []string) {
 	g.t.Helper()
 	g.answer(set...)
@@ -56,8 +55,8 @@ func (g *gateway) give(path, cookie string, set ...string) (now string, others [
 	return cookie, others
 }
 
-// upstreamGets compares the cookies that reach the upstream, but for the
-// gateway's own, which proxy removes.
+// upstreamGets compares the cookies that reach the upstream, except the session cookie, which proxy
+// removes.
 func (g *gateway) upstreamGets(what, path, cookie, want string) {
 	g.t.Helper()
 	if got := strings.TrimPrefix(strings.TrimPrefix(g.get(path, cookie).body, cookieName+"="+cookie), "; "); got != want {
@@ -116,8 +115,7 @@ func TestCookiesStayInTheSession(t *testing.T) {
 	}
 }
 
-// A browser gets nothing of a cookie that stays, in no head of a response, and
-// the response is its own.
+// An offloaded cookie is in no response header, interim or final, and the response is private.
 func TestKeptCookiesNeverReachTheBrowser(t *testing.T) {
 	g := newOffload(t, nil)
 	g.setUpstream(func(w http.ResponseWriter, _ *http.Request) {
@@ -188,8 +186,8 @@ func TestABrowserBringsNoKeptCookies(t *testing.T) {
 	}
 }
 
-// Whoever migrates must not be signed in again by the copy in the browser once
-// the session has ended.
+// After a migration, the browser's old copy must not sign the user in again once the session has
+// ended.
 func TestAnOldCopyIsDeletedOnceItsCookieStaysHere(t *testing.T) {
 	for _, set := range []string{"session=new; HttpOnly; Path=/", "session=; Max-Age=0; Path=/"} {
 		g := newOffload(t, nil)
@@ -259,7 +257,7 @@ func TestANewUserGetsNoCookiesOfTheOneBefore(t *testing.T) {
 	g.upstreamGets("another user's do not", "/optional", login("2", other), "")
 }
 
-// What is in the seal needs no store.
+// Cookies in the seal need no store.
 func TestKeptCookiesOutliveEveryStore(t *testing.T) {
 	g := newOffload(t, nil)
 	older, _ := g.give("/optional", "", "session=1; HttpOnly", "access_token=t; HttpOnly")
@@ -289,7 +287,7 @@ func TestCookiesThatDoNotFitIntoTheSeal(t *testing.T) {
 	big := "session=" + strings.Repeat("x", 3500)
 	token := "access_token=" + strings.Repeat("y", 2000)
 	cookie, others := g.give("/optional", "", big+"; HttpOnly", token+"; HttpOnly")
-	if others != nil || !strings.Contains(g.last.Facts.Reason, "in the record alone") {
+	if others != nil || !strings.Contains(g.last.Facts.Reason, "only in the record") {
 		t.Errorf("the browser got %d cookies; %s", len(others), g.last.Facts.Reason)
 	}
 	if len(cookie) > 3900 {
@@ -313,7 +311,7 @@ func TestCookiesThatDoNotFitIntoTheSeal(t *testing.T) {
 	}
 }
 
-// Responses to one browser, in whatever order they come, leave the newest cookie.
+// In whatever order responses reach a browser, the newest cookie stays.
 func TestParallelResponsesKeepTheNewestCookie(t *testing.T) {
 	g := newOffload(t, nil)
 	cookie, _ := g.give("/optional", "", "session=0; HttpOnly")
@@ -339,8 +337,7 @@ func TestParallelResponsesKeepTheNewestCookie(t *testing.T) {
 	}
 }
 
-// An answer to a request that went without the session's cookies says nothing of
-// whoever has them.
+// A response to a request without the session's cookies must not change them.
 func TestASharedAnswerReplacesNoKeptCookie(t *testing.T) {
 	g := newOffload(t, nil)
 	cookie, _ := g.give("/optional", "", "session=own; HttpOnly")
@@ -352,4 +349,61 @@ func TestASharedAnswerReplacesNoKeptCookie(t *testing.T) {
 	g.plan = nil
 	g.upstreamGets("whoever had one", "/optional", cookie, "session=own")
 	g.upstreamGets("whoever had none", "/optional", guest, "session=guest")
+}
+
+// Expires is read as by a browser, which accepts several date formats (RFC 6265, 5.1.1).
+func TestExpiresIsReadAsBrowsersDo(t *testing.T) {
+	at := start.Add(10 * time.Minute).UTC()
+	for _, layout := range []string{"Mon, 02 Jan 2006 15:04:05 GMT", "Mon, 02-Jan-2006 15:04:05 GMT", "Monday, 02-Jan-06 15:04:05 GMT", "Mon, 02-Jan-06 15:04:05 GMT", "Mon Jan _2 15:04:05 2006", "Mon, 2 Jan 2006 15:04:05 GMT", "Mon, 02 Jan 2006 15:04:05 UTC", "Mon, 02 Jan 2006 15:04:05 +0000"} {
+		g := newOffload(t, nil)
+		cookie, _ := g.give("/optional", "", "session=abc; HttpOnly; Path=/; Expires="+at.Format(layout))
+		g.clock.Advance(11 * time.Minute)
+		if got := g.get("/optional", cookie).body; strings.Contains(got, "session=abc") {
+			t.Errorf("%s: still there", at.Format(layout))
+		}
+	}
+}
+
+// An upstream cannot replace the session cookie.
+func TestAnUpstreamDoesNotReplaceTheSessionCookie(t *testing.T) {
+	for _, path := range []string{"/optional", "/off"} {
+		g := newOffload(t, nil)
+		cookie := g.login("42")
+		g.answer(cookieName+"=; Max-Age=0; Path=/; Secure; HttpOnly", "a=1")
+		if r := g.get(path, cookie); r.set != nil {
+			t.Errorf("%s: the browser loses its session by %v", path, r.set)
+		}
+	}
+}
+
+// PHP reads a dot as an underscore and takes the first of two cookies, which another host of the
+// domain could plant.
+func TestABrowserBringsNoOtherSpellingOfAKeptCookie(t *testing.T) {
+	g := newOffload(t, nil)
+	cookie, _ := g.give("/optional", "", "access_token=own; HttpOnly; Path=/")
+	for _, own := range []string{"", cookieName + "=" + cookie + "; "} {
+		r, err := http.NewRequest(http.MethodGet, g.server.URL+"/optional", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Cookie", own+"access.token=forged; a=1")
+		if got := g.do(r).body; strings.Contains(got, "forged") {
+			t.Errorf("the upstream got %q", strings.TrimPrefix(got, own))
+		}
+	}
+}
+
+// Some upstreams also split cookies at commas (RFC 2109), and Python's SimpleCookie at spaces.
+func TestABrowserHidesNoKeptCookieInAnothersValue(t *testing.T) {
+	g := newOffload(t, nil)
+	for _, line := range []string{"a=1, session=forged", "a=1 session=forged", "a=1,session=forged"} {
+		r, err := http.NewRequest(http.MethodGet, g.server.URL+"/optional", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Cookie", line)
+		if got := g.do(r).body; strings.Contains(got, "forged") {
+			t.Errorf("%q: the upstream got %q", line, got)
+		}
+	}
 }

@@ -26,10 +26,10 @@ func (s farStore) Save(ctx context.Context, key string, rec session.Record) erro
 	return s.Store.Save(ctx, key, rec)
 }
 
-// A page that makes a dozen requests at once loses none of what they write.
+// A dozen parallel requests of one page lose no write.
 func TestADozenParallelWritesLoseNothing(t *testing.T) {
 	const n = 12
-	// together has all answers go out at once.
+	// together sends all responses at once.
 	together := func(g *gateway, answer func(w http.ResponseWriter, i string)) {
 		var all sync.WaitGroup
 		all.Add(n)

@@ -13,17 +13,16 @@ import (
 	"github.com/jewgo/gateway/internal/packed"
 )
 
-// ErrTooLarge says that a session does not fit into its cookie or record.
+// ErrTooLarge means that a session does not fit into its cookie or record.
 var ErrTooLarge = errors.New("session too large")
 
-// maxRecord is the most bytes of an encoded record.
+// maxRecord bounds an encoded record, in bytes.
 const maxRecord = 16 << 10
 
 // recordVersion is the format of encoded records.
 const recordVersion = 1
 
-// Record is what a Store keeps of a session. Values and Jar are not to be modified
-// once it was saved.
+// Record is what a Store keeps of a session. Values and Jar must not be modified after Save.
 type Record struct {
 	Claims
 	Values map[string]string
@@ -40,11 +39,11 @@ type recordJSON struct {
 	Idle       int64             `json:"d"`
 	Absolute   int64             `json:"a"`
 	Values     map[string]string `json:"k,omitempty"`
-	Jar        []byte            `json:"j,omitempty"` // encoded as in seals; none: it never held a cookie
+	Jar        []byte            `json:"j,omitempty"` // encoded as in seals; nil: it never held a cookie
 }
 
-// Encode returns the form in which stores keep the record: JSON, at most
-// 16 KiB, with its generation as the number "g".
+// Encode returns the stored form of the record: JSON, at most 16 KiB, with the generation as the
+// number "g".
 func (r Record) Encode() ([]byte, error) {
 	var jar []byte
 	if !r.Jar.Changed.IsZero() {
@@ -64,8 +63,8 @@ func (r Record) Encode() ([]byte, error) {
 	return b, nil
 }
 
-// DecodeRecord reads what Encode wrote; anything else is ErrUnknown, so that a
-// record of another version or origin is as good as none.
+// DecodeRecord reads what Encode wrote. Anything else is ErrUnknown: a record of another version or
+// origin counts as none.
 func DecodeRecord(b []byte) (Record, error) {
 	var j recordJSON
 	if err := json.Unmarshal(b, &j); err != nil {
@@ -90,18 +89,17 @@ func DecodeRecord(b []byte) (Record, error) {
 	return r, nil
 }
 
-// compareForks orders two records of one generation of one session, which gateways
-// wrote that were cut off from each other: +1 if a stays. It is the one with the
-// later cookies, then with the later deadline; what else differs says nothing of time
-// and only has to give the same on every gateway.
+// compareForks orders two records of one generation of one session, written by gateways that were
+// cut off from each other; +1 means that a stays. Later cookies win, then the later deadline. The
+// remaining order is arbitrary, but the same on every gateway.
 func compareForks(a, b Record) int {
 	if c := cmp.Or(a.Jar.Changed.Compare(b.Jar.Changed), a.Idle.Compare(b.Idle)); c != 0 {
 		return c
 	}
 	if maps.Equal(a.Values, b.Values) && slices.Equal(a.Jar.Cookies, b.Jar.Cookies) {
-		return 0 // as nearly always, without the cost of encoding
+		return 0 // the usual case, without the cost of encoding
 	}
-	encodedA, _ := a.Encode() // both were in a store, and so can be encoded
+	encodedA, _ := a.Encode() // both come from a store, so they can be encoded
 	encodedB, _ := b.Encode()
 	return bytes.Compare(encodedA, encodedB)
 }

@@ -18,9 +18,9 @@ import (
 
 var errNotNow = errors.New("not now")
 
-// flaky is a remote store that knows no session and takes revocations as told.
+// flaky is a remote store without sessions whose Revoke behaves as the test says.
 type flaky struct {
-	session.Store // whatever else is asked panics
+	session.Store // nil: other calls panic
 
 	mu      sync.Mutex
 	refuse  bool
@@ -55,7 +55,7 @@ func (f *flaky) Revoke(ctx context.Context, revocations []session.Revocation) er
 	if f.brought == nil {
 		f.brought = map[string]session.Revocation{}
 	}
-	for _, r := range revocations { // of two for one subject the later times stand
+	for _, r := range revocations { // of two for one subject the later times count
 		had := f.brought[r.Subject]
 		if had.Issued.After(r.Issued) {
 			r.Issued = had.Issued
@@ -108,7 +108,7 @@ func many(n int) []session.Revocation {
 	return all
 }
 
-// A rejoin ends although what lives takes the store longer than one hook may.
+// A rejoin succeeds even if replaying takes longer than one hook may.
 func TestARejoinEndsHoweverMuchLives(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // see the tests of internal/failover
 	synctest.Test(t, func(t *testing.T) {
@@ -129,7 +129,7 @@ func TestARejoinEndsHoweverMuchLives(t *testing.T) {
 	})
 }
 
-// A store that hangs is no store that has much to do.
+// A store that hangs is not taken for a busy one.
 func TestARejoinDoesNotWaitForAStoreThatHangs(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	synctest.Test(t, func(t *testing.T) {
@@ -147,7 +147,7 @@ func TestARejoinDoesNotWaitForAStoreThatHangs(t *testing.T) {
 	})
 }
 
-// What was made before a rejoin takes no room from what is made during one.
+// A replay takes no queue room from revocations made during the rejoin.
 func TestALogoutDuringARejoinIsNotLost(t *testing.T) {
 	remote := &flaky{}
 	m, sw := remote.member(t)
@@ -170,8 +170,8 @@ func TestALogoutDuringARejoinIsNotLost(t *testing.T) {
 	}
 }
 
-// A revocation that fails again must not take the place of a later one of the
-// same user, nor the other way round, however much else is kept.
+// A revocation that is retried must not displace another one of the same user, however many others
+// are kept.
 func TestAFailedRevocationDoesNotReplaceALaterOne(t *testing.T) {
 	now := time.Now()
 	early := session.Revocation{Subject: "u:42", Issued: now, Until: now.Add(2 * time.Hour)}
@@ -211,8 +211,8 @@ func TestAFailedRevocationDoesNotReplaceALaterOne(t *testing.T) {
 	}
 }
 
-// What another gateway tells is in force here, and is brought to the store: the
-// other may be cut off from it.
+// A revocation from another gateway takes effect here and is sent to the store: the other gateway
+// may be cut off from it.
 func TestWhatAnotherGatewayTellsReachesTheStore(t *testing.T) {
 	remote := &flaky{}
 	m, sw := remote.member(t)
@@ -231,7 +231,7 @@ func TestWhatAnotherGatewayTellsReachesTheStore(t *testing.T) {
 	}
 }
 
-// More than may wait at a time are brought all the same, without an outage.
+// More revocations than the queue holds are still all sent, without an outage.
 func TestManyRevocationsAtOnceReachTheStore(t *testing.T) {
 	remote := &flaky{}
 	m, sw := remote.member(t)
@@ -253,8 +253,8 @@ func (revoked) Load(context.Context, session.Ref) (session.Record, error) {
 
 func (revoked) Save(context.Context, string, session.Record) error { return session.ErrRevoked }
 
-// What the store alone knows would be gone with it and the process: it is
-// journaled, once, and other gateways are not told.
+// A revocation known only to the store would be lost with it and the process. So it is journaled,
+// once; other gateways are not told.
 func TestARevocationFoundRemotelyIsJournaled(t *testing.T) {
 	now := time.Now()
 	claims := session.Claims{Generation: 1, Issued: now, Idle: now.Add(time.Hour), Absolute: now.Add(time.Hour)}
@@ -266,7 +266,7 @@ func TestARevocationFoundRemotelyIsJournaled(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, sw := (&flaky{}).member(t)
-			d := &diary{err: errNotNow} // which is no matter
+			d := &diary{err: errNotNow} // this does not matter
 			f := session.NewFailover(session.FailoverConfig{
 				Switch: sw, Remote: revoked{}, Local: memory.NewSessions(memory.SessionsConfig{}), Journal: d,
 			})

@@ -16,35 +16,33 @@ import (
 )
 
 var (
-	// ErrInvalid says that a cookie is no live session. It does not say why: an
-	// altered, foreign or forged seal and one of a retired key are the same.
+	// ErrInvalid means that a cookie is not a live session. It does not say why: altered, foreign and
+	// forged seals and those of a retired key look the same.
 	ErrInvalid = errors.New("invalid session cookie")
-	// ErrExpired is the ErrInvalid of a seal past one of its deadlines; only
-	// the log tells them apart.
+	// ErrExpired is the ErrInvalid of a seal past one of its deadlines. Only the log tells them apart.
 	ErrExpired = fmt.Errorf("%w: expired", ErrInvalid)
 )
 
 const (
 	sealVersion = 1
 	saltSize    = 16
-	// maxCookie is the most bytes of name and value. RFC 6265, 6.1, grants 4096
-	// to a cookie with its attributes.
+	// maxCookie bounds name and value, in bytes. RFC 6265, 6.1, grants 4096 to a cookie with its
+	// attributes.
 	maxCookie = 3900
 )
 
-// sealText has no second spelling of a seal: strict, and without padding.
+// sealText is strict and without padding, so that each seal has exactly one spelling.
 var sealText = base64.RawURLEncoding.Strict()
 
 // Sealer makes and opens session cookies.
 type Sealer struct{ keys *Keyring }
 
-// NewSealer returns a Sealer that seals with the first of keys and opens with all.
+// NewSealer returns a Sealer that seals with the first of keys and opens with any.
 func NewSealer(keys *Keyring) Sealer { return Sealer{keys} }
 
-// Seal returns the value of the cookie name for host, which no other name and
-// host opens. It is base64url of: version, length of the key's ID, ID, salt,
-// nonce, ciphertext, tag. Each seal has an AES-256 key of its own, derived by
-// HKDF (RFC 5869), so that nonces cannot meet however many are made.
+// Seal returns the value of the cookie name for host; it only opens under that name and host. It is
+// base64url of: version, length of the key's ID, ID, salt, nonce, ciphertext, tag. Each seal has its
+// own AES-256 key, derived by HKDF (RFC 5869), so nonces cannot collide however many seals are made.
 func (s Sealer) Seal(name, host string, seal Seal) (string, error) {
 	k := &s.keys.keys[0]
 	b := make([]byte, 0, 512)
@@ -64,7 +62,7 @@ func (s Sealer) Seal(name, host string, seal Seal) (string, error) {
 	return sealText.EncodeToString(b), nil
 }
 
-// Open returns what the cookie's value seals, or ErrInvalid.
+// Open returns the Seal in a cookie's value, or ErrInvalid.
 func (s Sealer) Open(name, host, value string, now time.Time) (Seal, error) {
 	seal, ok := s.open(name, host, value)
 	switch {
@@ -115,14 +113,14 @@ func (k *key) aead(salt []byte) (cipher.AEAD, error) {
 	return cipher.NewGCMWithRandomNonce(block)
 }
 
-// associated is what a seal is bound to without carrying it.
+// associated is the data that a seal is bound to but does not carry.
 func associated(name, host string) []byte {
 	return append(packed.AppendText(make([]byte, 0, 64), name), host...)
 }
 
-// appendTo appends the seal's content: ID, generation, issued, idle and
-// absolute deadline in Unix milliseconds, user, number of roles, roles, and if
-// there ever were cookies, whether they are Apart and, if not, the Jar.
+// appendTo appends the seal's content: ID, generation, issue time, idle and absolute deadline in Unix
+// milliseconds, user, number of roles, roles. If there ever were cookies, Apart follows and, unless
+// it is set, the Jar.
 func (s Seal) appendTo(b []byte) []byte {
 	b = append(b, s.ID[:]...)
 	b = binary.AppendUvarint(b, s.Generation)

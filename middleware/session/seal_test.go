@@ -215,8 +215,8 @@ func TestACookieStaysUnder4KB(t *testing.T) {
 	}
 }
 
-// golden is sampleSeal under key-a, with an ID that counts up from 0. While it
-// opens, cookies outlive an update of the gateway.
+// golden is sampleSeal under key-a, with an ID that counts up from 0. As long as it opens, cookies
+// survive an update of the gateway.
 const golden = "AQVrZXktYcZj5elP4g0yp9imEKCb2rOHDPU0L8SYcFm15f8WQooLRKV0j6fBsTiVxl8-vUz7B9QXGtupsDp7C3SqIUyOhxk4fyokXoudxnT6tcVeVOqU1WoWchUw96_OUuElK2JX1vzHWQ_k0Rpy3TJvtqT6QNjoRhCD"
 
 func TestSealsOfEarlierBuildsOpen(t *testing.T) {

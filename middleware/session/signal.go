@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
+	"time"
 )
 
 // SignalHeader is the response header in which an upstream logs in and out:
@@ -15,7 +17,7 @@ import (
 //	X-Gw-Session: logout
 //	X-Gw-Session: logout-all
 //
-// It is heard on routes with session_signal alone and reaches no client.
+// It is only obeyed on routes with session_signal, and never reaches a client.
 const SignalHeader = "X-Gw-Session"
 
 // signal is one parsed SignalHeader.
@@ -30,8 +32,8 @@ type loginArgument struct {
 	Roles []string `json:"roles"`
 }
 
-// parseSignal reads the header's lines. More than one is ambiguous, and so
-// malformed: obeying the first might log in whom the second logs out.
+// parseSignal reads the header's lines. More than one is an error: the first might log in the user
+// that the second logs out.
 func parseSignal(lines []string) (signal, error) {
 	if len(lines) != 1 {
 		return signal{}, fmt.Errorf("%d lines", len(lines))
@@ -64,16 +66,42 @@ func parseSignal(lines []string) (signal, error) {
 	return s, nil
 }
 
-// strictJSON reads exactly one value without unknown members. Its errors never
-// quote the text.
+// strictJSON reads exactly one value without unknown members. Its errors never quote the text.
 func strictJSON(text string, v any) error {
 	d := json.NewDecoder(strings.NewReader(text))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
-		return errors.New("the argument is not what it should be in JSON")
+		return errors.New("the argument is not the expected JSON")
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return errors.New("more than one argument")
 	}
 	return nil
+}
+
+// warnEvery is how often a route's signals are warned of, and maxWarned of how many
+// routes that is remembered.
+const warnEvery, maxWarned = time.Minute, 1024
+
+// warn tells the operator why a signal was not obeyed, and of what would be.
+func (v *visit) warn(because, write string) {
+	route, now := v.ex.Route, v.m.now()
+	if last, ok := v.m.warned.Get(route.Name); !ok || now.Sub(last) >= warnEvery {
+		v.m.warned.Put(route.Name, now)
+		v.m.log.Warn("the upstream's "+SignalHeader+" is not obeyed", slog.String("because", because), slog.String("route", route.Name), slog.String("at", route.Position.String()),
+			slog.String("request_id", v.ex.RequestID), slog.String("write", write))
+	}
+}
+
+// exampleOf is a signal of the kind that lines were meant to be.
+func exampleOf(lines []string) string {
+	example := `login {"user":"42","roles":["editor"]}`
+	for _, line := range lines {
+		for verb, right := range map[string]string{"set": `set {"key":"value","gone":null}`, "logout": "logout", "logout-all": "logout-all"} {
+			if word, _, _ := strings.Cut(strings.TrimSpace(line), " "); strings.EqualFold(word, verb) {
+				example = right
+			}
+		}
+	}
+	return SignalHeader + ": " + example
 }

@@ -6,11 +6,10 @@ import (
 	"time"
 )
 
-// What a Store may answer beside a record. Any other error means that nobody
-// could be asked, which says nothing about the session, and in particular not
-// that a record may be written in place of the one that could not be read.
+// A Store's answers besides a record. Any other error is a failure of the store and says nothing
+// about the session; in particular, the record that could not be read must not be overwritten.
 var (
-	// ErrUnknown: nothing is known of the session. It is no logout.
+	// ErrUnknown: nothing is known about the session. It is not a logout.
 	ErrUnknown = errors.New("unknown session")
 	// ErrRevoked: the session was ended.
 	ErrRevoked = errors.New("revoked session")
@@ -18,48 +17,44 @@ var (
 	ErrStale = errors.New("session record changed meanwhile")
 )
 
-// ErrUnreachable says that nobody could be asked, and nothing else is wrong.
+// ErrUnreachable means that the store is unavailable, and nothing else is wrong.
 var ErrUnreachable = errors.New("session store unreachable")
 
 // Store keeps records and revocations. The caller bounds the time through ctx.
 type Store interface {
-	// Load returns the session's record, ErrRevoked if the session or its user
-	// was revoked, and ErrUnknown if there is no record, or none that this
-	// version can read.
+	// Load returns the session's record, ErrRevoked if the session or its user was revoked, and
+	// ErrUnknown if there is no record that this version can read.
 	Load(ctx context.Context, ref Ref) (Record, error)
-	// Save keeps rec under the key of its session's ID until its idle deadline,
-	// if its generation is later than that of the record in place (ErrStale),
-	// and the session was not revoked (ErrRevoked). A record that is too large
-	// is ErrTooLarge.
+	// Save keeps rec under the key of its session's ID until its idle deadline, unless the stored
+	// record has the same or a later generation (ErrStale), the session was revoked (ErrRevoked), or
+	// rec is too large (ErrTooLarge).
 	Save(ctx context.Context, key string, rec Record) error
-	// Revoke keeps each revocation until its end. It may have taken some of
-	// them when it fails; revoking twice is revoking once.
+	// Revoke keeps each revocation until its Until. When it fails, some may be kept already; it is
+	// idempotent.
 	Revoke(ctx context.Context, revocations []Revocation) error
 }
 
-// Replica is a local Store that tells what it knows, for a store that lost it.
+// Replica is a local Store that can list its revocations for a store that lost them.
 type Replica interface {
 	Store
-	// Revocations returns those that have not ended.
+	// Revocations returns those that have not expired.
 	Revocations() []Revocation
-	// Forgotten returns up to when sessions were issued of which revocations that
-	// have not ended were dropped, since there were too many; zero: none was.
+	// Forgotten returns a time: unexpired revocations of sessions issued up to then were dropped,
+	// since there were too many. Zero: none was dropped.
 	Forgotten() time.Time
 }
 
-// Journal keeps revocations over a restart, and tells the other gateways of them. It
-// bounds the time itself.
+// Journal keeps revocations across a restart, and sends them to the other gateways. It bounds the
+// time itself.
 type Journal interface {
-	// Keep returns when the revocations are durable. Where it fails they may
-	// become so later. Keeping twice is keeping once. known says that the remote
-	// store told of them: nobody waits for that to be durable.
+	// Keep returns when the revocations are durable. If it fails they may become durable later. It is
+	// idempotent. known means that they came from the remote store: then it need not wait.
 	Keep(ctx context.Context, revocations []Revocation, known bool) error
-	// Tell returns when the other gateways that can be reached have them.
+	// Tell returns when all reachable gateways have them.
 	Tell(ctx context.Context, revocations []Revocation)
 }
 
-// isAnswer reports whether err is a store's word about a session, as opposed to
-// its failure.
+// isAnswer reports whether err is a store's answer about a session, not a failure of the store.
 func isAnswer(err error) bool {
 	return err == nil || errors.Is(err, ErrUnknown) || errors.Is(err, ErrRevoked) ||
 		errors.Is(err, ErrStale) || errors.Is(err, ErrTooLarge)

@@ -12,8 +12,7 @@ import (
 	"github.com/jewgo/gateway/test/env"
 )
 
-// fullGuest is a guest whose cookies fit into the record alone, which has a value of
-// that many bytes beside them.
+// fullGuest is a guest whose cookies only fit into the record, beside a value of that many bytes.
 func fullGuest(t *testing.T, g *gateway, value int) (cookie, cookies string) {
 	t.Helper()
 	one, two := "session="+strings.Repeat("x", 3500), "access_token="+strings.Repeat("y", 1000)
@@ -47,7 +46,7 @@ func room(t *testing.T, g *gateway) int {
 	return 1 + 16<<10 - len(b)
 }
 
-// What a guest has must not keep anybody from signing in.
+// A guest's values and cookies must not prevent a login.
 func TestALoginLeavesBehindWhatDoesNotFit(t *testing.T) {
 	t.Run("values beside cookies", func(t *testing.T) {
 		g := newOffload(t, nil)
@@ -90,8 +89,8 @@ func TestALoginLeavesBehindWhatDoesNotFit(t *testing.T) {
 	})
 }
 
-// A guest's value that does not fit begins no session, and deletes no cookie that
-// the browser may have got meanwhile.
+// A guest's value that does not fit starts no session, and deletes no cookie that the browser may
+// have got meanwhile.
 func TestAGuestsValueThatDoesNotFitBeginsNoSession(t *testing.T) {
 	g := newGateway(t, ringOf(t, "a"), nil)
 	g.say(`set {"cart":"` + strings.Repeat("v", 16<<10) + `"}`)
@@ -118,8 +117,8 @@ func (g *gateway) say(signal string) {
 	g.setUpstream(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X-Gw-Session", signal) })
 }
 
-// A cookie that does not fit beside the session's values goes to the browser, and
-// what the browser sends of it goes to the upstream.
+// A cookie that does not fit beside the session's values goes to the browser, and is passed to the
+// upstream when the browser sends it.
 func TestACookieThatDoesNotFitBesideTheValuesComesBack(t *testing.T) {
 	const pad = 100 // bytes that are left: enough to remember a name
 	big := strings.Repeat("b", 1500)

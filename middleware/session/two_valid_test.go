@@ -4,8 +4,7 @@ import (
 	"testing"
 )
 
-// A browser that brings two sessions loses the cookie of one at a logout and keeps
-// the other: neither may be left that counts.
+// At a logout, a browser with two session cookies loses only one of them. Both sessions must end.
 func TestALogoutEndsAllSessionsThatTheBrowserBrought(t *testing.T) {
 	g := newGateway(t, ringOf(t, "a"), nil)
 	one, two := g.login("42"), g.login("42")
@@ -16,8 +15,7 @@ func TestALogoutEndsAllSessionsThatTheBrowserBrought(t *testing.T) {
 	g.expect("the second", two, "", "revoked")
 }
 
-// A login replaces the cookie of one session alone: the browser would go on to send
-// the other.
+// A login only replaces the cookie of one session; the browser would go on sending the other.
 func TestALoginEndsAllSessionsThatTheBrowserBrought(t *testing.T) {
 	t.Run("in one call of the store", func(t *testing.T) {
 		g := newGateway(t, ringOf(t, "a"), nil)

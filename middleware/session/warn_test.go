@@ -6,16 +6,16 @@ import (
 	"time"
 )
 
-// A signal that cannot be read is told of with the right form beside it, once a
-// route a minute, and never with its text, which may hold a secret.
+// A malformed signal is warned of with the right form beside it, once per route and minute, and never
+// with its text, which may hold a secret.
 func TestAMalformedSignalIsWarnedOf(t *testing.T) {
 	g := newGateway(t, ringOf(t, "a"), nil)
 	for _, tt := range []struct{ path, signal, says, write string }{
-		{"/signal", `login user=hunter2`, "cannot be read", `X-Gw-Session: login {\"user\":\"42\",\"roles\":[\"editor\"]}`},
+		{"/signal", `login user=hunter2`, "malformed", `X-Gw-Session: login {\"user\":\"42\",\"roles\":[\"editor\"]}`},
 		{"/signal", `hunter2`, "unknown verb", `X-Gw-Session: login {`},
-		{"/signal", `set hunter2`, "cannot be read", `X-Gw-Session: set {\"key\":\"value\",\"gone\":null}`},
-		{"/signal", `Logout hunter2`, "cannot be read", `write="X-Gw-Session: logout"`},
-		{"/optional", `logout`, "not heard on this route", "session_signal: true"},
+		{"/signal", `set hunter2`, "malformed", `X-Gw-Session: set {\"key\":\"value\",\"gone\":null}`},
+		{"/signal", `Logout hunter2`, "malformed", `write="X-Gw-Session: logout"`},
+		{"/optional", `logout`, "ignored on this route", "session_signal: true"},
 	} {
 		g.clock.Advance(time.Minute)
 		g.get(tt.path, "", tt.signal)

@@ -10,10 +10,10 @@ import (
 
 var errUnheard = errors.New(SignalHeader + " from a route without session_signal")
 
-// signalStripper keeps the signal of routes without sessions from every client.
+// signalStripper strips the signal on routes without sessions.
 type signalStripper struct {
 	ex  *exchange.Exchange
-	out bool // the head is
+	out bool // the header is out
 }
 
 // OnHeader implements middleware.HeaderHook.
@@ -29,9 +29,9 @@ func (s *signalStripper) OnHeader(status int, h http.Header) {
 	}
 }
 
-// OnHeader implements middleware.HeaderHook. Interim heads, what ReverseProxy fills
-// in after it has taken a connection over, and what comes from no upstream are
-// stripped of the signal and the cookies that stay here.
+// OnHeader implements middleware.HeaderHook. It strips the signal and the offloaded cookies from
+// interim headers, from those that ReverseProxy fills in after a hijack, and from responses that
+// come from no upstream.
 func (v *visit) OnHeader(status int, h http.Header) {
 	final := !v.finished && !middleware.Interim(status)
 	if !final || !v.heard {
@@ -44,8 +44,8 @@ func (v *visit) OnHeader(status int, h http.Header) {
 	}
 }
 
-// stripTrailer keeps the signal out of trailers, and cookies, which no browser takes
-// from there. Where the head is out, what stands in h is a trailer.
+// stripTrailer removes the signal and cookies from trailers; browsers ignore cookies there. Once the
+// header is out, h holds trailers.
 func stripTrailer(h http.Header, out bool) {
 	for _, name := range [...]string{SignalHeader, "Set-Cookie"} {
 		if out {
@@ -55,10 +55,10 @@ func stripTrailer(h http.Header, out bool) {
 	}
 }
 
-// dropOwn removes what an upstream sets under the session cookie's name, of which it
-// knows nothing: the browser would lose its session.
+// dropOwn removes upstream cookies that have the session cookie's name: the browser would lose its
+// session.
 func dropOwn(ex *exchange.Exchange, h http.Header) {
 	if name := ex.Snapshot.Policy.Session.Cookie.Name; len(takeCookies(h, []string{name})) > 0 {
-		ex.Facts.Note("Set-Cookie of the upstream under the session cookie's name: dropped")
+		ex.Facts.Note("upstream Set-Cookie dropped: it has the session cookie's name")
 	}
 }

@@ -12,22 +12,20 @@ import (
 )
 
 const (
-	// maxValues bounds how many values a file may come to once its aliases are
-	// followed. It refuses alias bombs; an honest file has a few thousand.
+	// maxValues bounds the values of a file after its aliases are expanded. It refuses alias bombs;
+	// real files have a few thousand values.
 	maxValues = 20_000
-	// maxItems bounds lists and mappings: callers compare items with each other.
+	// maxItems bounds lists and mappings, since callers compare items with each other.
 	maxItems = 1000
-	// maxMerge is how deeply merge keys may nest. A mapping that merges itself ends
-	// here too.
+	// maxMerge bounds how deeply merge keys nest. It also stops a mapping that merges itself.
 	maxMerge = 8
 )
 
-// Uniform is a mapping for all of whose keys a single number may stand.
+// Uniform is a mapping that may be written as a single number, which then applies to all keys.
 type Uniform interface{ SetAll(number int) }
 
-// decoder turns a YAML tree into structs, strictly, and notes in the document
-// where everything stood. It follows the types, so its depth is theirs, whatever
-// the file nests.
+// decoder turns a YAML tree into structs, strictly, and notes in the document where everything is. It
+// follows the types, so their depth bounds its recursion, however deeply the file nests.
 type decoder struct {
 	*Document
 	Options
@@ -36,7 +34,7 @@ type decoder struct {
 	values int
 }
 
-// value decodes n into v, which is named path and obeys rule.
+// value decodes n into v, whose path is path, and checks it against rule.
 func (d *decoder) value(n *yaml.Node, v reflect.Value, path string, rule Field) {
 	if !d.spend(n) {
 		return
@@ -79,7 +77,7 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string, rule Field) 
 func (d *decoder) spend(n *yaml.Node) bool {
 	d.values++
 	if d.values == maxValues {
-		d.unreadable("", n, "aliases make this file larger than %d values", maxValues)
+		d.unreadable("", n, "aliases expand this file to more than %d values", maxValues)
 	}
 	return d.values < maxValues
 }
@@ -122,7 +120,7 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, path string, rule Field
 		return
 	}
 	if len(pairs) > maxItems {
-		d.unreadable(path, n, "%d keys are too many: at most %d", len(pairs), maxItems)
+		d.unreadable(path, n, "too many keys: %d, at most %d", len(pairs), maxItems)
 		return
 	}
 	v.Set(reflect.MakeMap(v.Type()))
@@ -140,7 +138,7 @@ func (d *decoder) list(n *yaml.Node, v reflect.Value, path string, rule Field) {
 		return
 	}
 	if len(n.Content) > maxItems {
-		d.unreadable(path, n, "%d in the list are too many: at most %d", len(n.Content), maxItems)
+		d.unreadable(path, n, "too many items: %d, at most %d", len(n.Content), maxItems)
 		return
 	}
 	v.Set(reflect.MakeSlice(v.Type(), 0, len(n.Content)))
@@ -150,7 +148,7 @@ func (d *decoder) list(n *yaml.Node, v reflect.Value, path string, rule Field) {
 		ApplyDefaults(elem)
 		delete(d.empty, at)
 		d.value(item, elem, at, Field{Enum: rule.Enum, check: rule.check})
-		if !d.empty[at] { // an item that the environment leaves empty is no item
+		if !d.empty[at] { // an item whose variable is empty is left out
 			v.Set(reflect.Append(v, elem))
 		}
 	}
@@ -160,11 +158,11 @@ func (d *decoder) list(n *yaml.Node, v reflect.Value, path string, rule Field) {
 // atLeast reports a list with too few items.
 func (d *decoder) atLeast(n *yaml.Node, items int, path string, rule Field) {
 	if items < rule.MinItems {
-		d.unreadable(path, n, "expected at least %d in the list, found %d", rule.MinItems, items)
+		d.unreadable(path, n, "too few items: %d, at least %d", items, rule.MinItems)
 	}
 }
 
-// listOfOne decodes a scalar where a list of scalars is asked for.
+// listOfOne decodes a scalar into a list of scalars.
 func (d *decoder) listOfOne(n *yaml.Node, v reflect.Value, path string, rule Field) {
 	one := reflect.MakeSlice(v.Type(), 1, 1)
 	d.scalar(n, one.Index(0), path, Field{Enum: rule.Enum, check: rule.check})
@@ -175,10 +173,9 @@ func (d *decoder) listOfOne(n *yaml.Node, v reflect.Value, path string, rule Fie
 	v.Set(one)
 }
 
-// scalar decodes a value that is written as one: a string, a bool, an int, or a type
-// that reads itself from text. Where it cannot be read, or a variable is empty, the
-// default stays. What came from a variable has no type of its own: it is whatever
-// is asked for.
+// scalar decodes a string, a bool, an int, or a type that reads itself from text. If the value cannot
+// be read, or its variable is empty, the default stays. The content of a variable has no YAML type, so
+// it may be of any type that is expected.
 func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string, rule Field) {
 	want, hint := map[reflect.Kind]string{reflect.String: "a string", reflect.Bool: "true or false", reflect.Int: "a whole number"}[v.Kind()], ""
 	self := ReadsItself(v.Type())
@@ -218,7 +215,7 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string, rule Field)
 	}
 }
 
-// check asks the caller's check of a value that could be read.
+// check runs the caller's check on a value that could be read.
 func (d *decoder) check(v reflect.Value, path string, rule Field) {
 	name, optional := strings.CutSuffix(rule.check, ",optional")
 	if name == "" || optional && v.IsZero() {
@@ -232,9 +229,8 @@ func (d *decoder) check(v reflect.Value, path string, rule Field) {
 
 type pair struct{ key, value *yaml.Node }
 
-// pairs gives a mapping's keys and values: its own in their order, then those
-// of its merge key (<<) that it does not have itself. Duplicate keys and keys
-// that are no plain names are reported and left out.
+// pairs returns a mapping's keys and values: its own in order, then those of its merge key (<<) that
+// it does not have itself. Duplicate keys and keys that are not plain names are reported and left out.
 func (d *decoder) pairs(n *yaml.Node, path string) (list []pair, ok bool) {
 	if n.Kind != yaml.MappingNode {
 		d.unreadable(path, n, "expected a mapping, found %s", describe(n))
@@ -243,8 +239,8 @@ func (d *decoder) pairs(n *yaml.Node, path string) (list []pair, ok bool) {
 	return d.collect(nil, map[string]*yaml.Node{}, n, path, 0), true
 }
 
-// collect appends the pairs of a mapping, and of those that it merges, whose keys
-// are not in seen yet. depth is 0 for the mapping itself.
+// collect appends the pairs of a mapping and of the mappings that it merges, unless their keys are in
+// seen. depth is 0 for the mapping itself.
 func (d *decoder) collect(list []pair, seen map[string]*yaml.Node, n *yaml.Node, path string, depth int) []pair {
 	var merges []*yaml.Node
 	for i := 0; i+1 < len(n.Content); i += 2 {
@@ -268,8 +264,8 @@ func (d *decoder) collect(list []pair, seen map[string]*yaml.Node, n *yaml.Node,
 	return list
 }
 
-// merge appends the pairs of what a merge key names, a mapping or a list of
-// mappings, that are not in seen yet.
+// merge appends the pairs of a merge key's value, a mapping or a list of mappings, unless their keys
+// are in seen.
 func (d *decoder) merge(list []pair, seen map[string]*yaml.Node, n *yaml.Node, path string, depth int) []pair {
 	if !d.spend(n) {
 		return list
@@ -293,7 +289,7 @@ func (d *decoder) merge(list []pair, seen map[string]*yaml.Node, n *yaml.Node, p
 	return list
 }
 
-// describe names what a node is, for a message.
+// describe describes a node for a message.
 func describe(n *yaml.Node) string {
 	switch {
 	case n.Kind == yaml.MappingNode:

@@ -1,15 +1,14 @@
-// Package yamlfile reads a YAML file strictly into Go structs and remembers where
-// everything stood.
+// Package yamlfile reads a YAML file strictly into Go structs and remembers the position of every
+// value.
 //
-// Keys are the structs' yaml tags. A jsonschema tag says what a value may be
-// (required, enum, minimum, maximum, minItems), a check tag names one of the
-// caller's checks, and a default tag is the value of a key that the file leaves
-// out. Block and flow style are the same, one value stands for a list of one, and
-// ${VAR:-default} stands for a value of the environment. Every mistake is
-// reported at once, with file, line and column; what is read is bounded.
+// Keys are the structs' yaml tags. A jsonschema tag limits the values (required, enum, minimum,
+// maximum, minItems), a check tag names one of the caller's checks, and a default tag is the value of
+// a missing key. Block and flow style are equal, a single value may stand for a list of one, and
+// ${VAR:-default} is replaced from the environment. All mistakes are reported at once, with file,
+// line and column. The size of the input is bounded.
 //
-// The package does no I/O but reading the file. What keys mean, and what only the
-// whole can tell, is the caller's: the Document takes its errors too.
+// The package does no I/O except reading the file. The meaning of keys, and checks that involve
+// several of them, are left to the caller, which reports its errors to the Document too.
 package yamlfile
 
 import (
@@ -22,32 +21,32 @@ import (
 	"strings"
 )
 
-// Options say how a file is read. The zero value knows no variables and no checks.
+// Options configure Read. The zero value has no variables and no checks.
 type Options struct {
-	Kind   string              // what the file is, for messages, as "policy"
-	Getenv func(string) string // answers ${VAR}
-	// Words are keys as other programs call them: what it is here, or a text with
-	// spaces that says why there is none.
+	Kind   string              // kind of file for messages, such as "policy"
+	Getenv func(string) string // resolves ${VAR}
+	// Words maps key names of other programs to the key here, or to a text with spaces that explains
+	// why there is none.
 	Words map[string]string
-	// Checks are named by check tags, with ",optional" where an empty value passes.
-	// Each says what is wrong with the value of a key, as fmt prints it, or "".
+	// Checks are named by check tags, with ",optional" if an empty value passes. Each returns what is
+	// wrong with the value of a key, which is printed by fmt, or "".
 	Checks map[string]func(key, value string) string
 }
 
-// Document is what is known of a file beside its values: where each stands and what
-// is wrong. Values are named by path, as routes[3].match.path.
+// Document holds the positions of a file's values, and its errors. Values are named by path, such as
+// routes[3].match.path.
 type Document struct {
 	Errors Errors // in the order in which they were found
 
 	file   string
 	places map[string]Position // of every value in the file
-	empty  map[string]bool     // values whose ${VAR:-} came out empty
-	origin map[string]string   // values that a variable filled, by its name
+	empty  map[string]bool     // values whose ${VAR:-} is empty
+	origin map[string]string   // variable that filled a value, by path
 	typos  map[string]bool     // mappings with an unknown key
 	bad    []string            // values that could not be read
 }
 
-// ReadFile gives the text of a file, no more of it than Read accepts.
+// ReadFile returns the text of a file, at most one byte more than Read accepts.
 func ReadFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -57,8 +56,8 @@ func ReadFile(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, maxFile+1))
 }
 
-// Read fills the struct that into points to: its defaults, then what the text says,
-// as much of it as can be read. name stands for the file in messages.
+// Read fills the struct that into points to: first with its defaults, then with every value of the
+// text that can be read. name is the file's name in messages.
 func Read(name string, data []byte, into any, o Options) *Document {
 	d := &Document{
 		file:   name,
@@ -81,7 +80,7 @@ func Read(name string, data []byte, into any, o Options) *Document {
 	return d
 }
 
-// Err gives the errors sorted by place and bounded in number, nil without any.
+// Err returns the errors, sorted by position and at most MaxErrors, or nil.
 func (d *Document) Err() error {
 	if len(d.Errors) == 0 {
 		return nil
@@ -89,7 +88,7 @@ func (d *Document) Err() error {
 	return d.Errors.sorted()
 }
 
-// Usable reports whether enough could be read for further checks to make sense.
+// Usable reports whether enough could be read for further checks.
 func (d *Document) Usable() bool { return len(d.Errors) <= MaxErrors && !d.Unread("") }
 
 // Unread reports whether the value at path itself could not be read.
@@ -98,17 +97,17 @@ func (d *Document) Unread(path string) bool { return slices.Contains(d.bad, path
 // Misspelt reports whether the mapping at path has an unknown key.
 func (d *Document) Misspelt(path string) bool { return d.typos[path] }
 
-// Has reports whether the file gives a value. One whose ${VAR:-} is empty counts
-// as left out, so that the environment's absence and the key's are the same.
+// Has reports whether the file sets a value. One whose ${VAR:-} is empty counts as left out, so that
+// an unset variable is the same as a missing key.
 func (d *Document) Has(path string) bool { return d.Given(path) && !d.empty[path] }
 
-// Given reports whether the file has a value at all, be it an empty one.
+// Given reports whether the file has a value at all, even an empty one.
 func (d *Document) Given(path string) bool {
 	_, ok := d.places[path]
 	return ok
 }
 
-// Item names an item of the list at path; one value stands for a list of one.
+// Item returns the path of an item of the list at path; a single value may stand for a list of one.
 func (d *Document) Item(path string, i int) string {
 	if at := index(path, i); d.Has(at) {
 		return at
@@ -116,7 +115,7 @@ func (d *Document) Item(path string, i int) string {
 	return path
 }
 
-// At gives the place of a value or, if it is a default, of what it would be in.
+// At returns the position of a value or, if it is a default, of the nearest mapping around it.
 func (d *Document) At(path string) Position {
 	for {
 		if p, ok := d.places[path]; ok {
@@ -134,20 +133,20 @@ func (d *Document) At(path string) Position {
 	}
 }
 
-// Sound reports whether the values at these paths, and all within them, could
-// be read: what could not is reported already and cannot be checked further.
+// Sound reports whether the values at these paths, and all within them, could be read. Those that
+// could not are already reported and cannot be checked further.
 func (d *Document) Sound(paths ...string) bool {
 	return !slices.ContainsFunc(paths, func(path string) bool {
 		return slices.ContainsFunc(d.bad, func(bad string) bool { return within(bad, path) || within(path, bad) })
 	})
 }
 
-// Fill notes that the value at path comes from a variable of the environment.
+// Fill notes that the value at path comes from an environment variable.
 func (d *Document) Fill(path, variable string) { d.origin[path] = variable }
 
-// Invalid reports a value that says something wrong, unless it could not even
-// be read, or is a mapping with an unknown key: what it lacks may be just that.
-// A value from the environment is named by its variable.
+// Invalid reports a wrong value. It reports nothing if the value could not be read, or is a mapping
+// with an unknown key, which may be the misspelt cause. A value from the environment is named by its
+// variable.
 func (d *Document) Invalid(path, format string, args ...any) {
 	switch name := d.origin[path]; {
 	case d.typos[path] || !d.Sound(path):
@@ -158,22 +157,22 @@ func (d *Document) Invalid(path, format string, args ...any) {
 	}
 }
 
-// InvalidIf is Invalid where something is wrong.
+// InvalidIf calls Invalid if wrong.
 func (d *Document) InvalidIf(wrong bool, path, format string, args ...any) {
 	if wrong {
 		d.Invalid(path, format, args...)
 	}
 }
 
-// Missing reports that the mapping at path lacks something, unless an unknown
-// key in it may be just that.
+// Missing reports that the mapping at path lacks a key, unless it has an unknown key, which may be the
+// missing one misspelt.
 func (d *Document) Missing(path, format string, args ...any) {
 	if !d.typos[path] {
 		d.report(d.At(path), format, args...)
 	}
 }
 
-// Variable reports a mistake in a variable of the environment.
+// Variable reports a mistake in an environment variable.
 func (d *Document) Variable(name, format string, args ...any) {
 	d.report(Position{File: d.file}, "%s: %s", name, fmt.Sprintf(format, args...))
 }
@@ -182,30 +181,29 @@ func (d *Document) report(at Position, format string, args ...any) {
 	d.Errors = append(d.Errors, Error{at, fmt.Sprintf(format, args...)})
 }
 
-// within reports whether path is outer or lies in it.
+// within reports whether path is outer or inside it.
 func within(path, outer string) bool {
 	rest, ok := strings.CutPrefix(path, outer)
 	return ok && (rest == "" || outer == "" || rest[0] == '.' || rest[0] == '[')
 }
 
-// join names a key of a mapping.
+// join returns the path of a key in a mapping.
 func join(path, key string) string { return strings.TrimPrefix(path+"."+key, ".") }
 
-// index names an item of a list.
+// index returns the path of an item in a list.
 func index(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }
 
-// MaxErrors bounds a report: with more mistakes than this, the first ones are
-// fixed first.
+// MaxErrors bounds the errors in a report.
 const MaxErrors = 100
 
-// Position is a place in a file, as the file was named to Read.
+// Position is a place in a file. File is the name that Read got.
 type Position struct {
 	File   string `json:"file"`
 	Line   int    `json:"line,omitempty"` // from 1; 0: no place
 	Column int    `json:"column,omitempty"`
 }
 
-// String gives file:line:column, the form that editors follow.
+// String returns file:line:column, which editors can follow.
 func (p Position) String() string {
 	if p.Line == 0 {
 		return p.File
@@ -213,20 +211,19 @@ func (p Position) String() string {
 	return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
 }
 
-// Error is one mistake in a file, and where it is. In JSON it is
-// {"file":…,"line":…,"column":…,"message":…}.
+// Error is one mistake in a file. In JSON it is {"file":…,"line":…,"column":…,"message":…}.
 type Error struct {
 	Position
 	Message string `json:"message"`
 }
 
-// Error gives file:line:column: message.
+// Error returns file:line:column: message.
 func (e Error) Error() string { return e.Position.String() + ": " + e.Message }
 
-// Errors are all the mistakes of a file, sorted by place once Err gives them.
+// Errors are the mistakes of a file, sorted by position if Err returned them.
 type Errors []Error
 
-// Error gives one line for each mistake.
+// Error returns one line for each mistake.
 func (e Errors) Error() string {
 	lines := make([]string, len(e))
 	for i := range e {
@@ -235,8 +232,8 @@ func (e Errors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// sorted orders by place, drops repetitions (an anchor used twice is read
-// twice) and bounds the number.
+// sorted sorts by position, drops duplicates (an anchor used twice is read twice) and bounds the
+// number.
 func (e Errors) sorted() Errors {
 	slices.SortFunc(e, func(a, b Error) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), cmp.Compare(a.Message, b.Message))
@@ -249,10 +246,10 @@ func (e Errors) sorted() Errors {
 	return e
 }
 
-// Suggest gives ` (did you mean "x"?)` for the candidate nearest to name, or
-// "" if none is near.
+// Suggest returns ` (did you mean "x"?)` for the candidate most similar to name, or "" if none is
+// similar.
 func Suggest(name string, candidates []string) string {
-	const longest, most = 64, 200 // beyond it nobody mistyped, and looking for it takes long
+	const longest, most = 64, 200 // bytes and candidates: bounds the cost; longer names are no typos
 	if len(name) > longest || len(candidates) > most {
 		return ""
 	}
@@ -271,8 +268,8 @@ func Suggest(name string, candidates []string) string {
 	return fmt.Sprintf(" (did you mean %q?)", nearest)
 }
 
-// distance is Levenshtein's, with swaps of neighbours: how many insertions,
-// deletions, replacements and swaps of bytes turn a into b.
+// distance is the Levenshtein distance with swaps of neighbours: the number of insertions, deletions,
+// replacements and swaps of bytes that turn a into b.
 func distance(a, b string) int {
 	before, above, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range row {
@@ -295,7 +292,7 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// OneOf lists alternatives for a person: a, b or c.
+// OneOf lists alternatives for a message: a, b or c.
 func OneOf(words []string) string {
 	if len(words) < 2 {
 		return strings.Join(words, "")
@@ -304,7 +301,7 @@ func OneOf(words []string) string {
 	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 
-// Clip bounds a text that is quoted in a message.
+// Clip shortens a text that is quoted in a message.
 func Clip(s string) string {
 	const most = 60
 	if len(s) <= most {

@@ -26,7 +26,7 @@ func TestExpand(t *testing.T) {
 		{"no closing brace", "a${HOST", "", `"${" without "}"`},
 		{"no name", "${:-x}", "", `bad variable ""`},
 		{"a bad name", "${a-b}", "", `bad variable "a-b"`},
-		{"a nested default", "${NONE:-${HOST}}", "", "the default of NONE holds a variable"},
+		{"a nested default", "${NONE:-${HOST}}", "", "the default of NONE must not contain a variable"},
 	} {
 		got, _, err := expand(c.in, func(name string) string { return vars[name] })
 		if c.err != "" {

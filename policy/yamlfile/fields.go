@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// Field is a key of a struct, and what its tags ask of the value. The decoder obeys
-// the same jsonschema tag as an editor with the JSON Schema, so that they agree.
+// Field is a key of a struct with the rules of its tags. The decoder uses the same jsonschema tag as
+// the JSON Schema for editors, so that they agree.
 type Field struct {
 	Index    int // of the struct's field
 	Required bool
@@ -24,7 +24,7 @@ type Field struct {
 	check string
 }
 
-// problem says what is wrong with a string or a number, or "".
+// problem returns what is wrong with a string or a number, or "".
 func (f *Field) problem(v reflect.Value) string {
 	text := fmt.Sprint(v)
 	if len(f.Enum) > 0 && !slices.Contains(f.Enum, text) {
@@ -42,7 +42,7 @@ func (f *Field) problem(v reflect.Value) string {
 	return ""
 }
 
-// FieldsOf gives the keys of a struct by their yaml tags.
+// FieldsOf returns the fields of a struct by their yaml tags.
 func FieldsOf(t reflect.Type) map[string]Field {
 	fields := make(map[string]Field, t.NumField())
 	for i := range t.NumField() {
@@ -72,13 +72,13 @@ func (f *Field) obey(tag string) {
 		case name == "minItems" && err == nil:
 			f.MinItems = number
 		default:
-			panic("yamlfile: a tag that only the schema would obey: " + part)
+			panic("yamlfile: jsonschema tag that the decoder does not know: " + part)
 		}
 	}
 }
 
-// ApplyDefaults fills a struct, and those within it, with the defaults of their tags;
-// other values stay. A list's items are separated by commas.
+// ApplyDefaults fills a struct, and those within it, with the defaults of their tags. Other values are
+// kept. Items of a list are separated by commas.
 func ApplyDefaults(v reflect.Value) {
 	if v.Kind() != reflect.Struct || ReadsItself(v.Type()) {
 		return
@@ -101,17 +101,17 @@ func ApplyDefaults(v reflect.Value) {
 	}
 }
 
-// mustSet panics at a default that is none: a mistake in a tag.
+// mustSet panics at an invalid default, which is a mistake in a tag.
 func mustSet(v reflect.Value, text string) {
 	if err := setText(v, text); err != nil {
 		panic(fmt.Sprintf("yamlfile: default %q: %v", text, err))
 	}
 }
 
-// errForm is setText's for a text of another form, as that of a word for a number.
-var errForm = errors.New("not of this form")
+// errForm is setText's error for a text of the wrong form, such as a word for a number.
+var errForm = errors.New("wrong form")
 
-// setText gives v the value that text stands for.
+// setText sets v to the value of text.
 func setText(v reflect.Value, text string) error {
 	if self, ok := reflect.TypeAssert[encoding.TextUnmarshaler](v.Addr()); ok {
 		return self.UnmarshalText([]byte(text))
@@ -137,7 +137,7 @@ func setText(v reflect.Value, text string) error {
 	return nil
 }
 
-// ReadsItself reports whether values of a type are made of text.
+// ReadsItself reports whether a type implements encoding.TextUnmarshaler.
 func ReadsItself(t reflect.Type) bool {
 	return reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
 }
@@ -147,9 +147,8 @@ func ofValues(list reflect.Type) bool {
 	return list.Elem().Kind() != reflect.Struct || ReadsItself(list.Elem())
 }
 
-// Below gives the struct that a field's values are made of, behind pointers, lists
-// and mappings, and what its keys' paths have before them: [] and .NAME. Any other
-// type is returned as it is.
+// Below strips pointers, lists and mappings from a field's type. path is what they add to the paths of
+// the keys below: [] and .NAME. Any other type is returned as it is.
 func Below(t reflect.Type) (below reflect.Type, path string) {
 	for ; ; t = t.Elem() {
 		switch t.Kind() {
@@ -164,8 +163,8 @@ func Below(t reflect.Type) (below reflect.Type, path string) {
 	}
 }
 
-// KeysBelow are the keys of a struct and of those below, by name: where each
-// stands, the nearest first.
+// KeysBelow returns the paths of all keys of a struct and of those below it, by name, the nearest
+// first.
 func KeysBelow(t reflect.Type) map[string][]string {
 	all := map[string][]string{}
 	var collect func(t reflect.Type, path string)
@@ -187,9 +186,8 @@ func KeysBelow(t reflect.Type) map[string][]string {
 	return all
 }
 
-// rightPlace gives ` (did you mean path?)` for a key that stands below the struct
-// it was written in, that other programs have, or that stands elsewhere in one
-// place; else "".
+// rightPlace returns ` (did you mean path?)` for a key that belongs below the struct that it was
+// written in, that other programs use, or that exists in exactly one other place; else "".
 func (d *decoder) rightPlace(name string, in reflect.Type) string {
 	there := d.Words[strings.ToLower(name)]
 	if here := d.keysBelow(in)[name]; len(here) > 0 {

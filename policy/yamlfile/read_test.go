@@ -64,7 +64,7 @@ func TestRead(t *testing.T) {
 			"f.yaml:1:17: expected true or false, found \"perhaps\"\nf.yaml:1:33: expected a mapping, found a list"},
 		{"no text", "name: \xff", "f.yaml:1:7: not UTF-8"},
 		{"a control character", "name: x\n# é\x01", "f.yaml:2:4: control characters are not allowed"},
-		{"two documents", "name: x\n---\nname: y", "f.yaml:2:1: a second document; a shop is a single one"},
+		{"two documents", "name: x\n---\nname: y", "f.yaml:2:1: second document: a shop must be a single one"},
 	} {
 		var s shop
 		d := Read("f.yaml", []byte(c.text), &s, options(map[string]string{"WHO": "me", "NO": "false"}))

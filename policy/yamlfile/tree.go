@@ -14,11 +14,10 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// maxFile bounds a file. The largest sensible one is a tenth of it.
+// maxFile bounds a file, in bytes. The largest sensible one is a tenth of it.
 const maxFile = 1 << 20
 
-// parseTree parses the one YAML document in data. It interprets nothing: types,
-// aliases and keys are the decoder's.
+// parseTree parses the single YAML document in data. Types, aliases and keys are left to the decoder.
 func parseTree(file, kind string, data []byte) (*yaml.Node, *Error) {
 	if len(data) > maxFile {
 		return nil, &Error{Position{File: file}, "larger than 1 MiB"}
@@ -39,14 +38,14 @@ func parseTree(file, kind string, data []byte) (*yaml.Node, *Error) {
 	}
 	switch err := loader.Load(&next); {
 	case err == nil:
-		return nil, &Error{Position{file, next.Line, next.Column}, "a second document; a " + kind + " is a single one"}
+		return nil, &Error{Position{file, next.Line, next.Column}, "second document: a " + kind + " must be a single one"}
 	case !errors.Is(err, io.EOF):
 		return nil, syntaxError(file, data, err)
 	}
 	return root.Content[0], nil
 }
 
-// checkText refuses what is no text, since the parser knows no place for it.
+// checkText refuses binary data, for which the parser reports no position.
 func checkText(file string, data []byte) *Error {
 	text := string(data)
 	for i, r := range text {
@@ -88,16 +87,15 @@ func syntaxError(file string, data []byte, err error) *Error {
 }
 
 var (
-	variable = regexp.MustCompile(`\$\$\{|\$\{[^}]*\}?`)      // or an escaped one; the } may be missing
+	variable = regexp.MustCompile(`\$\$\{|\$\{[^}]*\}?`)      // or an escaped ${; the } may be missing
 	posix    = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`) // a variable's name
 )
 
-// expand replaces ${VAR} and ${VAR:-default} in a value by the environment, and
-// $${ by a literal ${. Line ends after a variable, which files bring along, are
-// lost; spaces are not, since a password may end in one. What a variable holds is
-// text and is not looked at again, so it can inject neither structure nor further
-// variables. A variable that is set but empty counts as unset, as :- has it in a
-// shell. It reports whether there was any variable in s.
+// expand replaces ${VAR} and ${VAR:-default} in a value from the environment, and $${ by a literal
+// ${. Line ends at the end of a variable, which come from files, are removed; spaces are kept, since
+// a password may end in one. A variable's content is plain text and is not expanded again, so it
+// cannot inject structure or further variables. An empty variable counts as unset, as with :- in a
+// shell. expanded reports whether s had any variable.
 func expand(s string, getenv func(string) string) (value string, expanded bool, err error) {
 	value = variable.ReplaceAllStringFunc(s, func(found string) string {
 		if found == "$${" {
@@ -113,7 +111,7 @@ func expand(s string, getenv func(string) string) (value string, expanded bool, 
 		case !posix.MatchString(name):
 			err = fmt.Errorf("bad variable %q (write ${NAME} or ${NAME:-default})", name)
 		case strings.Contains(fallback, "${"):
-			err = fmt.Errorf("the default of %s holds a variable itself", name)
+			err = fmt.Errorf("the default of %s must not contain a variable", name)
 		default:
 			v := strings.TrimRight(getenv(name), "\r\n")
 			if v == "" && !hasFallback {

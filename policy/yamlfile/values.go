@@ -9,12 +9,11 @@ import (
 	"time"
 )
 
-// Duration is a time.Duration written as "300s", "1h30m" or "720h"; "7d"
-// stands for seven days. It is never negative.
+// Duration is a time.Duration written as "300s", "1h30m" or "720h"; "7d" is seven days. It is never
+// negative.
 type Duration time.Duration
 
-// UnmarshalText reads a duration; a bare number is refused, since its unit
-// would be a guess.
+// UnmarshalText reads a duration. A bare number is refused, since it has no unit.
 func (d *Duration) UnmarshalText(text []byte) error {
 	bad := fmt.Errorf("bad duration %q (write 300s, 5m, 1h or 7d)", text)
 	if days, ok := strings.CutSuffix(string(text), "d"); ok {
@@ -53,7 +52,7 @@ func (d Duration) Std() time.Duration { return time.Duration(d) }
 // Size is a number of bytes, written as "512", "32KiB", "10MiB" or "1GiB".
 type Size int64
 
-// sizeUnits are binary, the largest first.
+// sizeUnits lists binary units, the largest first.
 var sizeUnits = []struct {
 	suffix string
 	factor int64
@@ -86,7 +85,7 @@ func (s Size) MarshalText() ([]byte, error) {
 	return strconv.AppendInt(nil, int64(s), 10), nil
 }
 
-// FileMode are the permissions of a file, written as for chmod: "0660".
+// FileMode is the permissions of a file, written as for chmod: "0660".
 type FileMode uint32
 
 // UnmarshalText reads permissions.
@@ -99,7 +98,7 @@ func (m *FileMode) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// MarshalText writes them with four digits.
+// MarshalText writes permissions with four digits.
 func (m FileMode) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%04o", uint32(m)), nil }
 
 // Percent is a share from 0 to 1, written as "20%".
@@ -119,8 +118,7 @@ func (p *Percent) UnmarshalText(text []byte) error {
 // MarshalText writes the percentage.
 func (p Percent) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%g%%", float64(p)*100), nil }
 
-// Prefix is an address block, or a single address standing for itself.
-// IPv4-mapped IPv6 is unmapped.
+// Prefix is an address block or a single address. IPv4-mapped IPv6 is unmapped.
 type Prefix struct{ netip.Prefix }
 
 // UnmarshalText reads 10.0.0.0/8 or 127.0.0.1.
@@ -139,5 +137,5 @@ func (p *Prefix) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// StringList is a list of strings; a single string may stand for a list of one.
+// StringList is a list of strings. A single string may stand for a list of one.
 type StringList []string

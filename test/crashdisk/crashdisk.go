@@ -1,6 +1,5 @@
-// Package crashdisk is a disk for tests: it fails where a test says so, and
-// forgets in a crash what was not synced, as the cache of a real one does. It
-// holds files in memory and knows no folders.
+// Package crashdisk is a disk for tests. Its operations fail when a test says so, and in a crash it
+// loses what was not synced, as a real disk may. It holds files in memory and has no folders.
 package crashdisk
 
 import (
@@ -16,7 +15,7 @@ import (
 
 // Disk is an atomicfile.Disk.
 type Disk struct {
-	mu      sync.Mutex            // guards what follows, and every inode
+	mu      sync.Mutex            // guards the fields below, and every inode
 	names   map[string]*inode     // as processes see them
 	durable map[string]*inode     // as a crash leaves them
 	fault   func(op string) error // see Fail
@@ -26,8 +25,8 @@ var _ atomicfile.Disk = (*Disk)(nil)
 
 type inode struct {
 	data, durable []byte
-	// lost: a sync failed. As on Linux the pages count as clean from then on,
-	// and the next sync succeeds without having written them.
+	// lost: a sync failed. As on Linux, the pages count as clean afterwards, so that the next sync
+	// succeeds without writing them.
 	lost bool
 }
 
@@ -38,9 +37,9 @@ func New() *Disk {
 	return d
 }
 
-// Fail has fault asked before each operation, one at a time: open, link, rename,
-// remove, syncDir and, of files, read, write, truncate, sync. Its error is the
-// operation's. fault must not call the disk; nil: nothing fails.
+// Fail sets a function that is called before each operation: open, link, rename, remove, syncDir and,
+// for files, read, write, truncate, sync. Its error becomes the operation's. Calls never overlap, and
+// must not use the disk. nil: nothing fails.
 func (d *Disk) Fail(fault func(op string) error) {
 	if fault == nil {
 		fault = func(string) error { return nil }
@@ -50,8 +49,8 @@ func (d *Disk) Fail(fault func(op string) error) {
 	d.fault = fault
 }
 
-// Times is a fault by which the named operations fail with err, as often as it
-// says; below 0: always. It changes times.
+// Times returns a fault: each operation in times fails with err that many times; negative: always. It
+// changes times.
 func Times(err error, times map[string]int) func(op string) error {
 	return func(op string) error {
 		n := times[op]
@@ -63,7 +62,7 @@ func Times(err error, times map[string]int) func(op string) error {
 	}
 }
 
-// Put has a file hold data, which is on disk.
+// Put writes a file that is already synced.
 func (d *Disk) Put(name string, data []byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -71,7 +70,7 @@ func (d *Disk) Put(name string, data []byte) {
 	d.names[name], d.durable[name] = i, i
 }
 
-// Data is what a file holds, on disk or not; false: there is none.
+// Data returns the content of a file, synced or not; false: there is no such file.
 func (d *Disk) Data(name string) ([]byte, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -82,16 +81,16 @@ func (d *Disk) Data(name string) ([]byte, bool) {
 	return slices.Clone(i.data), true
 }
 
-// Names are those of all files, in order.
+// Names returns the names of all files, sorted.
 func (d *Disk) Names() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return slices.Sorted(maps.Keys(d.names))
 }
 
-// Crash is the disk after the machine has crashed: what was synced is there; old
-// says of a name whose change was not that it is lost, and torn gives of an
-// unsynced end how many bytes arrived.
+// Crash returns the disk after a crash of the machine. Synced data is there. For a name with an
+// unsynced change, old decides whether the change is lost; of n unsynced bytes at a file's end, torn
+// says how many were written.
 func (d *Disk) Crash(old func() bool, torn func(n int) int) *Disk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -118,8 +117,7 @@ func (d *Disk) Crash(old func() bool, torn func(n int) int) *Disk {
 	return after
 }
 
-// Restart is what the next process finds when one was killed and the machine
-// goes on: everything, synced or not.
+// Restart returns the disk after only the process was killed: everything is there, synced or not.
 func (d *Disk) Restart() *Disk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -138,7 +136,7 @@ func (d *Disk) Restart() *Disk {
 	return after
 }
 
-// do runs an operation, one at a time, unless it is to fail.
+// do runs an operation under the lock, unless it must fail.
 func (d *Disk) do(op string, run func() error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -162,7 +160,7 @@ func (d *Disk) Open(name string, flag int) (f atomicfile.File, err error) {
 			return fs.ErrExist
 		}
 		if flag&os.O_TRUNC != 0 {
-			i.data, i.lost = nil, false // there are no pages of before
+			i.data, i.lost = nil, false // the old pages are gone
 		}
 		f = &file{d: d, i: i}
 		return nil
@@ -218,7 +216,7 @@ func (f *file) Read(b []byte) (n int, err error) {
 	return n, err
 }
 
-// WriteAt writes half of it when it fails.
+// WriteAt writes half of b when it fails.
 func (f *file) WriteAt(b []byte, at int64) (int, error) {
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()

@@ -9,8 +9,8 @@ import (
 	"github.com/jewgo/gateway/test/env"
 )
 
-// Run calls play with a T outside of a test: servers that play starts end when it
-// does, and what fails there is the error. The T's folder is gone afterwards.
+// Run calls play with a T outside of a test. Servers that play starts end when it returns, failures
+// become the error, and the T's folder is removed.
 func Run(play func(t env.T) error) (err error) {
 	dir, err := os.MkdirTemp("", "gateway-drill-")
 	if err != nil {
@@ -39,7 +39,7 @@ type bench struct {
 	err  error
 }
 
-// fatal is what bench panics with, since Fatal may not return.
+// fatal is the panic value of bench.Fatal, which must not return.
 type fatal struct{ error }
 
 func (b *bench) Helper()                           {}
@@ -49,7 +49,7 @@ func (b *bench) Errorf(format string, args ...any) { b.Error(fmt.Sprintf(format,
 func (b *bench) Fatal(args ...any)                 { panic(fatal{errors.New(fmt.Sprint(args...))}) }
 func (b *bench) Fatalf(format string, args ...any) { b.Fatal(fmt.Sprintf(format, args...)) }
 
-// TempDir is a new folder.
+// TempDir makes a new folder.
 func (b *bench) TempDir() string {
 	b.dirs++
 	dir := fmt.Sprint(b.dir, "/", b.dirs)

@@ -16,9 +16,8 @@ import (
 	"github.com/jewgo/gateway/test/env"
 )
 
-// canary is a backend of the drill's own beside those of the policy. Each tag
-// there has a version, which a PUT raises and thereby purges, and a GET tells: so
-// a response that was purged can be told from one that was not.
+// canary is an extra backend beside those of the policy. Each tag has a version: a PUT increments it
+// and purges the tag, a GET returns it. So an outdated response is recognized.
 type canary struct {
 	t   env.T
 	url string
@@ -33,7 +32,7 @@ func newCanary(t env.T) *canary {
 	return c
 }
 
-// canaryPolicy is what a policy needs for it; the URL stands for %q.
+// canaryPolicy is added to the policy for it; %q is the URL.
 const canaryPolicy = `
 upstreams:
   gateway-drill: {targets: [%q]}
@@ -49,10 +48,10 @@ func (c *canary) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodPut {
 		c.versions[tag]++
 	}
-	_, _ = fmt.Fprint(w, c.versions[tag]) // a gateway that is gone has nothing to be told
+	_, _ = fmt.Fprint(w, c.versions[tag]) // fails only if the gateway is gone
 }
 
-// version asks a gateway for an item, or purges its tag, and returns the version.
+// version gets an item from a gateway, or purges its tag, and returns the version.
 func (c *canary) version(method string, g *gateway, item string) (int, error) {
 	a, err := get(method, g, "/gateway-drill/"+item, "")
 	if err != nil {
@@ -61,7 +60,7 @@ func (c *canary) version(method string, g *gateway, item string) (int, error) {
 	return strconv.Atoi(a.body)
 }
 
-// stale asks a gateway for an item that was purged at a version.
+// stale gets an item that was purged, and fails if its version is older than purged.
 func (c *canary) stale(who string, g *gateway, item string, purged int) error {
 	v, err := c.version(http.MethodGet, g, item)
 	if err == nil && v < purged {
@@ -75,39 +74,38 @@ const (
 	purgeEvery = 100 * time.Millisecond
 	// storedWithin is how long a gateway may take to write a response to Redis.
 	storedWithin = 50 * time.Millisecond
-	// heardWithin is how long another gateway may take to hear of a purge.
+	// heardWithin is how long another gateway may take to learn of a purge.
 	heardWithin = 300 * time.Millisecond
 )
 
-// eviction plays the eviction of the key that holds the epoch and the generations
-// of the cache's tags, by a Redis that keeps all else: responses that were purged
-// before are still there, and nothing in Redis says so any more. Three gateways
-// must not serve them: the one that purged them, another that holds them in memory,
-// and a newcomer that knows no more than Redis does.
+// eviction plays a Redis that evicts only the key with the epoch and the generations of the cache's
+// tags. Responses that were purged before are still there, but Redis no longer knows of the purge.
+// Three gateways must not serve them: the one that purged them, another with them in memory, and a
+// newcomer that only knows what Redis knows.
 type eviction struct {
 	*canary
 	site    *site
 	fleet   fleet
 	redis   *env.RedisServer
-	cookies string // of a user; "": nobody can log in
+	cookies string // of a user; "": logins are not possible
 
-	items       int    // asked for so far
+	items       int    // requested so far
 	once, often string // items with the tags before and since
 
 	stop   func() // ends the purges
-	purged int    // the version of tag since, and what the purges found; read after stop
-	found  error
+	purged int    // last version of tag since; read after stop
+	found  error  // first error of the purges; read after stop
 }
 
 func (e *eviction) fault() Fault {
 	return Fault{
-		Name: "table-evicted", Description: "under purges, the key of the epoch and of the generations of tags vanishes alone",
+		Name: "table-evicted", Description: "during purges, only the key of the epoch and of the tags' generations vanishes",
 		Before: e.before, Start: e.start, Check: e.check, Loss: true,
 	}
 }
 
-// before has all gateways store what is purged later, and begins to purge. Tag
-// before is purged once, before the eviction; tag since all the time.
+// before makes all gateways store an item of each tag, and starts purging. Tag before is purged once,
+// before the eviction; tag since is purged all the time.
 func (e *eviction) before() {
 	e.once, e.often = e.stored("before"), e.stored("since")
 	e.found = nil
@@ -120,10 +118,9 @@ func (e *eviction) before() {
 	})
 }
 
-// stored has an item with a tag stored in all gateways and in Redis, from which the
-// last of them has it.
+// stored makes all gateways and Redis store an item with a tag; the last gateway gets it from Redis.
 func (e *eviction) stored(tag string) (item string) {
-	env.Until(e.t, "something of "+tag+" is stored in Redis", func() bool {
+	env.Until(e.t, "an item of "+tag+" is stored in Redis", func() bool {
 		e.items++
 		item = fmt.Sprint(tag, "/", e.items)
 		for _, g := range e.fleet[:2] {
@@ -138,7 +135,7 @@ func (e *eviction) stored(tag string) (item string) {
 	return item
 }
 
-// start purges a list that is then left alone, and evicts what says so.
+// start purges tag before for the only time, and evicts the key that records it.
 func (e *eviction) start() {
 	if _, err := e.version(http.MethodPut, e.fleet[0], e.once); err != nil {
 		e.t.Fatal(err)
@@ -146,7 +143,7 @@ func (e *eviction) start() {
 	e.redis.Do("1", "DEL", "gw:{epoch}")
 }
 
-// check asks all three gateways. The newcomer starts now, as by a deployment.
+// check asks all three gateways. The newcomer starts now, as in a deployment.
 func (e *eviction) check() error {
 	e.stop()
 	newcomer := e.site.open()
@@ -164,7 +161,7 @@ func (e *eviction) check() error {
 	)
 }
 
-// knows asks with the cookies of a user: the session must not have ended.
+// knows fails if a gateway no longer knows the user's session.
 func knows(g *gateway, cookies string) error {
 	a, err := get(http.MethodGet, g, "/api/v5/auth/profile", cookies)
 	if err == nil && cookies != "" && a.status == http.StatusUnauthorized {
@@ -173,13 +170,13 @@ func knows(g *gateway, cookies string) error {
 	return err
 }
 
-// answer is what a gateway answers.
+// answer is a gateway's response.
 type answer struct {
 	status            int
 	cacheStatus, body string
 }
 
-// get asks a gateway as one of many clients, none of which meets a limit.
+// get sends a request as one of many clients, so that none reaches a limit.
 func get(method string, g *gateway, path, cookies string) (answer, error) {
 	req, err := http.NewRequest(method, g.url+path, nil)
 	if err != nil {

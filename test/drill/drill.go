@@ -1,7 +1,6 @@
-// Package drill proves the failover on gateway processes: it sends traffic
-// through three of them, breaks their Redis in one way after the other, and
-// judges what clients and the backend saw. It knows a gateway by its URL and by
-// what its admin listener says of Redis.
+// Package drill proves the failover on gateway processes: it sends traffic through three of them,
+// breaks their Redis in one way after another, and judges what clients and the backend saw. It only
+// uses a gateway's URL, and the Redis status of its admin listener.
 package drill
 
 import (
@@ -12,38 +11,38 @@ import (
 	"time"
 )
 
-// gateways is how many share a Redis.
+// gateways is how many gateways share the Redis.
 const gateways = 3
 
-// Config configures a drill. Of Limits, Program, Length, Seed and Say are read, and
-// required; of Redis all, and all are required but for what says otherwise.
+// Config configures a drill. Limits uses, and requires, Program, Length, Seed and Say. Redis uses all
+// fields and requires those without a documented default.
 type Config struct {
 	Program string        // the gateway
-	Length  time.Duration // begin no fault after this time; of Redis, 0: play all in order, and else in one drawn by Seed
+	Length  time.Duration // start no fault after this time, in an order drawn by Seed; 0, only for Redis: play all in order
 	Seed    uint64        // of the traffic, and of the order of faults
 	Say     func(event string)
 
-	Policy []byte        // what the gateway serves
-	Vars   []string      // in its environment, NAME=value; may be empty
-	Redis  string        // URL of the Redis to stand before; "": one of the drill's own
-	Faults []string      // by name, in order; none: all
-	Each   time.Duration // how long a fault lasts, and the time before it
-	Budget time.Duration // the most that a request waits for Redis
-	Rate   int           // requests a second
+	Policy []byte        // of the gateways
+	Vars   []string      // of their environment, NAME=value; may be empty
+	Redis  string        // URL of the Redis to use; "": start one
+	Faults []string      // names, in order; none: all
+	Each   time.Duration // how long a fault lasts, and the pause before it
+	Budget time.Duration // longest wait of a request for Redis
+	Rate   int           // requests per second
 }
 
 // Fault is one way in which Redis fails.
 type Fault struct {
 	Name, Description string
-	Before            func()       // called before the time in which nothing is broken; nil: nothing
-	Start             func()       // does not wait for what it brings about
-	End               func()       // nil: nothing is broken once Start has returned, but data is gone
-	Check             func() error // looks for what no client may see once all use Redis again; nil: nothing
-	Fill              bool         // meanwhile, lists come of which nobody has asked before
-	Steady            bool         // Redis is of no use all the time, until End
-	Late              bool         // answers come after Redis was given up
-	Loss              bool         // Redis does not hold afterwards what it held
-	NeverFor          string       // Redis must not be given up for a reason that contains this; "": any will do
+	Before            func()       // called before the healthy pause; nil: nothing to do
+	Start             func()       // does not wait for the effects
+	End               func()       // nil: after Start nothing is broken any more, but data is lost
+	Check             func() error // finds what no client may see once all use Redis again; nil: no check
+	Fill              bool         // requests for new lists come meanwhile
+	Steady            bool         // Redis is unusable all the time, until End
+	Late              bool         // replies come after Redis was given up
+	Loss              bool         // Redis loses data
+	NeverFor          string       // Redis must not be given up for a reason that contains this; "": any reason is fine
 	Skip              string       // why it cannot be played; "": it can
 }
 
@@ -52,43 +51,42 @@ type fleet []*gateway
 
 // outage is how a fleet took a fault.
 type outage struct {
-	from, whole, to time.Time // broken, whole again, and settled
+	from, whole, to time.Time // Redis broken, whole again, and all settled
 
-	trips     int           // the most often that one gave Redis up
+	trips     int           // how often a gateway gave Redis up, at most
 	again     int           // the same, while it was broken
 	trip      time.Duration // until it was first given up; 0: it was not
-	returned  time.Duration // from when Redis was whole until the last used it for good; 0: it was in use then
-	apart     time.Duration // from the first that used it again to the last, each by its first time
-	unsettled time.Duration // that some used it while what others had admitted alone was not there
+	returned  time.Duration // from whole until the last gateway used Redis for good; 0: it was in use then
+	apart     time.Duration // between the first gateway's first use of Redis after whole, and the last one's
+	unsettled time.Duration // how long some used Redis while charges of others were not settled
 	tripped   int           // gateways that gave Redis up
-	misled    int           // times that one took Redis for whole while it was not
-	late      int           // answers that were dropped since they came late
-	losses    int           // times that Redis was found to have lost data
-	reasons   []string      // for which it was given up
+	misled    int           // times that a gateway took a broken Redis for whole
+	late      int           // late replies that were dropped
+	losses    int           // times that a gateway noticed a loss of data
+	reasons   []string      // for giving Redis up
 }
 
 const (
-	// returnLimit is how long the gateways may take to use a Redis that is whole
-	// again: one that keeps coming and going is left alone for some seconds.
+	// returnLimit is how long the gateways may take to use a Redis that is whole again: a flapping one
+	// is left alone for some seconds.
 	returnLimit = 15 * time.Second
-	// together is how far apart gateways on one Redis may use it again.
+	// together is how far apart gateways may start to use Redis again.
 	together = 500 * time.Millisecond
-	// settleTime is how long after its return a gateway has brought what it admitted
-	// alone in its last moments, with what a decision takes.
+	// settleTime is how long a gateway takes after its return to settle its last charges, including the
+	// time of a decision.
 	settleTime = 150 * time.Millisecond
-	// pollEvery is the time between two looks at the gateways.
+	// pollEvery is the time between two polls of the gateways.
 	pollEvery = 50 * time.Millisecond
 )
 
-// errNotUp says that a gateway did not use Redis when it was whole, so that there
-// was nothing to break.
+// errNotUp means that a gateway did not use a healthy Redis, so that there was nothing to break.
 var errNotUp = errors.New("not every gateway uses Redis though nothing is broken")
 
-// errNotBack says that one did not use it after a fault.
+// errNotBack means that a gateway did not use Redis again after a fault.
 var errNotBack = fmt.Errorf("not every gateway used Redis again within %s", returnLimit)
 
-// play breaks Redis for a time, makes it whole again, and waits until all
-// gateways use it. However little time is left, what was broken is mended.
+// play breaks Redis for a time, makes it whole again, and waits until all gateways use it. The fault
+// is ended even if ctx is done.
 func (f fleet) play(ctx context.Context, fault Fault, length time.Duration) (o outage, err error) {
 	before, err := f.statuses()
 	if err != nil {
@@ -97,7 +95,7 @@ func (f fleet) play(ctx context.Context, fault Fault, length time.Duration) (o o
 	o.from = time.Now()
 	fault.Start()
 	o.whole = o.from
-	_ = sleep(ctx, length) // the drill ends with this fault where it returns early
+	_ = sleep(ctx, length) // if it returns early, the drill ends with this fault
 	if fault.End != nil {
 		o.whole = time.Now()
 		fault.End()
@@ -111,9 +109,8 @@ func (f fleet) play(ctx context.Context, fault Fault, length time.Duration) (o o
 	return o, err
 }
 
-// awaitUp waits until all gateways use Redis and done is content, for some looks
-// in a row: one that has not given Redis up yet may still be about to. A nil done
-// is content.
+// awaitUp waits until all gateways use Redis and done, if any, returns true, for five polls in a row:
+// a gateway that has not given Redis up yet may be about to.
 func (f fleet) awaitUp(done func([]status) bool) error {
 	steady := 0
 	for deadline := time.Now().Add(returnLimit); steady < 5; time.Sleep(pollEvery) {
@@ -143,8 +140,8 @@ func (f fleet) statuses() (all []status, err error) {
 	return all, nil
 }
 
-// measure reads from the gateways' histories how they took the fault. It reports
-// whether those that must have come back have.
+// measure reads from the gateways' histories how they handled the fault. It reports whether all that
+// must return to Redis have.
 func (o *outage) measure(fault Fault, before, after []status) (done bool) {
 	*o = outage{from: o.from, whole: o.whole}
 	var downs, rejoins, returns, settled []time.Time // settled: for good
@@ -176,8 +173,8 @@ func (o *outage) measure(fault Fault, before, after []status) (done bool) {
 			o.tripped++
 			returns, settled = append(returns, ups[0]), append(settled, ups[len(ups)-1])
 		case fault.End == nil:
-			return false // it has not found out yet
-		} // else it never gave Redis up, or came back while it was broken
+			return false // it has not noticed yet
+		} // else it never gave Redis up, or returned while Redis was broken
 	}
 	if len(downs) > 0 {
 		o.trip = first(downs).Sub(o.from)
@@ -186,7 +183,7 @@ func (o *outage) measure(fault Fault, before, after []status) (done bool) {
 		return true
 	}
 	o.returned, o.apart = last(settled).Sub(o.whole), last(returns).Sub(first(returns))
-	o.unsettled = o.returned + settleTime // where others used it all the time
+	o.unsettled = o.returned + settleTime // if others used it all the time
 	if o.tripped == len(after) && len(rejoins) > 0 {
 		o.unsettled = last(settled).Sub(first(rejoins)) + settleTime
 	}

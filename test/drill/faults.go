@@ -12,10 +12,10 @@ import (
 	"github.com/jewgo/gateway/test/faultproxy"
 )
 
-// notOwn is why faults are skipped that would hurt whoever uses that Redis.
+// notOwn is why faults are skipped that would harm a Redis in use.
 const notOwn = "Redis is not the drill's own"
 
-// proxyFaults are what a proxy before Redis can do. It may be nil for a list.
+// proxyFaults returns the faults of a proxy before Redis. For a list of names, proxy may be nil.
 func proxyFaults(t env.T, proxy *faultproxy.Proxy) (all []Fault) {
 	set := func(f faultproxy.Fault) func() {
 		return func() {
@@ -29,7 +29,7 @@ func proxyFaults(t env.T, proxy *faultproxy.Proxy) (all []Fault) {
 		all = append(all, Fault{Name: n.Name, Description: n.Description, Start: set(n.Fault), End: heal, Steady: n.Steady})
 	}
 	return append(all, Fault{
-		Name: "late", Description: "replies take 30 ms, and one write in 15 is refused while others are under way",
+		Name: "late", Description: "replies take 30 ms, and every 15th write is refused while others are pending",
 		Start: set(faultproxy.Fault{
 			Delay:  30 * time.Millisecond,
 			Answer: faultproxy.Loading, Only: faultproxy.Writes, Every: 15,
@@ -38,12 +38,12 @@ func proxyFaults(t env.T, proxy *faultproxy.Proxy) (all []Fault) {
 	})
 }
 
-// serverFaults are what may be done to a Redis that nobody else uses. It may be
-// nil for a list.
+// serverFaults returns the faults of a Redis that is the drill's own. For a list of names, redis may
+// be nil.
 func serverFaults(redis *env.RedisServer) []Fault {
 	return []Fault{
 		{
-			Name: "emptied", Description: "all keys vanish, nothing else is wrong",
+			Name: "emptied", Description: "all keys vanish; nothing else is wrong",
 			Start: func() { redis.Do("OK", "FLUSHALL") }, Loss: true,
 		},
 		{
@@ -51,21 +51,21 @@ func serverFaults(redis *env.RedisServer) []Fault {
 			Start: func() { redis.Kill() }, End: func() { redis.Restart(true) }, Steady: true, Loss: true,
 		},
 		{
-			Name: "restored-old", Description: "the server is killed, and comes back with what it held some seconds before",
+			Name: "restored-old", Description: "the server is killed, and comes back with data from some seconds before",
 			Before: func() { redis.Do("OK", "SAVE") }, Start: func() { redis.Kill() }, End: func() { redis.Restart(false) }, Steady: true, Loss: true,
 		},
 		{
-			Name: "pause-writes", Description: "commands that write wait, PING and reads are answered",
+			Name: "pause-writes", Description: "writes wait; PING and reads are answered",
 			Start: func() { redis.Do("OK", "CLIENT", "PAUSE", "60000", "WRITE") }, End: func() { redis.Do("OK", "CLIENT", "UNPAUSE") }, Steady: true,
 		},
 		{
-			Name: "stopped", Description: "the server hangs, and goes on where it was",
+			Name: "stopped", Description: "the server is frozen, and continues later",
 			Start: func() { redis.Stop() }, End: func() { redis.Cont() }, Steady: true,
 		},
 	}
 }
 
-// choose returns the faults of these names, in their order; none: all.
+// choose returns the faults with these names, in their order; no names: all.
 func choose(all []Fault, names []string) (chosen []Fault, err error) {
 	if len(names) == 0 {
 		return all, nil
@@ -80,7 +80,7 @@ func choose(all []Fault, names []string) (chosen []Fault, err error) {
 	return chosen, nil
 }
 
-// shuffled are the faults in an order that the seed decides.
+// shuffled returns the faults in random order.
 func shuffled(all []Fault, random *rand.Rand) []Fault {
 	all = slices.Clone(all)
 	random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
@@ -88,27 +88,26 @@ func shuffled(all []Fault, random *rand.Rand) []Fault {
 }
 
 const (
-	// fullBytes is the least maxmemory of a Redis that responses would fill. What
-	// they may not take must hold the buffers of all connections.
+	// fullBytes is the least maxmemory, in bytes. The part that responses may not take must hold the
+	// buffers of all connections.
 	fullBytes = 16 << 20
-	// fullFrom is how full it is at first: a few lists short of the 80 % at which
-	// writing responses stops, so that it does so at once.
+	// fullFrom is the share that is used at first: a few lists below the 80 % at which gateways stop
+	// writing responses, so that they do so soon.
 	fullFrom = 0.765
-	// fullTo is what it may reach: responses that were under way, and the rest.
+	// fullTo is the share that may be used at the end: it includes pending responses and other data.
 	fullTo = 0.9
-	// fillKey is what fills it that far.
+	// fillKey is the key that fills Redis up to fullFrom.
 	fillKey = "drill:fill"
-	// seenWithin is how long gateways take to see that: they look once a second.
+	// seenWithin is how long gateways take to notice: they check once a second.
 	seenWithin = 1500 * time.Millisecond
 )
 
-// full plays a Redis that has a maxmemory, refuses writes beyond it, and is sent
-// responses until it would be full. That is the cache's matter alone: limits and
-// sessions need the room that is left.
+// full plays a Redis that refuses writes beyond its maxmemory, and gets responses until it is nearly
+// full. Only the cache may stop writing then: limits and sessions need the rest of the memory.
 func full(redis *env.RedisServer) Fault {
 	var most, end int64
 	return Fault{
-		Name: "full", Description: "maxmemory is near, refuses writes, and responses come that nobody has stored yet",
+		Name: "full", Description: "maxmemory is nearly reached, writes beyond it are refused, and new responses come",
 		Before: func() {
 			used := memoryOf(redis)
 			most = max(fullBytes, 2*used)
@@ -133,11 +132,11 @@ func full(redis *env.RedisServer) Fault {
 	}
 }
 
-// memoryOf is how many bytes the Redis counts against maxmemory.
+// memoryOf returns how many bytes Redis counts against maxmemory.
 func memoryOf(redis *env.RedisServer) (bytes int64) {
 	for line := range strings.Lines(redis.Do("used_memory:", "INFO", "memory")) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
-		n, _ := strconv.ParseInt(value, 10, 64) // others are no numbers
+		n, _ := strconv.ParseInt(value, 10, 64) // other lines are not numbers
 		switch name {
 		case "used_memory":
 			bytes += n

@@ -19,14 +19,13 @@ import (
 	"github.com/jewgo/gateway/test/env"
 )
 
-// site is where the gateways of a drill run. They are kept apart from those that
-// serve the same policy; among themselves they share their keys and, through
-// Redis alone, all else.
+// site is the environment of a drill's gateways. They are separate from other gateways that serve the
+// same policy. They share their keys, and everything else only through Redis.
 type site struct {
 	t       env.T
 	program string   // the gateway
 	file    string   // their policy
-	vars    []string // over the environment, NAME=value
+	vars    []string // added to the environment, NAME=value
 	opened  int
 }
 
@@ -36,8 +35,8 @@ type gateway struct {
 	process    *env.Process
 }
 
-// apart is what keeps a drill's gateways apart, over a policy: files for %q, keys of
-// sessions and of identities, and the URL of Redis. A null takes a key away.
+// apart is put over the policy to separate the drill's gateways. The %q are the key files of sessions
+// and identities, and the URL of Redis. A null removes a key.
 const apart = `
 server: {listen: "127.0.0.1:0", admin: "127.0.0.1:0", admin_token_file: null, peers: null, hosts: null, data_dir: "${GATEWAY_DRILL_DATA_DIR}"}
 session: {keys_file: %q, identity: {keys_file: %q}}
@@ -46,8 +45,7 @@ redis: {url: %q}
 cache: {redis_url: null}
 `
 
-// newSite writes the policy that the gateways serve: text, with a folder, keys
-// and a Redis of their own, and what more adds to it.
+// newSite writes the gateways' policy: text, with their own folder, keys and Redis, and with more.
 func newSite(t env.T, program string, text []byte, redis, more string, vars ...string) *site {
 	dir := t.TempDir()
 	own := fmt.Sprintf(apart, filepath.Join(dir, "session.keys"), filepath.Join(dir, "identity.keys"), redis)
@@ -69,8 +67,8 @@ func newSite(t env.T, program string, text []byte, redis, more string, vars ...s
 	return s
 }
 
-// merge puts a document over another: lists grow, mappings are merged, null takes a
-// key away, and anything else takes the place of what is there.
+// merge puts one document over another: lists are appended, mappings are merged, null removes a key,
+// and anything else is replaced.
 func merge(into, over *yaml.Node) {
 	if into.Kind != over.Kind {
 		*into = yaml.Node{Kind: over.Kind}
@@ -106,7 +104,7 @@ func (s *site) open() *gateway {
 	s.opened++
 	cmd := exec.Command(s.program, "run", "--config", s.file)
 	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "CACHE_") { // which would name another Redis
+		if !strings.HasPrefix(v, "CACHE_") { // may name another Redis
 			cmd.Env = append(cmd.Env, v)
 		}
 	}
@@ -115,7 +113,7 @@ func (s *site) open() *gateway {
 	g := &gateway{process: env.Start(s.t, cmd)}
 	err := g.process.Await(func() error {
 		if g.url, g.admin = env.Serving(g.process.Output()); g.url == "" {
-			return errors.New("a gateway does not serve")
+			return errors.New("the gateway does not serve")
 		}
 		return nil
 	})
@@ -138,15 +136,14 @@ func lastLine(log string) string {
 	return log[strings.LastIndexByte(log, '\n')+1:]
 }
 
-// status is what GET /v1/redis says of the first Redis, as far as drills need it.
+// status is the part of GET /v1/redis about the first Redis that drills need.
 type status struct {
-	State  string
-	Counts struct{ Late, Losses int }
-	// History is the last changes, oldest first.
-	History []change
+	State   string
+	Counts  struct{ Late, Losses int }
+	History []change // the last changes, oldest first
 }
 
-// change is one of them, as failover.Change writes it.
+// change is one change, as failover.Change writes it.
 type change struct {
 	At               time.Time
 	From, To, Reason string
@@ -154,7 +151,7 @@ type change struct {
 
 var client = &http.Client{Timeout: 5 * time.Second}
 
-// status asks the gateway how it does with its Redis.
+// status gets the gateway's status of Redis.
 func (g *gateway) status() (status, error) {
 	res, err := client.Get(g.admin + "/v1/redis")
 	if err != nil {

@@ -20,14 +20,14 @@ import (
 	"github.com/jewgo/gateway/test/env"
 )
 
-// greed is how many times what it may a greedy client asks for.
+// greed is how many times its limit a greedy client requests.
 const greed = 6
 
 //go:embed limits.yaml
 var limitsPolicy []byte
 
-// Limits sends traffic through all gateways, plays faults in an order drawn by Seed
-// until Length has passed or ctx is done, and judges what the backend got.
+// Limits sends traffic through all gateways, plays faults in an order drawn by Seed until Length has
+// passed or ctx is done, and judges the requests that the backend got.
 func Limits(ctx context.Context, t env.T, cfg Config) (LimitsReport, error) {
 	upstream := &upstream{start: time.Now(), by: map[string][]admission{}}
 	url, redis := serve(t, upstream), env.Redis(t)
@@ -55,7 +55,7 @@ func Limits(ctx context.Context, t env.T, cfg Config) (LimitsReport, error) {
 	return d.report(), nil
 }
 
-// limitsDrill is a Config at work.
+// limitsDrill is a running Limits.
 type limitsDrill struct {
 	Config
 	fleet    fleet
@@ -65,7 +65,7 @@ type limitsDrill struct {
 	faults   []event
 }
 
-// play plays one fault after the other; each comes once before any comes again.
+// play plays one fault after another; each is played once before any is repeated.
 func (d *limitsDrill) play(ctx context.Context, faults []Fault) error {
 	if err := d.fleet.awaitUp(nil); err != nil {
 		return err
@@ -114,10 +114,10 @@ func (d *limitsDrill) report() LimitsReport {
 	return r
 }
 
-// maxAdmissions bounds what is remembered of one client.
+// maxAdmissions bounds the recorded admissions of one client.
 const maxAdmissions = 1 << 17
 
-// upstream serves what gateways admit, and remembers it.
+// upstream serves the requests that gateways admit, and records them.
 type upstream struct {
 	start time.Time
 
@@ -131,7 +131,7 @@ func (u *upstream) now() time.Duration { return time.Since(u.start) }
 func (u *upstream) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
 	sent, err := strconv.ParseInt(r.Header.Get("X-Sent"), 10, 64)
 	if err != nil {
-		return // no client of the drill: a health check
+		return // a health check, not a client of the drill
 	}
 	u.add(r.Header.Get("X-Client"), admission{time.Duration(sent), u.now()})
 }
@@ -144,22 +144,21 @@ func (u *upstream) add(client string, a admission) {
 	}
 }
 
-// of returns the admissions of a client in the order in which they arrived.
+// of returns the admissions of a client in order of arrival.
 func (u *upstream) of(client string) []admission {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return slices.SortedFunc(slices.Values(u.by[client]), func(a, b admission) int { return cmp.Compare(a.arrived, b.arrived) })
 }
 
-// limitsClient is one client of one route, which it asks through all gateways in
-// turn.
+// limitsClient is one client of one route. It uses all gateways in turn.
 type limitsClient struct {
 	route  *policy.Route
 	greedy bool
-	stop   func() // ends the attack; then what follows may be read
+	stop   func() // ends the attack; the fields below may be read afterwards
 
 	sent, admitted, refused, failed int
-	first                           string // failure
+	first                           string // first failure
 }
 
 func (c *limitsClient) kind() string {
@@ -169,18 +168,18 @@ func (c *limitsClient) kind() string {
 	return "polite"
 }
 
-// name is what X-Client says.
+// name is the value of X-Client.
 func (c *limitsClient) name() string { return c.kind() + strings.ReplaceAll(c.route.Pattern, "/", "-") }
 
-// start sends what the tightest limit of the route admits, times greed, or four
-// fifths of it.
+// start sends greed times the rate of the route's tightest limit, or four fifths of that rate if
+// polite.
 func (c *limitsClient) start(d *limitsDrill) {
 	tightest := c.tightest().Quota
 	rate := vegeta.Rate{Freq: tightest.Rate * 4, Per: 5 * tightest.Period}
 	if c.greedy {
 		rate = vegeta.Rate{Freq: greed * tightest.Rate, Per: tightest.Period}
 	}
-	var turn atomic.Uint64 // the attacker's workers share it
+	var turn atomic.Uint64 // shared by the attacker's workers
 	c.stop = attack(func(t *vegeta.Target) error {
 		g := d.fleet[turn.Add(1)%gateways]
 		*t = vegeta.Target{Method: http.MethodGet, URL: g.url + c.route.Pattern, Header: http.Header{
@@ -190,7 +189,7 @@ func (c *limitsClient) start(d *limitsDrill) {
 	}, rate, c.add)
 }
 
-// tightest is the limit of the route that gives back its tokens the slowest.
+// tightest is the limit of the route that refills the slowest.
 func (c *limitsClient) tightest() *policy.Limit {
 	return slices.MaxFunc(c.route.Limits, func(a, b *policy.Limit) int { return cmp.Compare(a.Quota.Interval(), b.Quota.Interval()) })
 }

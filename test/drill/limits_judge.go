@@ -11,22 +11,22 @@ import (
 	"github.com/jewgo/gateway/policy"
 )
 
-// admission is a request that the upstream got. It was admitted between the two.
-// Times in the past are since the upstream's start.
+// admission is a request that the upstream got; it was admitted between sent and arrived. Times are
+// since the upstream's start.
 type admission struct{ sent, arrived time.Duration }
 
 // event is a fault that was played.
 type event struct {
 	outage
 	name     string
-	from, to time.Duration // when what it does to limits may be seen
+	from, to time.Duration // when it may affect limits
 }
 
-// away is how long Redis did not answer; 0: it forgot without failing, so that it
-// was trusted until a probe found out.
+// away is how long Redis was unavailable. 0: it lost data without failing, so the gateways trusted it
+// until a probe noticed.
 func (e event) away() time.Duration { return e.whole.Sub(e.outage.from) }
 
-// String tells a person what was played and how the gateways took it.
+// String describes the fault and how the gateways handled it.
 func (e event) String() string {
 	away := ""
 	if e.away() > 0 {
@@ -36,14 +36,13 @@ func (e event) String() string {
 		e.from.Seconds(), e.name, away, e.returned.Seconds(), e.apart.Round(time.Millisecond))
 }
 
-// limitsTogether is how long gateways that return together may take from the first
-// one's settlement to the last one's use of Redis.
+// limitsTogether is the longest time from the first gateway's settlement to the last one's use of Redis
+// in which they count as returning together.
 const limitsTogether = time.Second
 
-// beyond is how many tokens a fault may add to what n gateways admit in a window
-// that it falls into, by docs/rate-limits.md: greedy clients see to it that all
-// know how the bucket stood. What stands there as a second is the time that it
-// took.
+// beyond is how many tokens a fault may add to the admissions of n gateways in a window that overlaps
+// it, by docs/rate-limits.md. Greedy clients make sure that all gateways know the bucket's level. In
+// place of the one second assumed there, it uses the measured time.
 func (e event) beyond(q gcra.Quota, n int) float64 {
 	burst := float64(q.Burst)
 	extra := float64(2*n) + perSecond(q)*e.unsettled.Seconds()
@@ -56,20 +55,19 @@ func (e event) beyond(q gcra.Quota, n int) float64 {
 	return extra
 }
 
-// perSecond is the rate in tokens a second.
+// perSecond is the rate in tokens per second.
 func perSecond(q gcra.Quota) float64 { return 1 / q.Interval().Seconds() }
 
-// window is a time.
+// window is a span of time.
 type window struct{ from, to time.Duration }
 
-// windows is what the admissions of a client were, held against one limit: the
-// window, of any length, in which most was admitted beyond B + rW, and the one in
-// which most was admitted beyond the bound.
+// windows compares the admissions of a client with one limit: Worst is the window, of any length, with
+// the most tokens beyond B + rW, Broke the one with the most beyond the bound.
 type windows struct {
 	Worst, Broke      window
 	Admitted          int     // in Worst
-	Normal, Bound     float64 // B + rW there, and with what faults may add
-	Overshoot, Broken float64 // tokens beyond B + rW in Worst, and beyond the bound in Broke; below 0: less
+	Normal, Bound     float64 // B + rW in Worst, without and with what faults may add
+	Overshoot, Broken float64 // tokens beyond B + rW in Worst, and beyond the bound in Broke; negative: fewer
 }
 
 // admits is B + rW, the most that one bucket admits in a window.
@@ -77,8 +75,8 @@ func admits(q gcra.Quota, w window) float64 {
 	return float64(q.Burst) + perSecond(q)*(w.to-w.from).Seconds()
 }
 
-// bound is the most that n gateways may admit in a window. Whatever becomes of
-// Redis, none admits more than the limit says by itself.
+// bound is the most that n gateways may admit in a window. Whatever happens to Redis, each single
+// gateway keeps to the limit.
 func bound(q gcra.Quota, n int, faults []event, w window) float64 {
 	most := admits(q, w)
 	alone := float64(n) * most
@@ -90,9 +88,9 @@ func bound(q gcra.Quota, n int, faults []event, w window) float64 {
 	return min(most, alone)
 }
 
-// look holds the admissions, in order of arrival, against a limit of n gateways.
-// Only those count in a window that were both sent and admitted within it, so that
-// nothing is blamed on the limit that happened on the way.
+// look compares the admissions, in order of arrival, with a limit of n gateways. A window only counts
+// those that were both sent and received within it, so that delays on the way are not blamed on the
+// limit.
 func look(q gcra.Quota, n int, admissions []admission, faults []event) windows {
 	w := windows{Overshoot: math.Inf(-1), Broken: math.Inf(-1)}
 	for i := range admissions {
@@ -110,7 +108,7 @@ func look(q gcra.Quota, n int, admissions []admission, faults []event) windows {
 				w.Worst, w.Admitted, w.Overshoot = in, count, over
 			}
 			if over <= w.Broken {
-				continue // faults make no bound lower
+				continue // faults never lower the bound
 			}
 			if broken := float64(count) - bound(q, n, faults, in); broken > w.Broken {
 				w.Broke, w.Broken = in, broken
@@ -121,15 +119,15 @@ func look(q gcra.Quota, n int, admissions []admission, faults []event) windows {
 	return w
 }
 
-// row judges what one client got of one limit of its route, in a drill of a length.
+// row judges one client by one limit of its route, in a drill of that length.
 func (c *limitsClient) row(l *policy.Limit, w windows, length time.Duration) LimitsRow {
-	least := perSecond(l.Quota) * length.Seconds() / 2 // a limiter that refuses all would pass everything else
+	least := perSecond(l.Quota) * length.Seconds() / 2 // a limiter that refuses everything must fail too
 	return LimitsRow{
 		Client: c.kind(), Route: c.route.Pattern, Limit: l.Name, Sent: c.sent, Admitted: c.admitted, Refused: c.refused, Failed: c.failed,
 		Window: inMS(w.Worst.to - w.Worst.from), Worst: w.Admitted, Normal: w.Normal, Bound: w.Bound,
 		Overshoot: max(w.Overshoot, 0) / float64(l.Quota.Burst),
 		Problems: problems(
-			when(w.Broken > 0.01, // Redis counts in microseconds
+			when(w.Broken > 0.01, // tolerance: Redis counts in microseconds
 				"%.1f tokens beyond the bound from %.2fs to %.2fs", w.Broken, w.Broke.from.Seconds(), w.Broke.to.Seconds()),
 			when(c.failed > 0, "%d requests failed, the first: %s", c.failed, c.first),
 			when(!c.greedy && c.refused > 0, "%d requests within the limit were refused", c.refused),

@@ -9,10 +9,10 @@ import (
 	"github.com/jewgo/gateway/policy"
 )
 
-// tenASecond admits 10 at once, and 10 a second.
+// tenASecond admits a burst of 10, then 10/s.
 var tenASecond = &policy.Limit{Name: "ten", Quota: gcra.Quota{Rate: 10, Period: time.Second, Burst: 10}}
 
-// at are admissions, n at each of the seconds, that took no time.
+// at returns n admissions at each of the seconds, without delay.
 func at(n int, seconds ...float64) (all []admission) {
 	for _, s := range seconds {
 		t := time.Duration(s * float64(time.Second))
@@ -29,7 +29,7 @@ func TestLook(t *testing.T) {
 	}
 	allowed := (event{}).beyond(tenASecond.Quota, 3)
 	if allowed != 16 {
-		t.Fatalf("a fault in which nobody is away for long may add %.1f", allowed)
+		t.Fatalf("a fault without an outage may add %.1f, want 16", allowed)
 	}
 	for _, tc := range []struct {
 		sentence   string
@@ -53,19 +53,19 @@ func TestLook(t *testing.T) {
 			t.Errorf("%s: %+v, want %.0f beyond the rate and %.0f beyond the bound", tc.sentence, w, tc.overshoot, tc.broken)
 		}
 	}
-	// Sent in time, and held up on the way.
+	// Sent in time, and delayed on the way.
 	var late []admission
 	for i := range 20 {
 		late = append(late, admission{time.Duration(i) * 100 * time.Millisecond, 3 * time.Second})
 	}
 	if w := look(tenASecond.Quota, 3, late, nil); w.Broken > 0 {
-		t.Errorf("requests that were held up on the way count against the limit: %+v", w)
+		t.Errorf("requests that were delayed on the way count against the limit: %+v", w)
 	}
 }
 
 func near(a, b float64) bool { return a-b < 1e-6 && b-a < 1e-6 }
 
-// A row says all that is wrong with it.
+// A row lists all its problems.
 func TestLimitsRow(t *testing.T) {
 	c := &limitsClient{greedy: true, route: &policy.Route{Pattern: "/a", Limits: []*policy.Limit{tenASecond}}, admitted: 10, failed: 1, first: "502 "}
 	row := c.row(tenASecond, windows{Broken: 3}, 10*time.Second)
@@ -80,12 +80,12 @@ func TestLimitsRow(t *testing.T) {
 	if err := (LimitsReport{Gateways: 3, Rows: []LimitsRow{row}, Faults: []LimitsEvent{{Fault: "stopped", Outage: 1500}, {Fault: "stopped", Outage: 500}}}).Table(&b); err != nil {
 		t.Fatal(err)
 	}
-	if text := b.String(); !strings.Contains(text, "FAIL") || !strings.Contains(text, "2 faults, Redis away for 2.0s in all: stopped 2×") {
+	if text := b.String(); !strings.Contains(text, "FAIL") || !strings.Contains(text, "2 faults, Redis down for 2.0s in total: stopped 2×") {
 		t.Errorf("table:\n%s", text)
 	}
 }
 
-// The upstream keeps what was admitted in order, and a bounded part of it.
+// The upstream keeps a bounded number of admissions, in order.
 func TestAdmissionLog(t *testing.T) {
 	l := upstream{by: map[string][]admission{}}
 	for i := range maxAdmissions + 5 {

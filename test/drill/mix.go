@@ -12,33 +12,30 @@ import (
 	vegeta "github.com/tsenart/vegeta/v12/lib"
 )
 
-// Mix is traffic as the front end of JewGo makes it, through all gateways in turn:
-// mostly lists of 232 KB, a few of them over and over, from many clients. It needs
-// a policy that believes X-Forwarded-For of this machine, or all of it is one
-// client. Equal seeds make equal traffic.
+// Mix is traffic like that of the JewGo front end, through all gateways in turn: mostly lists of
+// 232 KB, a few of them very often, from many clients. The policy must trust X-Forwarded-For of this machine,
+// or all traffic counts as one client. Equal seeds make equal traffic.
 type Mix struct {
 	bases   []string // URLs of the gateways
-	cookies string   // a Cookie field of a user; "": nobody can log in
+	cookies string   // a Cookie field of a user; "": logins are not possible
 
-	mu     sync.Mutex // the attacker's workers share it
+	mu     sync.Mutex // the attacker's workers share the Mix
 	random *rand.Rand // guarded by mu
 	made   int        // requests of Target; guarded by mu
 	filled int        // requests of fill; guarded by mu
 }
 
-// NewMix returns traffic through the gateways at these URLs. cookies, a Cookie field,
-// are sent where a user is asked for.
+// NewMix returns traffic through the gateways at these URLs. cookies is a Cookie field that is sent
+// with some of the requests that need a user.
 func NewMix(bases []string, cookies string, seed uint64) *Mix {
 	return &Mix{bases: bases, cookies: cookies, random: rand.New(rand.NewPCG(seed, 0))}
 }
 
-// sharedHost is the Host of all requests, so that gateways on different ports
-// share what they store.
+// sharedHost is the Host of all requests, so that gateways on different ports share cache entries.
 const sharedHost = "127.0.0.1"
 
 func (m *Mix) next(method, path, client string, turn int) vegeta.Target {
-	// Redis is what breaks here: compressing, and undoing it here, would take the
-	// time of a machine that runs both sides.
+	// identity: compression would only cost CPU time on a machine that runs both sides.
 	return vegeta.Target{Method: method, URL: m.bases[turn%len(m.bases)] + path, Header: http.Header{
 		"Host": {sharedHost}, "X-Forwarded-For": {client}, "Accept-Encoding": {"identity"},
 	}}
@@ -62,9 +59,8 @@ func (m *Mix) Target(t *vegeta.Target) error {
 	return nil
 }
 
-// fill makes the next request for a list of which nobody has asked before, each
-// from another client; it is a vegeta.Targeter too. What it has made cannot be
-// asked for again before maxFills more.
+// fill makes the next request for a new list, each from another client; it is a vegeta.Targeter too.
+// Lists only repeat after maxFills requests.
 func (m *Mix) fill(t *vegeta.Target) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -76,12 +72,12 @@ func (m *Mix) fill(t *vegeta.Target) error {
 	return nil
 }
 
-// maxFills bounds the places of fill to a tenth of a degree either way.
+// maxFills bounds the places of fill to a tenth of a degree in both directions.
 const maxFills = 100 * 100
 
 const list = "GET /api/v5/restaurants?limit=50&include_filter_options=true"
 
-// requests are what choose draws from, by weights in per cent.
+// requests is what choose draws from, with weights in percent.
 var requests = []struct {
 	weight  int
 	request string
@@ -102,7 +98,7 @@ var requests = []struct {
 	{1, "GET /healthz"},
 }
 
-// choose draws a request, and what stands in it after a dollar sign.
+// choose draws a request, and values for its $ placeholders.
 func (m *Mix) choose() string {
 	i, roll := 0, m.random.IntN(100)
 	for roll >= requests[i].weight {
@@ -120,26 +116,25 @@ func (m *Mix) choose() string {
 	})
 }
 
-// The backend's restaurants: how many there are, and between which numbers they
-// are spread evenly.
+// The backend's restaurants: how many there are, and the range over which their IDs are spread evenly.
 const (
 	restaurants     = 207
 	firstID, lastID = 1464, 1900
 )
 
-// restaurant draws a number, few of them often (Zipf, 0.9, as a power of an even draw).
+// restaurant draws an ID, a few of them often (Zipf, 0.9, as a power of a uniform draw).
 func (m *Mix) restaurant() string {
 	rank := math.Pow(1+m.random.Float64()*(math.Pow(restaurants, 0.1)-1), 10)
 	return fmt.Sprint(firstID + (int(rank)-1)*(lastID-firstID)/(restaurants-1))
 }
 
-// login returns the Cookie field of the demo's user, or "" where he is unknown.
+// login returns the Cookie field of the demo's user, or "" if the login fails.
 func login(g *gateway) string {
 	res, err := client.Post(g.url+"/api/v5/auth/login", "application/json", strings.NewReader(credentials))
 	if err != nil {
 		return ""
 	}
-	_ = res.Body.Close() // the head is all that matters
+	_ = res.Body.Close() // only the header matters
 	var cookies []string
 	for _, c := range res.Cookies() {
 		cookies = append(cookies, c.Name+"="+c.Value)

@@ -20,20 +20,19 @@ import (
 )
 
 const (
-	// slower is how much the percentiles may rise while Redis does not answer.
+	// slower is how much the percentiles may rise while Redis is unavailable.
 	slower = 10 * time.Millisecond
-	// fewerHits is how much the hit ratio may fall: what is in memory stays.
+	// fewerHits is how much the hit ratio may fall: entries in memory stay.
 	fewerHits = 0.15
-	// fillShare is the part of the rate at which further traffic comes: it is all for
-	// the backend, which shares the machine.
+	// fillShare divides the rate for fill requests, which all reach the backend on the same machine.
 	fillShare = 10
 )
 
-// RedisFaults are all faults, for a list of names.
+// RedisFaults returns all faults, for a list of names.
 func RedisFaults() []Fault { return redisFaults(nil, nil, &eviction{}) }
 
-// redisFaults are all faults that a proxy, and the Redis that eviction names, play;
-// without that Redis, its faults are to be skipped.
+// redisFaults returns all faults of the proxy and of the Redis in e. Without that Redis, its faults
+// are skipped.
 func redisFaults(t env.T, proxy *faultproxy.Proxy, e *eviction) []Fault {
 	own := append(serverFaults(e.redis), e.fault(), full(e.redis))
 	for i := range own {
@@ -44,9 +43,9 @@ func redisFaults(t env.T, proxy *faultproxy.Proxy, e *eviction) []Fault {
 	return append(proxyFaults(t, proxy), own...)
 }
 
-// Redis plays the faults under traffic, and judges what clients saw. One that fails
-// for the time alone that requests took is played once more, and the second time
-// counts: the machine may have been busy with something else.
+// Redis plays the faults under traffic, and judges what clients saw. A fault that fails only because
+// requests were slow is played once more, and the second result counts: the machine may have been
+// busy.
 func Redis(ctx context.Context, t env.T, cfg Config) (Report, error) {
 	d := &redisDrill{Config: cfg}
 	faults, err := d.setUp(t)
@@ -68,7 +67,7 @@ func Redis(ctx context.Context, t env.T, cfg Config) (Report, error) {
 	return Report{Seed: cfg.Seed, Rate: cfg.Rate, Each: inMS(cfg.Each), Passed: passed(rows), Rows: rows}, nil
 }
 
-// redisDrill is a Config at work.
+// redisDrill is a running Redis.
 type redisDrill struct {
 	Config
 	fleet   fleet
@@ -76,10 +75,10 @@ type redisDrill struct {
 	samples samples
 	healthy []span // when nothing was broken
 
-	deadline time.Time // for the begin of a fault
+	deadline time.Time // for the start of a fault
 }
 
-// setUp starts all that takes part, and returns the faults to play.
+// setUp starts all servers, and returns the faults to play.
 func (d *redisDrill) setUp(t env.T) ([]Fault, error) {
 	if _, err := choose(RedisFaults(), d.Faults); err != nil {
 		return nil, err
@@ -92,7 +91,7 @@ func (d *redisDrill) setUp(t env.T) ([]Fault, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.Cleanup(func() { _ = proxy.Close() }) // nothing is left to lose
+	t.Cleanup(func() { _ = proxy.Close() }) // it never fails
 	through.Scheme, through.Host = "redis", proxy.Addr()
 	canary := newCanary(t)
 	site := newSite(t, d.Program, d.Policy, through.String(), fmt.Sprintf(canaryPolicy, canary.url), d.Vars...)
@@ -107,8 +106,8 @@ func (d *redisDrill) setUp(t env.T) ([]Fault, error) {
 	return choose(redisFaults(t, proxy, e), d.Faults)
 }
 
-// server finds the Redis to stand before, or starts one; own is nil where it is
-// somebody else's. through has the database, and the user, of a URL to it.
+// server finds the Redis behind the proxy, or starts one. own is nil if it is not the drill's own.
+// through is a URL with its database and user.
 func (d *redisDrill) server(t env.T) (own *env.RedisServer, target string, through url.URL, err error) {
 	if redisurl.None(d.Config.Redis) {
 		own = env.Redis(t, "--maxmemory-policy", "noeviction")
@@ -119,7 +118,7 @@ func (d *redisDrill) server(t env.T) (own *env.RedisServer, target string, throu
 	case err != nil:
 		return nil, "", through, fmt.Errorf("redis: %w", err)
 	case behind.Cluster || behind.Service != "" || behind.TLS:
-		return nil, "", through, errors.New("a drill needs one Redis and no TLS; name another with --redis")
+		return nil, "", through, errors.New("a drill needs one Redis without TLS; name another with --redis")
 	}
 	if target = behind.Addrs[0]; filepath.IsAbs(target) {
 		target = "unix:" + target
@@ -131,10 +130,10 @@ func (d *redisDrill) server(t env.T) (own *env.RedisServer, target string, throu
 	return nil, target, through, nil
 }
 
-// run plays one fault after the other, or as many as begin before the deadline.
+// run plays one fault after another, until none can start before the deadline.
 func (d *redisDrill) run(ctx context.Context, faults []Fault) (rows []Row, err error) {
 	rows = []Row{}
-	// The first seconds fill caches and pools, and count for nothing.
+	// The first seconds fill caches and pools, and are not measured.
 	if err := d.fleet.awaitUp(nil); err != nil || !sleep(ctx, d.Each) {
 		return rows, errors.Join(err, ctx.Err())
 	}
@@ -159,7 +158,7 @@ func (d *redisDrill) run(ctx context.Context, faults []Fault) (rows []Row, err e
 	return rows, nil
 }
 
-// playOne plays one fault, after a time in which nothing is broken.
+// playOne plays one fault, after a healthy pause.
 func (d *redisDrill) playOne(ctx context.Context, f Fault) (_ Row, slow bool, err error) {
 	if f.Before != nil {
 		f.Before()
@@ -187,7 +186,7 @@ func (d *redisDrill) playOne(ctx context.Context, f Fault) (_ Row, slow bool, er
 	if f.Check != nil && err == nil {
 		seen = f.Check()
 	}
-	time.Sleep(4 * d.Budget) // what was under way at the end is over then
+	time.Sleep(4 * d.Budget) // until pending requests have ended
 	row := Row{Fault: f.Name, Description: f.Description}
 	row.measure(d.samples.soFar(), d.healthy, o, d.Budget)
 	slow = row.judge(f, o, d.Budget, errors.Join(err, seen))
@@ -197,24 +196,24 @@ func (d *redisDrill) playOne(ctx context.Context, f Fault) (_ Row, slow bool, er
 // measure fills in the figures.
 func (r *Row) measure(all []sample, healthy []span, o outage, budget time.Duration) {
 	end := o.whole
-	if end.Equal(o.from) { // nothing was mended
+	if end.Equal(o.from) { // there was nothing to repair
 		end = o.to
 	}
 	r.Healthy = figures(all, healthy...)
 	r.Broken = figures(all, span{o.from, end})
-	// Requests that are under way when Redis stops answering, and those that come
-	// before it is given up, may each wait for their budget.
+	// Requests that are pending when Redis stops answering, and those that come before it is given up,
+	// may each wait for the whole budget.
 	settled := figures(all, span{o.from.Add(2 * budget), end})
 	r.Broken.P50, r.Broken.P99 = settled.P50, settled.P99
 	r.Trips, r.Trip, r.Return, r.Apart = o.trips, met(o.trip), met(o.returned), met(o.apart)
 }
 
-// judge says what is wrong with the row; seen is what was found besides. It reports
-// whether the time that requests took is.
+// judge fills in the row's problems; seen is an error that was found besides. It reports whether
+// requests were too slow.
 func (r *Row) judge(f Fault, o outage, budget time.Duration, seen error) (slow bool) {
 	allowed := inMS(slower)
 	if !f.Steady {
-		allowed += inMS(budget) // each request may meet it anew
+		allowed += inMS(budget) // each request may wait for it
 	}
 	p50, p99 := r.Broken.P50-r.Healthy.P50, r.Broken.P99-r.Healthy.P99
 	apart := o.apart.Round(time.Millisecond)
@@ -227,19 +226,19 @@ func (r *Row) judge(f Fault, o outage, budget time.Duration, seen error) (slow b
 		when(p50 <= allowed && p99 > allowed, "p99 rose by %s, allowed %s", p99, allowed),
 		when(r.Broken.HitRatio < r.Healthy.HitRatio-fewerHits, "the hit ratio fell from %.2f to %.2f", r.Healthy.HitRatio, r.Broken.HitRatio),
 		when(f.Steady && o.again > 1, "Redis was given up %d times though it was broken all the time", o.again),
-		when(f.Steady && o.misled > 0, "Redis was thought to be whole %d times though it was broken all the time", o.misled),
+		when(f.Steady && o.misled > 0, "Redis was taken for whole %d times though it was broken all the time", o.misled),
 		when(f.Steady && o.tripped < gateways && seen == nil, "not every gateway gave Redis up"),
 		when((f.Steady || f.Loss) && o.apart > together, "the last gateway used Redis %s after the first, allowed %s", apart, together),
 		when(f.Late && o.late == 0, "no late answer was dropped"),
-		when(f.Loss && o.losses < gateways, "that Redis had lost data was not noticed by every gateway, but %d times", o.losses),
+		when(f.Loss && o.losses < gateways, "gateways noticed %d times that Redis had lost data, want %d", o.losses, gateways),
 		when(seen != nil, "%v", seen),
-		when(len(never) > 0, "Redis was given up for what must not happen: %s", strings.Join(never, "; ")),
+		when(len(never) > 0, "Redis was given up for a reason that must not occur: %s", strings.Join(never, "; ")),
 	)
 	r.Verdict = strings.ToLower(verdict(r.Problems))
 	return p50 > allowed || p99 > allowed
 }
 
-// passed reports whether rows were played, and none of them failed.
+// passed reports whether rows were played and none failed.
 func passed(rows []Row) (some bool) {
 	for _, r := range rows {
 		if r.Verdict == "fail" {

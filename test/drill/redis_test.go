@@ -19,7 +19,7 @@ import (
 
 var start = time.Unix(1_700_000_000, 0)
 
-// samplesOf are n samples, one every 10 ms from a time on, that took so long.
+// samplesOf returns n samples, one every 10 ms beginning at from, with the latency took.
 func samplesOf(n int, from time.Duration, took time.Duration) []sample {
 	var all []sample
 	for i := range n {
@@ -33,8 +33,7 @@ func with(all []sample, i int, change func(*sample)) []sample {
 	return all
 }
 
-// A fault lasts from the second to the third second; before it all was well and
-// hits took 2 ms.
+// The fault lasts from second 2 to second 3. In the second before, all was well and hits took 2 ms.
 func TestVerdicts(t *testing.T) {
 	const second = time.Second
 	healthy := samplesOf(100, second, 2*time.Millisecond)
@@ -64,14 +63,14 @@ func TestVerdicts(t *testing.T) {
 		}(), steady, nil, nil, "the hit ratio fell from 1.00 to 0.70"},
 		{"given up again and again", fine(), steady, func(o *outage) { o.again = 3 }, nil, "given up 3 times"},
 		{"which a fault that comes and goes may bring about", fine(), Fault{}, func(o *outage) { o.again = 3 }, nil, ""},
-		{"a probe that is misled", fine(), steady, func(o *outage) { o.misled = 1 }, nil, "thought to be whole 1 times"},
+		{"a probe that is misled", fine(), steady, func(o *outage) { o.misled = 1 }, nil, "taken for whole 1 times"},
 		{"and one that is right", fine(), Fault{}, func(o *outage) { o.misled = 1 }, nil, ""},
 		{"never used again", fine(), steady, func(o *outage) { o.tripped = 0 }, errNotBack, "not every gateway used Redis again within 15s"},
 		{"late answers that nobody drops", fine(), Fault{Late: true}, func(o *outage) { o.late = 0 }, nil, "no late answer was dropped"},
-		{"a loss that one did not notice", fine(), Fault{Loss: true}, func(o *outage) { o.losses = 2 }, nil, "that Redis had lost data was not noticed"},
+		{"a loss that one did not notice", fine(), Fault{Loss: true}, func(o *outage) { o.losses = 2 }, nil, "noticed 2 times that Redis had lost data, want 3"},
 		{"gateways that return together", fine(), steady, func(o *outage) { o.apart = together }, nil, ""},
 		{"gateways that return apart", fine(), steady, func(o *outage) { o.apart = together + time.Millisecond }, nil, "used Redis 501ms after the first, allowed 500ms"},
-		{"given up for what must not happen", fine(), Fault{NeverFor: "OOM"}, func(o *outage) { o.reasons = []string{"take: OOM command not allowed"} }, nil, "given up for what must not happen: take: OOM"},
+		{"given up for a reason that must not occur", fine(), Fault{NeverFor: "OOM"}, func(o *outage) { o.reasons = []string{"take: OOM command not allowed"} }, nil, "given up for a reason that must not occur: take: OOM"},
 		{"and for another reason", fine(), Fault{NeverFor: "OOM"}, func(o *outage) { o.reasons = []string{"i/o timeout"} }, nil, ""},
 		{"what the check has seen", fine(), Fault{}, nil, errors.New("a session was lost"), "a session was lost"},
 		{"one that missed the outage", fine(), steady, func(o *outage) { o.tripped = 2 }, nil, "not every gateway gave Redis up"},
@@ -151,8 +150,7 @@ func TestQuantile(t *testing.T) {
 	}
 }
 
-// How a fleet took a fault is read from the gateways' histories: it was broken for
-// a second.
+// measure reads the gateways' histories; Redis was broken for one second.
 func TestMeasure(t *testing.T) {
 	whole := start.Add(time.Second)
 	ms := func(n int) time.Time { return start.Add(time.Duration(n) * time.Millisecond) }
@@ -257,7 +255,7 @@ func TestMix(t *testing.T) {
 	}
 }
 
-// What has read the document relies on every name in it.
+// Readers of the JSON rely on every name in it.
 func TestReport(t *testing.T) {
 	three := []Row{
 		{
@@ -303,7 +301,7 @@ emptied: skipped: Redis is somebody's
 	}
 }
 
-// What fails in a drill ends it, and takes what it had started down.
+// A failure ends the drill and all that it started.
 func TestRun(t *testing.T) {
 	ended := ""
 	broken := errors.New("no redis-server")

@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// Result is what a drill found: a document for JSON, whose names are stable. Members
-// may come to it, and none changes its name or its meaning.
+// Result is the result of a drill. As JSON it is stable: members may be added, but none is renamed or
+// changes its meaning.
 type Result interface {
-	Table(w io.Writer) error // for a person
+	Table(w io.Writer) error // for people
 	OK() bool                // the drill passed
 }
 
@@ -20,7 +20,7 @@ type MS float64
 
 func inMS(d time.Duration) MS { return MS(float64(d.Microseconds()) / 1000) }
 
-// String shows a time that was not met as a dash.
+// String shows 0 as a dash.
 func (m MS) String() string {
 	if m == 0 {
 		return "-"
@@ -28,7 +28,7 @@ func (m MS) String() string {
 	return fmt.Sprintf("%.1fms", float64(m))
 }
 
-// met is nil for a time that was not met.
+// met returns nil for 0.
 func met(d time.Duration) *MS {
 	if d == 0 {
 		return nil
@@ -44,36 +44,36 @@ func shown(m *MS) MS {
 	return *m
 }
 
-// Report is a drill of Redis.
+// Report is the result of a drill of Redis.
 type Report struct {
 	Seed   uint64 `json:"seed"`
-	Rate   int    `json:"rate"`    // requests a second
+	Rate   int    `json:"rate"`    // requests per second
 	Each   MS     `json:"each_ms"` // how long a fault lasted
-	Passed bool   `json:"passed"`  // rows were played, and none of them failed
-	Rows   []Row  `json:"rows"`    // in the order in which they were played
+	Passed bool   `json:"passed"`  // rows were played and none failed
+	Rows   []Row  `json:"rows"`    // in playing order
 }
 
-// Row is what one fault showed. Of one that was skipped all figures are 0.
+// Row is the result of one fault. If it was skipped, all figures are 0.
 type Row struct {
 	Fault       string   `json:"fault"`
 	Description string   `json:"description"`
 	Verdict     string   `json:"verdict"`           // pass, fail or skipped
-	Problems    []string `json:"problems"`          // of fail; else empty
-	Skipped     string   `json:"skipped,omitempty"` // why
-	Broken      Figures  `json:"broken"`            // while the fault lasted
-	Healthy     Figures  `json:"healthy"`           // while nothing was broken, up to then
-	Trips       int      `json:"trips"`             // the most often that a gateway gave Redis up
+	Problems    []string `json:"problems"`          // empty unless it failed
+	Skipped     string   `json:"skipped,omitempty"` // why it was skipped
+	Broken      Figures  `json:"broken"`            // during the fault
+	Healthy     Figures  `json:"healthy"`           // of all healthy pauses so far
+	Trips       int      `json:"trips"`             // how often a gateway gave Redis up, at most
 	Trip        *MS      `json:"to_trip_ms"`        // until the first did; null: none
 	Return      *MS      `json:"to_return_ms"`      // until the last used it again; null: it was in use at the end
 	Apart       *MS      `json:"apart_ms"`          // from the first that used it again to the last; null: as above
 }
 
-// LimitsReport is a drill of the limits.
+// LimitsReport is the result of a drill of the limits.
 type LimitsReport struct {
 	Seed     uint64        `json:"seed"`
 	Gateways int           `json:"gateways"`
 	Passed   bool          `json:"passed"`
-	Faults   []LimitsEvent `json:"faults"` // in the order in which they were played
+	Faults   []LimitsEvent `json:"faults"` // in playing order
 	Rows     []LimitsRow   `json:"rows"`
 }
 
@@ -81,12 +81,12 @@ type LimitsReport struct {
 type LimitsEvent struct {
 	Fault    string `json:"fault"`
 	At       MS     `json:"at_ms"`
-	Outage   MS     `json:"outage_ms"`    // that Redis did not answer
+	Outage   MS     `json:"outage_ms"`    // how long Redis was unavailable
 	Returned MS     `json:"to_return_ms"` // from when it was whole until the last gateway used it
 	Apart    MS     `json:"apart_ms"`     // from the first gateway that used it to the last
 }
 
-// LimitsRow is what one client got of one limit.
+// LimitsRow is the result of one client for one limit.
 type LimitsRow struct {
 	Client   string `json:"client"` // greedy or polite
 	Route    string `json:"route"`
@@ -95,16 +95,16 @@ type LimitsRow struct {
 	Admitted int    `json:"admitted"`
 	Refused  int    `json:"refused"`
 	Failed   int    `json:"failed"` // answered with anything but 2xx and 429, or not at all
-	// Of the window, of any length, in which most was admitted beyond rate times
-	// length: that length, the requests admitted, as many as the limit admits when
-	// nothing fails, and as many as it may with the faults that fell into it.
+	// The worst window is the one, of any length, with the most admissions beyond rate times length.
+	// These are its length, its admissions, how many the limit allows without faults, and how many
+	// with the faults that overlap it.
 	Window MS      `json:"window_ms"`
 	Worst  int     `json:"worst"`
 	Normal float64 `json:"normal"`
 	Bound  float64 `json:"bound"`
-	// Overshoot is worst less normal, as a share of the burst; 0: never more.
+	// Overshoot is worst minus normal, as a share of the burst, at least 0.
 	Overshoot float64  `json:"overshoot"`
-	Problems  []string `json:"problems"` // none: it passes
+	Problems  []string `json:"problems"` // empty: it passes
 }
 
 // OK implements Result.
@@ -113,7 +113,7 @@ func (r Report) OK() bool { return r.Passed }
 // OK implements Result.
 func (r LimitsReport) OK() bool { return r.Passed }
 
-// condition is something that a row may have wrong with it.
+// condition is a possible problem of a row.
 type condition struct {
 	wrong  bool
 	format string
@@ -122,7 +122,7 @@ type condition struct {
 
 func when(wrong bool, format string, args ...any) condition { return condition{wrong, format, args} }
 
-// problems says what is wrong.
+// problems returns the messages of the conditions that are wrong.
 func problems(conditions ...condition) []string {
 	found := []string{}
 	for _, c := range conditions {
@@ -133,17 +133,17 @@ func problems(conditions ...condition) []string {
 	return found
 }
 
-// table is rows in columns, and remarks below.
+// table is rows in columns, with remarks below.
 type table struct{ rows, remarks strings.Builder }
 
-// row adds a row; its cells stand between tabs.
+// row adds a row; tabs separate its cells.
 func (t *table) row(format string, cells ...any) { fmt.Fprintf(&t.rows, format+"\t\n", cells...) }
 
 func (t *table) remark(format string, args ...any) { fmt.Fprintf(&t.remarks, format+"\n", args...) }
 
 func (t *table) write(w io.Writer) error {
 	columns := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	_, _ = io.WriteString(columns, t.rows.String()) // Flush tells
+	_, _ = io.WriteString(columns, t.rows.String()) // Flush returns the error
 	if err := columns.Flush(); err != nil {
 		return err
 	}
@@ -151,8 +151,7 @@ func (t *table) write(w io.Writer) error {
 	return err
 }
 
-// Table implements Result. Below stands what is wrong with rows, and why some were
-// not played.
+// Table implements Result. Remarks are the problems of rows, and why some were skipped.
 func (r Report) Table(w io.Writer) error {
 	var t table
 	t.row("fault\trequests\t5xx\tp50\thealthy\tp99\thealthy\thits\thealthy\ttrips\tto trip\tto return\tapart\tverdict")
@@ -179,7 +178,7 @@ func verdict(problems []string) string {
 	return "pass"
 }
 
-// Table implements Result. Below stand what is wrong, and the faults played.
+// Table implements Result. Remarks are the problems, and the faults that were played.
 func (r LimitsReport) Table(w io.Writer) error {
 	var t table
 	t.row("client\troute\tlimit\tsent\t2xx\t429\tfailed\tworst W\tadmitted\tB + rW\twith faults\tovershoot\tverdict")
@@ -191,17 +190,16 @@ func (r LimitsReport) Table(w io.Writer) error {
 			r.Refused, r.Failed, r.Window/1000, r.Worst, r.Normal, r.Bound, 100*r.Overshoot, verdict(r.Problems))
 	}
 	counts, outage := map[string]int{}, MS(0)
-	for _, f := range r.Faults {
-		counts[f.Fault]++
-		outage += f.Outage
-	}
 	var kinds []string
 	for _, f := range r.Faults {
-		if n := counts[f.Fault]; n > 0 {
-			kinds = append(kinds, fmt.Sprintf("%s %d×", f.Fault, n))
+		if counts[f.Fault]++; counts[f.Fault] == 1 {
+			kinds = append(kinds, f.Fault)
 		}
-		delete(counts, f.Fault)
+		outage += f.Outage
 	}
-	t.remark("%d gateways, %d faults, Redis away for %.1fs in all: %s", r.Gateways, len(r.Faults), outage/1000, strings.Join(kinds, ", "))
+	for i, kind := range kinds {
+		kinds[i] = fmt.Sprintf("%s %d×", kind, counts[kind])
+	}
+	t.remark("%d gateways, %d faults, Redis down for %.1fs in total: %s", r.Gateways, len(r.Faults), outage/1000, strings.Join(kinds, ", "))
 	return t.write(w)
 }

@@ -11,11 +11,10 @@ import (
 	vegeta "github.com/tsenart/vegeta/v12/lib"
 )
 
-// longest bounds a drill that nobody stops.
+// longest bounds a drill without a --for.
 const longest = 30 * time.Minute
 
-// attack sends requests until stop is called, and shows heard each result, one
-// after the other.
+// attack sends requests until stop is called, and passes each result to heard, one at a time.
 func attack(target vegeta.Targeter, rate vegeta.Rate, heard func(*vegeta.Result)) (stop func()) {
 	attacker := vegeta.NewAttacker(vegeta.Timeout(10*time.Second), vegeta.MaxWorkers(256))
 	results := attacker.Attack(target, rate, longest, "drill")
@@ -31,18 +30,18 @@ func attack(target vegeta.Targeter, rate vegeta.Rate, heard func(*vegeta.Result)
 	}
 }
 
-// sample is what one request met.
+// sample is the result of one request.
 type sample struct {
 	at      time.Time // when it was sent
 	latency time.Duration
-	failed  string // what no client should see, or ""
+	failed  string // an error that no client should see, or ""
 	hit     bool
 	cached  bool // the route is cached
 	own     bool // answered by the gateway itself
 }
 
-// newSample judges one result. The backend's own time says nothing about Redis:
-// latency is looked at where the gateway answers itself.
+// newSample judges one result. Latency only counts if the gateway answers itself (own), since the
+// backend's time says nothing about Redis.
 func newSample(r *vegeta.Result) sample {
 	status := r.Headers.Get("Cache-Status")
 	s := sample{at: r.Timestamp, latency: r.Latency, hit: strings.HasPrefix(status, "edge; hit"), cached: status != ""}
@@ -53,11 +52,10 @@ func newSample(r *vegeta.Result) sample {
 	return s
 }
 
-// samples are those of a drill. At some hundred requests a second for some minutes
-// they take a few megabytes.
+// samples are the samples of a drill. Some hundred per second for some minutes take a few megabytes.
 type samples struct {
 	mu  sync.Mutex
-	all []sample // appended to alone; guarded by mu
+	all []sample // only appended to; guarded by mu
 }
 
 func (s *samples) add(r *vegeta.Result) {
@@ -67,20 +65,19 @@ func (s *samples) add(r *vegeta.Result) {
 	s.all = append(s.all, one)
 }
 
-// soFar returns those of the requests that have ended.
+// soFar returns the samples of the requests that have ended.
 func (s *samples) soFar() []sample {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.all
 }
 
-// span is a time from, and up to but without to.
+// span is the time from from, inclusive, up to to, exclusive.
 type span struct{ from, to time.Time }
 
 func (s span) holds(at time.Time) bool { return !at.Before(s.from) && at.Before(s.to) }
 
-// Figures are what the samples of some time say. Percentiles are of what the
-// gateway answers itself.
+// Figures summarize the samples of some time. Percentiles only cover responses of the gateway itself.
 type Figures struct {
 	Requests int     `json:"requests"`
 	Failed   int     `json:"failed"` // answered with 5xx, or not at all
@@ -88,7 +85,7 @@ type Figures struct {
 	P99      MS      `json:"p99_ms"`
 	HitRatio float64 `json:"hit_ratio"` // of requests on cached routes
 
-	first string // failure
+	first string // first failure
 }
 
 func figures(all []sample, in ...span) Figures {
@@ -123,7 +120,7 @@ func figures(all []sample, in ...span) Figures {
 	return f
 }
 
-// quantile is the smallest value that a share q of the sorted ones do not exceed.
+// quantile is the smallest of the sorted values that a share q of them do not exceed.
 func quantile(sorted []time.Duration, q float64) time.Duration {
 	if len(sorted) == 0 {
 		return 0

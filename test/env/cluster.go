@@ -11,12 +11,12 @@ const (
 	clusterSlots     = 16384
 )
 
-// ClusterSet is a Redis Cluster of three primaries, a third of the slots each,
-// and a replica of each, which take a second of silence for a node's end. Its
-// methods are for its test's goroutine alone.
+// ClusterSet is a Redis Cluster of three primaries, with a third of the slots each, and one replica of
+// each. A node that is silent for a second counts as dead. Only the test's goroutine may call its
+// methods.
 type ClusterSet struct {
 	URL   string         // redis+cluster://, of the first primaries
-	Nodes []*RedisServer // the first three began as primaries, the others as their replicas
+	Nodes []*RedisServer // the first three start as primaries, the others as their replicas
 
 	t T
 }
@@ -29,7 +29,7 @@ func Cluster(t T) *ClusterSet {
 	for range 2 * clusterPrimaries {
 		var bus string
 		node := launch(t, &RedisServer{args: func(port string) []string {
-			// The port of the bus is not left to Redis, which adds 10000 to the other.
+			// Redis's default for the bus is port+10000, which may be taken or invalid.
 			bus = freePort(t)
 			return volatile(port, "--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-node-timeout", "1000",
 				"--cluster-replica-validity-factor", "0", "--enable-debug-command", "yes")
@@ -48,15 +48,15 @@ func Cluster(t T) *ClusterSet {
 	}
 	for _, replica := range replicas {
 		replica.await("master_link_status:up", "INFO", "replication")
-		for _, node := range c.Nodes { // a replica that nobody has heard of yet is not elected
+		for _, node := range c.Nodes { // an unknown replica would not be elected
 			node.await(strings.Replace(replica.Addr, ":", "\n", 1), "CLUSTER", "SLOTS")
 		}
 	}
 	return c
 }
 
-// meet deals the slots out and makes the nodes known to each other, by way of the
-// first, whose bus has this port.
+// meet assigns the slots and introduces the nodes to each other through the first, whose bus has this
+// port.
 func (c *ClusterSet) meet(bus string) {
 	c.t.Helper()
 	host, port, _ := net.SplitHostPort(c.Nodes[0].Addr) // it has both
@@ -72,40 +72,40 @@ func (c *ClusterSet) meet(bus string) {
 	}
 	for _, node := range c.Nodes {
 		node.await("cluster_known_nodes:"+strconv.Itoa(len(c.Nodes)), "CLUSTER", "INFO")
-		for _, other := range c.Nodes { // known by name, not only by handshake
+		for _, other := range c.Nodes { // known by ID, not only by a handshake
 			node.await(other.id(), "CLUSTER", "NODES")
 		}
 	}
 }
 
-// id is a node's name within its cluster.
+// id returns a node's ID in its cluster.
 func (s *RedisServer) id() string {
 	s.t.Helper()
 	return s.Do("", "CLUSTER", "MYID")
 }
 
-// Slot is the slot of a key.
+// Slot returns the slot of a key.
 func (c *ClusterSet) Slot(key string) int {
 	c.t.Helper()
 	return must(strconv.Atoi(alive(c.t, c.Nodes).Do("", "CLUSTER", "KEYSLOT", key)))(c.t)
 }
 
-// Primary is the node that serves a slot, by the word of the first that answers.
+// Primary returns the node that serves a slot, according to the first node that answers.
 func (c *ClusterSet) Primary(slot int) *RedisServer {
 	c.t.Helper()
 	asked := alive(c.t, c.Nodes)
 	primary := c.primary(asked, slot)
 	if primary == nil {
-		c.t.Fatalf("nobody serves slot %d:\n%s", slot, asked.Do("", "CLUSTER", "SLOTS"))
+		c.t.Fatalf("no node serves slot %d:\n%s", slot, asked.Do("", "CLUSTER", "SLOTS"))
 	}
 	return primary
 }
 
-// primary is the node that serves a slot by the word of another; nil: none.
+// primary returns the node that serves a slot according to asked, or nil.
 func (c *ClusterSet) primary(asked *RedisServer, slot int) *RedisServer {
 	c.t.Helper()
-	// Each range is its ends, then the nodes, the primary first: host, port,
-	// name and, as an array, more about it, which may be empty.
+	// Each range is its first and last slot, then the nodes, the primary first: host, port, ID and an
+	// array of metadata, which may be empty.
 	lines := strings.Split(asked.Do("", "CLUSTER", "SLOTS"), "\n")
 	for i := 0; i+3 < len(lines); i++ {
 		first, err1 := strconv.Atoi(lines[i])
@@ -128,9 +128,8 @@ func (c *ClusterSet) KillPrimary(slot int) *RedisServer {
 	return primary
 }
 
-// MoveSlot moves a slot with its keys to another primary while clients go on, as
-// an operator's tools do: while half of its keys are there and half here, clients
-// are told to ASK, and afterwards that it has MOVED. It returns when all agree.
+// MoveSlot moves a slot with its keys to another primary while clients go on, as an operator's tools
+// do. During the move clients get ASK redirections, afterwards MOVED. It returns when all nodes agree.
 func (c *ClusterSet) MoveSlot(slot int, to *RedisServer) {
 	c.t.Helper()
 	from, number := c.Primary(slot), strconv.Itoa(slot)
@@ -150,18 +149,18 @@ func (c *ClusterSet) MoveSlot(slot int, to *RedisServer) {
 			c.t.Fatalf("migrate slot %d: %s", slot, reply)
 		}
 	}
-	// The new owner is told first: were it the last, nobody would serve the slot
-	// if the old one died in between.
+	// The new owner is told first. Otherwise no node would serve the slot if the old owner died in
+	// between.
 	owner := []string{"CLUSTER", "SETSLOT", number, "NODE", to.id()}
 	to.Do("OK", owner...)
 	from.Do("OK", owner...)
 	for _, node := range c.Nodes[:clusterPrimaries] {
 		if node != to && node != from && node.answers() {
-			node.Do("", owner...) // refused by one that has become a replica, which learns it otherwise
+			node.Do("", owner...) // a node that has become a replica refuses, and learns it otherwise
 		}
 	}
 	for _, node := range c.Nodes {
-		Until(c.t, node.Addr+" hears that slot "+number+" moved", func() bool {
+		Until(c.t, node.Addr+" knows that slot "+number+" moved", func() bool {
 			return !node.answers() || c.primary(node, slot) == to
 		})
 	}

@@ -10,18 +10,17 @@ import (
 	"time"
 )
 
-// commandTimeout bounds one command to a test's own server. MIGRATE may take a
-// while on a busy machine.
+// commandTimeout bounds one command. MIGRATE may take a while on a busy machine.
 const commandTimeout = 10 * time.Second
 
-// command sends one command on a connection of its own. An array comes back as
-// its elements, one a line; an error reply comes back as text too.
+// command sends one command on a new connection. An array is returned as its elements, one per line;
+// an error reply is returned as text too.
 func (s *RedisServer) command(args ...string) (string, error) {
 	c, err := s.dial(s.Addr)
 	if err != nil {
 		return "", err
 	}
-	defer func() { _ = c.Close() }() // nothing was left to write
+	defer func() { _ = c.Close() }() // everything was written
 	if err := c.SetDeadline(time.Now().Add(commandTimeout)); err != nil {
 		return "", err
 	}
@@ -36,8 +35,8 @@ func (s *RedisServer) command(args ...string) (string, error) {
 	return readReply(bufio.NewReader(c))
 }
 
-// Do sends a command and returns the reply, an array as its elements, one a line.
-// The test fails if the reply does not hold want.
+// Do sends a command and returns the reply; an array as its elements, one per line. The test fails if
+// the reply does not contain want.
 func (s *RedisServer) Do(want string, args ...string) string {
 	s.t.Helper()
 	reply, err := s.command(args...)
@@ -47,7 +46,7 @@ func (s *RedisServer) Do(want string, args ...string) string {
 	return reply
 }
 
-// await asks until the reply has the part wanted.
+// await repeats a command until the reply contains want.
 func (s *RedisServer) await(want string, args ...string) {
 	s.t.Helper()
 	Eventually(s.t, startTimeout, func() error {

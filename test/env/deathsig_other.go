@@ -4,5 +4,5 @@ package env
 
 import "os/exec"
 
-// dieWithParent does nothing where the kernel has no parent-death signal.
+// dieWithParent does nothing: the kernel has no parent-death signal.
 func dieWithParent(*exec.Cmd) {}

@@ -1,12 +1,11 @@
-// Package env starts real servers for tests and drills: a redis-server that can
-// be killed, frozen and brought back, with TLS or without, three Sentinels over a
-// primary and its replicas, a cluster of three, and the Flask example under
-// gunicorn. Beside them it has what tests that wait need: Eventually, and a clock
-// that they move. Every server listens on loopback, or in a network namespace, belongs
-// to one test or drill, and ends with it, also when that process dies.
+// Package env starts real servers for tests and drills: a redis-server that can be killed, frozen and
+// restarted, with or without TLS; three Sentinels with a primary and its replicas; a cluster of three
+// primaries; and the Flask example under gunicorn. It also helps tests that wait: Eventually, and a
+// manual clock. Every server listens on loopback or in a network namespace, belongs to one test or
+// drill, and ends with it, even if that process dies.
 package env
 
-// T is what a server needs of its test. *testing.T is one.
+// T is the part of *testing.T that servers need.
 type T interface {
 	Helper()
 	Cleanup(end func())
@@ -17,7 +16,7 @@ type T interface {
 	Fatalf(format string, args ...any)
 }
 
-// must gives a function that returns v, or ends the test with err.
+// must returns a function that returns v, or ends the test with err.
 func must[V any](v V, err error) func(T) V {
 	return func(t T) V {
 		t.Helper()

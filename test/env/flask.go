@@ -12,24 +12,23 @@ import (
 
 const installFlask = "apt-get install python3-flask gunicorn"
 
-// Flask starts the Flask example under gunicorn on a free loopback port, with
-// env ("NAME=value") over the test's own environment, waits until it answers,
-// and returns its base URL without a slash at the end. The test fails if
-// gunicorn is missing.
+// Flask starts the Flask example under gunicorn on a free loopback port, and waits until it answers.
+// env ("NAME=value") is added to the test's environment. It returns the base URL without a trailing
+// slash. The test fails if gunicorn is missing.
 func Flask(t T, env ...string) string {
 	t.Helper()
 	return FlaskIn(t, exampleDir(t), env...)
 }
 
-// FlaskIn is Flask with another application: app in app.py of a folder, which
-// answers GET /__stats with 200.
+// FlaskIn is Flask with another application: app in app.py of a folder. It must answer GET /__stats
+// with 200.
 func FlaskIn(t T, dir string, env ...string) string {
 	t.Helper()
 	gunicorn, err := exec.LookPath("gunicorn")
 	if err != nil {
 		t.Fatal(installFlask)
 	}
-	// Gunicorn is given the open socket: so nobody can take its port.
+	// Gunicorn inherits the open socket, so that no other process can take its port.
 	l := must(net.Listen("tcp", "127.0.0.1:0"))(t)
 	socket := must(l.(*net.TCPListener).File())(t)
 	cmd := exec.Command(gunicorn, "--config", filepath.Join(exampleDir(t), "gunicorn.conf.py"), "app:app")
@@ -39,15 +38,15 @@ func FlaskIn(t T, dir string, env ...string) string {
 	cmd.Env = append(cmd.Env, env...)
 	p := Start(t, cmd)
 	_, _ = socket.Close(), l.Close()              // the server has its own copy
-	t.Cleanup(func() { p.Stop(syscall.SIGQUIT) }) // the quick one of gunicorn's shutdowns
+	t.Cleanup(func() { p.Stop(syscall.SIGQUIT) }) // gunicorn's quick shutdown
 	base := "http://" + l.Addr().String()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: startTimeout}
 	err = p.Await(func() error {
-		resp, err := client.Get(base + "/__stats") // of all requests, the example does not count this one
+		resp, err := client.Get(base + "/__stats") // the example does not count this request
 		if err != nil {
 			return err
 		}
-		_ = resp.Body.Close() // the status is all that matters
+		_ = resp.Body.Close() // only the status matters
 		if resp.StatusCode != http.StatusOK {
 			return fmt.Errorf("/__stats: %s", resp.Status)
 		}
@@ -59,8 +58,7 @@ func FlaskIn(t T, dir string, env ...string) string {
 	return base
 }
 
-// exampleDir finds examples/flask from a test's folder, which lies below the
-// module's root.
+// exampleDir finds examples/flask from a test's folder, which is below the module's root.
 func exampleDir(t T) string {
 	t.Helper()
 	from := must(os.Getwd())(t)

@@ -1,26 +1,28 @@
 package env
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 )
 
-// Process is a started command. One goroutine starts it and waits for it, and
-// ends when it does; Stop waits for that.
+// Process is a started command. One goroutine starts it, waits for it and ends with it; Stop waits for
+// that.
 type Process struct {
 	t    T
 	pid  int
-	log  string        // file with what it says
-	done chan struct{} // closed once the process has been waited for
+	log  string        // file with its output
+	done chan struct{} // closed when the process has ended
 }
 
-// Start runs cmd, which ends with the test. What it says goes to a file.
+// Start runs cmd, which ends with the test. Its output goes to a file.
 func Start(t T, cmd *exec.Cmd) *Process {
 	t.Helper()
 	p := must(start(t, cmd, filepath.Join(t.TempDir(), "log")))(t)
@@ -39,19 +41,19 @@ func start(t T, cmd *exec.Cmd, log string) (*Process, error) {
 	p := &Process{t: t, log: log, done: make(chan struct{})}
 	started := make(chan error, 1)
 	go func() {
-		// The kernel's parent-death signal is tied to the thread that started
-		// the process, so that thread must live for as long as the process.
+		// The kernel sends the parent-death signal when the thread that started the process ends, so
+		// that thread must live as long as the process.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		defer close(p.done)
-		defer func() { _ = out.Close() }() // the server wrote it, not this handle
+		defer func() { _ = out.Close() }() // nothing was written through this handle
 		err := cmd.Start()
 		if err == nil {
 			p.pid = cmd.Process.Pid
 		}
 		started <- err
 		if err == nil {
-			_ = cmd.Wait() // killed on purpose as a rule; the log says what else
+			_ = cmd.Wait() // usually killed on purpose; otherwise the log has the reason
 		}
 	}()
 	if err := <-started; err != nil {
@@ -70,11 +72,10 @@ func (p *Process) Running() bool {
 	}
 }
 
-// startTimeout bounds how long a server may take until it answers.
+// startTimeout bounds the start of a server.
 const startTimeout = time.Minute
 
-// Await asks again and again until ready returns nil. It gives up when the process
-// has ended, or after a minute.
+// Await calls ready until it returns nil. It fails when the process has ended, or after a minute.
 func (p *Process) Await(ready func() error) error {
 	for deadline := time.Now().Add(startTimeout); ; time.Sleep(5 * time.Millisecond) {
 		err := ready()
@@ -89,7 +90,7 @@ func (p *Process) Await(ready func() error) error {
 	}
 }
 
-// Output is what the process has said so far.
+// Output returns the output of the process so far.
 func (p *Process) Output() string { return output(p.log) }
 
 func output(log string) string {
@@ -112,7 +113,7 @@ func (p *Process) Signal(sig syscall.Signal) {
 	}
 }
 
-// Stop sends sig, waits, and kills what has not ended after ten seconds.
+// Stop sends sig and waits. After ten seconds it kills the process.
 func (p *Process) Stop(sig syscall.Signal) {
 	p.t.Helper()
 	p.Signal(sig)
@@ -124,5 +125,16 @@ func (p *Process) Stop(sig syscall.Signal) {
 	}
 }
 
-// Kill is Stop by SIGKILL.
+// Kill is Stop with SIGKILL.
 func (p *Process) Kill() { p.Stop(syscall.SIGKILL) }
+
+// Serving reads the URLs of a gateway's listeners from its log; "" until it serves.
+func Serving(log string) (url, admin string) {
+	for line := range strings.Lines(log) {
+		var m struct{ Msg, URL, Admin string }
+		if json.Unmarshal([]byte(line), &m) == nil && m.Msg == "serving" {
+			return m.URL, m.Admin
+		}
+	}
+	return "", ""
+}

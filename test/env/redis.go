@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// RedisServer is a redis-server of one test, at the same address for as long
-// as the test runs. Its methods are for that test's goroutine alone.
+// RedisServer is a redis-server of one test. It keeps its address while the test runs. Only the test's
+// goroutine may call its methods.
 type RedisServer struct {
 	Addr string // host:port
 	URL  string // redis://host:port
@@ -28,19 +28,17 @@ type RedisServer struct {
 	frozen  bool // by Stop
 
 	ip        string // "": 127.0.0.1
-	namespace string // of the network; "": that of the test
+	namespace string // network namespace; "": that of the test
 }
 
-// Redis starts a redis-server on a free loopback port, without persistence,
-// and waits until it answers. args are further arguments, such as
-// "--maxmemory", "10mb". The test fails if redis-server is missing.
+// Redis starts a redis-server on a free loopback port, without persistence, and waits until it answers.
+// args are further arguments, such as "--maxmemory", "10mb". The test fails if redis-server is missing.
 func Redis(t T, args ...string) *RedisServer {
 	t.Helper()
 	return launch(t, &RedisServer{args: func(port string) []string { return volatile(port, args...) }})
 }
 
-// RedisIn is Redis at an address within a network namespace, which only root may
-// enter.
+// RedisIn is Redis at an address in a network namespace, which only root may enter.
 func RedisIn(t T, namespace, ip string) *RedisServer {
 	t.Helper()
 	return launch(t, &RedisServer{namespace: namespace, ip: ip, args: func(port string) []string {
@@ -48,17 +46,17 @@ func RedisIn(t T, namespace, ip string) *RedisServer {
 	}})
 }
 
-// volatile are the arguments of a server that holds data.
+// volatile returns the arguments of a server without persistence.
 func volatile(port string, more ...string) []string {
 	return append([]string{
 		"--port", port, "--save", "", "--appendonly", "no",
 		"--shutdown-on-sigterm", "save", // although there are no save points
-		"--repl-diskless-sync-delay", "0", // a replica need not wait for others
-		"--repl-ping-replica-period", "1", // and counts as one after the first ping
+		"--repl-diskless-sync-delay", "0", // a replica does not wait for others
+		"--repl-ping-replica-period", "1", // a replica only counts after its first ping
 	}, more...)
 }
 
-// launch starts s, of which args are set.
+// launch starts s; args must be set.
 func launch(t T, s *RedisServer) *RedisServer {
 	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
@@ -73,7 +71,7 @@ func launch(t T, s *RedisServer) *RedisServer {
 		s.dial = func(addr string) (net.Conn, error) { return net.DialTimeout("tcp", addr, time.Second) }
 	}
 	t.Cleanup(s.Kill)
-	for range 5 { // another process may take the port between its choice and its use
+	for range 5 { // another process may take the port before the server does
 		s.Addr = net.JoinHostPort(s.ip, freePort(t))
 		s.URL = "redis://" + s.Addr
 		err := s.start()
@@ -88,14 +86,14 @@ func launch(t T, s *RedisServer) *RedisServer {
 	return nil
 }
 
-// Pid is the number of the server's current or last process.
+// Pid returns the process ID of the server's current or last process.
 func (s *RedisServer) Pid() int { return s.process.pid }
 
-// answers reports whether the server is neither dead nor frozen.
+// answers reports whether the server is running and not frozen.
 func (s *RedisServer) answers() bool { return !s.frozen && s.process.Running() }
 
-// Kill ends the server by SIGKILL, as a crash would: new connections are
-// refused, and data since the last SAVE is lost. Killing twice is harmless.
+// Kill ends the server by SIGKILL, like a crash: new connections are refused, and data since the last
+// SAVE is lost. Killing twice is harmless.
 func (s *RedisServer) Kill() {
 	s.t.Helper()
 	if s.process != nil {
@@ -103,10 +101,9 @@ func (s *RedisServer) Kill() {
 	}
 }
 
-// Restart brings the server back at the same address, killing it first if it
-// runs. With empty it starts without data. Else it starts with what it held if
-// it was running, and with the data of the last SAVE if it had been killed:
-// so a test makes a store that comes back old.
+// Restart restarts the server at the same address. With empty it starts without data. Otherwise it
+// keeps its data if it was running. If it had been killed, it starts with the data of the last SAVE,
+// like a store that is restored from an old copy.
 func (s *RedisServer) Restart(empty bool) {
 	s.t.Helper()
 	if empty {
@@ -119,7 +116,7 @@ func (s *RedisServer) Restart(empty bool) {
 		s.process.Stop(syscall.SIGTERM) // which saves: see volatile
 	}
 	var err error
-	for range 20 { // the port may be the source port of someone's connection for a moment
+	for range 20 { // for a moment the port may be the source port of another connection
 		if err = s.start(); err == nil {
 			return
 		}
@@ -128,15 +125,14 @@ func (s *RedisServer) Restart(empty bool) {
 	s.t.Fatalf("restart redis-server: %v\n%s", err, output(s.log))
 }
 
-// Stop freezes the server by SIGSTOP: connections are accepted by the kernel
-// and nothing is answered.
+// Stop freezes the server by SIGSTOP: the kernel accepts connections, but nothing is answered.
 func (s *RedisServer) Stop() {
 	s.t.Helper()
 	s.frozen = true
 	s.process.Signal(syscall.SIGSTOP)
 }
 
-// Cont lets a frozen server go on.
+// Cont lets a frozen server continue.
 func (s *RedisServer) Cont() {
 	s.t.Helper()
 	s.frozen = false
@@ -159,7 +155,7 @@ func (s *RedisServer) start() error {
 		s.process.Kill()
 		return err
 	}
-	// The answer must be ours, not that of whoever holds the port.
+	// If our server has ended, the answer came from another process on the port.
 	select {
 	case <-s.process.done:
 		return errors.New("another server answers at " + s.Addr)
@@ -168,7 +164,7 @@ func (s *RedisServer) start() error {
 	}
 }
 
-// ping asks for a PONG. A server that asks for a password is ready too.
+// ping expects a PONG. A server that requires a password is ready too.
 func (s *RedisServer) ping() error {
 	reply, err := s.command("PING")
 	if err == nil && reply != "PONG" && !strings.HasPrefix(reply, "NOAUTH") {
@@ -177,7 +173,7 @@ func (s *RedisServer) ping() error {
 	return err
 }
 
-// freePort is a port of loopback that nobody listens on at this moment.
+// freePort returns a loopback port that is free at this moment.
 func freePort(t T) string {
 	t.Helper()
 	l := must(net.Listen("tcp", "127.0.0.1:0"))(t)
@@ -185,7 +181,7 @@ func freePort(t T) string {
 	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
 }
 
-// alive is the first of some servers that answers.
+// alive returns the first of some servers that answers.
 func alive(t T, servers []*RedisServer) *RedisServer {
 	t.Helper()
 	i := slices.IndexFunc(servers, (*RedisServer).answers)
@@ -195,7 +191,7 @@ func alive(t T, servers []*RedisServer) *RedisServer {
 	return servers[i]
 }
 
-// at is the server at an address, or nil.
+// at returns the server at an address, or nil.
 func at(servers []*RedisServer, addr string) *RedisServer {
 	if i := slices.IndexFunc(servers, func(s *RedisServer) bool { return s.Addr == addr }); i >= 0 {
 		return servers[i]

@@ -42,7 +42,7 @@ func TestRedisRestarts(t *testing.T) {
 	expect(t, s, "SET k 1", "+OK")
 
 	s.Restart(false)
-	expect(t, s, "GET k", "1") // what it held
+	expect(t, s, "GET k", "1") // the data is kept
 	if s.Pid() == first {
 		t.Error("the process is the same")
 	}
@@ -54,7 +54,7 @@ func TestRedisRestarts(t *testing.T) {
 		t.Error("a killed server answers")
 	}
 	s.Restart(false)
-	expect(t, s, "GET k", "1") // it came back old
+	expect(t, s, "GET k", "1") // the data of the last SAVE
 
 	s.Restart(true)
 	expect(t, s, "GET k", "$-1") // empty

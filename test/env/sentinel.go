@@ -8,18 +8,17 @@ import (
 	"strings"
 )
 
-// sentinelService is the name by which the Sentinels know the primary.
+// sentinelService is the name of the primary for the Sentinels.
 const sentinelService = "main"
 
-// sentinelConf is a Sentinel's file; the primary's host and port stand for %s.
+// sentinelConf is a Sentinel's configuration; the %s are the primary's host and port.
 const sentinelConf = `sentinel monitor main %s %s 2
 sentinel down-after-milliseconds main 500
 sentinel failover-timeout main 2000
 `
 
-// SentinelSet is one primary with two replicas, watched by three Sentinels that
-// take 500 ms of silence for its end and elect another by two votes. Its methods
-// are for its test's goroutine alone.
+// SentinelSet is a primary with two replicas and three Sentinels. A primary that is silent for 500 ms
+// counts as dead, and two votes elect another. Only the test's goroutine may call its methods.
 type SentinelSet struct {
 	URL       string // redis+sentinel://, of all Sentinels
 	Servers   []*RedisServer
@@ -28,7 +27,7 @@ type SentinelSet struct {
 	t T
 }
 
-// Sentinel starts a set and waits until it could fail over.
+// Sentinel starts a set and waits until it can fail over.
 func Sentinel(t T) *SentinelSet {
 	t.Helper()
 	s := &SentinelSet{t: t, Servers: []*RedisServer{Redis(t)}}
@@ -41,14 +40,14 @@ func Sentinel(t T) *SentinelSet {
 	}
 	var addrs []string
 	for range 3 {
-		file := filepath.Join(t.TempDir(), "sentinel.conf") // which it also writes its state to
+		file := filepath.Join(t.TempDir(), "sentinel.conf") // it also writes its state there
 		if err := os.WriteFile(file, fmt.Appendf(nil, sentinelConf, host, port), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		sentinel := launch(t, &RedisServer{args: func(port string) []string {
 			return []string{file, "--sentinel", "--port", port}
 		}})
-		// So that they meet at once.
+		// So that they find each other at once.
 		sentinel.Do("OK", "SENTINEL", "DEBUG", "PUBLISH-PERIOD", "100", "INFO-PERIOD", "200")
 		s.Sentinels = append(s.Sentinels, sentinel)
 		addrs = append(addrs, sentinel.Addr)
@@ -58,20 +57,20 @@ func Sentinel(t T) *SentinelSet {
 		sentinel.await("num-other-sentinels\n2", "SENTINEL", "MASTER", sentinelService)
 		sentinel.await("OK 3 usable Sentinels", "SENTINEL", "CKQUORUM", sentinelService)
 	}
-	for _, sentinel := range s.Sentinels { // in such haste they take what they do themselves for a fault
+	for _, sentinel := range s.Sentinels { // with short periods they would take their own failover for a fault
 		sentinel.Do("OK", "SENTINEL", "DEBUG", "PUBLISH-PERIOD", "2000", "INFO-PERIOD", "10000")
 	}
 	s.URL = "redis+sentinel://" + strings.Join(addrs, ",") + "/" + sentinelService
 	return s
 }
 
-// Primary is the primary by the word of a Sentinel.
+// Primary returns the primary according to a Sentinel.
 func (s *SentinelSet) Primary() *RedisServer {
 	s.t.Helper()
 	reply := alive(s.t, s.Sentinels).Do("", "SENTINEL", "GET-MASTER-ADDR-BY-NAME", sentinelService)
 	primary := at(s.Servers, strings.Replace(reply, "\n", ":", 1))
 	if primary == nil {
-		s.t.Fatalf("the Sentinels know a primary %q, which is none of the set", reply)
+		s.t.Fatalf("the Sentinels' primary %q is not in the set", reply)
 	}
 	return primary
 }
@@ -84,8 +83,8 @@ func (s *SentinelSet) KillPrimary() *RedisServer {
 	return primary
 }
 
-// FailOver makes a replica the primary without a fault and returns the old one,
-// which the Sentinels make a replica of the new one some seconds later.
+// FailOver promotes a replica without a fault and returns the old primary, which the Sentinels demote
+// some seconds later.
 func (s *SentinelSet) FailOver() (old *RedisServer) {
 	s.t.Helper()
 	old = s.Primary()

@@ -15,22 +15,20 @@ import (
 	"time"
 )
 
-// TLSServerName is the one name, beside the address 127.0.0.1, that the
-// certificates of this package's servers hold.
+// TLSServerName is the only name, beside 127.0.0.1, in the certificates of this package's servers.
 const TLSServerName = "redis.test"
 
 // TLSFiles are the paths of certificates and a key in PEM.
 type TLSFiles struct{ CA, Cert, Key string }
 
-// TLSServer is a redis-server that speaks TLS alone and asks its clients for a
-// certificate.
+// TLSServer is a redis-server that only speaks TLS and requires client certificates.
 type TLSServer struct {
 	*RedisServer          // its URL is rediss:// with the client's files as parameters
-	Client       TLSFiles // what a client needs
+	Client       TLSFiles // for a client
 }
 
-// RedisTLS starts a redis-server with a certificate of a CA made for the test,
-// and makes a client's certificate of the same CA. args are as for Redis.
+// RedisTLS starts a redis-server with a certificate of a new CA, and makes a client certificate of the
+// same CA. args are as for Redis.
 func RedisTLS(t T, args ...string) *TLSServer {
 	t.Helper()
 	dir := t.TempDir()
@@ -65,8 +63,7 @@ type identity struct {
 	certFile, keyFile string
 }
 
-// issue makes a certificate that serves on loopback and as a client, signed by a
-// CA; nil: the certificate is a CA's.
+// issue makes a certificate for a loopback server and for a client, signed by ca; nil: it makes a CA.
 func issue(t T, ca *identity, dir, name string) *identity {
 	t.Helper()
 	own := &identity{certFile: filepath.Join(dir, name+".pem"), keyFile: filepath.Join(dir, name+".key")}

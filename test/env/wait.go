@@ -9,12 +9,11 @@ import (
 	"time"
 )
 
-// Patience is how long tests wait for what comes in a moment on an idle machine,
-// and late on a busy one.
+// Patience is how long tests wait for an event that is quick on an idle machine and may be late on a
+// busy one.
 const Patience = 20 * time.Second
 
-// Eventually asks again and again until check returns nil. The test ends with its
-// last error when the limit is over.
+// Eventually calls check until it returns nil. After limit the test ends with the last error.
 func Eventually(t T, limit time.Duration, check func() error) {
 	t.Helper()
 	for start := time.Now(); ; time.Sleep(5 * time.Millisecond) {
@@ -28,7 +27,7 @@ func Eventually(t T, limit time.Duration, check func() error) {
 	}
 }
 
-// Until is Eventually for a condition, which what describes, with Patience as its limit.
+// Until is Eventually for a condition, with Patience as its limit; what describes the condition.
 func Until(t T, what string, ok func() bool) {
 	t.Helper()
 	Eventually(t, Patience, func() error {
@@ -39,19 +38,19 @@ func Until(t T, what string, ok func() bool) {
 	})
 }
 
-// Receive is the next value of a channel, which what describes. The test ends when
-// none comes in Patience.
+// Receive returns the next value of a channel. The test ends if none comes within Patience; what
+// describes the value.
 func Receive[V any](t T, what string, from <-chan V) (v V) {
 	t.Helper()
 	select {
 	case v = <-from:
 	case <-time.After(Patience):
-		t.Fatalf("not in %v: %s", Patience, what)
+		t.Fatalf("not within %v: %s", Patience, what)
 	}
 	return v
 }
 
-// Run begins run. It ends, and is waited for, when stop is called and when the test ends.
+// Run starts run in a goroutine. stop cancels its ctx and waits for it; the end of the test does too.
 func Run(t T, run func(ctx context.Context)) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
@@ -61,17 +60,17 @@ func Run(t T, run func(ctx context.Context)) (stop func()) {
 	return stop
 }
 
-// Clock is a time that tests move. Its zero value stands at 2023-11-14 22:13:20 UTC.
+// Clock is a manual clock. Its zero value shows 2023-11-14 22:13:20 UTC.
 type Clock struct{ offset atomic.Int64 }
 
-// NewClock is a clock that stands at a time.
+// NewClock returns a clock that shows a time.
 func NewClock(at time.Time) *Clock {
 	c := &Clock{}
 	c.Advance(at.Sub(c.Now()))
 	return c
 }
 
-// Now is the time that it stands at, in UTC.
+// Now returns its time, in UTC.
 func (c *Clock) Now() time.Time {
 	return time.UnixMilli(1_700_000_000_000).Add(time.Duration(c.offset.Load())).UTC()
 }
@@ -79,8 +78,8 @@ func (c *Clock) Now() time.Time {
 // Advance moves it.
 func (c *Clock) Advance(d time.Duration) { c.offset.Add(int64(d)) }
 
-// SideBySide is for the TestMain of a package whose tests mostly wait: n of the
-// parallel ones run at a time, unless -parallel says how many.
+// SideBySide is for the TestMain of a package whose tests mostly wait: n parallel tests run at a time,
+// unless -parallel is given.
 func SideBySide(n int) {
 	flag.Parse()
 	given := false

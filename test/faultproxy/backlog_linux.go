@@ -5,8 +5,7 @@ import (
 	"syscall"
 )
 
-// shrinkBacklog leaves room for one connection that is not accepted: Linux drops
-// the packets of further ones without a word.
+// shrinkBacklog leaves room for one unaccepted connection: Linux silently drops the packets of others.
 func shrinkBacklog(l *net.TCPListener) error {
 	raw, err := l.SyscallConn()
 	if err != nil {

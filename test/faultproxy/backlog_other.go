@@ -4,6 +4,5 @@ package faultproxy
 
 import "net"
 
-// shrinkBacklog does nothing: new connections stand in the backlog and are never
-// accepted, so that they look half-open.
+// shrinkBacklog does nothing: new connections wait in the backlog, so that they look half-open.
 func shrinkBacklog(*net.TCPListener) error { return nil }

@@ -14,45 +14,45 @@ import (
 )
 
 const (
-	// bufSize is that of a connection's readers. It exceeds go-redis's own write
+	// bufSize is the buffer size of a connection's readers, in bytes. It is larger than go-redis's write
 	// buffer, so that a pipeline flushed in one write is read in one read.
 	bufSize = 64 << 10
-	// maxOwed bounds the commands that a connection may have unanswered.
+	// maxOwed bounds the unanswered commands of a connection.
 	maxOwed = 1 << 16
-	// placeholder is what the server is sent in place of a command that the proxy
-	// answers. Its reply makes room for the answer.
+	// placeholder is sent to the server in place of a command that the proxy answers. Its reply is
+	// replaced by the answer.
 	placeholder = "PING\r\n"
 )
 
-// errEnd ends a connection on purpose.
+// errEnd ends a connection deliberately.
 var errEnd = errors.New("end of the connection")
 
 // owed is a reply that the server owes.
 type owed struct {
-	answer  string // sent in its place; "": the reply is
+	answer  string // sent in its place; "": the reply is sent
 	drop    bool
-	counted bool // in the round trips
+	counted bool // as part of a round trip
 }
 
-// conn is one client's connection and the server's behind it. One goroutine
-// reads requests, another replies; when one ends it closes both ends.
+// conn is a client's connection and the server's behind it. One goroutine reads requests, another
+// replies; when one ends it closes both connections.
 type conn struct {
 	p      *Proxy
 	client net.Conn
-	server net.Conn      // nil where none was dialed
-	lost   atomic.Bool   // bytes of it are lost, so it is no use once the fault is over
-	pubsub atomic.Bool   // what comes is not asked for
+	server net.Conn      // nil if not dialed
+	lost   atomic.Bool   // bytes were lost, so it is useless once the fault is over
+	pubsub atomic.Bool   // replies come unrequested
 	done   chan struct{} // closed by close
 
 	mu      sync.Mutex // guards all below
 	closed  bool
-	owed    []owed // what was asked and not answered, in order
-	counted int    // of these
+	owed    []owed // replies not received yet, in order
+	counted int    // how many of owed are counted
 }
 
 func (c *conn) now() *condition { return c.p.condition.Load() }
 
-// close ends the connection: by RST if reset, as after an error, else by FIN.
+// close ends the connection: by RST if reset, else by FIN.
 func (c *conn) close(reset bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -62,19 +62,18 @@ func (c *conn) close(reset bool) {
 	c.closed = true
 	close(c.done)
 	if tcp, ok := c.client.(*net.TCPConn); ok && reset {
-		_ = tcp.SetLinger(0) // else it ends by FIN
+		_ = tcp.SetLinger(0) // if it fails, the connection ends by FIN
 	}
-	_ = c.client.Close() // both ends are given up
+	_ = c.client.Close() // errors do not matter any more
 	if c.server != nil {
 		_ = c.server.Close()
 	}
 }
 
-// swallow reads what comes from one end until the connection is over.
+// swallow discards everything from one side until the connection ends.
 func (c *conn) swallow(from net.Conn) error {
 	c.lost.Store(true)
-	// A fault that is set now finds the connection lost; one that was set before
-	// is seen here.
+	// A fault that is set from now on finds the connection lost; one that was set before is seen here.
 	if now := c.now(); !now.silent() && !now.Drop {
 		c.close(true)
 	}
@@ -85,7 +84,7 @@ func (c *conn) swallow(from net.Conn) error {
 func (c *conn) run() {
 	defer c.close(false)
 	if c.now().silent() {
-		_ = c.swallow(c.client) // nobody is there to be told
+		_ = c.swallow(c.client) // the connection is over
 		return
 	}
 	server, err := c.p.dial()
@@ -95,7 +94,7 @@ func (c *conn) run() {
 	}
 	c.mu.Lock()
 	c.server = server
-	over := c.closed // meanwhile, without the server
+	over := c.closed // close ran before server was set
 	c.mu.Unlock()
 	if over {
 		_ = server.Close()
@@ -105,15 +104,14 @@ func (c *conn) run() {
 	go func() {
 		defer close(ended)
 		defer c.close(false)
-		_ = c.replies() // whatever it was, the connection is over
+		_ = c.replies() // whatever the error, the connection is over
 	}()
 	_ = c.requests() // as above
 	c.close(false)
 	<-ended
 }
 
-// requests passes the client's commands on. What has arrived together goes on
-// together.
+// requests forwards the client's commands. Commands that arrive together are forwarded together.
 func (c *conn) requests() error {
 	r := bufio.NewReaderSize(c.client, bufSize)
 	for {
@@ -142,8 +140,7 @@ func (c *conn) requests() error {
 	}
 }
 
-// ask decides what becomes of a command: what the server is sent, and whether it
-// owes a reply, and which.
+// ask decides on a command: raw is sent to the server, and if replied, the server owes the reply o.
 func (c *conn) ask(cmd command) (raw []byte, o owed, replied bool) {
 	if strings.HasSuffix(cmd.name, "SUBSCRIBE") {
 		c.pubsub.Store(true)
@@ -167,7 +164,7 @@ func (c *conn) ask(cmd command) (raw []byte, o owed, replied bool) {
 	return cmd.raw, o, true
 }
 
-// expect queues replies. It reports false where too many are owed.
+// expect queues owed replies. It returns false if there are too many.
 func (c *conn) expect(due []owed) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -184,9 +181,9 @@ func (c *conn) expect(due []owed) bool {
 	return len(c.owed) <= maxOwed
 }
 
-// next takes the reply that is owed off the queue; false: none is. That comes
-// before it is sent: else the client might ask again first, and two round trips
-// would look like one.
+// next takes the next owed reply off the queue; false: none is owed. This happens before the reply is
+// sent. Otherwise the client might send its next command first, and two round trips would look like
+// one.
 func (c *conn) next() (o owed, due bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -200,7 +197,7 @@ func (c *conn) next() (o owed, due bool) {
 	return o, true
 }
 
-// replies passes the server's replies on.
+// replies forwards the server's replies.
 func (c *conn) replies() error {
 	r := bufio.NewReaderSize(c.server, bufSize)
 	for {
@@ -219,7 +216,7 @@ func (c *conn) replies() error {
 			return c.swallow(c.server)
 		}
 		for _, raw := range all {
-			if raw[0] != '>' { // which nobody asked for
+			if raw[0] != '>' { // a push is not a reply
 				o, due := c.next()
 				switch {
 				case due && o.drop:
@@ -235,7 +232,7 @@ func (c *conn) replies() error {
 	}
 }
 
-// delay holds up what has arrived, until its time is over or the fault is another.
+// delay waits for the fault's Delay, or until another fault is set.
 func (c *conn) delay() error {
 	now := c.now()
 	d := now.Delay

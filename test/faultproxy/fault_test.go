@@ -19,14 +19,14 @@ import (
 	"github.com/jewgo/gateway/test/env"
 )
 
-// write returns what a gateway writes by: a script.
+// write returns a script, by which a gateway writes.
 func write(client redis.Client) func(context.Context) error {
 	script := goredis.NewScript("return redis.call('SET', KEYS[1], 'v')")
 	return func(ctx context.Context) error { return script.Run(ctx, client, []string{"written"}).Err() }
 }
 
-// TestFaultsAsGoRedisSeesThem is the table of what the gateway's client makes of
-// each fault of the catalogue, on connections that stood before it.
+// TestFaultsAsGoRedisSeesThem tests what the gateway's client gets from each fault of the catalogue, on
+// connections that were open before.
 func TestFaultsAsGoRedisSeesThem(t *testing.T) {
 	server := env.Redis(t)
 	direct := open(t, server.URL)
@@ -48,7 +48,7 @@ func TestFaultsAsGoRedisSeesThem(t *testing.T) {
 		case "cut":
 			dead := seen{fault, "connection refused"}
 			row.ping, row.read, row.write = dead, dead, dead
-		case "reset", "slow", "noscript": // go-redis looks at an idle connection before it uses it, and sends a script that is not known
+		case "reset", "slow", "noscript": // go-redis checks idle connections before use, and sends unknown scripts
 			row.ping, row.read, row.write = ok, ok, ok
 		case "half-open", "blackhole", "too-slow", "drop-reply":
 			row.ping, row.read, row.write = late, late, late
@@ -59,10 +59,10 @@ func TestFaultsAsGoRedisSeesThem(t *testing.T) {
 		case "garbage":
 			row.ping, row.read, row.write = seen{fault, "redis: "}, seen{fault, "redis: "}, seen{fault, "redis: "}
 		case "flap", "drop-every":
-			continue // neither here nor there; each has its own test
+			continue // not deterministic; each has its own test
 		}
 		t.Run(f.Name, func(t *testing.T) {
-			if f.Fault.Link != Cut { // else others might take its port
+			if f.Fault.Link != Cut { // else a parallel test might take its port
 				t.Parallel()
 			}
 			p := between(t, server.Addr)
@@ -101,7 +101,7 @@ func TestFaultsAsGoRedisSeesThem(t *testing.T) {
 
 func TestConnectionsOfADeadServer(t *testing.T) {
 	p := between(t, env.Redis(t).Addr)
-	for range 20 { // the port is the same whenever it comes back
+	for range 20 { // the port stays the same
 		w := dial(t, p.Addr())
 		w.do(t, "PING")
 		set(t, p, Fault{Link: Cut})
@@ -120,15 +120,13 @@ func TestReset(t *testing.T) {
 	t.Parallel()
 	p := between(t, env.Redis(t).Addr)
 	w := dial(t, p.Addr())
-	if _, err := io.WriteString(w, request("BLPOP", "nothing", "0")); err != nil {
-		t.Fatal(err)
-	}
+	w.send(t, request("BLPOP", "nothing", "0"))
 	env.Until(t, "the command is under way", func() bool { return p.Stats().Commands["BLPOP"] == 1 })
 	set(t, p, Fault{Reset: true})
 	if got, err := w.read(); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("%q, %v; want a reset", got, err)
 	}
-	dial(t, p.Addr()).do(t, "PING") // once: not those that come
+	dial(t, p.Addr()).do(t, "PING") // new connections are not reset
 }
 
 func TestHalfOpen(t *testing.T) {
@@ -144,7 +142,7 @@ func TestHalfOpen(t *testing.T) {
 		if link == HalfOpen {
 			late := dial(t, p.Addr())
 			mustBeSilent(t, late, request("INCR", "n"))
-			set(t, p, Fault{Link: Blackhole}) // from one silence into the other
+			set(t, p, Fault{Link: Blackhole}) // from one silent fault to another
 			mustBeSilent(t, late, request("INCR", "n"))
 		}
 		set(t, p, Fault{})
@@ -155,20 +153,18 @@ func TestHalfOpen(t *testing.T) {
 			t.Errorf("a connection that lost none: %q", got)
 		}
 		if got := dial(t, server.Addr).do(t, "EXISTS", "n"); got != ":0\r\n" {
-			t.Error("what was swallowed has been executed")
+			t.Error("a lost command was executed")
 		}
 	}
 }
 
-// TestRepliesLostOnTheWay falls silent while the server has yet to answer.
+// TestRepliesLostOnTheWay sets a silent fault before the server has answered.
 func TestRepliesLostOnTheWay(t *testing.T) {
 	t.Parallel()
 	server := env.Redis(t)
 	p := between(t, server.Addr)
 	w := dial(t, p.Addr())
-	if _, err := io.WriteString(w, request("BLPOP", "l", "0")); err != nil {
-		t.Fatal(err)
-	}
+	w.send(t, request("BLPOP", "l", "0"))
 	env.Until(t, "the command is under way", func() bool { return p.Stats().Commands["BLPOP"] == 1 })
 	set(t, p, Fault{Link: HalfOpen})
 	dial(t, server.Addr).do(t, "LPUSH", "l", "v")
@@ -179,12 +175,10 @@ func TestRepliesLostOnTheWay(t *testing.T) {
 	}
 }
 
-// mustBeSilent sends something and hears nothing, not even an end.
+// mustBeSilent sends a command and expects neither a reply nor the end of the connection.
 func mustBeSilent(t *testing.T, w *wire, send string) {
 	t.Helper()
-	if _, err := io.WriteString(w, send); err != nil {
-		t.Fatal(err)
-	}
+	w.send(t, send)
 	if err := w.SetReadDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +189,7 @@ func mustBeSilent(t *testing.T, w *wire, send string) {
 
 func TestBlackholeHangsDials(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("needs the way in which Linux drops what finds the backlog full")
+		t.Skip("needs Linux, which drops connections when the backlog is full")
 	}
 	p := between(t, env.Redis(t).Addr)
 	for _, before := range []Fault{{}, {Link: Cut}, {Link: HalfOpen}} {
@@ -222,9 +216,7 @@ func TestDelayIsOneForAPipeline(t *testing.T) {
 	const delay, commands = 100 * time.Millisecond, 100
 	set(t, p, Fault{Delay: delay})
 	start := time.Now()
-	if _, err := io.WriteString(w, strings.Repeat(request("PING"), commands)); err != nil {
-		t.Fatal(err)
-	}
+	w.send(t, strings.Repeat(request("PING"), commands))
 	for range commands {
 		if got, err := w.read(); got != "+PONG\r\n" || err != nil {
 			t.Fatalf("%q, %v", got, err)
@@ -234,9 +226,7 @@ func TestDelayIsOneForAPipeline(t *testing.T) {
 		t.Errorf("a pipeline took %v", d)
 	}
 	set(t, p, Fault{Delay: time.Hour})
-	if _, err := io.WriteString(w, request("PING")); err != nil {
-		t.Fatal(err)
-	}
+	w.send(t, request("PING"))
 	time.Sleep(20 * time.Millisecond)
 	set(t, p, Fault{})
 	if got, err := w.read(); got != "+PONG\r\n" || err != nil {
@@ -251,7 +241,7 @@ func TestDroppedRepliesAreOfExecutedCommands(t *testing.T) {
 	w := dial(t, p.Addr())
 	set(t, p, Fault{Drop: true})
 	mustBeSilent(t, w, request("INCR", "n")+request("INCR", "n"))
-	mustBeSilent(t, w, request("INCR", "n")) // nothing of it ever speaks again
+	mustBeSilent(t, w, request("INCR", "n")) // the connection stays silent
 	env.Until(t, "all are executed", func() bool { return dial(t, server.Addr).do(t, "GET", "n") == "$1\r\n3\r\n" })
 	set(t, p, Fault{})
 	if got, err := w.read(); !errors.Is(err, syscall.ECONNRESET) {
@@ -259,7 +249,7 @@ func TestDroppedRepliesAreOfExecutedCommands(t *testing.T) {
 	}
 }
 
-// TestDropEvery loses some replies; never does a command get another's.
+// TestDropEvery loses some replies, but no command may get another's reply.
 func TestDropEvery(t *testing.T) {
 	t.Parallel()
 	server := env.Redis(t)
@@ -311,7 +301,7 @@ func TestFlap(t *testing.T) {
 		}
 		time.Sleep(phase / 5)
 	}
-	// Whatever a fault is, it flaps.
+	// Any fault can flap.
 	set(t, p, Fault{Answer: Loading, Only: Writes, Flap: Flap{Up: phase, Down: phase}})
 	w := dial(t, p.Addr())
 	for range 3 {
@@ -364,7 +354,7 @@ func TestFaultsThatMakeNoSense(t *testing.T) {
 		{Link: Blackhole + 1}, {Delay: -1}, {Jitter: -1}, {Every: -1}, {Flap: Flap{Up: time.Second}}, {Answer: "-ERR\r\n+OK"},
 	} {
 		if err := p.Set(f); err == nil {
-			t.Errorf("%+v is a fault", f)
+			t.Errorf("%+v is accepted", f)
 		}
 	}
 }

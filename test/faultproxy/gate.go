@@ -10,25 +10,24 @@ import (
 	"time"
 )
 
-// gate is the listening end: open, shut so that dials are refused, or stuffed so
-// that they hang. It keeps its address through all of that. One goroutine at a
-// time works it.
+// gate is the listener: open, shut so that dials are refused, or stuffed so that they hang. It always
+// keeps its address. Only one goroutine at a time may use it.
 type gate struct {
-	addr    string // host:port; before the first opening the port may be 0
+	addr    string // host:port; the port may be 0 before the first open
 	admit   func(net.Conn)
 	l       *net.TCPListener // nil while shut
-	done    chan struct{}    // closed when nobody accepts any more
+	done    chan struct{}    // closed when accept has ended
 	stuffed bool
 	fillers []net.Conn // connections that fill the backlog
 }
 
 const (
-	// reopening is how long to try to get the port back: for a moment it may be
-	// the source port of somebody's connection.
+	// reopening is how long to retry listening: for a moment the port may be the source port of another
+	// connection.
 	reopening = 3 * time.Second
-	// hanging is how long a dial hangs until the backlog is taken for full.
+	// hanging is how long a dial must hang for the backlog to count as full.
 	hanging = 100 * time.Millisecond
-	// maxFillers bounds the tries to fill it.
+	// maxFillers bounds the connections that fill the backlog.
 	maxFillers = 8
 )
 
@@ -37,7 +36,7 @@ func (g *gate) open() error {
 	if g.l != nil && !g.stuffed {
 		return nil
 	}
-	g.shut() // and with it whoever waits in a full backlog
+	g.shut() // also drops connections in a full backlog
 	if err := g.listen(); err != nil {
 		return err
 	}
@@ -51,7 +50,7 @@ func (g *gate) shut() {
 	if g.l == nil {
 		return
 	}
-	_ = g.l.Close() // of a listener nothing is lost
+	_ = g.l.Close() // a listener has no data to lose
 	<-g.done
 	for _, f := range g.fillers {
 		_ = f.Close() // it never carried anything
@@ -71,7 +70,7 @@ func (g *gate) stuff() error {
 		g.done = make(chan struct{})
 		close(g.done)
 	}
-	// Never closed in between: a dial in that moment would be refused.
+	// The listener is not closed in between, since a dial in that moment would be refused.
 	if err := g.l.SetDeadline(time.Unix(1, 0)); err != nil {
 		return fmt.Errorf("stop accepting: %w", err)
 	}
@@ -94,7 +93,7 @@ func (g *gate) listen() error {
 	for deadline := time.Now().Add(reopening); ; time.Sleep(10 * time.Millisecond) {
 		l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", g.addr)
 		if err == nil {
-			g.l = l.(*net.TCPListener) // by its network
+			g.l = l.(*net.TCPListener) // since the network is tcp
 			g.addr = l.Addr().String()
 			return nil
 		}
@@ -113,7 +112,7 @@ func (g *gate) accept(l net.Listener, done chan<- struct{}) {
 			g.admit(c)
 		case errors.Is(err, net.ErrClosed), errors.Is(err, os.ErrDeadlineExceeded):
 			return
-		default: // out of files, as a rule, which passes
+		default: // usually out of file descriptors, which is temporary
 			time.Sleep(10 * time.Millisecond)
 		}
 	}

@@ -1,11 +1,9 @@
-// Package faultproxy stands between the gateway and its Redis and makes the
-// network and the server fail in every way that they do, while it counts what a
-// request costs in round trips. Tests and `gateway-drill redis` use the same
+// Package faultproxy is a proxy between the gateway and its Redis that simulates failures of the
+// network and of the server, and counts round trips. Tests and `gateway-drill redis` use the same
 // proxy and the same catalogue of faults.
 //
-// It understands RESP2 and RESP3 as far as it takes to tell one command and one
-// reply from the next. It does not speak TLS, and does not follow a cluster's
-// redirections, which lead past it.
+// It parses RESP2 and RESP3 just enough to separate commands and replies. It does not speak TLS, and
+// does not follow a cluster's redirections, which bypass it.
 package faultproxy
 
 import (
@@ -19,8 +17,7 @@ import (
 	"time"
 )
 
-// Proxy is one listener in front of one server. Its methods may be called from
-// everywhere.
+// Proxy is one listener in front of one server. Its methods are safe for concurrent use.
 type Proxy struct {
 	network, target string
 	addr            string
@@ -31,19 +28,18 @@ type Proxy struct {
 	cancel          context.CancelFunc
 	running         sync.WaitGroup // the connections
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards conns and commands
 	conns    map[*conn]struct{}
 	commands map[string]int64
 
-	setting sync.Mutex // guards what follows; held while a fault is put in place
+	setting sync.Mutex // guards the fields below; held while a fault is set
 	gate    gate
 	closed  bool
-	endFlap func() // ends the goroutine that flaps, if one does, and waits for it
+	endFlap func() // ends the flapping goroutine, if any, and waits for it
 }
 
-// Listen starts a proxy on a free loopback port in front of target, host:port or
-// unix:/path. The server need not be there yet: each connection dials it anew.
-// The caller closes the proxy.
+// Listen starts a proxy on a free loopback port in front of target, host:port or unix:/path. The
+// server need not run yet, since each connection dials it. The caller must close the proxy.
 func Listen(target string) (*Proxy, error) {
 	p := &Proxy{network: "tcp", target: target, conns: map[*conn]struct{}{}, commands: map[string]int64{}, endFlap: func() {}}
 	if path, ok := strings.CutPrefix(target, "unix:"); ok {
@@ -63,15 +59,14 @@ func Listen(target string) (*Proxy, error) {
 	return p, nil
 }
 
-// Addr is where the proxy listens, host:port, the same for its life.
+// Addr returns the proxy's address, host:port, which never changes.
 func (p *Proxy) Addr() string { return p.addr }
 
 // URL is Addr as a Redis URL, without a user or a database.
 func (p *Proxy) URL() string { return "redis://" + p.addr }
 
-// Set replaces the fault by f, for connections that stand as well as for new
-// ones. When it returns, f is in place. An error says that f makes no sense,
-// that the proxy is closed, or that its port could not be had back.
+// Set replaces the fault by f, for existing and new connections. When it returns, f is in effect. It
+// fails if f is invalid, the proxy is closed, or its port is taken.
 func (p *Proxy) Set(f Fault) error {
 	if err := f.validate(); err != nil {
 		return fmt.Errorf("set a fault: %w", err)
@@ -92,10 +87,10 @@ func (p *Proxy) Set(f Fault) error {
 	return nil
 }
 
-// Heal passes everything again.
+// Heal removes the fault.
 func (p *Proxy) Heal() error { return p.Set(Fault{}) }
 
-// Close ends every connection and every goroutine of the proxy.
+// Close ends all connections and goroutines of the proxy. It never fails.
 func (p *Proxy) Close() error {
 	p.setting.Lock()
 	defer p.setting.Unlock()
@@ -111,8 +106,7 @@ func (p *Proxy) Close() error {
 	return nil
 }
 
-// apply puts f in place. Set calls it, or the goroutine that flaps while there
-// is one: never both.
+// apply puts f into effect. Either Set or the flapping goroutine calls it, never both at a time.
 func (p *Proxy) apply(f Fault) error {
 	old := p.condition.Swap(&condition{Fault: f, changed: make(chan struct{})})
 	close(old.changed)
@@ -127,7 +121,7 @@ func (p *Proxy) apply(f Fault) error {
 	}
 	p.each(func(c *conn) {
 		switch {
-		case f.Link == Cut: // its process has ended in good order
+		case f.Link == Cut: // the server's process has ended
 			c.close(false)
 		case f.Reset, c.lost.Load() && !f.silent() && !f.Drop:
 			c.close(true)
@@ -136,7 +130,7 @@ func (p *Proxy) apply(f Fault) error {
 	return err
 }
 
-// startFlap turns f off and on until the function that it returns is called.
+// startFlap turns f off and on until end is called.
 func (p *Proxy) startFlap(f Fault) (end func()) {
 	stop, ended := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -151,7 +145,7 @@ func (p *Proxy) startFlap(f Fault) (end func()) {
 				return
 			case <-time.After(phase):
 			}
-			// Should the port be taken, this phase is one of refused connections.
+			// If the port is taken, connections are refused in this phase.
 			if err := p.apply(next); err != nil {
 				continue
 			}
@@ -160,7 +154,7 @@ func (p *Proxy) startFlap(f Fault) (end func()) {
 	return func() { close(stop); <-ended }
 }
 
-// admit takes a connection over from the gate.
+// admit serves a connection from the gate.
 func (p *Proxy) admit(client net.Conn) {
 	c := &conn{p: p, client: client, done: make(chan struct{})}
 	p.mu.Lock()
@@ -193,13 +187,12 @@ func (p *Proxy) dial() (net.Conn, error) {
 	return server, nil
 }
 
-// Stats is what has gone through since the start or the last ResetStats, without
-// the handshakes of connections, Pub/Sub, and what SetAside names.
+// Stats counts the traffic since the start or the last ResetStats, without handshakes, Pub/Sub, and
+// the commands that SetAside names.
 type Stats struct {
-	// RoundTrips is what clients waited for: one begins with a command that arrives
-	// on a connection where nothing is unanswered, and ends with the reply to the last
-	// that has arrived by then. So a pipeline flushed in one write is one. It is
-	// counted when it begins, so whoever has an answer finds it counted.
+	// RoundTrips counts waits of clients. One begins with a command on a connection where none is
+	// unanswered, and ends when all commands that have arrived by then are answered. So a pipeline
+	// flushed in one write is one. It is counted at its beginning, before the client has an answer.
 	RoundTrips int64
 	Commands   map[string]int64 // by name in upper case
 }
@@ -211,7 +204,7 @@ func (p *Proxy) Stats() Stats {
 	return Stats{p.trips.Load(), maps.Clone(p.commands)}
 }
 
-// ResetStats begins to count anew.
+// ResetStats sets all counts to 0.
 func (p *Proxy) ResetStats() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -219,8 +212,7 @@ func (p *Proxy) ResetStats() {
 	clear(p.commands)
 }
 
-// SetAside keeps commands whose first key is one of these out of the Stats: those of
-// a probe, that would blur what a request costs.
+// SetAside excludes commands whose first key is one of these from the Stats, such as those of a probe.
 func (p *Proxy) SetAside(aside ...string) { p.aside.Store(&aside) }
 
 func (p *Proxy) count(name string) {

@@ -24,8 +24,7 @@ import (
 
 func TestMain(m *testing.M) { env.SideBySide(8); goleak.VerifyTestMain(m) }
 
-// budget is how long a call of these tests waits: far more than a busy machine
-// takes, but when something is silent.
+// budget is how long a call waits: far more than a busy machine needs, unless the fault is silent.
 const budget = 500 * time.Millisecond
 
 // between starts a proxy in front of target.
@@ -61,7 +60,7 @@ func set(t testing.TB, p *Proxy, f Fault) {
 	}
 }
 
-// call gives one call the time that a request has.
+// call makes one call with the time budget of a request.
 func call(t testing.TB, do func(context.Context) error) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), budget)
@@ -69,7 +68,7 @@ func call(t testing.TB, do func(context.Context) error) error {
 	return do(ctx)
 }
 
-// wire is a connection without a client's ways.
+// wire is a raw connection.
 type wire struct {
 	net.Conn
 	r *bufio.Reader
@@ -85,7 +84,14 @@ func dial(t testing.TB, addr string) *wire {
 	return &wire{c, bufio.NewReader(c)}
 }
 
-// read is the next reply, as it stands on the wire.
+func (w *wire) send(t testing.TB, text string) {
+	t.Helper()
+	if _, err := io.WriteString(w, text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// read returns the next reply, unparsed.
 func (w *wire) read() (string, error) {
 	if err := w.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
 		return "", err
@@ -106,9 +112,7 @@ func request(args ...string) string {
 
 func (w *wire) do(t testing.TB, args ...string) string {
 	t.Helper()
-	if _, err := io.WriteString(w, request(args...)); err != nil {
-		t.Fatalf("%q: %v", args, err)
-	}
+	w.send(t, request(args...))
 	reply, err := w.read()
 	if err != nil {
 		t.Fatalf("%q: %v", args, err)
@@ -158,7 +162,7 @@ func TestValuesPassBytewise(t *testing.T) {
 	}
 }
 
-// TestReplyTypesPass asks a real server for everything that RESP has.
+// TestReplyTypesPass requests every RESP type from a real server.
 func TestReplyTypesPass(t *testing.T) {
 	t.Parallel()
 	server := env.Redis(t, "--enable-debug-command", "yes")
@@ -188,9 +192,7 @@ func TestReplyTypesPass(t *testing.T) {
 func TestWhatIsNotRESPEndsTheConnection(t *testing.T) {
 	t.Parallel()
 	w := dial(t, between(t, env.Redis(t).Addr).Addr())
-	if _, err := io.WriteString(w, "hello\r\n"); err != nil {
-		t.Fatal(err)
-	}
+	w.send(t, "hello\r\n")
 	if got, err := w.read(); err == nil {
 		t.Errorf("%q", got)
 	}
@@ -244,8 +246,8 @@ func TestManyConnections(t *testing.T) {
 	}
 }
 
-// TestFaultsUnderLoad switches through the whole catalogue while 50 callers go
-// on; whatever they get, it must be their own.
+// TestFaultsUnderLoad switches through the whole catalogue under 50 callers. Each may only get replies
+// to its own commands.
 func TestFaultsUnderLoad(t *testing.T) {
 	p := between(t, env.Redis(t).Addr)
 	client := open(t, p.URL())

@@ -8,14 +8,14 @@ import (
 	"strings"
 )
 
-// maxBytes bounds a command and a reply, which are held whole.
+// maxBytes bounds a command or a reply, which are buffered as a whole.
 const maxBytes = 64 << 20
 
-// command is one command as it came, an array of strings.
+// command is one command: an array of strings.
 type command struct {
 	raw  []byte
-	name string // in upper case; "" for none
-	key  string // the first key, as far as scripts and commands with one key go
+	name string // in upper case
+	key  string // the first key, for scripts and for commands whose key comes first
 }
 
 func readCommand(r *bufio.Reader) (c command, err error) {
@@ -37,8 +37,8 @@ func readCommand(r *bufio.Reader) (c command, err error) {
 	return c, nil
 }
 
-// readValue appends one whole value of RESP2 or RESP3 to raw. The strings within it
-// are appended to texts, unless that is nil.
+// readValue appends one whole value of RESP2 or RESP3 to raw, and the strings in it to texts unless
+// that is nil.
 func readValue(r *bufio.Reader, raw []byte, texts *[]string) ([]byte, error) {
 	line, err := r.ReadSlice('\n')
 	if err != nil {
@@ -71,7 +71,7 @@ func readValue(r *bufio.Reader, raw []byte, texts *[]string) ([]byte, error) {
 	case '%', '|':
 		n *= 2
 	}
-	if kind == '|' { // attributes come before a value
+	if kind == '|' { // a value follows the attributes
 		n++
 	}
 	for range n {

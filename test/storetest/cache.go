@@ -18,8 +18,7 @@ import (
 	"github.com/jewgo/gateway/test/env"
 )
 
-// Cache checks what cache.Store promises. open returns an empty store that
-// reads the clock now.
+// Cache tests the contract of cache.Store. open returns an empty store that uses the clock now.
 func Cache(t *testing.T, open func(t *testing.T, now func() time.Time) cache.Store) {
 	for _, test := range cacheTests {
 		t.Run(test.name, func(t *testing.T) {
@@ -29,15 +28,14 @@ func Cache(t *testing.T, open func(t *testing.T, now func() time.Time) cache.Sto
 	}
 }
 
-// cacheTest is one test's store and helpers. Fields of requests are alternating
-// names and values.
+// cacheTest is one test's store and helpers. Request fields are alternating names and values.
 type cacheTest struct {
 	cache.Store
 	*testing.T
 	clock *env.Clock
 }
 
-// entry is an entry with a body, selected by fields.
+// entry makes an entry with a body, selected by these fields.
 func (c *cacheTest) entry(body string, selecting ...string) *cache.Entry {
 	e := &cache.Entry{
 		Status:   200,
@@ -74,7 +72,7 @@ func (c *cacheTest) get(key string, fields ...string) cache.Found {
 	return found
 }
 
-// want looks for the entry with a body; "": for none.
+// want expects the entry with that body; "": no entry.
 func (c *cacheTest) want(body, key string, fields ...string) {
 	c.Helper()
 	e := c.get(key, fields...).Entry
@@ -83,7 +81,7 @@ func (c *cacheTest) want(body, key string, fields ...string) {
 	}
 }
 
-// none wants no entry of the key k, and to be told whether there are others.
+// none expects no entry for the key k, and that others is reported.
 func (c *cacheTest) none(others bool, fields ...string) {
 	c.Helper()
 	if found := c.get("k", fields...); found.Entry != nil || found.Others != others {
@@ -125,7 +123,7 @@ var cacheTests = []struct {
 			c.Errorf("an entry without a body: %+v", found)
 		}
 	}},
-	{"a variant is for those who select it", func(c *cacheTest) {
+	{"a variant is only given to requests that select it", func(c *cacheTest) {
 		c.put("k", c.entry("deutsch", "Accept-Language", "de"))
 		c.none(true, "Accept-Language", "en")
 		c.none(true)
@@ -136,7 +134,7 @@ var cacheTests = []struct {
 		c.want("neues deutsch", "k", "Accept-Language", "de")
 		c.want("english", "k", "Accept-Language", "en")
 	}},
-	{"variants by different fields live side by side", func(c *cacheTest) {
+	{"variants by different fields coexist", func(c *cacheTest) {
 		c.put("k", c.entry("a", "X-A", "1"))
 		c.clock.Advance(time.Second)
 		c.put("k", c.entry("a and b", "X-A", "2", "X-B", "1"))
@@ -154,7 +152,7 @@ var cacheTests = []struct {
 		c.put("k", c.entry("for all, later"))
 		c.want("for all, later", "k", "X-A", "1")
 	}},
-	{"an entry past its keep is gone", func(c *cacheTest) {
+	{"an entry is gone after its Keep", func(c *cacheTest) {
 		c.put("k", c.entry("old"))
 		c.clock.Advance(59 * time.Minute)
 		c.want("old", "k")
@@ -195,7 +193,7 @@ var cacheTests = []struct {
 	}},
 }
 
-// Replay brings a store all that lives in a backlog, as a rejoin does.
+// Replay sends everything that a backlog holds to its store, as a rejoin does.
 func Replay(ctx context.Context, b failover.Backlog) error {
 	b.Replay()
 	for b.Pending() {

@@ -1,5 +1,5 @@
-// Package storetest holds one suite for each store interface, which every
-// implementation passes: what a store promises is written once, here.
+// Package storetest holds one conformance suite for each store interface. Every implementation must
+// pass it.
 package storetest
 
 import (
@@ -15,11 +15,10 @@ import (
 	"github.com/jewgo/gateway/middleware/ratelimit"
 )
 
-// slow is a quota that gives nothing back while a test runs.
+// slow is a quota that refills nothing while a test runs.
 func slow(burst int) gcra.Quota { return gcra.Quota{Rate: 1, Period: time.Hour, Burst: burst} }
 
-// Limits tests a ratelimit.Store that runs on the real clock. newStore gives an
-// empty store for the test it is called with.
+// Limits tests a ratelimit.Store that uses the real clock. newStore returns an empty store.
 func Limits(t *testing.T, newStore func(t *testing.T) ratelimit.Store) {
 	for _, tt := range limitsTests {
 		t.Run(tt.name, func(t *testing.T) { tt.test(t, newStore(t)) })
@@ -55,16 +54,16 @@ func refund(t *testing.T, s ratelimit.Store, charges ...ratelimit.Charge) {
 	}
 }
 
-// about tells whether a time is what it was when a test began, at most a minute ago.
+// about reports whether d is was minus at most a minute, the longest that a test runs.
 func about(d, was time.Duration) bool { return d <= was && d >= was-time.Minute }
 
-// charge is of a bucket that gives nothing back while a test runs.
+// charge returns a charge of a slow bucket.
 func charge(key string, burst, cost int) ratelimit.Charge {
 	return ratelimit.Charge{Key: key, Quota: slow(burst), Cost: cost}
 }
 
-// contend has callers take charges at the same time, each of them often, and the
-// rows of charges in turn. It returns how often each row was admitted.
+// contend makes callers take charges concurrently, each of them often times. Callers use the rows in
+// turn. It returns how often each row was admitted.
 func contend(t *testing.T, s ratelimit.Store, callers, often int, rows ...[]ratelimit.Charge) []int {
 	t.Helper()
 	var mu sync.Mutex
@@ -91,7 +90,7 @@ func contend(t *testing.T, s ratelimit.Store, callers, often int, rows ...[]rate
 	return admitted
 }
 
-// verdicts tells what results say: what is left, and where a limit refuses.
+// verdicts formats results: the remaining tokens, with a ! for a refusal.
 func verdicts(results []gcra.Result) string {
 	var out []string
 	for _, r := range results {
@@ -130,7 +129,7 @@ var limitsTests = []struct {
 			}
 		}
 	}},
-	{"what RetryAfter promises is true, and no more than one token comes back then", func(t *testing.T, s ratelimit.Store) {
+	{"after RetryAfter one token is back, and no more", func(t *testing.T, s ratelimit.Store) {
 		q := gcra.Quota{Rate: 2, Period: 3 * time.Second, Burst: 2}
 		start := time.Now()
 		take1(t, s, "k", q, 1)
@@ -149,7 +148,7 @@ var limitsTests = []struct {
 				admitted++
 			}
 		}
-		// Over the whole time the bucket gives its burst and what came back.
+		// In total the bucket admits its burst and what was refilled.
 		most := int(time.Since(start) / q.Interval())
 		if admitted < 1 || admitted > most {
 			t.Fatalf("%d admitted after RetryAfter, want 1 to %d", admitted, most)
@@ -165,11 +164,11 @@ var limitsTests = []struct {
 			{"k", 4, true, 6},
 			{"k", 4, true, 2},
 			{"k", 3, false, 2},
-			{"k", 11, false, 2}, // more than ever fits
+			{"k", 11, false, 2}, // more than the burst
 			{"k", 2, true, 0},
 			{"k", 1, false, 0},
 			{"whole", 10, true, 0},
-			{"more", 11, false, 10}, // refused by a bucket that is full, and left so
+			{"more", 11, false, 10}, // refused by a full bucket, which stays full
 			{"more", 10, true, 0},
 		} {
 			r := take1(t, s, tt.key, slow(10), tt.cost)
@@ -178,7 +177,7 @@ var limitsTests = []struct {
 			}
 		}
 	}},
-	{"where one charge is refused none is made, in whatever order they come, and each tells of its own limit", func(t *testing.T, s ratelimit.Store) {
+	{"if one charge is refused none is made, in any order, and each result is of its own limit", func(t *testing.T, s ratelimit.Store) {
 		a := charge("a", 5, 1)
 		b := charge("b", 2, 1)
 		c := charge("c", 6, 2)
@@ -203,7 +202,7 @@ var limitsTests = []struct {
 				if (r.RetryAfter > 0) == r.Allowed {
 					t.Errorf("take %d: %+v", i, r)
 				}
-				// Of a charge that was not made, nothing is in the bucket's time either.
+				// A charge that was not made must not affect the bucket's reset time either.
 				used := tt.charges[k].Quota.Burst - r.Remaining
 				if !about(r.ResetAfter, time.Duration(used)*time.Hour) {
 					t.Errorf("take %d: %d tokens are used, whole in %v", i, used, r.ResetAfter)
@@ -211,7 +210,7 @@ var limitsTests = []struct {
 			}
 		}
 	}},
-	{"a shadow refuses nothing, is charged with the others, and not without them", func(t *testing.T, s ratelimit.Store) {
+	{"a shadow limit never refuses, and is only charged together with the others", func(t *testing.T, s ratelimit.Store) {
 		shadow := ratelimit.Charge{Key: "shadow", Quota: slow(2), Cost: 1, Shadow: true}
 		enforced := charge("enforced", 4, 1)
 		refused := charge("refused", 1, 2)
@@ -232,7 +231,7 @@ var limitsTests = []struct {
 			}
 		}
 	}},
-	{"a charge of nothing is admitted, and tells what is left", func(t *testing.T, s ratelimit.Store) {
+	{"a charge of 0 is admitted, and returns the remaining tokens", func(t *testing.T, s ratelimit.Store) {
 		q := slow(2)
 		for _, left := range []int{2, 1, 0} {
 			for range 2 {
@@ -243,7 +242,7 @@ var limitsTests = []struct {
 			take1(t, s, "k", q, 1)
 		}
 	}},
-	{"what is refunded can be taken again, and a full bucket does not overflow", func(t *testing.T, s ratelimit.Store) {
+	{"refunded tokens can be taken again, and a full bucket does not overflow", func(t *testing.T, s ratelimit.Store) {
 		a := charge("a", 5, 2)
 		b := charge("b", 1, 1)
 		never := charge("never charged", 3, 2)
@@ -254,24 +253,24 @@ var limitsTests = []struct {
 		}
 		refund(t, s, a, b, never)
 		if got := verdicts(take(t, s, a, b, never)); got != "3 0 1" {
-			t.Fatalf("after all was given back: %q", got)
+			t.Fatalf("after a full refund: %q", got)
 		}
 		take(t, s, a)
 		refund(t, s, a) // one of two
 		if r := take1(t, s, "a", a.Quota, 0); r.Remaining != 3 || !about(r.ResetAfter, 2*time.Hour) {
-			t.Fatalf("after one of two was given back: %+v", r)
+			t.Fatalf("after one refund of two: %+v", r)
 		}
 		for range 3 {
 			refund(t, s, a)
 		}
 		if got := verdicts(take(t, s, a, ratelimit.Charge{Key: "a", Quota: a.Quota, Cost: 3})); got != "3 0" {
-			t.Fatalf("after more was given back than was taken: %q", got)
+			t.Fatalf("after refunding more than was taken: %q", got)
 		}
 		if got := verdicts(take(t, s, a)); got != "0!" {
-			t.Fatalf("the bucket has overflown: %q", got)
+			t.Fatalf("the bucket has overflowed: %q", got)
 		}
 	}},
-	{"results are appended to those that are there", func(t *testing.T, s ratelimit.Store) {
+	{"results are appended to the given slice", func(t *testing.T, s ratelimit.Store) {
 		before := gcra.Result{Remaining: 4711}
 		for _, keys := range []string{"a", "bc", "def"} {
 			var charges []ratelimit.Charge
@@ -289,12 +288,12 @@ var limitsTests = []struct {
 			}
 		}
 	}},
-	{"nothing to charge", func(t *testing.T, s ratelimit.Store) {
+	{"no charges give no results", func(t *testing.T, s ratelimit.Store) {
 		if results := take(t, s); len(results) != 0 {
 			t.Fatalf("no charges: %v", results)
 		}
 	}},
-	{"any bytes are a key of their own", func(t *testing.T, s ratelimit.Store) {
+	{"keys may be any bytes, and each has its own bucket", func(t *testing.T, s ratelimit.Store) {
 		keys := []string{
 			"", " ", "  ", "a", "A", "a ", " a", "a:", ":a", "a:b", "a\x00", "\x00", "\x00\x00", "\xff", "\xff\xfe", "a\r\nb", "a\r\n", "\n",
 			"{", "}", "{}", "{a}", "{a}b", "{a}{b}", "}{", "a}", "*", "a*", "?", "[a]", `\`, `"`, "'", "%s", "é", "e\u0301", "日本語", "$0\r\n\r\n",
@@ -311,24 +310,24 @@ var limitsTests = []struct {
 			}
 		}
 		other := charge("other", 1000, 1)
-		for _, key := range keys { // and the same bucket beside another limit's
+		for _, key := range keys { // the same bucket in a row with another limit
 			c := charge(key, 1, 1)
 			if r := take(t, s, other, c); !r[0].Allowed || r[1].Allowed {
-				t.Errorf("the key %.20q is another bucket in company", key)
+				t.Errorf("the key %.20q has another bucket in a row of charges", key)
 			}
 			refund(t, s, c)
 			if r := take(t, s, other, c); !r[1].Allowed {
-				t.Errorf("the key %.20q was not given back", key)
+				t.Errorf("the key %.20q was not refunded", key)
 			}
 		}
 	}},
-	{"callers at the same time get the burst between them, and no more", func(t *testing.T, s ratelimit.Store) {
+	{"concurrent callers together get exactly the burst", func(t *testing.T, s ratelimit.Store) {
 		const burst = 100
 		if n := contend(t, s, 50, 6, []ratelimit.Charge{charge("k", burst, 1)})[0]; n != burst {
 			t.Errorf("%d admitted, want the burst of %d", n, burst)
 		}
 	}},
-	{"of limits that overlap, each has charged exactly the requests that were admitted, once all is quiet", func(t *testing.T, s ratelimit.Store) {
+	{"overlapping limits have each charged exactly the admitted requests in the end", func(t *testing.T, s ratelimit.Store) {
 		const burst = 150
 		a, b, c := charge("a", burst, 1), charge("b", burst, 1), charge("c", burst, 1)
 		admitted := contend(t, s, 64, 8, []ratelimit.Charge{a, b}, []ratelimit.Charge{b, c})
@@ -341,7 +340,7 @@ var limitsTests = []struct {
 			t.Errorf("%d and %d admitted: the limits have %s left, want %s", ab, bc, left, want)
 		}
 	}},
-	{"any row of charges gives what internal/gcra says, up to the time that the test takes", func(t *testing.T, s ratelimit.Store) {
+	{"any sequence of charges matches internal/gcra, within the duration of the test", func(t *testing.T, s ratelimit.Store) {
 		const tolerance = 30 * time.Second
 		seed := rand.Uint64()
 		rng := rand.New(rand.NewPCG(seed, 0))

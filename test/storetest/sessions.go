@@ -14,14 +14,14 @@ import (
 	"github.com/jewgo/gateway/middleware/session"
 )
 
-// SessionStore is a store to be tested, empty, with its clock.
+// SessionStore is an empty store to test, with its clock.
 type SessionStore struct {
 	session.Store
 	Now   func() time.Time
-	Sleep func(time.Duration) // lets Now go on
+	Sleep func(time.Duration) // advances Now
 }
 
-// Sessions tests that a store keeps the contract of session.Store.
+// Sessions tests the contract of session.Store.
 func Sessions(t *testing.T, open func(t *testing.T) SessionStore) {
 	for _, test := range sessionTests {
 		t.Run(test.says, func(t *testing.T) {
@@ -38,7 +38,7 @@ type sessionTest struct {
 	ctx context.Context
 }
 
-// begin gives a session of the user that was issued now.
+// begin makes a session of the user, issued now.
 func (s *sessionTest) begin(user string) (session.Ref, session.Record) {
 	now := s.Now().Truncate(time.Millisecond)
 	seal := session.Seal{ID: session.NewID(), Claims: session.Claims{
@@ -47,7 +47,7 @@ func (s *sessionTest) begin(user string) (session.Ref, session.Record) {
 	return seal.Ref(), session.Record{Claims: seal.Claims}
 }
 
-// saved is begin, and the session is in the store.
+// saved is begin, with the session saved in the store.
 func (s *sessionTest) saved(user string) (session.Ref, session.Record) {
 	s.t.Helper()
 	ref, rec := s.begin(user)
@@ -55,7 +55,7 @@ func (s *sessionTest) saved(user string) (session.Ref, session.Record) {
 	return ref, rec
 }
 
-// save wants this error; nil: none.
+// save saves a record and expects this error; nil: none.
 func (s *sessionTest) save(ref session.Ref, rec session.Record, want error) {
 	s.t.Helper()
 	if err := s.Save(s.ctx, ref.Key, rec); !errors.Is(err, want) {
@@ -63,7 +63,7 @@ func (s *sessionTest) save(ref session.Ref, rec session.Record, want error) {
 	}
 }
 
-// together makes eight calls at the same time and returns their errors.
+// together makes eight concurrent calls and returns their errors.
 func (s *sessionTest) together(call func(ctx context.Context, i int) error) []error {
 	var wg sync.WaitGroup
 	errs := make([]error, 8)
@@ -81,7 +81,7 @@ func (s *sessionTest) revokeNow(r ...session.Revocation) {
 	}
 }
 
-// expect loads the session and compares error and generation (0: none).
+// expect loads the session and compares error and generation (0: no record).
 func (s *sessionTest) expect(ref session.Ref, want error, generation uint64) {
 	s.t.Helper()
 	rec, err := s.Load(s.ctx, ref)
@@ -112,7 +112,7 @@ var sessionTests = []struct {
 			s.t.Errorf("got %+v, want %+v", got, rec)
 		}
 	}},
-	{"a saved record does not change with the caller's map", func(s *sessionTest) {
+	{"changing the caller's map does not change the saved record", func(s *sessionTest) {
 		ref, rec := s.begin("42")
 		rec.Values = map[string]string{"k": "v"}
 		s.save(ref, rec, nil)
@@ -166,7 +166,7 @@ var sessionTests = []struct {
 		s.revokeNow(never.Revocation())
 		s.expect(never, session.ErrRevoked, 0)
 	}},
-	{"a revocation ends with its time", func(s *sessionTest) {
+	{"a revocation ends at its Until", func(s *sessionTest) {
 		ref, rec := s.begin("42")
 		ref.Absolute = s.Now().Add(500 * time.Millisecond)
 		s.save(ref, rec, nil)
@@ -202,7 +202,7 @@ var sessionTests = []struct {
 		_ = s.Save(s.ctx, before.Key, beforeRec) // may be refused or useless
 		s.expect(before, session.ErrRevoked, 0)
 	}},
-	{"of two revocations of a user the later stands", func(s *sessionTest) {
+	{"of two revocations of a user the later times count", func(s *sessionTest) {
 		ref, _ := s.saved("42")
 		s.revokeNow(session.RevokeUser("42", ref.Issued, s.Now().Add(time.Hour)))
 		s.revokeNow(session.RevokeUser("42", ref.Issued.Add(-time.Minute), s.Now().Add(500*time.Millisecond)))
@@ -210,7 +210,7 @@ var sessionTests = []struct {
 		s.Sleep(700 * time.Millisecond)
 		s.expect(ref, session.ErrRevoked, 0)
 	}},
-	{"saves that run into a logout never bring the session back", func(s *sessionTest) {
+	{"saves that race with a logout never bring the session back", func(s *sessionTest) {
 		for round := range 20 {
 			ref, rec := s.saved(fmt.Sprint("user", round))
 			errs := s.together(func(ctx context.Context, i int) error {
@@ -229,7 +229,7 @@ var sessionTests = []struct {
 			s.expect(ref, session.ErrRevoked, 0)
 		}
 	}},
-	{"of saves of one generation exactly one wins", func(s *sessionTest) {
+	{"of concurrent saves of one generation exactly one wins", func(s *sessionTest) {
 		ref, rec := s.saved("42")
 		errs := s.together(func(ctx context.Context, i int) error {
 			mine := rec
