@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/url"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -33,15 +34,17 @@ func TestTLSReasons(t *testing.T) {
 		}
 		return v
 	}
+	// In TLS 1.3 a refused client may write before it reads the alert, which the reset then discards.
+	const lost = "|connection reset|broken pipe"
 	for _, tt := range []struct {
 		name, base string
 		query      url.Values
-		want       string // part of the reason; "": it connects
+		want       string // the reason, as a regular expression; "": it connects
 	}{
 		{"everything in order", "rediss://" + server.Addr, own, ""},
 		{"the certificate's other name", "rediss://" + server.Addr, with("tls_server_name", env.TLSServerName), ""},
-		{"the client's certificate is left out", "rediss://" + server.Addr, with("tls_cert", "", "tls_key", ""), "certificate required"},
-		{"the client's certificate is from another CA", "rediss://" + server.Addr, with("tls_cert", stranger.Client.Cert, "tls_key", stranger.Client.Key), "certificate"},
+		{"the client's certificate is left out", "rediss://" + server.Addr, with("tls_cert", "", "tls_key", ""), "certificate required" + lost},
+		{"the client's certificate is from another CA", "rediss://" + server.Addr, with("tls_cert", stranger.Client.Cert, "tls_key", stranger.Client.Key), "certificate" + lost},
 		{"the server's certificate is from another CA", "rediss://" + server.Addr, with("tls_ca", stranger.Client.CA), "certificate signed by unknown authority"},
 		{"the system's roots do not include the CA", "rediss://" + server.Addr, with("tls_ca", ""), "certificate signed by unknown authority"},
 		{"the server's certificate is for another name", "rediss://" + server.Addr, with("tls_server_name", "other.test"), "not other.test"},
@@ -57,7 +60,7 @@ func TestTLSReasons(t *testing.T) {
 			}
 			g.mustTakeLocally(t)
 			reason := g.mustBecome(t, failover.Down)
-			if reason == nil || !strings.Contains(reason.Error(), tt.want) || redis.Classify(reason) < failover.Timeout {
+			if reason == nil || !regexp.MustCompile(tt.want).MatchString(reason.Error()) || redis.Classify(reason) < failover.Timeout {
 				t.Errorf("reason: %v, want %q", reason, tt.want)
 			}
 		})
