@@ -131,15 +131,15 @@ func TestRoutesHaveBoundsOfTheirOwn(t *testing.T) {
 	t.Parallel()
 	slow := backend(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/head" {
-			time.Sleep(300 * time.Millisecond)
+			time.Sleep(2 * time.Second)
 			return
 		}
 		w.WriteHeader(http.StatusOK)
 		_ = http.NewResponseController(w).Flush()
-		time.Sleep(300 * time.Millisecond)
+		time.Sleep(2 * time.Second)
 		_, _ = io.WriteString(w, "late")
 	})
-	const short, long = 100 * time.Millisecond, patience
+	const short, long = 800 * time.Millisecond, patience // what is in time has 800 ms, on a busy machine too
 	for _, tt := range []struct {
 		name, path        string
 		timeout, progress time.Duration // the route's
@@ -151,6 +151,7 @@ func TestRoutesHaveBoundsOfTheirOwn(t *testing.T) {
 		{"a body that may stall", "/body", short, long, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			e := newEdge(t, setup{app: one(slow), progress: short, route: policy.Route{Timeout: tt.timeout, Progress: tt.progress}})
 			resp, err := e.Client().Do(request(t, http.MethodGet, e.URL+tt.path, nil))
 			if err == nil {
