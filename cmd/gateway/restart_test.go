@@ -43,7 +43,7 @@ func (g *balanced) start(t *testing.T) {
 
 // poll asks /readyz every 100 ms, as a balancer does, until end is closed.
 func (g *balanced) poll(end <-chan struct{}) {
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 2 * time.Second}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Second}
 	turns := time.NewTicker(100 * time.Millisecond)
 	defer turns.Stop()
 	for {
@@ -139,7 +139,7 @@ func startBalanced(t *testing.T, backend string) *balanced {
 	return g
 }
 
-var restartPolicy = drainPolicy("lame_duck: 2s, drain: 5s")
+var restartPolicy = drainPolicy("lame_duck: 3s, drain: 5s")
 
 // workaday is a backend that takes some time and sends back what it was sent.
 func workaday(w http.ResponseWriter, r *http.Request) {
