@@ -49,7 +49,7 @@ func TestRoundTripsOfLimits(t *testing.T) {
 	writePolicy(t, filepath.Join(here, "trips.yaml"), fmt.Sprintf(tripsPolicy, proxy.URL(), upstream.URL))
 	own(t, here)
 	g := start(t, nil, "run", "--config", filepath.Join(there, "trips.yaml"))
-	g.stderr.await(t, "redis is in use") // a start waits for it for a moment at most
+	g.stderr.await(t, "redis is in use")                                // a start waits for it for a moment at most
 	for _, path := range []string{"/one", "/many", "/leased", "/few"} { // loads the scripts
 		g.get(path, "X-Client", "first")
 	}

