@@ -62,7 +62,7 @@ func (c *compiler) route(path string, def *RouteDef, limits map[string]*Limit) *
 // bounds fills in the limits of a route's requests.
 func (c *compiler) bounds(path string, def *RouteDef, r *Route) {
 	r.Timeout, r.Progress = c.policy.Upstreams[def.Upstream].Timeout.Std(), c.policy.Server.Timeouts.Progress.Std()
-	r.MaxBody = int64(c.policy.Server.MaxBody)
+	r.MaxBody, r.Fills = int64(c.policy.Server.MaxBody), c.policy.Upstreams[def.Upstream].Fills
 	if c.Has(path + ".timeout") {
 		r.Timeout = def.Timeout.Std()
 	}

@@ -171,7 +171,7 @@ routes: [{name: a, match: {path: /a}, upstream: app, cache: {}}]
 		Log:   Log{Access: "on", Format: "json"},
 		Redis: Redis{Budget: Duration(50 * time.Millisecond)},
 		Upstreams: map[string]Upstream{"app": {
-			Targets: []string{"http://127.0.0.1:5000"}, Balance: "p2c", Timeout: Duration(30 * time.Second), Idle: Duration(60 * time.Second),
+			Targets: []string{"http://127.0.0.1:5000"}, Balance: "p2c", Timeout: Duration(30 * time.Second), Idle: Duration(60 * time.Second), Fills: 32,
 			Retries: Retries{Attempts: 2, Budget: 0.2},
 			Health:  Health{Interval: Duration(5 * time.Second), Timeout: Duration(time.Second), UnhealthyAfter: 3},
 		}},

@@ -74,6 +74,7 @@ type Upstream struct {
 	Balance string   `yaml:"balance" default:"p2c" jsonschema:"enum=p2c,enum=round_robin,enum=hash" jsonschema_description:"How a target is chosen: p2c (least busy of two), round_robin, or hash (by client address)."`
 	Timeout Duration `yaml:"timeout" default:"30s" check:"positive" jsonschema_description:"From sending the request to the response's headers. A route may have its own."`
 	Idle    Duration `yaml:"idle" default:"60s" check:"positive" jsonschema_description:"How long an idle connection is kept; set it shorter than the target's own. A target's Keep-Alive: timeout=N shortens it."`
+	Fills   int      `yaml:"fills" default:"32" jsonschema:"minimum=1,maximum=10000" jsonschema_description:"Most requests of the cache that wait for its responses at once, so that an empty cache does not overload it. The others wait for their turn."`
 	Retries Retries  `yaml:"retries" jsonschema_description:"Second tries of idempotent requests without a body."`
 	Health  Health   `yaml:"health" jsonschema_description:"Active health checks; without a path there are none."`
 }
@@ -172,6 +173,7 @@ type Cache struct {
 	RedisMemory    Size     `yaml:"redis_memory" jsonschema_description:"Memory of each Redis node, for a Redis without maxmemory: at 80 % of it the gateway stops writing responses, until it is at 70 %. 0: no bound. Not used for a Redis of the cache's own that evicts."`
 	DefaultTTL     Duration `yaml:"default_ttl" jsonschema_description:"Lifetime of responses without freshness of their own, on cached routes in managed mode without a ttl."`
 	StoreSetCookie bool     `yaml:"store_set_cookie" jsonschema_description:"Store responses with Set-Cookie. The standard allows it; at an edge it is dangerous."`
+	ExposeTags     bool     `yaml:"expose_tags" jsonschema_description:"Leave Surrogate-Key and Cache-Tag, the tags that the upstream gives a response, in responses to clients."`
 	Debug          bool     `yaml:"debug" jsonschema_description:"Show the cache key of every response in Cache-Status (RFC 9211, 2.7), as in gw:{c:KEY} in Redis."`
 }
 

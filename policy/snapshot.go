@@ -45,6 +45,7 @@ type Route struct {
 	WebSocket     bool
 	Timeout       time.Duration // to the response's head; the upstream's where the route has none
 	Progress      time.Duration // the server's where the route has none
+	Fills         int           // requests of the cache that its upstream gets at once
 	MaxBody       int64         // bytes; the server's where the route has none
 
 	pattern pattern

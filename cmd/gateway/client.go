@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -62,7 +63,7 @@ func tokenFile(s *policy.Server) string {
 
 // call makes one request and returns the text of the response. A status of 400 or
 // above is an error with that text.
-func (c *adminClient) call(ctx context.Context, method, path string) (string, error) {
+func (c *adminClient) call(ctx context.Context, method, path string, body []byte) (string, error) {
 	token := c.locate()
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -73,7 +74,7 @@ func (c *adminClient) call(ctx context.Context, method, path string) (string, er
 			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 		}
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+host+path, nil)
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+host+path, bytes.NewReader(body))
 	if err != nil {
 		return "", fmt.Errorf("admin address %q: %w", c.address, err)
 	}
@@ -85,11 +86,11 @@ func (c *adminClient) call(ctx context.Context, method, path string) (string, er
 		return "", fmt.Errorf("%w at %s: %w", errNoGateway, c.address, err)
 	}
 	defer func() { _ = res.Body.Close() }() // it has been read
-	body, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+	answer, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
 	if err != nil {
 		return "", fmt.Errorf("read the gateway's answer: %w", err)
 	}
-	text := strings.TrimSpace(string(body))
+	text := strings.TrimSpace(string(answer))
 	if res.StatusCode >= 400 {
 		return text, refusal(res, text)
 	}
@@ -114,7 +115,7 @@ func adminCommand(cmd *cobra.Command, method, path string) *cobra.Command {
 	var c adminClient
 	cmd.Args = cobra.NoArgs
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		text, err := c.call(cmd.Context(), method, path)
+		text, err := c.call(cmd.Context(), method, path, nil)
 		if err != nil {
 			return err
 		}

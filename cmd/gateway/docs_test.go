@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -75,6 +76,7 @@ var masks = []struct{ pattern, mask string }{
 	{`Retry-After: \d+`, "Retry-After: N"},
 	{`Content-Length: \d{6}`, "Content-Length: N"},
 	{`"} \d+`, `"} N`}, // a metric
+	{`purge [a-z0-9]{16}`, `purge ID`},
 }
 
 func masked(s string) string {
@@ -99,18 +101,60 @@ func TestReadme(t *testing.T) {
 		shell(t, dir, line)
 	}
 	commands := 0
-	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(string(readme), -1) {
-		for step := range strings.SplitSeq(strings.TrimPrefix(block[1], "$ "), "\n$ ") {
-			line, want, _ := strings.Cut(step, "\n")
-			commands++
-			got := strings.TrimSpace(masked(shell(t, dir, here.Replace(line))))
-			if want = strings.TrimSpace(masked(want)); got != want {
-				t.Errorf("$ %s\nprinted\n%s\nwhere the README has\n%s", line, got, want)
-			}
-		}
+	for _, block := range consoles(string(readme)) {
+		commands += typed(t, block, func(line string) string { return shell(t, dir, here.Replace(line)) })
 	}
 	if commands < 10 {
 		t.Errorf("only %d commands found in the README", commands)
+	}
+}
+
+// consoles returns the blocks of commands with their output in a page.
+func consoles(page string) (blocks []string) {
+	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(page, -1) {
+		blocks = append(blocks, block[1])
+	}
+	return blocks
+}
+
+// typed types the commands of a block into a shell, expects what the page has, and returns how many
+// there are.
+func typed(t *testing.T, block string, shell func(line string) string) (commands int) {
+	t.Helper()
+	for step := range strings.SplitSeq(strings.TrimPrefix(block, "$ "), "\n$ ") {
+		line, want, _ := strings.Cut(step, "\n")
+		commands++
+		got := strings.TrimSpace(masked(shell(line)))
+		if want = strings.TrimSpace(masked(want)); got != want {
+			t.Errorf("$ %s\nprinted\n%s\nwhere the page has\n%s", line, got, want)
+		}
+	}
+	return commands
+}
+
+// The commands of docs/admin.md, against one of two gateways; Redis is gone for the last block.
+func TestAdminPage(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/admin.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := env.Redis(t)
+	f := startPurgeFleet(t, server.URL)
+	blocks := consoles(string(page))
+	for i, block := range blocks {
+		if i == len(blocks)-1 {
+			server.Kill()
+			f.a.stderr.await(t, "redis is unavailable")
+		}
+		typed(t, block, func(line string) string {
+			var stdout, stderr bytes.Buffer
+			args := append(strings.Fields(line)[1:], "--config", f.policy, "--admin", strings.TrimPrefix(f.a.admin, "http://"))
+			if code := execute(args, &stdout, &stderr); code != 0 {
+				t.Errorf("$ %s: exit status %d, %s", line, code, stderr.String())
+			}
+			return stdout.String()
+		})
 	}
 }
 

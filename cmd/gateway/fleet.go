@@ -16,12 +16,13 @@ import (
 	"github.com/jewgo/gateway/internal/metrics"
 	"github.com/jewgo/gateway/internal/peers"
 	"github.com/jewgo/gateway/internal/store/redis"
+	"github.com/jewgo/gateway/middleware/cache"
 	"github.com/jewgo/gateway/policy"
 )
 
 const (
-	// beatTTL is how long a gateway that no longer beats counts as one that lives.
-	beatTTL = 5 * peers.BeatEvery
+	// hearWait is how long after an outage all gateways have beaten again.
+	hearWait = 3 * peers.BeatEvery
 	// pullWait is how long a start waits for the records of the other gateways at most.
 	pullWait = time.Second
 	// peersPurpose is what the peers' key is derived for.
@@ -33,7 +34,8 @@ const (
 type fleet struct {
 	*peers.Peers // nil without server.peers
 	roll         *peers.Roll
-	budget       time.Duration // of a message to all of them
+	health       *failover.Switch // of the Redis of the heartbeats; nil: none
+	budget       time.Duration    // of a message to all of them
 }
 
 // heartbeats are those in a Redis, while its Switch is Up.
@@ -42,14 +44,31 @@ type heartbeats struct {
 	*redis.Peers
 }
 
-// openRoll remembers how many gateways there were. r may be nil.
-func openRoll(live *policy.Live, r *remote, log *slog.Logger) *peers.Roll {
-	var beats peers.Heartbeats
-	if r != nil {
-		beats = heartbeats{r.health, redis.NewPeers(r.client, beatTTL)}
+// openRoll remembers how many gateways there were.
+func (f *fleet) openRoll(live *policy.Live, s *stores, log *slog.Logger) {
+	cfg := peers.RollConfig{
+		Fixed:  func() int { return int(live.Load().Policy.Redis.Replicas) },
+		Purges: func() peers.Position { return peers.Position(s.tags.Position()) },
+		File:   filepath.Join(live.Load().Policy.Server.DataDir, "replicas.json"), Log: log,
 	}
-	fixed := func() int { return int(live.Load().Policy.Redis.Replicas) }
-	return peers.NewRoll(beats, fixed, filepath.Join(live.Load().Policy.Server.DataDir, "replicas.json"), log)
+	if remotes := s.remotes(); len(remotes) > 0 {
+		f.health = remotes[0].health
+		cfg.Heartbeats = heartbeats{f.health, redis.NewPeers(remotes[0].client, peers.BeatTTL)}
+	}
+	f.roll = peers.NewRoll(cfg)
+}
+
+// Positions implements cache.Fleet.
+func (f *fleet) Positions(ctx context.Context) ([]cache.Position, error) {
+	if f.health != nil && time.Since(f.health.Status().Since) < hearWait {
+		return nil, peers.ErrUnavailable // after an outage the others are still to beat
+	}
+	others, err := f.roll.Call(ctx)
+	known := make([]cache.Position, len(others))
+	for i, o := range others {
+		known[i] = cache.Position(o.Purges)
+	}
+	return known, err
 }
 
 // listen opens the listener for the other gateways and begins to speak with those that
@@ -110,7 +129,7 @@ func (g *gateway) apply(ctx context.Context, records []journal.Record) error {
 
 // join says that this gateway lives, and asks the others for what it missed.
 func (f *fleet) join(ctx context.Context) {
-	f.roll.Call(ctx)
+	_, _ = f.roll.Call(ctx) // Redis may be unavailable
 	ctx, cancel := context.WithTimeout(ctx, pullWait)
 	defer cancel()
 	f.Pull(ctx)

@@ -76,7 +76,7 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 		return nil, err
 	}
 	g.fleet = g.durable.fleet
-	g.fleet.roll = openRoll(&g.live, g.stores.redis, log)
+	g.fleet.openRoll(&g.live, g.stores, log)
 	g.limits = openLimits(snapshot.Policy, g.stores.redis, g.fleet.roll, numbers)
 	g.pools = proxy.NewPools(proxy.PoolsConfig{Log: log})
 	commit, err := g.pools.Prepare(snapshot)
@@ -99,6 +99,8 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 		Reload:        g.reloader.Reload,
 		Metrics:       numbers.Handler(),
 		Limits:        &limitsAdmin{g.limits, &g.live, g.fleet.roll},
+		Purges:        purgesAdmin{&cache.Purges{Tags: g.stores.tags, Fleet: g.fleet, Now: time.Now}, &g.live},
+		Log:           log,
 		Redis: func(ctx context.Context) any {
 			v := g.stores.view(ctx)
 			v.Journal, v.Peers = g.durable.journal.Status(), g.fleet.view()

@@ -62,9 +62,11 @@ func newRoot() *cobra.Command {
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
-	root.AddCommand(newRun(), newUp(), newDemo(), newValidate(), newReload(), newHealthcheck(), newSchema(), newVersion())
+	root.AddCommand(newRun(), newUp(), newDemo(), newValidate(), newReload(), newPurge(), newLimits(), newHealthcheck(), newSchema(), newVersion())
 	for _, cmd := range root.Commands() {
-		cmd.Args = usageArgs(cmd.Args)
+		for _, verb := range append(cmd.Commands(), cmd) {
+			verb.Args = usageArgs(verb.Args)
+		}
 	}
 	root.Args = usageArgs(func(cmd *cobra.Command, args []string) error {
 		if len(args) > 0 {

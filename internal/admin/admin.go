@@ -9,6 +9,7 @@ import (
 	"crypto/subtle"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -48,6 +49,10 @@ type Config struct {
 	Metrics       http.Handler
 	// Limits serves GET and POST /v1/limits…; nil: there are no such pages.
 	Limits Limits
+	// Purges serves GET and POST /v1/purges…; nil: there are no such pages.
+	Purges Purges
+	// Log gets a line for each change, made or refused; nil: none.
+	Log *slog.Logger
 	// Redis returns the JSON value for GET /v1/redis, within about a second; nil: there is no such
 	// page.
 	Redis func(ctx context.Context) any
@@ -67,6 +72,11 @@ func New(cfg Config) http.Handler {
 		mux.Handle("GET /v1/limits", cfg.reads(http.HandlerFunc(cfg.limits)))
 		mux.Handle("GET /v1/limits/{name}", cfg.reads(http.HandlerFunc(cfg.limit)))
 		mux.Handle("POST /v1/limits/{name}/reset", cfg.changes(http.HandlerFunc(cfg.resetLimit)))
+	}
+	if cfg.Purges != nil {
+		mux.Handle("GET /v1/purges", cfg.reads(http.HandlerFunc(cfg.purges)))
+		mux.Handle("GET /v1/purges/{id}", cfg.reads(http.HandlerFunc(cfg.purge)))
+		mux.Handle("POST /v1/purges", cfg.changes(http.HandlerFunc(cfg.startPurge)))
 	}
 	mux.Handle("POST /v1/reload", cfg.changes(http.HandlerFunc(cfg.reload)))
 	// A page of another site must not reach it through an operator's browser.
@@ -97,10 +107,23 @@ func (c *Config) reads(h http.Handler) http.Handler {
 	if !c.TokenForReads {
 		return h
 	}
-	return c.changes(h)
+	return c.authorized(h)
 }
 
+// changes lets h be called with the token, and writes an audit line for each call.
 func (c *Config) changes(h http.Handler) http.Handler {
+	h = c.authorized(h)
+	if c.Log == nil {
+		return h
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a := &audited{ResponseWriter: w, status: http.StatusOK}
+		h.ServeHTTP(a, r)
+		c.Log.Info("audit", "call", r.Method+" "+r.URL.Path, "what", a.what, "from", r.RemoteAddr, "status", a.status)
+	})
+}
+
+func (c *Config) authorized(h http.Handler) http.Handler {
 	if strings.HasPrefix(c.Address, "unix:") {
 		return h
 	}
@@ -128,7 +151,7 @@ func (c *Config) reload(w http.ResponseWriter, _ *http.Request) {
 
 // redis answers with what is known of every Redis, available or not.
 func (c *Config) redis(w http.ResponseWriter, r *http.Request) {
-	document(w, c.Redis(r.Context()))
+	document(w, http.StatusOK, c.Redis(r.Context()))
 }
 
 // readyz answers ok, degraded or not ready; ?verbose adds a line for each part.
@@ -157,13 +180,13 @@ func (c *Config) readyz(w http.ResponseWriter, r *http.Request) {
 	text(w, status, body)
 }
 
-func document(w http.ResponseWriter, v any) {
+func document(w http.ResponseWriter, status int, v any) {
 	body, err := json.MarshalIndent(v, "", "  ")
 	if err != nil { // a value that JSON cannot encode is a bug here; the client gets no details
 		problem.Write(w, problem.Problem{Status: http.StatusInternalServerError})
 		return
 	}
-	send(w, http.StatusOK, "application/json", append(body, '\n'))
+	send(w, status, "application/json", append(body, '\n'))
 }
 
 func text(w http.ResponseWriter, status int, body string) {

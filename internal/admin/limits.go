@@ -11,7 +11,7 @@ import (
 // The errors of Limits for requests that cannot be answered.
 var (
 	ErrUnknownLimit = errors.New("there is no such limit")
-	ErrLimitKey     = errors.New("the key does not fit the limit")
+	ErrLimitKey     = errors.New("bad key")
 )
 
 // Limits is what an operator may do with rate limits. Results are encoded as JSON; ctx bounds the
@@ -25,7 +25,9 @@ type Limits interface {
 	Reset(ctx context.Context, limit string, key []string) (any, error)
 }
 
-func (c *Config) limits(w http.ResponseWriter, _ *http.Request) { document(w, c.Limits.List()) }
+func (c *Config) limits(w http.ResponseWriter, _ *http.Request) {
+	document(w, http.StatusOK, c.Limits.List())
+}
 
 func (c *Config) limit(w http.ResponseWriter, r *http.Request) { c.ofLimit(w, r, c.Limits.Bucket) }
 
@@ -41,6 +43,6 @@ func (c *Config) ofLimit(w http.ResponseWriter, r *http.Request, ask func(contex
 	case err != nil:
 		problem.Write(w, problem.Problem{Status: http.StatusServiceUnavailable, Detail: err.Error()})
 	default:
-		document(w, answer)
+		document(w, http.StatusOK, answer)
 	}
 }

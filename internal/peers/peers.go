@@ -26,8 +26,16 @@ type Peer struct {
 	Address     string    `json:"address"`     // host:port of its Handler
 	Started     time.Time `json:"started"`     // if two peers have one address, the later one is there
 	Fingerprint string    `json:"fingerprint"` // of its keys, the one that it seals with first
+	Purges      Position  `json:"purges"`      // how much it knows of the shared table of purges
 	Replicas    int       `json:"replicas"`    // how many gateways it believes there are
 	Seen        time.Time `json:"seen"`        // when it was last heard from; zero in Learn: now
+}
+
+// Position counts the changes that a gateway knows of a table that all share: of the table that
+// started from Base the first Seq.
+type Position struct {
+	Base uint64 `json:"base"`
+	Seq  uint64 `json:"seq"`
 }
 
 func (p Peer) valid() bool {

@@ -4,16 +4,22 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"log/slog"
+	"maps"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/jewgo/gateway/internal/atomicfile"
 )
 
-// BeatEvery is how often a gateway says that it lives.
-const BeatEvery = time.Second
+// BeatEvery is how often a gateway says that it lives. One that has not done so for BeatTTL is dead.
+const (
+	BeatEvery = time.Second
+	BeatTTL   = 5 * BeatEvery
+)
 
 // Heartbeats is where gateways find each other.
 type Heartbeats interface {
@@ -28,12 +34,21 @@ type Heartbeats interface {
 // outlives Redis and the process.
 type Roll struct {
 	ID    string // of this run
-	beats Heartbeats
+	cfg   RollConfig
 	peers *Peers // see Meet
 	count Replicas
-	fixed func() int
-	file  string
-	log   *slog.Logger
+
+	mu   sync.Mutex
+	seen map[string]Peer // the others, by ID, until BeatTTL after their last beat; guarded by mu
+}
+
+// RollConfig configures a Roll. Everything but Heartbeats is required.
+type RollConfig struct {
+	Heartbeats Heartbeats      // nil: there is no Redis
+	Fixed      func() int      // how many gateways the operator says there are; 0: they are counted
+	Purges     func() Position // of this gateway
+	File       string          // where the number of gateways is kept
+	Log        *slog.Logger
 }
 
 // rollFile is what the file holds.
@@ -41,18 +56,16 @@ type rollFile struct {
 	Replicas int `json:"replicas"`
 }
 
-// NewRoll returns the roll call on beats, which is nil where there is no Redis. fixed
-// gives the number of gateways where the operator has set one, else 0. The number that
-// was counted is kept in file.
-func NewRoll(beats Heartbeats, fixed func() int, file string, log *slog.Logger) *Roll {
-	r := &Roll{ID: rand.Text(), beats: beats, fixed: fixed, file: file, log: log}
-	text, err := os.ReadFile(file)
+// NewRoll returns a roll call that begins with the number of gateways in the file.
+func NewRoll(cfg RollConfig) *Roll {
+	r := &Roll{ID: rand.Text(), cfg: cfg}
+	text, err := os.ReadFile(cfg.File)
 	var remembered rollFile
 	if err == nil {
 		err = json.Unmarshal(text, &remembered)
 	}
 	if err != nil && !os.IsNotExist(err) {
-		log.Warn("the remembered number of gateways cannot be read, counting from one", "error", err.Error())
+		cfg.Log.Warn("the remembered number of gateways cannot be read, counting from one", "error", err.Error())
 	}
 	r.count.Believe(remembered.Replicas)
 	return r
@@ -64,7 +77,7 @@ func (r *Roll) Meet(p *Peers) { r.peers = p }
 
 // Replicas is how many gateways share the limits while Redis is unavailable, at least 1.
 func (r *Roll) Replicas() int {
-	if n := r.fixed(); n > 0 {
+	if n := r.cfg.Fixed(); n > 0 {
 		return n
 	}
 	return r.count.Count()
@@ -72,7 +85,7 @@ func (r *Roll) Replicas() int {
 
 // Run calls the roll each BeatEvery until ctx is done.
 func (r *Roll) Run(ctx context.Context) {
-	if r.beats == nil {
+	if r.cfg.Heartbeats == nil {
 		return
 	}
 	ticks := time.NewTicker(BeatEvery)
@@ -82,34 +95,54 @@ func (r *Roll) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticks.C:
-			r.Call(ctx)
+			_, _ = r.Call(ctx) // the Redis's Switch reports failures, and known peers stay known
 		}
 	}
 }
 
-// Call beats once and counts the others. While Redis is unavailable it counts those
-// peers that answer: there may be more of them than this gateway knew.
-func (r *Roll) Call(ctx context.Context) {
+// ErrUnavailable says that heartbeats cannot be asked for now.
+var ErrUnavailable = errors.New("heartbeats are unavailable")
+
+// Call beats once, counts the others, and returns those that beat within BeatTTL, also if Redis has
+// evicted their beats since; none without Redis. While Redis is unavailable it counts those peers
+// that answer: there may be more of them than this gateway knew.
+func (r *Roll) Call(ctx context.Context) ([]Peer, error) {
 	switch {
-	case r.beats == nil:
-		return
-	case !r.beats.Up():
+	case r.cfg.Heartbeats == nil:
+		return nil, nil
+	case !r.cfg.Heartbeats.Up():
 		r.keep(r.count.Believe(r.peers.size()))
-		return
+		return nil, ErrUnavailable
 	}
 	ctx, cancel := context.WithTimeout(ctx, BeatEvery)
 	defer cancel()
-	self := Peer{ID: r.ID, Replicas: r.Replicas()}
+	self := Peer{ID: r.ID}
 	if r.peers != nil {
 		self = r.peers.Self()
 	}
-	others, err := r.beats.Beat(ctx, self)
+	self.Replicas, self.Purges = r.Replicas(), r.cfg.Purges()
+	others, err := r.cfg.Heartbeats.Beat(ctx, self)
 	if err != nil {
-		return // the Redis's Switch reports the failure, and known peers stay known
+		return nil, err
 	}
 	r.keep(r.count.See(1+len(others), time.Now()))
 	// Those without an address count, and are not spoken with.
-	r.peers.Learn(slices.DeleteFunc(others, func(p Peer) bool { return p.Address == "" }))
+	r.peers.Learn(slices.DeleteFunc(slices.Clone(others), func(p Peer) bool { return p.Address == "" }))
+	return r.live(others, time.Now()), nil
+}
+
+func (r *Roll) live(others []Peer, now time.Time) []Peer {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.seen == nil {
+		r.seen = map[string]Peer{}
+	}
+	for _, p := range others {
+		p.Seen = now
+		r.seen[p.ID] = p
+	}
+	maps.DeleteFunc(r.seen, func(_ string, p Peer) bool { return now.Sub(p.Seen) > BeatTTL })
+	return slices.Collect(maps.Values(r.seen))
 }
 
 // keep writes the number to the file, if it has changed.
@@ -119,10 +152,10 @@ func (r *Roll) keep(changed bool) {
 	}
 	text, err := json.Marshal(rollFile{r.count.Count()})
 	if err == nil {
-		err = atomicfile.Replace(atomicfile.OS{}, r.file, append(text, '\n'))
+		err = atomicfile.Replace(atomicfile.OS{}, r.cfg.File, append(text, '\n'))
 	}
 	if err != nil {
-		r.log.Warn("the number of gateways cannot be written to disk", "error", err.Error())
+		r.cfg.Log.Warn("the number of gateways cannot be written to disk", "error", err.Error())
 	}
 }
 

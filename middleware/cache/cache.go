@@ -63,6 +63,8 @@ type Cache struct {
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
 
+	gates gates
+
 	mu        sync.Mutex         // guards what follows
 	closed    bool               // no flight starts any more
 	flights   map[string]*flight // by flight key

@@ -38,7 +38,9 @@ type Entry struct {
 	// in memory.
 	Codings *Codings
 
-	Marks []Mark // generations of its tags when its fill began
+	Tags  []string // for people, and for updates; what counts are the marks
+	Marks []Mark   // generations of its tags when its fill began; purged if one has grown
+	Soft  []Mark   // those of its softTags; stale if one has grown
 
 	Cost time.Duration // how long the upstream took, if this gateway asked; not in the shared store. See Cache.early
 }
@@ -62,17 +64,27 @@ func (e *Entry) Weight() int { return e.Size() + e.Codings.size() }
 // Size estimates the memory of the entry without its Codings, in bytes.
 func (e *Entry) Size() int {
 	const entry, field = 384, 96 // struct with its allocations; a map slot with its slice header
-	n := entry + cap(e.Body) + 16*len(e.Marks)
+	n := entry + cap(e.Body) + 16*(len(e.Marks)+len(e.Soft))
 	for name, values := range e.Header {
 		n += field + len(name)
 		for _, v := range values {
 			n += 16 + len(v)
 		}
 	}
+	for _, tag := range e.Tags {
+		n += 16 + len(tag)
+	}
 	for i, name := range e.Vary {
 		n += 32 + len(name) + len(e.Selecting[i])
 	}
 	return n
+}
+
+// stale returns a copy that is no longer fresh, also for requests that came a little before now.
+func (e *Entry) stale(now time.Time) *Entry {
+	old := *e
+	old.Fresh = min(e.Fresh, now.Sub(e.Received)-time.Second)
+	return &old
 }
 
 func (e *Entry) age(now time.Time) time.Duration {

@@ -22,8 +22,9 @@ type head struct {
 	status         int
 	header         http.Header
 	sent, received time.Time // times of the request and of the response
-	marks          []Mark    // of the request's tags, taken before it was sent
+	marks, soft    []Mark    // of the request's tags, taken before it was sent
 	changes        uint64    // Tags.changes then
+	tags           []string  // of the stored response that it updates
 }
 
 // date adds a Date to the stored header if it has none (RFC 9110, 6.6.1).
@@ -46,6 +47,7 @@ const (
 	refusedLarge   rfc9111.Refusal = "too-large" // by cache.max_object
 	refusedLength  rfc9111.Refusal = "no-length" // its end looks like a broken connection
 	refusedPurged  rfc9111.Refusal = "purged"    // during the fill
+	refusedTags    rfc9111.Refusal = "tags"      // more than maxTags, so that a purge would miss it
 	refusedFailure rfc9111.Refusal = "failure"   // the stored response is better
 )
 
@@ -66,7 +68,7 @@ func (c *call) admit(got head) (*Entry, rfc9111.Refusal) {
 	lifetime, source := rfc9111.Lifetime(got.status, got.header, &cc, got.received, shared)
 	initial := rfc9111.InitialAge(got.header, got.sent, got.received)
 	e := &Entry{
-		Status: got.status, Marks: got.marks, Received: got.received, InitialAge: initial, Fresh: lifetime - initial,
+		Status: got.status, Marks: got.marks, Soft: got.soft, Received: got.received, InitialAge: initial, Fresh: lifetime - initial,
 		StaleWhileRevalidate: cc.StaleWhileRevalidate.Value, StaleIfError: cc.StaleIfErr.Value, Cost: got.received.Sub(got.sent),
 	}
 	if !rule.Strict {
@@ -99,11 +101,11 @@ func (c *call) admit(got head) (*Entry, rfc9111.Refusal) {
 	e.NeverStale = rfc9111.ForbidsStale(&cc, shared) || got.status >= 500 // a stale failure is no better than a new one
 	c.prepare(e, got, &cc)
 	e.Keep = min(max(0, e.Fresh)+c.usable(e), MaxKeep)
-	if !c.group(e, got) {
-		return nil, refusedPurged
+	if refusal = c.tag(e, got); refusal == rfc9111.Accepted {
+		c.declare(e)
+		return e, rfc9111.Accepted
 	}
-	c.declare(e)
-	return e, rfc9111.Accepted
+	return nil, refusal
 }
 
 // usable is how long after its freshness an entry may still be served stale or validated.
@@ -162,6 +164,7 @@ func (c *call) prepare(e *Entry, got head, cc *rfc9111.CacheControl) {
 	rule := c.ex.Route.Cache
 	e.Header = rfc9111.StoredHeader(got.header, cc, c.ex.Plan.Shared)
 	got.date(e.Header)
+	stripTags(c.ex, e.Header)
 	for name, values := range e.Header {
 		e.Header[name] = slices.Clip(values)
 	}
@@ -196,6 +199,7 @@ func (c *call) fill(resp *http.Response, got head) *http.Response {
 	}
 	c.ex.Facts.Cache, c.ex.Facts.NotStored = factMiss, status.detail
 	c.tellOfCookies(resp.Header)
+	stripTags(c.ex, resp.Header)
 	addStatus(resp.Header, status.String())
 	return resp
 }

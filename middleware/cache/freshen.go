@@ -48,29 +48,26 @@ func (c *call) updateStored(got head) (e *Entry, stored bool) {
 		delete(update, "Set-Cookie")
 	}
 	delete(update, statusField) // describes the update, not the stored response
+	got.tags = c.stored.Tags
 	got.date(update)
 	got.status, got.header = c.stored.Status, withAge(rfc9111.Freshen(c.stored.origin(), update), got.header)
 	if c.ex.Plan.Store {
-		if e, _ = c.admit(got); e != nil {
+		e, refusal := c.admit(got)
+		if e != nil {
 			e.Body, e.Codings = c.stored.Body, c.stored.Codings
 			c.put(c.req.Context(), e)
 			c.filled = e
 			return e, true
 		}
-		if c.refusedItself(got) {
+		// Is it the update that forbids storing it, and so the further use of the stored response? Not
+		// if the reason is a purge meanwhile, or this request, which others did not send (RFC 9111, 3.5).
+		if refusal != refusedPurged && len(c.ex.View.Header.Values("Authorization")) == 0 {
 			c.outdate(got.received)
 		}
 	}
 	delete(got.header, "Age")
+	stripTags(c.ex, got.header)
 	return &Entry{Status: got.status, Header: got.header, Body: c.stored.Body, Received: got.received}, false
-}
-
-// refusedItself reports whether the update itself forbids storing it, and so the further use of the
-// stored response. The reason must not be this request, which others did not send (RFC 9111, 3.5),
-// or a purge meanwhile (see group).
-func (c *call) refusedItself(got head) bool {
-	purged := len(got.header["Cache-Groups"]) > 0 && c.cache.tags.changes() != got.changes
-	return !purged && len(c.ex.View.Header.Values("Authorization")) == 0
 }
 
 // withAge sets h's Age to that of the response that updated it.
@@ -83,8 +80,7 @@ func withAge(h, update http.Header) http.Header {
 
 // outdate makes the stored response stale: it must be validated before its next use.
 func (c *call) outdate(now time.Time) {
-	e := *c.stored
-	e.Fresh = min(e.Fresh, now.Sub(e.Received)-1)
+	e := c.stored.stale(now)
 	e.NeverStale = true
-	c.put(c.req.Context(), &e)
+	c.put(c.req.Context(), e)
 }

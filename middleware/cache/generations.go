@@ -22,6 +22,10 @@ func slotOf(tag string) uint16 {
 	return binary.BigEndian.Uint16(sum[:])
 }
 
+// softTag is the tag that a soft purge of a tag purges: entries of the tag become stale and stay
+// usable. Every entry has a mark for it in Soft.
+func softTag(tag string) string { return "~" + tag }
+
 // generations counts the purges of each slot. A counter never goes back.
 type generations struct {
 	changes atomic.Uint64 // grows before any slot does

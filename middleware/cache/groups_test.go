@@ -143,7 +143,7 @@ func (c *tableCounters) Load(context.Context) (cache.Table, error) { return c.no
 // A response whose groups become known only after the table of purges was lost may be older than a
 // purge in that table, which other gateways report later.
 func TestGroupsOfAFillDuringWhichTheTableWasLost(t *testing.T) {
-	counters := &tableCounters{now: cache.Table{Base: 1000}}
+	counters := &tableCounters{now: tableOf(1000)}
 	e := newEdge(t, options{tags: cache.TagsConfig{Counters: counters, Switch: failover.New(failover.Config{})}})
 	read := func(table cache.Table) {
 		counters.now = table
@@ -154,19 +154,23 @@ func TestGroupsOfAFillDuringWhichTheTableWasLost(t *testing.T) {
 	}
 	read(counters.now)
 	e.upstreamSays(func(w http.ResponseWriter, r *http.Request) {
-		read(cache.Table{Base: 2000})
+		read(tableOf(2000))
 		says("old", "Cache-Control", "max-age=60", "Cache-Groups", `"menu"`)(w, r)
 	})
 	e.get("/strict/a")
 	group := e.tags.Marks([]string{"group:http://api.test menu"})[0].Slot
-	read(cache.Table{Base: 2000, Marks: []cache.Mark{{Slot: group, Gen: 1001}}}) // purged while it was filled
+	read(tableOf(2000, cache.Mark{Slot: group, Gen: 1001})) // purged while it was filled
 	e.upstreamSays(says("new", "Cache-Control", "max-age=60", "Cache-Groups", `"menu"`))
 	if got := e.get("/strict/a"); got.body != "new" {
 		t.Errorf("%q with %q", got.body, got.cacheStatus())
 	}
-	read(cache.Table{Base: 2000, Marks: []cache.Mark{{Slot: group, Gen: 2001}}})
+	read(tableOf(2000, cache.Mark{Slot: group, Gen: 2001}))
 	e.upstreamSays(says("newer"))
 	if got := e.get("/strict/a"); got.body != "newer" {
 		t.Errorf("after a purge %q with %q", got.body, got.cacheStatus())
 	}
+}
+
+func tableOf(base uint64, marks ...cache.Mark) cache.Table {
+	return cache.Table{Position: cache.Position{Base: base}, Marks: marks}
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/jewgo/gateway/internal/exchange"
 	"github.com/jewgo/gateway/internal/rfc9111"
@@ -87,15 +88,67 @@ func groupTags(ex *exchange.Exchange, lines []string) (tags []string) {
 	return tags
 }
 
-// group adds the tags of an entry's groups (RFC 9875, 2), which are known only now. If anything was
-// purged since the upstream was asked, it may have been these; then the entry must not be stored.
-func (c *call) group(e *Entry, got head) bool {
+// groupTag is the tag of a group of any origin, for the operator's purges.
+func groupTag(name string) string { return "groups:" + name }
+
+// tag adds the tags that the response names: its groups (RFC 9875, 2) and those in tagFields. They
+// are known only now. If anything was purged since the upstream was asked, it may have been these;
+// then the entry must not be stored.
+func (c *call) tag(e *Entry, got head) rfc9111.Refusal {
 	tags := groupTags(c.ex, got.header["Cache-Groups"])
-	if len(tags) == 0 {
-		return true
+	for _, name := range rfc9111.Groups(got.header["Cache-Groups"]) {
+		tags = append(tags, groupTag(name))
+	}
+	named, found := responseTags(got.header)
+	if !found {
+		named = got.tags
+	}
+	tags = append(tags, named...)
+	e.Tags = slices.Concat(c.ex.Plan.Tags, tags)
+	switch {
+	case len(tags) == 0:
+		return rfc9111.Accepted
+	case len(tags) > maxTags:
+		return refusedTags
 	}
 	e.Marks = slices.Concat(got.marks, c.cache.tags.Marks(tags))
-	return c.cache.tags.changes() == got.changes
+	e.Soft = slices.Concat(got.soft, c.cache.tags.softMarks(tags))
+	if c.cache.tags.changes() != got.changes {
+		return refusedPurged
+	}
+	return rfc9111.Accepted
+}
+
+// tagFields are the response fields that name tags, with what separates these.
+var tagFields = map[string]string{"Surrogate-Key": " ", "Cache-Tag": ","}
+
+// maxTags bounds the tags that a response names.
+const maxTags = 128
+
+// responseTags returns the tags in tagFields, without malformed ones, which no purge can name, and
+// whether there is such a field.
+func responseTags(h http.Header) (tags []string, found bool) {
+	for field, separator := range tagFields {
+		for _, line := range h[field] {
+			found = true
+			for tag := range strings.SplitSeq(line, separator) {
+				if tag = strings.TrimSpace(tag); wellFormedTag(tag) {
+					tags = append(tags, tag)
+				}
+			}
+		}
+	}
+	return tags, found
+}
+
+// stripTags removes tagFields: they are between the upstream and this cache, unless the policy says
+// that clients get them.
+func stripTags(ex *exchange.Exchange, h http.Header) {
+	if !ex.Snapshot.Policy.Cache.ExposeTags {
+		for field := range tagFields {
+			delete(h, field)
+		}
+	}
 }
 
 // sessionTags are the tags of private entries: the session's and, except for guests, the user's.

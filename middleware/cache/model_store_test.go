@@ -27,7 +27,8 @@ type modelStore struct {
 	queue     []func() // what a hanging store still has to do
 	failLoads int
 	held      modelData
-	old       modelData // a copy that was made some time ago
+	old       modelData                   // a copy that was made some time ago
+	beats     map[*modelGateway]modelBeat // guarded by mu
 	watchers  map[*modelWatcher]bool
 	made      int           // incarnations
 	servers   int           // processes
@@ -38,10 +39,15 @@ type modelStore struct {
 type modelData struct {
 	epoch    failover.Epoch
 	base     uint64
-	run      int // the process that began it
+	seq      uint64 // of changes
+	run      int    // the process that began it
 	now, was map[uint16]uint64
 	ids      map[string]uint64 // the base of the table in which each was made
 	entries  map[string]*cache.Entry
+}
+
+func (d *modelData) table() cache.Table {
+	return cache.Table{Position: cache.Position{Base: d.base, Seq: d.seq}}
 }
 
 func emptyData() modelData {
@@ -55,13 +61,19 @@ func (d modelData) copied() modelData {
 
 // modelWatcher is a subscription.
 type modelWatcher struct {
-	told   chan cache.Mark
+	told   chan cache.Table
 	broken chan struct{}
 	dead   bool // it silently delivers nothing; guarded by modelStore.mu
 }
 
 func newModelStore(rnd *rand.Rand, plant string) *modelStore {
-	return &modelStore{plant: plant, rnd: rnd, held: emptyData(), old: emptyData(), watchers: map[*modelWatcher]bool{}}
+	return &modelStore{plant: plant, rnd: rnd, held: emptyData(), old: emptyData(), watchers: map[*modelWatcher]bool{}, beats: map[*modelGateway]modelBeat{}}
+}
+
+// modelBeat is a gateway's heartbeat.
+type modelBeat struct {
+	position cache.Position
+	ends     time.Time
 }
 
 // modelLink is one gateway's connection to the store.
@@ -158,21 +170,20 @@ func (l *modelLink) Change(ctx context.Context, base uint64, changes []cache.Cha
 			return cache.Table{}, context.DeadlineExceeded
 		}
 		l.begin(base, false)
-		t := cache.Table{Base: l.held.base}
+		l.held.seq++
+		t := l.held.table()
 		for _, c := range changes {
 			t.Marks = append(t.Marks, l.change(c))
 		}
 		for w := range l.watchers {
-			for _, m := range t.Marks {
-				if !w.dead {
-					w.told <- m // far more room than there are purges
-				}
+			if !w.dead {
+				w.told <- t // far more room than there are purges
 			}
 		}
 		return t, nil
 	})
 	if err != nil && l.plant == "an unanswered purge counts as made" {
-		return cache.Table{Base: base, Marks: make([]cache.Mark, len(changes))}, nil
+		return cache.Table{Position: cache.Position{Base: base}, Marks: make([]cache.Mark, len(changes))}, nil
 	}
 	return table, err
 }
@@ -204,7 +215,7 @@ func (l *modelLink) Load(ctx context.Context) (cache.Table, error) {
 			l.failLoads--
 			return cache.Table{}, errAway
 		}
-		t := cache.Table{Base: l.held.base}
+		t := l.held.table()
 		for _, gens := range []map[uint16]uint64{l.held.now, l.held.was} {
 			for slot, gen := range gens {
 				t.Marks = append(t.Marks, cache.Mark{Slot: slot, Gen: gen})
@@ -218,8 +229,8 @@ func (l *modelLink) Load(ctx context.Context) (cache.Table, error) {
 const halfOpen = 10 * time.Second
 
 // Watch implements cache.Counters.
-func (l *modelLink) Watch(ctx context.Context, connected func(), changed func(cache.Mark)) error {
-	w := &modelWatcher{told: make(chan cache.Mark, 1<<16), broken: make(chan struct{})}
+func (l *modelLink) Watch(ctx context.Context, connected func(), changed func(cache.Table)) error {
+	w := &modelWatcher{told: make(chan cache.Table, 1<<16), broken: make(chan struct{})}
 	if _, err := ask(ctx, l, func() (struct{}, error) { l.watchers[w] = true; return struct{}{}, nil }); err != nil {
 		return err
 	}

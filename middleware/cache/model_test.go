@@ -15,6 +15,7 @@ import (
 	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/store/memory"
 	"github.com/jewgo/gateway/middleware/cache"
+	"github.com/jewgo/gateway/policy"
 )
 
 const (
@@ -42,6 +43,9 @@ type modelFleet struct {
 	mu      sync.Mutex
 	newest  map[string]int // versions at the origin; guarded by mu
 	traffic bool           // guarded by mu
+	steps   int            // requests and purges; guarded by mu
+	applied int            // operators' purges that were; guarded by mu
+	wrong   string         // what was stale although its purge was applied; guarded by mu
 }
 
 // modelGateway is one gateway's cache. Its journal survives a restart.
@@ -61,6 +65,84 @@ type modelRun struct {
 	health *failover.Switch
 	tags   *cache.Tags
 	tiers  *cache.Tiers
+}
+
+// modelFleetOf is the other gateways as one of them sees them, by heartbeats in the store.
+type modelFleetOf struct {
+	gateway *modelGateway
+	counted []*modelGateway // by the last call of Positions
+}
+
+// Positions implements cache.Fleet.
+func (m *modelFleetOf) Positions(ctx context.Context) (known []cache.Position, err error) {
+	g := m.gateway
+	if time.Since(g.run().health.Status().Since) < 3*time.Second {
+		return nil, errAway // the others are still to beat
+	}
+	m.counted, err = ask(ctx, g.link, func() (live []*modelGateway, err error) {
+		for other, beat := range g.link.beats {
+			if other != g && time.Now().Before(beat.ends) {
+				known, live = append(known, beat.position), append(live, other)
+			}
+		}
+		return live, nil
+	})
+	return known, err
+}
+
+// beat tells the other gateways each second how much of the table this one knows.
+func (g *modelGateway) beat(ctx context.Context, run modelRun) {
+	for ctx.Err() == nil {
+		at := run.tags.Position()
+		if g.fleet.plant == "a gateway claims purges that it has not heard of" {
+			at.Seq += 1000
+		}
+		within, cancel := context.WithTimeout(ctx, time.Second)
+		_, _ = ask(within, g.link, func() (struct{}, error) {
+			g.link.beats[g] = modelBeat{at, time.Now().Add(5 * time.Second)}
+			return struct{}{}, nil
+		})
+		cancel()
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// operate purges a tag as an operator does. Once that is applied, no gateway with a heartbeat may
+// serve what was stored before.
+func (f *modelFleet) operate(ctx context.Context, g *modelGateway, run modelRun, tag string) {
+	f.mu.Lock()
+	f.newest[tag]++
+	version := f.newest[tag]
+	f.mu.Unlock()
+	fleet := &modelFleetOf{gateway: g}
+	purges := &cache.Purges{Tags: run.tags, Fleet: fleet, Now: time.Now}
+	s, err := purges.Start(ctx, &policy.Snapshot{Policy: &policy.Policy{}}, cache.Selection{Tags: []string{tag}})
+	for end := time.Now().Add(20 * time.Second); err == nil && !s.Applied; s, _ = purges.Status(ctx, s.ID) {
+		if time.Now().After(end) || ctx.Err() != nil {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if err != nil {
+		return
+	}
+	for _, g := range append(fleet.counted, g) {
+		found, err := g.run().tiers.Get(ctx, tag, noFields{})
+		if err != nil || found.Entry == nil {
+			continue
+		}
+		if had, _ := strconv.Atoi(string(found.Entry.Body)); had < version {
+			f.mu.Lock()
+			f.wrong = fmt.Sprintf("version %d of %s from %s, although its purge at version %d was applied", had, tag, found.Tier, version)
+			f.mu.Unlock()
+		}
+	}
+	f.mu.Lock()
+	f.applied++
+	f.mu.Unlock()
 }
 
 // run is the current one.
@@ -119,15 +201,17 @@ func (g *modelGateway) start(ctx context.Context) {
 	g.stop, g.ended = stop, &sync.WaitGroup{}
 	g.ended.Go(func() { health.Run(ctx) })
 	g.ended.Go(func() { tags.Run(ctx) })
+	g.ended.Go(func() { g.beat(ctx, run) })
 	<-health.Probed()
 	for i := range uint64(3) {
 		rnd := rand.New(rand.NewPCG(g.fleet.rnd.Uint64(), i))
-		g.ended.Go(func() { g.fleet.serve(ctx, run, rnd) })
+		g.ended.Go(func() { g.serve(ctx, run, rnd) })
 	}
 }
 
 // serve makes requests, mostly reads.
-func (f *modelFleet) serve(ctx context.Context, run modelRun, rnd *rand.Rand) {
+func (g *modelGateway) serve(ctx context.Context, run modelRun, rnd *rand.Rand) {
+	f := g.fleet
 	for {
 		timer := time.NewTimer(time.Duration(rnd.Int64N(int64(40 * time.Millisecond))))
 		select {
@@ -138,10 +222,13 @@ func (f *modelFleet) serve(ctx context.Context, run modelRun, rnd *rand.Rand) {
 		}
 		f.mu.Lock()
 		traffic := f.traffic
+		f.steps++
 		f.mu.Unlock()
 		tag := modelTags[rnd.IntN(len(modelTags))]
 		switch {
 		case !traffic:
+		case rnd.IntN(50) == 0:
+			f.operate(ctx, g, run, tag)
 		case rnd.IntN(6) == 0:
 			f.mu.Lock()
 			f.newest[tag]++
@@ -211,14 +298,14 @@ var modelFaults = []struct {
 		f.set((*modelStore).evict)
 	}},
 	{"comes back empty", func(f *modelFleet) {
-		f.set(func(s *modelStore) { s.refusing, s.held, s.servers = true, emptyData(), s.servers+1 })
+		f.set(func(s *modelStore) { s.refusing, s.held, s.servers = true, emptyData(), s.servers+1; clear(s.beats) })
 		f.store.hush(false)
 		f.pass(time.Second)
 		f.store.heal()
 	}},
 	{"is copied", func(f *modelFleet) { f.set(func(s *modelStore) { s.old = s.held.copied() }) }},
 	{"comes back old", func(f *modelFleet) {
-		f.set(func(s *modelStore) { s.refusing, s.held, s.servers = true, s.old.copied(), s.servers+1 })
+		f.set(func(s *modelStore) { s.refusing, s.held, s.servers = true, s.old.copied(), s.servers+1; clear(s.beats) })
 		f.store.hush(false)
 		f.pass(time.Second)
 		f.store.heal()
@@ -295,6 +382,9 @@ func modelStale(t *testing.T, seed uint64, plant string) (stale string) {
 				return
 			}
 		}
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.Logf("seed %d: %d steps, %d purges of operators were applied", seed, f.steps, f.applied)
 	})
 	return stale
 }
@@ -311,6 +401,12 @@ func (f *modelFleet) burst() string {
 	}
 	f.pass(300 * time.Millisecond)
 	f.drive(false)
+	f.mu.Lock()
+	wrong := f.wrong
+	f.mu.Unlock()
+	if wrong != "" {
+		return wrong
+	}
 	f.set(func(s *modelStore) { s.failLoads = 0 })
 	healed := time.Now()
 	for !f.allUp() {
@@ -378,6 +474,7 @@ func TestModelFindsPlantedBugs(t *testing.T) {
 		"nothing is read when listening begins",
 		"a dead connection is listened to",
 		"the journal keeps what the store knows alone",
+		"a gateway claims purges that it has not heard of",
 	} {
 		t.Run(plant, func(t *testing.T) {
 			t.Parallel()

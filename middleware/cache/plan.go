@@ -106,16 +106,22 @@ func present(ex *exchange.Exchange, s policy.Source) bool {
 // GET knows which parameters are keyed: a write purges all variants of a path.
 func uriTag(host, path string) string { return "uri:" + host + path }
 
+// tagAll is the tag of every entry.
+const tagAll = "*"
+
+// routeTag is the tag of a route's entries.
+func routeTag(name string) string { return "route:" + name }
+
 // tagsOf returns the tags of the entry that a request would store.
 func tagsOf(ex *exchange.Exchange) []string {
-	tags := make([]string, 0, len(ex.Route.Cache.Tags)+1)
+	tags := make([]string, 0, len(ex.Route.Cache.Tags)+3)
 	for _, t := range ex.Route.Cache.Tags {
 		tags = append(tags, t.Expand(ex.Params))
 	}
 	if who := ex.Principal; ex.Route.Cache.Private() && !who.Anonymous() {
 		tags = append(tags, sessionTags(who)...)
 	}
-	return append(tags, uriTag(ex.View.Host, ex.View.Path))
+	return append(tags, uriTag(ex.View.Host, ex.View.Path), routeTag(ex.Route.Name), tagAll)
 }
 
 // requestControl parses a request's directives. Pragma: no-cache counts only without a

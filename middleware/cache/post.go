@@ -44,7 +44,7 @@ func (t *transport) storePost(ctx context.Context, p *post, resp *http.Response,
 	if !rfc9111.StorablePost(requestURL(p.ex), resp.StatusCode, resp.Header, source) {
 		return false
 	}
-	p.marks = t.cache.tags.Marks(p.ex.Plan.Tags)
+	p.marks, p.soft = t.cache.tags.Marks(p.ex.Plan.Tags), t.cache.tags.softMarks(p.ex.Plan.Tags)
 	if p.changes += uint64(len(purged)); p.changes != t.cache.tags.changes() {
 		return false
 	}

@@ -31,12 +31,19 @@ type Change struct {
 	ID    string // at most 128 bytes; "": none
 }
 
-// Table is the content of the shared generations. A table that replaces a lost one starts from a
-// Base above all generations ever given; slots that it does not list stand there. Marks below Base
-// are from earlier tables.
+// Table is the content of the shared generations, or what a change made of it. A table that
+// replaces a lost one starts from a Base above all generations ever given; slots that it does not
+// list stand there. Marks below Base are from earlier tables.
 type Table struct {
-	Base  uint64
+	Position
 	Marks []Mark
+}
+
+// Position is how much of the shared table is known: of the table that started from Base the first
+// Seq changes.
+type Position struct {
+	Base uint64 `json:"base"`
+	Seq  uint64 `json:"seq"`
 }
 
 // Counters are the generations that all gateways share. The caller bounds the time through ctx.
@@ -47,8 +54,8 @@ type Counters interface {
 	// Load returns all generations above the table's Base.
 	Load(ctx context.Context) (Table, error)
 	// Watch calls connected each time it starts listening, and changed for each change after that,
-	// until ctx is done or the connection is lost.
-	Watch(ctx context.Context, connected func(), changed func(Mark)) error
+	// in order, until ctx is done or the connection is lost.
+	Watch(ctx context.Context, connected func(), changed func(Table)) error
 }
 
 // TagsConfig configures Tags. The zero value is for a single gateway.
@@ -94,7 +101,8 @@ type Journal interface {
 type Tags struct {
 	local  generations
 	base   atomic.Uint64 // of the shared table, as last seen
-	unread atomic.Bool   // the shared table may have purges unknown here
+	known  known
+	unread atomic.Bool // the shared table may have purges unknown here
 	watch  atomic.Pointer[context.CancelFunc]
 	unsent unsent
 	made   made
@@ -122,6 +130,15 @@ func (t *Tags) Marks(tags []string) []Mark {
 		marks[i] = Mark{slot, max(t.local.get(slot), base)}
 	}
 	return marks
+}
+
+// softMarks returns the present generations of the softTags of tags.
+func (t *Tags) softMarks(tags []string) []Mark {
+	soft := make([]string, len(tags))
+	for i, tag := range tags {
+		soft[i] = softTag(tag)
+	}
+	return t.Marks(soft)
 }
 
 // trusts reports whether an entry of the shared store is valid. One that was filled before the
@@ -152,7 +169,7 @@ func (t *Tags) learn(marks []Mark) {
 	}
 }
 
-// read takes over the content of the shared table.
+// read takes over the content of the shared table, or a change.
 func (t *Tags) read(table Table) {
 	for known := t.base.Load(); known < table.Base; known = t.base.Load() {
 		t.local.changes.Add(1) // marks of different tables cannot be compared
@@ -162,6 +179,7 @@ func (t *Tags) read(table Table) {
 		}
 	}
 	t.learn(table.Marks)
+	t.known.exists(table.Position)
 }
 
 // Restore takes over purges from a journal or another gateway, any number of times. Purges unknown
@@ -229,12 +247,12 @@ func (t *Tags) Purge(ctx context.Context, tags ...string) error {
 	}
 	t.read(table)
 	t.made.note(purges, time.Now())
-	_ = t.keep(ctx, known(table.Marks)) // for the case of a restart with a store that has lost it
+	_ = t.keep(ctx, knownPurges(table.Marks)) // for the case of a restart with a store that has lost it
 	return nil
 }
 
-// known are the purges for generations that the shared store gave.
-func known(marks []Mark) []Purge {
+// knownPurges are the purges for generations that the shared store gave.
+func knownPurges(marks []Mark) []Purge {
 	purges := make([]Purge, len(marks))
 	for i, m := range marks {
 		purges[i] = Purge{Mark: m, Known: true}

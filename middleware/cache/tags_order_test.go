@@ -211,7 +211,7 @@ func (m *movable) Change(ctx context.Context, base uint64, changes []cache.Chang
 
 func (m *movable) Load(ctx context.Context) (cache.Table, error) { return m.to.Load().Load(ctx) }
 
-func (m *movable) Watch(ctx context.Context, connected func(), changed func(cache.Mark)) error {
+func (m *movable) Watch(ctx context.Context, connected func(), changed func(cache.Table)) error {
 	link := *m.to.Load()
 	link.life = ctx
 	return link.Watch(ctx, connected, changed)

@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -39,6 +40,7 @@ func (t *Tags) Drain(ctx context.Context) (err error) {
 			return err
 		}
 		t.read(table)
+		t.known.loaded(table.Position)
 	}
 	// Taken out before the generations are read: a purge in between adds itself again.
 	purges, changes := t.unsent.take(), []Change(nil)
@@ -94,7 +96,7 @@ func (t *Tags) send(ctx context.Context, changes []Change, purges []Purge) error
 		for i := range made {
 			made[i].Known = true
 		}
-		_ = t.keep(ctx, slices.Concat(made, known(table.Marks[:len(made)]))) // otherwise a restart repeats them
+		_ = t.keep(ctx, slices.Concat(made, knownPurges(table.Marks[:len(made)]))) // otherwise a restart repeats them
 		changes, purges = changes[n:], purges[len(made):]
 	}
 	return nil
@@ -113,11 +115,61 @@ func (t *Tags) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		watch, stop := context.WithCancel(ctx)
 		t.watch.Store(&stop)
-		_ = t.cfg.Counters.Watch(watch, connected, func(m Mark) { t.learn([]Mark{m}) })
+		_ = t.cfg.Counters.Watch(watch, connected, func(change Table) {
+			t.learn(change.Marks)
+			if !t.known.heard(change.Position) {
+				connected() // changes were missed
+			}
+		})
 		pause(watch, retryInterval)
 		stop()
 	}
 }
+
+// Position is how much of the shared table this gateway knows. Zero: nothing yet.
+func (t *Tags) Position() Position {
+	t.known.mu.Lock()
+	defer t.known.mu.Unlock()
+	return t.known.seen
+}
+
+// known is what is known of the shared table's changes.
+type known struct {
+	mu     sync.Mutex // guards what follows
+	seen   Position   // all changes up to here were learned
+	latest Position   // there are changes up to here
+}
+
+// exists records that a change was made.
+func (k *known) exists(p Position) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if p.after(k.latest) {
+		k.latest = p
+	}
+}
+
+// loaded records that the whole table was learned.
+func (k *known) loaded(p Position) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if p.after(k.seen) {
+		k.seen = p
+	}
+}
+
+// heard records a single change. It reports whether no change before it is missing.
+func (k *known) heard(p Position) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	next := Position{k.seen.Base, k.seen.Seq + 1}
+	if p == next {
+		k.seen = p
+	}
+	return p == next || !p.after(k.seen)
+}
+
+func (p Position) after(q Position) bool { return p.Base > q.Base || p.Base == q.Base && p.Seq > q.Seq }
 
 func pause(ctx context.Context, d time.Duration) {
 	select {

@@ -57,7 +57,7 @@ func (s *strictCounters) purged(slot uint16) bool {
 	return slices.ContainsFunc(s.changes, func(c cache.Change) bool { return c.Slot == slot && c.Add > 0 })
 }
 
-func (s *strictCounters) Watch(ctx context.Context, connected func(), _ func(cache.Mark)) error {
+func (s *strictCounters) Watch(ctx context.Context, connected func(), _ func(cache.Table)) error {
 	if !s.silent {
 		connected()
 	}

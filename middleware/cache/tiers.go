@@ -65,8 +65,9 @@ func (t *Tiers) Get(ctx context.Context, key string, fields rfc9111.Fields) (Fou
 		return local, nil
 	}
 	t.Tags.learn(e.Marks) // the gateway that filled it may know of more purges
+	t.Tags.learn(e.Soft)
 	t.remember(ctx, key, e)
-	shared.Tier = tierShared
+	shared.Tier, shared.Entry = tierShared, t.softened(e)
 	return shared, nil
 }
 
@@ -78,8 +79,16 @@ func (t *Tiers) inMemory(ctx context.Context, key string, fields rfc9111.Fields)
 	if err != nil || found.Entry != nil && !t.Tags.Valid(found.Entry.Marks) {
 		found.Entry = nil
 	}
-	found.Tier = tierLocal
+	found.Tier, found.Entry = tierLocal, t.softened(found.Entry)
 	return found
+}
+
+// softened returns an entry, or a stale copy of one that was purged softly; e may be nil.
+func (t *Tiers) softened(e *Entry) *Entry {
+	if e == nil || t.Tags.Valid(e.Soft) {
+		return e
+	}
+	return e.stale(t.Now())
 }
 
 func (t *Tiers) remember(ctx context.Context, key string, e *Entry) {
@@ -96,7 +105,7 @@ func (t *Tiers) remember(ctx context.Context, key string, e *Entry) {
 // Put stores in both tiers.
 func (t *Tiers) Put(ctx context.Context, key string, e *Entry) error {
 	t.remember(ctx, key, e)
-	if t.Shared == nil || !t.Tags.shareable(e.Marks) || e.Size() > maxShared || !t.writes.may(t.Now()) || t.Room != nil && !t.Room(e.Size()) {
+	if t.Shared == nil || !t.Tags.shareable(e.Marks) || !t.Tags.shareable(e.Soft) || e.Size() > maxShared || !t.writes.may(t.Now()) || t.Room != nil && !t.Room(e.Size()) {
 		return nil // a later request fills it again
 	}
 	_, answered, err := failover.Offer(ctx, t.Switch, func(ctx context.Context) (struct{}, error) { return struct{}{}, t.Shared.Put(ctx, key, e) })

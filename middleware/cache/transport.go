@@ -55,6 +55,7 @@ func (t *transport) pass(ex *exchange.Exchange, req *http.Request) (*http.Respon
 	purged := t.cache.invalidate(req.Context(), ex, resp)
 	if ex.Plan != nil {
 		ex.Facts.Cache = factBypass
+		defer stripTags(ex, resp.Header)
 		stored := post != nil && t.storePost(req.Context(), post, resp, purged)
 		if encode {
 			t.cache.encode(ex, resp)
@@ -87,7 +88,7 @@ type call struct {
 // do asks the upstream and returns the client's response.
 func (c *call) do() (*http.Response, error) {
 	tags := c.cache.tags
-	got := head{changes: tags.changes(), marks: tags.Marks(c.ex.Plan.Tags)} // read first: a later purge invalidates the response
+	got := head{changes: tags.changes(), marks: tags.Marks(c.ex.Plan.Tags), soft: tags.softMarks(c.ex.Plan.Tags)} // read first: a later purge invalidates the response
 	out, err := c.outbound()
 	if err != nil {
 		return nil, err
@@ -97,9 +98,7 @@ func (c *call) do() (*http.Response, error) {
 		rfc9111.AddConditions(out.Header, c.stored.Header)
 	}
 	completing := c.completes(out)
-	got.sent = c.cache.now()
-	resp, err := c.next.RoundTrip(out)
-	got.received = c.cache.now()
+	resp, err := c.ask(out, &got)
 	if answer, ok := c.staleIfError(resp, err, got.received); ok {
 		return answer, nil
 	}
@@ -132,6 +131,18 @@ func (c *call) do() (*http.Response, error) {
 		c.headUpdates(got)
 	}
 	return c.fill(resp, got), nil
+}
+
+// ask sends a request when it is the upstream's turn for it.
+func (c *call) ask(out *http.Request, got *head) (*http.Response, error) {
+	leave, err := c.cache.gates.enter(out.Context(), c.ex.Route)
+	defer func() { got.received = c.cache.now() }()
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	got.sent = c.cache.now()
+	return c.next.RoundTrip(out)
 }
 
 // retry asks again as if nothing were stored.

@@ -106,6 +106,7 @@ var cacheTests = []struct {
 		e.StaleWhileRevalidate, e.StaleIfError = time.Minute, time.Hour
 		e.NoCache, e.NeverStale = true, true
 		e.Marks = []cache.Mark{{Slot: 0, Gen: 0}, {Slot: 65535, Gen: 1 << 40}}
+		e.Soft = []cache.Mark{{Slot: 7, Gen: 1}}
 		c.put("k", e)
 		found := c.get("k", "Accept-Language", "de").Entry
 		if diff := cmp.Diff(e, found); diff != "" {

@@ -13,7 +13,7 @@ import (
 
 // cacheFormat is the first byte of every stored entry. Entries of another format, written by a
 // newer or older version, are misses.
-const cacheFormat = 1
+const cacheFormat = 2
 
 var errCacheFormat = errors.New("not a cache entry of this format")
 
@@ -62,10 +62,13 @@ func encodeEntry(e *cache.Entry) []byte {
 	}
 	b = packed.AppendTexts(b, e.Vary)
 	b = packed.AppendTexts(b, e.Selecting)
-	b = binary.AppendUvarint(b, uint64(len(e.Marks)))
-	for _, m := range e.Marks {
-		b = binary.AppendUvarint(b, uint64(m.Slot))
-		b = binary.AppendUvarint(b, m.Gen)
+	b = packed.AppendTexts(b, e.Tags)
+	for _, marks := range [][]cache.Mark{e.Marks, e.Soft} {
+		b = binary.AppendUvarint(b, uint64(len(marks)))
+		for _, m := range marks {
+			b = binary.AppendUvarint(b, uint64(m.Slot))
+			b = binary.AppendUvarint(b, m.Gen)
+		}
 	}
 	b = binary.AppendUvarint(b, uint64(len(e.Header)))
 	for name, values := range e.Header {
@@ -93,12 +96,14 @@ func decodeEntry(b []byte) (*cache.Entry, error) {
 		e.First, e.Complete = d.Varint(), d.Varint()
 		d.Bad = d.Bad || e.First < 0 || e.Complete <= e.First
 	}
-	e.Vary, e.Selecting = d.Texts(), d.Texts()
-	e.Marks = make([]cache.Mark, d.Count())
-	for i := range e.Marks {
-		slot, gen := d.Uvarint(), d.Uvarint()
-		d.Bad = d.Bad || slot > math.MaxUint16 || gen > maxGeneration
-		e.Marks[i] = cache.Mark{Slot: uint16(slot), Gen: gen}
+	e.Vary, e.Selecting, e.Tags = d.Texts(), d.Texts(), d.Texts()
+	for _, marks := range []*[]cache.Mark{&e.Marks, &e.Soft} {
+		*marks = make([]cache.Mark, d.Count())
+		for i := range *marks {
+			slot, gen := d.Uvarint(), d.Uvarint()
+			d.Bad = d.Bad || slot > math.MaxUint16 || gen > maxGeneration
+			(*marks)[i] = cache.Mark{Slot: uint16(slot), Gen: gen}
+		}
 	}
 	n := d.Count()
 	e.Header = make(http.Header, n)

@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"errors"
@@ -58,23 +59,43 @@ func (c *CacheTags) Change(ctx context.Context, base uint64, changes []cache.Cha
 		}
 		keys, args = append(keys, key), append(args, ch.Slot, ch.Floor, ch.Add, ch.Above)
 	}
-	made, err := cacheTagsChange.Run(ctx, c.client, keys, args...).StringSlice()
+	made, err := cacheTagsChange.Run(ctx, c.client, keys, args...).Text()
 	if err != nil {
 		return cache.Table{}, fmt.Errorf("change tag generations: %w", err)
 	}
-	if len(made) != len(changes)+1 {
-		return cache.Table{}, fmt.Errorf("change tag generations: %d replies to %d changes", len(made), len(changes))
-	}
-	t := cache.Table{Marks: make([]cache.Mark, 0, len(changes))}
-	t.Base, _ = strconv.ParseUint(made[0], 10, 64)
-	for i, text := range made[1:] {
-		gen, err := strconv.ParseUint(text, 10, 64)
-		if err != nil {
-			return cache.Table{}, fmt.Errorf("change tag generations: %w", err)
-		}
-		t.Marks = append(t.Marks, cache.Mark{Slot: changes[i].Slot, Gen: gen})
+	t, ok := parseChange(made)
+	if !ok || len(t.Marks) != len(changes) {
+		return cache.Table{}, fmt.Errorf("change tag generations: %w", errReply)
 	}
 	return t, nil
+}
+
+// parseChange reads the table's base, the number of the change and its marks, as cache_tags.lua
+// returns and publishes them: BASE SEQ SLOT:GEN….
+func parseChange(text string) (t cache.Table, ok bool) {
+	words := strings.Fields(text)
+	if len(words) < 2 {
+		return t, false
+	}
+	if t.Position, ok = parsePosition(words[0], words[1]); !ok {
+		return t, false
+	}
+	for _, word := range words[2:] {
+		slot, gen, _ := strings.Cut(word, ":")
+		m, ok := parseMark(slot, gen)
+		if !ok {
+			return t, false
+		}
+		t.Marks = append(t.Marks, m)
+	}
+	return t, true
+}
+
+func parsePosition(base, seq string) (p cache.Position, ok bool) {
+	var failed [2]error
+	p.Base, failed[0] = strconv.ParseUint(base, 10, 64)
+	p.Seq, failed[1] = strconv.ParseUint(seq, 10, 64)
+	return p, errors.Join(failed[:]...) == nil
 }
 
 // Load reads the whole table.
@@ -84,7 +105,7 @@ func (c *CacheTags) Load(ctx context.Context) (cache.Table, error) {
 		return cache.Table{}, fmt.Errorf("load tag generations: %w", err)
 	}
 	t := cache.Table{Marks: make([]cache.Mark, 0, len(fields))}
-	t.Base, _ = strconv.ParseUint(fields["base"], 10, 64)
+	t.Position, _ = parsePosition(fields["base"], cmp.Or(fields["seq"], "0")) // zero: no table yet
 	for slot, gen := range fields {
 		if m, ok := parseMark(strings.TrimPrefix(slot, wasField), gen); ok {
 			t.Marks = append(t.Marks, m)
@@ -104,7 +125,7 @@ func parseMark(slot, gen string) (cache.Mark, bool) {
 
 // Watch listens on the channel. go-redis reconnects and resubscribes by itself; the server confirms
 // each subscription.
-func (c *CacheTags) Watch(ctx context.Context, connected func(), changed func(cache.Mark)) error {
+func (c *CacheTags) Watch(ctx context.Context, connected func(), changed func(cache.Table)) error {
 	sub := c.client.Subscribe(ctx, cacheTags)
 	defer func() { _ = sub.Close() }()                         // there are no pending writes
 	defer context.AfterFunc(ctx, func() { _ = sub.Close() })() // ends a blocked Receive
@@ -126,11 +147,8 @@ func (c *CacheTags) Watch(ctx context.Context, connected func(), changed func(ca
 		case *redis.Subscription:
 			connected()
 		case *redis.Message:
-			for change := range strings.FieldsSeq(m.Payload) {
-				slot, gen, _ := strings.Cut(change, ":")
-				if mark, ok := parseMark(slot, gen); ok {
-					changed(mark)
-				}
+			if t, ok := parseChange(m.Payload); ok {
+				changed(t)
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -218,11 +219,11 @@ func TestCacheTagsWatch(t *testing.T) {
 	server := env.Redis(t)
 	tags := redis.NewCacheTags(cacheClient(t, server.URL))
 	ctx, cancel := context.WithCancel(context.Background())
-	connected, changed := make(chan struct{}, 10), make(chan cache.Mark, 10)
+	connected, changed := make(chan struct{}, 10), make(chan cache.Table, 10)
 	var watch sync.WaitGroup
 	watch.Go(func() {
 		for ctx.Err() == nil {
-			_ = tags.Watch(ctx, func() { connected <- struct{}{} }, func(m cache.Mark) { changed <- m })
+			_ = tags.Watch(ctx, func() { connected <- struct{}{} }, func(t cache.Table) { changed <- t })
 			time.Sleep(10 * time.Millisecond)
 		}
 	})
@@ -233,10 +234,11 @@ func TestCacheTagsWatch(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, want := range made.Marks {
-			if got := env.Receive(t, "a change is published", changed); got != want {
-				t.Errorf("watched %v, want %v", got, want)
-			}
+		if got := env.Receive(t, "a change is published", changed); !reflect.DeepEqual(got, made) || got.Seq == 0 {
+			t.Errorf("watched %v, want %v", got, made)
+		}
+		if loaded, err := tags.Load(context.Background()); err != nil || loaded.Position != made.Position {
+			t.Errorf("loaded %v, %v; want the position %v", loaded.Position, err, made.Position)
 		}
 	}
 	expect(10)

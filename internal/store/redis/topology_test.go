@@ -187,11 +187,11 @@ func mustChargeBy(t *testing.T, vars map[string]string) {
 func watchTags(t *testing.T, url string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	connected, changed := make(chan struct{}, 10), make(chan cache.Mark, 10)
+	connected, changed := make(chan struct{}, 10), make(chan cache.Table, 10)
 	tags := redis.NewCacheTags(openFor(t, url))
 	var watch sync.WaitGroup
 	watch.Go(func() {
-		_ = tags.Watch(ctx, func() { connected <- struct{}{} }, func(m cache.Mark) { changed <- m })
+		_ = tags.Watch(ctx, func() { connected <- struct{}{} }, func(t cache.Table) { changed <- t })
 	})
 	defer watch.Wait()
 	defer cancel()
@@ -205,9 +205,9 @@ func watchTags(t *testing.T, url string) {
 		t.Fatal(err)
 	}
 	select {
-	case m := <-changed:
-		if m.Slot != 4711 {
-			t.Errorf("watched %+v", m)
+	case change := <-changed:
+		if len(change.Marks) != 1 || change.Marks[0].Slot != 4711 {
+			t.Errorf("watched %+v", change)
 		}
 	case <-late:
 		t.Fatal("a change was not reported")

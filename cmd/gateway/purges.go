@@ -1,0 +1,167 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/jewgo/gateway/internal/admin"
+	"github.com/jewgo/gateway/middleware/cache"
+	"github.com/jewgo/gateway/policy"
+)
+
+// purgesAdmin implements the admin API's purges.
+type purgesAdmin struct {
+	*cache.Purges
+	live *policy.Live
+}
+
+// Start implements admin.Purges.
+func (a purgesAdmin) Start(ctx context.Context, selection []byte) (id string, status any, applied bool, err error) {
+	var what cache.Selection
+	d := json.NewDecoder(bytes.NewReader(selection))
+	d.DisallowUnknownFields()
+	err = d.Decode(&what)
+	if _, more := d.Token(); err == nil && !errors.Is(more, io.EOF) {
+		err = errors.New("more than one value")
+	}
+	if err != nil {
+		return "", nil, false, fmt.Errorf("%w: want a JSON object with tags, urls, routes, groups, all, soft: %w", admin.ErrPurge, err)
+	}
+	s, err := a.Purges.Start(ctx, a.live.Load(), what)
+	if errors.Is(err, cache.ErrSelection) {
+		err = fmt.Errorf("%w: %w", admin.ErrPurge, err)
+	}
+	return s.ID, s, s.Applied, err
+}
+
+// Status implements admin.Purges.
+func (a purgesAdmin) Status(ctx context.Context, id string) (status any, applied bool) {
+	if s, ok := a.Purges.Status(ctx, id); ok {
+		return s, s.Applied
+	}
+	return nil, false
+}
+
+// List implements admin.Purges.
+func (a purgesAdmin) List() any {
+	return struct {
+		Purges []cache.PurgeStatus `json:"purges"`
+	}{a.Purges.List()}
+}
+
+func newPurge() *cobra.Command {
+	var c adminClient
+	var what cache.Selection
+	var wait, yes bool
+	var id string
+	cmd := &cobra.Command{
+		Use:   "purge",
+		Short: "Remove responses from the cache of all gateways",
+		Long: "Remove responses from the cache of all gateways that share a Redis. The purge is in force on the gateway that is\n" +
+			"asked at once, on the others within a second, and on one that is cut off from Redis when it is back.\n" +
+			"Exit status: 0 if it is in force here, 1 if not, 2 if the command line is wrong.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if id != "" && (what.All || what.Soft || len(what.Tags)+len(what.URLs)+len(what.Routes)+len(what.Groups) > 0) {
+				return usage(errors.New("--status purges nothing: leave out what to purge"))
+			}
+			if what.All && !yes {
+				if err := confirm(cmd, "Purge all responses?"); err != nil {
+					return err
+				}
+			}
+			return purge(cmd, &c, what, id, wait)
+		},
+	}
+	f := cmd.Flags()
+	f.StringArrayVar(&what.Tags, "tag", nil, "purge responses with this tag (may be repeated, as the next three)")
+	f.StringArrayVar(&what.URLs, "url", nil, "purge this URL with every query and variant; /PATH alone: on all hosts of server.hosts")
+	f.StringArrayVar(&what.Routes, "route", nil, "purge the responses of this route")
+	f.StringArrayVar(&what.Groups, "group", nil, "purge responses of this cache group (RFC 9875)")
+	f.BoolVar(&what.All, "all", false, "purge everything; asks first")
+	f.BoolVar(&yes, "yes", false, "do not ask")
+	f.BoolVar(&what.Soft, "soft", false, "make them stale instead: they are revalidated, or served by the rules for stale responses")
+	f.BoolVar(&wait, "wait", false, "return when every live gateway has it")
+	f.StringVar(&id, "status", "", "purge nothing; tell how far the purge with this id has got")
+	c.flags(cmd)
+	return cmd
+}
+
+// purge starts a purge, or asks about the one with an id, and prints how far it has got.
+func purge(cmd *cobra.Command, c *adminClient, what cache.Selection, id string, wait bool) error {
+	var text string
+	var err error
+	if id == "" {
+		var body []byte
+		if body, err = json.Marshal(what); err != nil {
+			return err
+		}
+		text, err = c.call(cmd.Context(), http.MethodPost, "/v1/purges", body)
+	} else {
+		text, err = c.call(cmd.Context(), http.MethodGet, "/v1/purges/"+id, nil)
+	}
+	for {
+		if err != nil {
+			return err
+		}
+		var s cache.PurgeStatus
+		if err = json.Unmarshal([]byte(text), &s); err != nil {
+			return fmt.Errorf("the gateway answered %q", text)
+		}
+		switch {
+		case s.Applied:
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "purge %s: applied on %s\n", s.ID, reachedText(s))
+			return err
+		case !wait:
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "purge %s: pending, on %s: %s\n", s.ID, reachedText(s), s.Waits)
+			return err
+		}
+		select {
+		case <-cmd.Context().Done():
+			return cmd.Context().Err()
+		case <-time.After(time.Second):
+		}
+		text, err = c.call(cmd.Context(), http.MethodGet, "/v1/purges/"+s.ID, nil)
+	}
+}
+
+func reachedText(s cache.PurgeStatus) string {
+	switch {
+	case s.Gateways == 0 && s.Applied:
+		return "every gateway"
+	case s.Gateways == 0:
+		return "this gateway"
+	}
+	return fmt.Sprintf("%d of %d gateways", s.Reached, s.Gateways)
+}
+
+// confirm asks a question on the terminal.
+func confirm(cmd *cobra.Command, question string) error {
+	in, isFile := cmd.InOrStdin().(*os.File)
+	if isFile {
+		info, err := in.Stat()
+		isFile = err == nil && info.Mode()&os.ModeCharDevice != 0
+	}
+	answer, err := "", io.EOF
+	if isFile {
+		_, _ = fmt.Fprint(cmd.ErrOrStderr(), question+" [y/N] ") // a terminal that is gone answers nothing either
+		_, err = fmt.Fscanln(in, &answer)
+	}
+	if errors.Is(err, io.EOF) { // /dev/null looks like a terminal, too
+		return usage(errors.New("there is no terminal to ask on: say --yes"))
+	}
+	if a := strings.ToLower(answer); a != "y" && a != "yes" {
+		return errors.New("nothing was done")
+	}
+	return nil
+}
