@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/store/redis"
@@ -53,7 +54,7 @@ func TestTLSReasons(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			g := newGateway(t, redis.Config{URL: tt.base + "?" + tt.query.Encode(), Budget: callBudget})
+			g := newGateway(t, redis.Config{URL: tt.base + "?" + tt.query.Encode(), Budget: time.Second})
 			if tt.want == "" && tt.query != nil {
 				g.mustServe(t)
 				return
