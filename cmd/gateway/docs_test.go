@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -77,6 +78,9 @@ var masks = []struct{ pattern, mask string }{
 	{`Content-Length: \d{6}`, "Content-Length: N"},
 	{`"} \d+`, `"} N`}, // a metric
 	{`purge [a-z0-9]{16}`, `purge ID`},
+	{`\b[0-9a-f]{64}\b`, `WHOLE-ID`},
+	{`\b[0-9a-f]{16}\b`, `SESSION`},
+	{`20\d\d-\d\d-\d\d \d\d:\d\d:\d\d`, `TIME`},
 }
 
 func masked(s string) string {
@@ -141,6 +145,11 @@ func TestAdminPage(t *testing.T) {
 	}
 	server := env.Redis(t)
 	f := startPurgeFleet(t, server.URL)
+	f.a.get("/auth/login")
+	var ids struct{ Sessions []struct{ ID string } }
+	if res := f.a.get(f.a.admin + "/v1/sessions?user=42"); json.Unmarshal([]byte(res.body), &ids) != nil || len(ids.Sessions) != 1 {
+		t.Fatalf("%s\n%s", res.Status, res.body)
+	}
 	blocks := consoles(string(page))
 	for i, block := range blocks {
 		if i == len(blocks)-1 {
@@ -149,6 +158,7 @@ func TestAdminPage(t *testing.T) {
 		}
 		typed(t, block, func(line string) string {
 			var stdout, stderr bytes.Buffer
+			line = strings.ReplaceAll(line, "8c41f0b2d95e7a36", ids.Sessions[0].ID[:16])
 			args := append(strings.Fields(line)[1:], "--config", f.policy, "--admin", strings.TrimPrefix(f.a.admin, "http://"))
 			if code := execute(args, &stdout, &stderr); code != 0 {
 				t.Errorf("$ %s: exit status %d, %s", line, code, stderr.String())

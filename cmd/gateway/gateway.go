@@ -91,22 +91,7 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 		Report: func(s *policy.Snapshot, err error) { g.reloaded(numbers, s, err) },
 	}
 	g.chain(&parts{secrets: secrets, numbers: numbers, access: accessLogger(s, snapshot.Policy)})
-	g.admin = admin.New(admin.Config{
-		Token:         secrets.adminToken,
-		TokenForReads: snapshot.Policy.Server.AdminTokenFile != "",
-		Address:       snapshot.Policy.Server.Admin,
-		Conditions:    g.conditions,
-		Reload:        g.reloader.Reload,
-		Metrics:       numbers.Handler(),
-		Limits:        &limitsAdmin{g.limits, &g.live, g.fleet.roll},
-		Purges:        purgesAdmin{&cache.Purges{Tags: g.stores.tags, Fleet: g.fleet, Now: time.Now}, &g.live},
-		Log:           log,
-		Redis: func(ctx context.Context) any {
-			v := g.stores.view(ctx)
-			v.Journal, v.Peers = g.durable.journal.Status(), g.fleet.view()
-			return v
-		},
-	})
+	g.admin = g.adminHandler(snapshot, secrets.adminToken, numbers)
 	if err = g.fleet.listen(g, snapshot.Policy, secrets); err != nil {
 		g.pools.Close()
 		g.stores.close()
@@ -117,6 +102,27 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 	numbers.Targets(g.targets)
 	g.begin(ctx)
 	return g, nil
+}
+
+// adminHandler is the admin API.
+func (g *gateway) adminHandler(snapshot *policy.Snapshot, token string, numbers *metrics.Metrics) http.Handler {
+	return admin.New(admin.Config{
+		Token:         token,
+		TokenForReads: snapshot.Policy.Server.AdminTokenFile != "",
+		Address:       snapshot.Policy.Server.Admin,
+		Conditions:    g.conditions,
+		Reload:        g.reloader.Reload,
+		Metrics:       numbers.Handler(),
+		Limits:        &limitsAdmin{g.limits, &g.live, g.fleet.roll},
+		Purges:        purgesAdmin{&cache.Purges{Tags: g.stores.tags, Fleet: g.fleet, Now: time.Now}, &g.live},
+		Sessions:      sessionsAdmin{g.stores.sessions, &g.live},
+		Log:           g.log,
+		Redis: func(ctx context.Context) any {
+			v := g.stores.view(ctx)
+			v.Journal, v.Peers = g.durable.journal.Status(), g.fleet.view()
+			return v
+		},
+	})
 }
 
 // begin starts the background work, which ends with close, and waits a moment for Redis

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -38,13 +37,9 @@ func newLimitsTop() *cobra.Command {
 			"A key can be passed to show and reset as it is.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			text, err := c.call(cmd.Context(), http.MethodGet, "/v1/limits", nil)
-			if err != nil {
-				return err
-			}
 			var v limitsView
-			if err := json.Unmarshal([]byte(text), &v); err != nil {
-				return fmt.Errorf("the gateway answered %q", text)
+			if err := c.ask(cmd.Context(), http.MethodGet, "/v1/limits", nil, &v); err != nil {
+				return err
 			}
 			t := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 			_, _ = fmt.Fprintln(t, "charged\trefused\tkey") // Flush reports errors
@@ -67,7 +62,7 @@ type bucketsNamed struct {
 }
 
 // limitVerb completes a command that calls the gateway for each bucket, and shows the answers.
-func limitVerb(cmd *cobra.Command, method, suffix string, show func(w io.Writer, answer string) error) *cobra.Command {
+func limitVerb[T any](cmd *cobra.Command, method, suffix string, show func(w io.Writer, answer T) error) *cobra.Command {
 	n := &bucketsNamed{suffix: suffix}
 	cmd.Args = cobra.MaximumNArgs(1)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -76,8 +71,8 @@ func limitVerb(cmd *cobra.Command, method, suffix string, show func(w io.Writer,
 			return usage(err)
 		}
 		for _, path := range paths {
-			answer, err := n.client.call(cmd.Context(), method, path, nil)
-			if err != nil {
+			var answer T
+			if err := n.client.ask(cmd.Context(), method, path, nil, &answer); err != nil {
 				return err
 			}
 			if err := show(cmd.OutOrStdout(), answer); err != nil {
@@ -127,13 +122,7 @@ func newLimitsShow() *cobra.Command {
 	return limitVerb(&cobra.Command{
 		Use:   "show [KEY]",
 		Short: "Show what is left of a limit",
-	}, http.MethodGet, "", func(w io.Writer, answer string) error {
-		var v bucketView
-		if err := json.Unmarshal([]byte(answer), &v); err != nil {
-			return fmt.Errorf("the gateway answered %q", answer)
-		}
-		return showBucket(w, v)
-	})
+	}, http.MethodGet, "", showBucket)
 }
 
 func showBucket(w io.Writer, v bucketView) error {
@@ -162,11 +151,7 @@ func newLimitsReset() *cobra.Command {
 		Short: "Make a limit whole again, on all gateways",
 		Long: "Make a limit whole again: on the gateway that is asked at once, in Redis and on the other gateways within a second.\n" +
 			"While Redis is unavailable it is whole on that gateway alone.",
-	}, http.MethodPost, "/reset", func(w io.Writer, answer string) error {
-		var v resetView
-		if err := json.Unmarshal([]byte(answer), &v); err != nil {
-			return fmt.Errorf("the gateway answered %q", answer)
-		}
+	}, http.MethodPost, "/reset", func(w io.Writer, v resetView) error {
 		where := "on this gateway alone: redis is unavailable, or there is none"
 		if v.Redis {
 			where = "on all gateways within " + v.Within

@@ -25,6 +25,7 @@ upstreams:
 limits:
   login: {key: client_ip, rate: 10/h}
 routes:
+  - {name: auth, match: {path: "/auth/{verb}"}, upstream: app, session: optional, session_signal: true}
   - {name: login, match: {path: /login}, upstream: app, limits: [login]}
   - {name: list, match: {path: /list}, upstream: app, cache: {ttl: 1h, stale_while_revalidate: 1h, tags: [all-lists]}}
   - {name: item, match: {path: "/item/{id}"}, upstream: app, cache: {ttl: 1h, tags: ["item:{id}"]}}
@@ -43,6 +44,9 @@ func startPurgeFleet(t *testing.T, redisURL string) *purgeFleet {
 	f := &purgeFleet{t: t}
 	f.version.Store(1)
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/auth/login" {
+			w.Header().Set("X-Gw-Session", `login {"user":"42","roles":["editor"]}`)
+		}
 		w.Header().Set("Cache-Groups", `"menus"`)
 		_, _ = fmt.Fprintf(w, "%s %d", r.URL.Path, f.version.Load())
 	}))

@@ -1,13 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -28,13 +27,7 @@ type purgesAdmin struct {
 // Start implements admin.Purges.
 func (a purgesAdmin) Start(ctx context.Context, selection []byte) (id string, status any, applied bool, err error) {
 	var what cache.Selection
-	d := json.NewDecoder(bytes.NewReader(selection))
-	d.DisallowUnknownFields()
-	err = d.Decode(&what)
-	if _, more := d.Token(); err == nil && !errors.Is(more, io.EOF) {
-		err = errors.New("more than one value")
-	}
-	if err != nil {
+	if err := strictJSON(selection, &what); err != nil {
 		return "", nil, false, fmt.Errorf("%w: want a JSON object with tags, urls, routes, groups, all, soft: %w", admin.ErrPurge, err)
 	}
 	s, err := a.Purges.Start(ctx, a.live.Load(), what)
@@ -99,31 +92,21 @@ func newPurge() *cobra.Command {
 
 // purge starts a purge, or asks about the one with an id, and prints how far it has got.
 func purge(cmd *cobra.Command, c *adminClient, what cache.Selection, id string, wait bool) error {
-	var text string
-	var err error
-	if id == "" {
-		var body []byte
-		if body, err = json.Marshal(what); err != nil {
-			return err
-		}
-		text, err = c.call(cmd.Context(), http.MethodPost, "/v1/purges", body)
-	} else {
-		text, err = c.call(cmd.Context(), http.MethodGet, "/v1/purges/"+id, nil)
+	method, path, body := http.MethodPost, "/v1/purges", any(what)
+	if id != "" {
+		method, path, body = http.MethodGet, "/v1/purges/"+url.PathEscape(id), nil
 	}
 	for {
-		if err != nil {
-			return err
-		}
 		var s cache.PurgeStatus
-		if err = json.Unmarshal([]byte(text), &s); err != nil {
-			return fmt.Errorf("the gateway answered %q", text)
+		if err := c.ask(cmd.Context(), method, path, body, &s); err != nil {
+			return err
 		}
 		switch {
 		case s.Applied:
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "purge %s: applied on %s\n", s.ID, reachedText(s))
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "purge %s: applied on %s\n", s.ID, reachedText(s))
 			return err
 		case !wait:
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "purge %s: pending, on %s: %s\n", s.ID, reachedText(s), s.Waits)
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "purge %s: pending, on %s: %s\n", s.ID, reachedText(s), s.Waits)
 			return err
 		}
 		select {
@@ -131,7 +114,7 @@ func purge(cmd *cobra.Command, c *adminClient, what cache.Selection, id string, 
 			return cmd.Context().Err()
 		case <-time.After(time.Second):
 		}
-		text, err = c.call(cmd.Context(), http.MethodGet, "/v1/purges/"+s.ID, nil)
+		method, path, body = http.MethodGet, "/v1/purges/"+s.ID, nil
 	}
 }
 

@@ -129,7 +129,8 @@ func (s *stores) openSessions(d *durable) {
 	}})
 	cfg := session.FailoverConfig{Journal: durableSessions{d}, Local: local}
 	if s.redis != nil {
-		cfg.Switch, cfg.Remote = s.redis.health, redis.NewSessions(s.redis.client, time.Now)
+		remote := redis.NewSessions(s.redis.client, time.Now)
+		cfg.Switch, cfg.Remote, cfg.Search = s.redis.health, remote, remote
 	}
 	both := session.NewFailover(cfg)
 	s.sessions = both

@@ -51,6 +51,8 @@ type Config struct {
 	Limits Limits
 	// Purges serves GET and POST /v1/purges…; nil: there are no such pages.
 	Purges Purges
+	// Sessions serves GET and POST /v1/sessions…; nil: there are no such pages.
+	Sessions Sessions
 	// Log gets a line for each change, made or refused; nil: none.
 	Log *slog.Logger
 	// Redis returns the JSON value for GET /v1/redis, within about a second; nil: there is no such
@@ -77,6 +79,11 @@ func New(cfg Config) http.Handler {
 		mux.Handle("GET /v1/purges", cfg.reads(http.HandlerFunc(cfg.purges)))
 		mux.Handle("GET /v1/purges/{id}", cfg.reads(http.HandlerFunc(cfg.purge)))
 		mux.Handle("POST /v1/purges", cfg.changes(http.HandlerFunc(cfg.startPurge)))
+	}
+	if cfg.Sessions != nil {
+		mux.Handle("GET /v1/sessions", cfg.reads(http.HandlerFunc(cfg.listSessions)))
+		mux.Handle("GET /v1/sessions/{id}", cfg.reads(http.HandlerFunc(cfg.showSession)))
+		mux.Handle("POST /v1/sessions/revoke", cfg.changes(http.HandlerFunc(cfg.revokeSessions)))
 	}
 	mux.Handle("POST /v1/reload", cfg.changes(http.HandlerFunc(cfg.reload)))
 	// A page of another site must not reach it through an operator's browser.

@@ -194,7 +194,7 @@ func (v *visit) logoutAll() {
 		return
 	}
 	now := v.m.now()
-	until := now.Add(max(v.policy.Absolute.Std(), longAbsolute))
+	until := LongestAfter(now, v.policy.Absolute.Std())
 	if v.seal.Absolute.After(until) {
 		until = v.seal.Absolute
 	}

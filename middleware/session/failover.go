@@ -42,6 +42,7 @@ var (
 type FailoverConfig struct {
 	Switch *failover.Switch // nil: there is only the replica
 	Remote Store            // nil with a nil Switch
+	Search Lister           // of Remote; nil with a nil Switch
 	Local  Replica
 	// Journal makes revocations outlive the process; nil: they do not. Its content must be in Local
 	// before the first request.

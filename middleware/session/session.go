@@ -92,14 +92,17 @@ func RevokeUser(user string, issued, until time.Time) Revocation {
 	return Revocation{Subject: userSubject(user), Issued: issued, Until: until}
 }
 
-// Subjects are the subjects whose revocations concern the session: the session first and, unless it
-// is a guest's, its user. None contains a brace or reveals a name.
+// Subjects are the subjects whose revocations concern the session: the session first, then everyone
+// and, unless it is a guest's, its user. None contains a brace or reveals a name.
 func (r Ref) Subjects() []string {
 	if r.User == "" {
-		return []string{r.subject()}
+		return []string{r.subject(), everyone}
 	}
-	return []string{r.subject(), userSubject(r.User)}
+	return []string{r.subject(), everyone, userSubject(r.User)}
 }
+
+// everyone is the subject of revocations of all sessions.
+const everyone = "all"
 
 func (r Ref) subject() string { return "s:" + r.Key }
 

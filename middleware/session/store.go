@@ -37,6 +37,7 @@ type Store interface {
 // Replica is a local Store that can list its revocations for a store that lost them.
 type Replica interface {
 	Store
+	Lister
 	// Revocations returns those that have not expired.
 	Revocations() []Revocation
 	// Forgotten returns a time: unexpired revocations of sessions issued up to then were dropped,

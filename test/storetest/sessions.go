@@ -202,6 +202,39 @@ var sessionTests = []struct {
 		_ = s.Save(s.ctx, before.Key, beforeRec) // may be refused or useless
 		s.expect(before, session.ErrRevoked, 0)
 	}},
+	{"a revocation of everyone ends all sessions issued until then", func(s *sessionTest) {
+		before, _ := s.saved("42")
+		guest, _ := s.saved("")
+		s.revokeNow(session.RevokeAll(s.Now(), s.Now().Add(time.Hour)))
+		s.Sleep(5 * time.Millisecond)
+		after, _ := s.saved("42")
+		s.expect(before, session.ErrRevoked, 0)
+		s.expect(guest, session.ErrRevoked, 0)
+		s.expect(after, nil, 1)
+	}},
+	{"all records are listed, but for those of ended sessions", func(s *sessionTest) {
+		lister, ok := s.Store.(session.Lister)
+		if !ok {
+			return // the Failover of both has its own tests
+		}
+		want, _ := s.saved("42")
+		guest, _ := s.saved("")
+		ended, _ := s.saved("42")
+		s.revokeNow(ended.Revocation())
+		found := map[string]string{}
+		err := lister.List(s.ctx, func(key string, r session.Record) bool {
+			found[key] = r.User
+			return true
+		})
+		if err != nil || !maps.Equal(found, map[string]string{want.Key: "42", guest.Key: ""}) {
+			s.t.Errorf("found %v, %v", found, err)
+		}
+		calls := 0
+		_ = lister.List(s.ctx, func(string, session.Record) bool { calls++; return false }) // as above
+		if calls != 1 {
+			s.t.Errorf("%d calls after the first said that it is enough", calls)
+		}
+	}},
 	{"of two revocations of a user the later times count", func(s *sessionTest) {
 		ref, _ := s.saved("42")
 		s.revokeNow(session.RevokeUser("42", ref.Issued, s.Now().Add(time.Hour)))

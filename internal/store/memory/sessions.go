@@ -5,6 +5,7 @@ import (
 	"container/list"
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -99,6 +100,26 @@ func (s *Sessions) load(ref session.Ref) ([]byte, error) {
 	}
 	s.recent.MoveToFront(e)
 	return r.encoded, nil // never modified
+}
+
+// List implements session.Lister.
+func (s *Sessions) List(ctx context.Context, found func(key string, r session.Record) bool) error {
+	s.mu.Lock()
+	all := make([]*sessionRecord, 0, len(s.records))
+	for _, e := range s.records {
+		all = append(all, e.Value.(*sessionRecord)) // never modified
+	}
+	s.mu.Unlock()
+	for _, r := range all {
+		record, err := session.DecodeRecord(r.encoded)
+		if err != nil || !s.now().Before(r.expires) {
+			continue
+		}
+		if ctx.Err() != nil || !found(strings.TrimPrefix(r.subject, "s:"), record) {
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 // Save implements session.Store.

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/gorilla/sessions"
@@ -71,6 +73,64 @@ func (s *Sessions) Load(ctx context.Context, ref session.Ref) (session.Record, e
 		return session.Record{}, session.ErrUnknown
 	}
 	return record, nil
+}
+
+// listStep is how many keys of a server are looked at in one step.
+const listStep = 1000
+
+// List implements session.Lister. It goes through all keys of every primary, for an operator and
+// not for requests.
+func (s *Sessions) List(ctx context.Context, found func(key string, r session.Record) bool) error {
+	var mu sync.Mutex
+	enough := false // guarded by mu
+	return onPrimaries(ctx, s.client, func(ctx context.Context, node *redis.Client) error {
+		for cursor, first := uint64(0), true; first || cursor != 0; first = false {
+			keys, next, err := node.Scan(ctx, cursor, sessionPrefix+"*}", listStep).Result()
+			if err != nil {
+				return err
+			}
+			cursor = next
+			records := make([]*redis.StringCmd, len(keys))
+			_, err = node.Pipelined(ctx, func(p redis.Pipeliner) error {
+				for i, key := range keys {
+					records[i] = p.Get(ctx, key)
+				}
+				return nil
+			})
+			if err != nil && !errors.Is(err, redis.Nil) {
+				return err
+			}
+			for i, key := range keys {
+				text, err := records[i].Bytes()
+				if err != nil {
+					continue // ended meanwhile
+				}
+				record, err := session.DecodeRecord(text)
+				if err != nil {
+					continue
+				}
+				mu.Lock()
+				enough = enough || !found(strings.TrimSuffix(strings.TrimPrefix(key, sessionPrefix), "}"), record)
+				over := enough
+				mu.Unlock()
+				if over {
+					return nil
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// onPrimaries calls f for every primary, at the same time.
+func onPrimaries(ctx context.Context, client redis.UniversalClient, f func(context.Context, *redis.Client) error) error {
+	switch c := client.(type) {
+	case *redis.ClusterClient:
+		return c.ForEachMaster(ctx, f)
+	case *redis.Client:
+		return f(ctx, c)
+	}
+	return errNoServer
 }
 
 // Save implements session.Store in one round trip. It does not check the revocation of the user,

@@ -1,0 +1,66 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+
+	"github.com/jewgo/gateway/internal/problem"
+)
+
+// The errors of Sessions for requests that cannot be carried out.
+var (
+	ErrSession   = errors.New("no such session") // or several
+	ErrSelection = errors.New("bad selection")
+)
+
+// Sessions is what an operator may do with sessions. Results are encoded as JSON; ctx bounds the
+// time.
+type Sessions interface {
+	// List returns the sessions of a user; "": of guests.
+	List(ctx context.Context, user string) (any, error)
+	// Show returns the session whose ID begins with that.
+	Show(ctx context.Context, id string) (any, error)
+	// Revoke ends the sessions that selection, a JSON object, names.
+	Revoke(ctx context.Context, selection []byte) (any, error)
+}
+
+func (c *Config) listSessions(w http.ResponseWriter, r *http.Request) {
+	query := r.URL.Query()
+	if !query.Has("user") {
+		problem.Write(w, problem.Problem{Status: http.StatusBadRequest, Detail: "give ?user=, empty for guests"})
+		return
+	}
+	found, err := c.Sessions.List(r.Context(), query.Get("user"))
+	ofSessions(w, found, err)
+}
+
+func (c *Config) showSession(w http.ResponseWriter, r *http.Request) {
+	found, err := c.Sessions.Show(r.Context(), r.PathValue("id"))
+	ofSessions(w, found, err)
+}
+
+func (c *Config) revokeSessions(w http.ResponseWriter, r *http.Request) {
+	selection, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxSelection))
+	if err != nil {
+		problem.Write(w, problem.Problem{Status: http.StatusRequestEntityTooLarge, Detail: "the selection has more than 64 KiB"})
+		return
+	}
+	audit(w, string(selection))
+	done, err := c.Sessions.Revoke(r.Context(), selection)
+	ofSessions(w, done, err)
+}
+
+func ofSessions(w http.ResponseWriter, answer any, err error) {
+	switch {
+	case errors.Is(err, ErrSession):
+		problem.Write(w, problem.Problem{Status: http.StatusNotFound, Detail: err.Error()})
+	case errors.Is(err, ErrSelection):
+		problem.Write(w, problem.Problem{Status: http.StatusBadRequest, Detail: err.Error()})
+	case err != nil:
+		problem.Write(w, problem.Problem{Status: http.StatusServiceUnavailable, Detail: err.Error()})
+	default:
+		document(w, http.StatusOK, answer)
+	}
+}
