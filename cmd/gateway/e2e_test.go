@@ -11,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/jewgo/gateway/middleware/session"
 	"github.com/jewgo/gateway/test/env"
@@ -126,7 +127,7 @@ func TestEndToEnd(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := startJewGo(t, redis(t))
 			t.Run("a list is filled once and then a hit, byte for byte", g.testHit)
-			t.Run("of 210 requests 200 to 203 pass", g.testLimit)
+			t.Run("of 210 requests the burst passes", g.testLimit)
 			t.Run("an update makes the next list fresh, a view does not", g.testInvalidation)
 			t.Run("a login's cookies reach the browser and nobody else", g.testCookies)
 			t.Run("the backend learns who is calling, and only from the gateway", g.testIdentity)
@@ -165,6 +166,7 @@ func (g *jewgo) testLimit(t *testing.T) {
 	statuses := map[int]int{}
 	var wg sync.WaitGroup
 	atOnce := make(chan struct{}, 8) // more wait for each other on a busy machine, until Redis seems to hang
+	began := time.Now()
 	for range 210 {
 		wg.Go(func() {
 			atOnce <- struct{}{}
@@ -184,9 +186,10 @@ func (g *jewgo) testLimit(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if ok := statuses[200]; ok < 200 || ok > 203 || ok+statuses[429] != 210 {
+	most := min(209, 201+int(2*time.Since(began).Seconds())) // a burst of 200, then 120 a minute
+	if ok := statuses[200]; ok < 200 || ok > most || ok+statuses[429] != 210 {
 		local := strings.Count(g.stdout.String(), `"local":true`)
-		t.Errorf("statuses %v, want 200 to 203 times 200 and else 429; %d were decided locally", statuses, local)
+		t.Errorf("statuses %v, want 200 to %d times 200 and else 429; %d were decided locally", statuses, most, local)
 	}
 	if a := g.get(path, "X-Forwarded-For", "198.51.100.2"); a.StatusCode != http.StatusOK {
 		t.Errorf("another client: %s", a.Status)

@@ -1,6 +1,7 @@
 package redis_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -63,11 +64,14 @@ func TestSentinelLeavesAReplica(t *testing.T) {
 			g.mustReturn(t, since, failoverTime)
 			l.end(t)
 			admin(t, set.Primary(), "SET gw:here 1")
-			for range 20 { // on any connection of the pool
-				if v, err := g.client.Get(t.Context(), "gw:here").Result(); v != "1" {
-					t.Fatalf("the gateway reads from another server: %q, %v", v, err)
+			env.Eventually(t, failoverTime, func() error {
+				for range 20 { // on any connection of the pool
+					if v, err := g.client.Get(t.Context(), "gw:here").Result(); v != "1" {
+						return fmt.Errorf("the gateway reads from another server: %q, %w", v, err)
+					}
 				}
-			}
+				return nil
+			})
 		})
 	}
 }
