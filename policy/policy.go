@@ -31,7 +31,7 @@ type Server struct {
 	Listen         string   `yaml:"listen" default:":8080" check:"address" jsonschema_description:"Address of the gateway, host:port or unix:/path."`
 	SocketMode     FileMode `yaml:"socket_mode" default:"0660" jsonschema_description:"Permissions of listen's unix socket. If other users may not write to it, every peer is trusted like one of trusted_proxies."`
 	Admin          string   `yaml:"admin" default:"127.0.0.1:9901" check:"address,optional" jsonschema_description:"Address of health, metrics and the admin API; empty: none."`
-	AdminTokenFile string   `yaml:"admin_token_file" jsonschema_description:"File with the admin API's bearer token; with it, reads need the token too."`
+	AdminTokenFile string   `yaml:"admin_token_file" jsonschema_description:"File with the admin API's bearer token; with it, reads from this machine need the token too, as those from elsewhere always do."`
 	Peers          string   `yaml:"peers" jsonschema_description:"Address, host:port, at which other gateways reach this one, for logouts and purges while Redis is unavailable. They need the same session.keys_file and use mutual TLS with keys derived from it. Empty: none."`
 	Hosts          []string `yaml:"hosts" check:"host" jsonschema_description:"Host names that are served, without port; others get 421. Omitted: every host."`
 	TrustedProxies []Prefix `yaml:"trusted_proxies" jsonschema_description:"Networks whose X-Forwarded-For and X-Forwarded-Proto, or Forwarded, are trusted."`

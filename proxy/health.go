@@ -16,13 +16,13 @@ const healthBody = 64 << 10
 
 // TargetStatus is the state of one target, for people and for readiness.
 type TargetStatus struct {
-	Upstream string
-	Target   string // host:port
-	Healthy  bool
-	Checked  bool      // a health check has run; without checks always false
-	Since    time.Time // of the last change between healthy and not
-	Reason   string    // error of the last check; "" if it succeeded
-	InFlight int       // requests whose response has not ended
+	Upstream string    `json:"upstream"`
+	Target   string    `json:"target"` // host:port
+	Healthy  bool      `json:"healthy"`
+	Checked  bool      `json:"checked"`          // a health check has run; without checks always false
+	Since    time.Time `json:"since"`            // of the last change between healthy and not
+	Reason   string    `json:"reason,omitempty"` // error of the last check; "" if it succeeded
+	InFlight int       `json:"in_flight"`        // requests whose response has not ended
 }
 
 func (t *target) status() TargetStatus {

@@ -111,7 +111,9 @@ func (g *gateway) adminHandler(snapshot *policy.Snapshot, token string, numbers 
 		TokenForReads: snapshot.Policy.Server.AdminTokenFile != "",
 		Address:       snapshot.Policy.Server.Admin,
 		Conditions:    g.conditions,
+		Policy:        g.policyInForce,
 		Reload:        g.reloader.Reload,
+		Upstreams:     func() any { return map[string]any{"targets": g.pools.Status()} },
 		Metrics:       numbers.Handler(),
 		Limits:        &limitsAdmin{g.limits, &g.live, g.fleet.roll},
 		Purges:        purgesAdmin{&cache.Purges{Tags: g.stores.tags, Fleet: g.fleet, Now: time.Now}, &g.live},
@@ -123,6 +125,11 @@ func (g *gateway) adminHandler(snapshot *policy.Snapshot, token string, numbers 
 			return v
 		},
 	})
+}
+
+func (g *gateway) policyInForce() admin.PolicyInForce {
+	s := g.live.Load()
+	return admin.PolicyInForce{File: s.File, Digest: s.Digest, Routes: len(s.Routes), Limits: len(s.Limits)}
 }
 
 // begin starts the background work, which ends with close, and waits a moment for Redis

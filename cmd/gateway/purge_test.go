@@ -175,6 +175,16 @@ func TestPurge(t *testing.T) {
 	}
 	f.a.stderr.await(t, `"call":"POST /v1/purges","what":"{\"routes\":[\"item\"]}"`)
 	f.a.stderr.await(t, `"status":401`)
+	for page, want := range map[string]string{"/v1/upstreams": `"healthy": true`, "/v1/config": `"routes": 5`, "/v1": `"path": "/v1/purges/{id}"`} {
+		if r := f.a.get(f.a.admin + page); r.StatusCode != http.StatusOK || !strings.Contains(r.body, want) {
+			t.Errorf("%s: %s %s", page, r.Status, r.body)
+		}
+	}
+	for _, path := range []string{"/v1", "/v1/purges", "/readyz", "/metrics", "/debug/pprof/"} { // a route of the policy, or none
+		if r := f.a.get(path); r.StatusCode != http.StatusNotFound {
+			t.Errorf("%s for clients: %s", path, r.Status)
+		}
+	}
 	res := f.a.do("GET", f.a.admin+"/v1/purges", "")
 	if res.StatusCode != http.StatusOK || !strings.Contains(res.body, pending[1]) {
 		t.Errorf("the list: %s %s", res.Status, res.body)

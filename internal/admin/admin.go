@@ -39,55 +39,22 @@ type Condition struct {
 	Warnings []string
 }
 
-// Config configures the admin handler. Conditions, Reload and Metrics are required.
+// Config configures the admin handler. Conditions, Policy, Reload and Metrics are required. Pages of
+// parts that are nil do not exist.
 type Config struct {
-	Token         string // bearer token for changes
-	TokenForReads bool
+	Token         string // bearer token for changes, and for reads from other machines
+	TokenForReads bool   // from this machine too
 	Address       string // of the listener, as in the policy: host:port or unix:/path
 	Conditions    func() []Condition
+	Policy        func() PolicyInForce
 	Reload        func() error
 	Metrics       http.Handler
-	// Limits serves GET and POST /v1/limits…; nil: there are no such pages.
-	Limits Limits
-	// Purges serves GET and POST /v1/purges…; nil: there are no such pages.
-	Purges Purges
-	// Sessions serves GET and POST /v1/sessions…; nil: there are no such pages.
-	Sessions Sessions
-	// Log gets a line for each change, made or refused; nil: none.
-	Log *slog.Logger
-	// Redis returns the JSON value for GET /v1/redis, within about a second; nil: there is no such
-	// page.
-	Redis func(ctx context.Context) any
-}
-
-// New returns the handler of the admin listener.
-func New(cfg Config) http.Handler {
-	mux := http.NewServeMux()
-	// Probes have no token, and these pages reveal almost nothing.
-	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok\n") })
-	mux.HandleFunc("GET /readyz", cfg.readyz)
-	mux.Handle("GET /metrics", cfg.reads(cfg.Metrics))
-	if cfg.Redis != nil {
-		mux.Handle("GET /v1/redis", cfg.reads(http.HandlerFunc(cfg.redis)))
-	}
-	if cfg.Limits != nil {
-		mux.Handle("GET /v1/limits", cfg.reads(http.HandlerFunc(cfg.limits)))
-		mux.Handle("GET /v1/limits/{name}", cfg.reads(http.HandlerFunc(cfg.limit)))
-		mux.Handle("POST /v1/limits/{name}/reset", cfg.changes(http.HandlerFunc(cfg.resetLimit)))
-	}
-	if cfg.Purges != nil {
-		mux.Handle("GET /v1/purges", cfg.reads(http.HandlerFunc(cfg.purges)))
-		mux.Handle("GET /v1/purges/{id}", cfg.reads(http.HandlerFunc(cfg.purge)))
-		mux.Handle("POST /v1/purges", cfg.changes(http.HandlerFunc(cfg.startPurge)))
-	}
-	if cfg.Sessions != nil {
-		mux.Handle("GET /v1/sessions", cfg.reads(http.HandlerFunc(cfg.listSessions)))
-		mux.Handle("GET /v1/sessions/{id}", cfg.reads(http.HandlerFunc(cfg.showSession)))
-		mux.Handle("POST /v1/sessions/revoke", cfg.changes(http.HandlerFunc(cfg.revokeSessions)))
-	}
-	mux.Handle("POST /v1/reload", cfg.changes(http.HandlerFunc(cfg.reload)))
-	// A page of another site must not reach it through an operator's browser.
-	return cfg.notRebound(http.NewCrossOriginProtection().Handler(mux))
+	Limits        Limits
+	Purges        Purges
+	Sessions      Sessions
+	Redis         func(ctx context.Context) any // the JSON value of its page, within about a second
+	Upstreams     func() any
+	Log           *slog.Logger // gets a line for each change, made or refused; nil: none
 }
 
 // notRebound blocks DNS rebinding: a page whose name was changed to resolve to 127.0.0.1 has the
@@ -110,16 +77,18 @@ func (c *Config) notRebound(h http.Handler) http.Handler {
 	})
 }
 
-func (c *Config) reads(h http.Handler) http.Handler {
-	if !c.TokenForReads {
-		return h
+// isLocal reports whether only this machine can reach an address.
+func isLocal(address string) bool {
+	if strings.HasPrefix(address, "unix:") {
+		return true
 	}
-	return c.authorized(h)
+	host, _, _ := net.SplitHostPort(address)
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
-// changes lets h be called with the token, and writes an audit line for each call.
-func (c *Config) changes(h http.Handler) http.Handler {
-	h = c.authorized(h)
+// audited writes a line for each call.
+func (c *Config) audited(h http.Handler) http.Handler {
 	if c.Log == nil {
 		return h
 	}
@@ -145,15 +114,6 @@ func (c *Config) authorized(h http.Handler) http.Handler {
 		}
 		h.ServeHTTP(w, r)
 	})
-}
-
-func (c *Config) reload(w http.ResponseWriter, _ *http.Request) {
-	if err := c.Reload(); err != nil {
-		// An operator who holds the token may see what is wrong with the policy.
-		problem.Write(w, problem.Problem{Status: http.StatusUnprocessableEntity, Title: "the policy in force stays", Detail: err.Error()})
-		return
-	}
-	text(w, http.StatusOK, "reloaded\n")
 }
 
 // redis answers with what is known of every Redis, available or not.

@@ -2,12 +2,16 @@ package admin_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
+
+	"go.yaml.in/yaml/v4"
 
 	"github.com/jewgo/gateway/internal/admin"
 )
@@ -16,7 +20,9 @@ import (
 func handler(change func(*admin.Config)) http.Handler {
 	cfg := admin.Config{
 		Token:      "secret",
+		Address:    "127.0.0.1:9901",
 		Conditions: func() []admin.Condition { return nil },
+		Policy:     func() admin.PolicyInForce { return admin.PolicyInForce{File: "gateway.yaml", Digest: "0123456789ab"} },
 		Reload:     func() error { return nil },
 		Redis:      func(context.Context) any { return map[string]string{"state": "up"} },
 		Metrics:    http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("numbers")) }),
@@ -71,9 +77,12 @@ func TestReadyz(t *testing.T) {
 }
 
 func TestWhoMayDoWhat(t *testing.T) {
-	guarded := func(c *admin.Config) { c.TokenForReads = true }
+	guarded := func(c *admin.Config) { c.Address, c.TokenForReads = "127.0.0.1:9901", true }
 	unix := func(c *admin.Config) { c.Address = "unix:/run/admin.sock" }
 	noToken := func(c *admin.Config) { c.Token = "" }
+	loopback := func(c *admin.Config) { c.Address = "127.0.0.1:9901" }
+	outside := func(c *admin.Config) { c.Address = "192.0.2.1:9901" }
+	every := func(c *admin.Config) { c.Address = ":9901" }
 	for _, tc := range []struct {
 		sentence     string
 		change       func(*admin.Config)
@@ -83,9 +92,17 @@ func TestWhoMayDoWhat(t *testing.T) {
 	}{
 		{"health needs no token", guarded, "GET", "/livez", nil, 200},
 		{"readiness too", guarded, "GET", "/readyz", nil, 200},
-		{"reads are open", nil, "GET", "/metrics", nil, 200},
-		{"reads need the token if configured", guarded, "GET", "/metrics", nil, 401},
-		{"and given", guarded, "GET", "/metrics", []string{"Authorization", "Bearer secret"}, 200},
+		{"metrics need no token", guarded, "GET", "/metrics", nil, 200},
+		{"nor do they elsewhere", outside, "GET", "/metrics", nil, 200},
+		{"reads are open on loopback", loopback, "GET", "/v1/config", nil, 200},
+		{"and on a unix socket", unix, "GET", "/v1/config", nil, 200},
+		{"reads need the token elsewhere", outside, "GET", "/v1/config", nil, 401},
+		{"on every address", every, "GET", "/v1/config", nil, 401},
+		{"and given", outside, "GET", "/v1/config", []string{"Authorization", "Bearer secret"}, 200},
+		{"a token in the URL is none", outside, "GET", "/v1/config?access_token=secret&token=secret", nil, 401},
+		{"reads need the token if configured", guarded, "GET", "/v1/config", nil, 401},
+		{"profiles always need it", loopback, "GET", "/debug/pprof/", nil, 401},
+		{"profiles with the token", loopback, "GET", "/debug/pprof/cmdline", []string{"Authorization", "Bearer secret"}, 200},
 		{"changes need the token", nil, "POST", "/v1/reload", nil, 401},
 		{"the right one", nil, "POST", "/v1/reload", []string{"Authorization", "Bearer wrong"}, 401},
 		{"as a bearer", nil, "POST", "/v1/reload", []string{"Authorization", "secret"}, 401},
@@ -98,6 +115,8 @@ func TestWhoMayDoWhat(t *testing.T) {
 		{"the Redis page with the token", guarded, "GET", "/v1/redis", []string{"Authorization", "Bearer secret"}, 200},
 		{"and no change", nil, "POST", "/v1/redis", nil, 405},
 		{"an unknown path", nil, "GET", "/nothing", nil, 404},
+		{"a change of the policy that is in force", nil, "POST", "/v1/reload", []string{"Authorization", "Bearer secret", "If-Match", `"0123456789ab"`}, 200},
+		{"or of another", nil, "POST", "/v1/reload", []string{"Authorization", "Bearer secret", "If-Match", `"ba9876543210"`}, 412},
 	} {
 		t.Run(tc.sentence, func(t *testing.T) {
 			if w := ask(handler(tc.change), tc.method, tc.path, tc.header...); w.Code != tc.status {
@@ -156,5 +175,65 @@ func TestRedis(t *testing.T) {
 	none := func(c *admin.Config) { c.Redis = nil }
 	if w := ask(handler(none), "GET", "/v1/redis"); w.Code != 404 {
 		t.Errorf("no page: %d", w.Code)
+	}
+}
+
+func TestErrorsAreProblems(t *testing.T) {
+	for path, want := range map[string]string{"/nothing": "GET /v1 lists them", "/v1/reload": "the page takes POST", "/v1/": "GET /v1 lists them"} {
+		w := ask(handler(nil), "GET", path)
+		if w.Header().Get("Content-Type") != "application/problem+json" || !strings.Contains(w.Body.String(), want) {
+			t.Errorf("%s: %d %v %s", path, w.Code, w.Header(), w.Body)
+		}
+	}
+	if w := ask(handler(nil), "GET", "/v1/reload"); w.Header().Get("Allow") != "POST" {
+		t.Errorf("Allow: %q", w.Header().Get("Allow"))
+	}
+}
+
+// The description of the API has the pages that there are.
+func TestOpenAPI(t *testing.T) {
+	all := handler(func(c *admin.Config) {
+		c.Address = "127.0.0.1:9901"
+		c.Limits, c.Purges, c.Sessions = struct{ admin.Limits }{}, struct{ admin.Purges }{}, struct{ admin.Sessions }{}
+		c.Upstreams = func() any { return nil }
+	})
+	var index struct {
+		Pages []struct{ Method, Path string }
+	}
+	if err := json.Unmarshal(ask(all, "GET", "/v1").Body.Bytes(), &index); err != nil {
+		t.Fatal(err)
+	}
+	var pages []string
+	for _, p := range index.Pages {
+		if strings.HasPrefix(p.Path, "/v1") {
+			pages = append(pages, strings.ToLower(p.Method)+" "+p.Path)
+		}
+	}
+	var description struct {
+		OpenAPI string `yaml:"openapi"`
+		Paths   map[string]map[string]struct {
+			Summary   string         `yaml:"summary"`
+			Responses map[string]any `yaml:"responses"`
+		} `yaml:"paths"`
+	}
+	if err := yaml.Unmarshal(ask(all, "GET", "/v1/openapi.yaml").Body.Bytes(), &description); err != nil {
+		t.Fatal(err)
+	}
+	var described []string
+	for path, methods := range description.Paths {
+		for method, m := range methods {
+			described = append(described, method+" "+path)
+			if m.Summary == "" || len(m.Responses) == 0 {
+				t.Errorf("%s %s lacks a summary or responses", method, path)
+			}
+		}
+	}
+	slices.Sort(pages)
+	slices.Sort(described)
+	if !slices.Equal(pages, described) || len(pages) < 15 {
+		t.Errorf("pages:\n%s\ndescribed:\n%s", strings.Join(pages, "\n"), strings.Join(described, "\n"))
+	}
+	if !strings.HasPrefix(description.OpenAPI, "3.1.") {
+		t.Errorf("version %q", description.OpenAPI)
 	}
 }

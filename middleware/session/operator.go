@@ -68,7 +68,7 @@ func (f *Failover) List(ctx context.Context, match func(Listed) bool) (Found, er
 	if err := f.cfg.Local.List(ctx, collect); err != nil {
 		return Found{}, err
 	}
-	all := Found{Here: f.cfg.Search != nil && !f.cfg.Switch.Up()}
+	all := Found{Sessions: []Listed{}, Here: f.cfg.Search != nil && !f.cfg.Switch.Up()}
 	if f.cfg.Search != nil && !all.Here && !more {
 		if err := f.cfg.Search.List(ctx, collect); err != nil {
 			return Found{}, fmt.Errorf("list sessions in redis: %w", err)

@@ -1,0 +1,179 @@
+package admin
+
+import (
+	_ "embed"
+	"net/http"
+	"net/http/pprof"
+	"strings"
+
+	"github.com/jewgo/gateway/internal/problem"
+)
+
+// access says who may call a page.
+type access int
+
+const (
+	public access = iota // everyone who reaches the listener
+	read                 // without a token on loopback or a unix socket, unless the policy wants one
+	secret               // with the token, or over a unix socket
+	change               // as secret, and each call leaves a line in the log
+)
+
+// page is one page of the admin listener.
+type page struct {
+	method, path string
+	access       access
+	does         string
+	serve        http.HandlerFunc
+}
+
+// pages are all pages that the Config has parts for.
+func (c *Config) pages() []page {
+	all := []page{
+		{http.MethodGet, "/livez", public, "whether the process runs", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok\n") }},
+		{http.MethodGet, "/readyz", public, "whether it serves; ?verbose says why not, and from where", c.readyz},
+		{http.MethodGet, "/metrics", public, "metrics in Prometheus' formats", c.Metrics.ServeHTTP},
+		{http.MethodGet, "/v1", read, "this list", c.index},
+		{http.MethodGet, "/v1/openapi.yaml", read, "the description of /v1 in OpenAPI 3.1", openapi},
+		{http.MethodGet, "/v1/config", read, "the policy in force: its file and digest, which is its ETag", c.config},
+		{http.MethodPost, "/v1/reload", change, "read the policy again; with If-Match only if that one is in force", c.reload},
+	}
+	if c.Redis != nil {
+		all = append(all, page{http.MethodGet, "/v1/redis", read, "everything about each Redis, the journal and the peers", c.redis})
+	}
+	if c.Upstreams != nil {
+		all = append(all, page{http.MethodGet, "/v1/upstreams", read, "the targets of the upstreams and their health", c.upstreams})
+	}
+	if c.Limits != nil {
+		all = append(all,
+			page{http.MethodGet, "/v1/limits", read, "the limits, and the keys that are charged most", c.limits},
+			page{http.MethodGet, "/v1/limits/{name}", read, "the bucket of ?key=", c.limit},
+			page{http.MethodPost, "/v1/limits/{name}/reset", change, "make the bucket of ?key= whole", c.resetLimit})
+	}
+	if c.Purges != nil {
+		all = append(all,
+			page{http.MethodGet, "/v1/purges", read, "the last purges of this gateway", c.purges},
+			page{http.MethodGet, "/v1/purges/{id}", read, "how far a purge has got", c.purge},
+			page{http.MethodPost, "/v1/purges", change, "purge tags, urls, routes, groups or all", c.startPurge})
+	}
+	if c.Sessions != nil {
+		all = append(all,
+			page{http.MethodGet, "/v1/sessions", read, "the sessions of ?user=", c.listSessions},
+			page{http.MethodGet, "/v1/sessions/{id}", read, "a session, by the beginning of its ID", c.showSession},
+			page{http.MethodPost, "/v1/sessions/revoke", change, "end a session, those of a user, or all", c.revokeSessions})
+	}
+	return append(all,
+		page{http.MethodGet, "/debug/pprof/", secret, "profiles of the process", pprof.Index},
+		page{http.MethodGet, "/debug/pprof/cmdline", secret, "its command line", pprof.Cmdline},
+		page{http.MethodGet, "/debug/pprof/profile", secret, "a CPU profile of ?seconds=", pprof.Profile},
+		page{http.MethodGet, "/debug/pprof/symbol", secret, "names of functions by their addresses", pprof.Symbol},
+		page{http.MethodGet, "/debug/pprof/trace", secret, "an execution trace of ?seconds=", pprof.Trace})
+}
+
+// New returns the handler of the admin listener.
+func New(cfg Config) http.Handler {
+	mux := http.NewServeMux()
+	for _, p := range cfg.pages() {
+		mux.Handle(p.method+" "+p.path, cfg.guard(p.access, p.serve))
+	}
+	// A page of another site must not reach it through an operator's browser.
+	return cfg.notRebound(http.NewCrossOriginProtection().Handler(explained(mux)))
+}
+
+// guard lets those call h who may.
+func (c *Config) guard(a access, h http.Handler) http.Handler {
+	switch {
+	case a == public || a == read && !c.TokenForReads && isLocal(c.Address):
+		return h
+	case a == change:
+		return c.audited(c.authorized(h))
+	}
+	return c.authorized(h)
+}
+
+// explained answers with problem documents where mux has no page, or none with the method.
+func explained(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, pattern := mux.Handler(r); pattern != "" {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		plain := statusOnly{header: http.Header{}}
+		mux.ServeHTTP(&plain, r)
+		p := problem.Problem{Status: plain.status, Detail: "there is no such page; GET /v1 lists them"}
+		if allow := plain.header.Get("Allow"); allow != "" {
+			w.Header().Set("Allow", allow)
+			p.Detail = "the page takes " + allow
+		}
+		if location := plain.header.Get("Location"); location != "" { // a path that is not clean
+			w.Header().Set("Location", location)
+			p.Detail = "the page is at " + location
+		}
+		problem.Write(w, p)
+	})
+}
+
+// statusOnly is a ResponseWriter that keeps the head of a response.
+type statusOnly struct {
+	header http.Header
+	status int
+}
+
+func (s *statusOnly) Header() http.Header         { return s.header }
+func (s *statusOnly) WriteHeader(status int)      { s.status = status }
+func (s *statusOnly) Write(b []byte) (int, error) { return len(b), nil }
+
+// index lists the pages.
+func (c *Config) index(w http.ResponseWriter, _ *http.Request) {
+	type entry struct {
+		Method string `json:"method"`
+		Path   string `json:"path"`
+		Token  bool   `json:"token"` // it needs one here
+		Does   string `json:"does"`
+	}
+	var all []entry
+	for _, p := range c.pages() {
+		open := p.access == public || p.access == read && !c.TokenForReads && isLocal(c.Address) || strings.HasPrefix(c.Address, "unix:")
+		all = append(all, entry{p.method, p.path, !open, p.does})
+	}
+	document(w, http.StatusOK, map[string]any{"pages": all, "openapi": "/v1/openapi.yaml"})
+}
+
+//go:embed openapi.yaml
+var openapiText []byte
+
+func openapi(w http.ResponseWriter, _ *http.Request) {
+	send(w, http.StatusOK, "application/yaml", openapiText)
+}
+
+func (c *Config) upstreams(w http.ResponseWriter, _ *http.Request) {
+	document(w, http.StatusOK, c.Upstreams())
+}
+
+func (c *Config) config(w http.ResponseWriter, _ *http.Request) {
+	v := c.Policy()
+	w.Header().Set("ETag", `"`+v.Digest+`"`)
+	document(w, http.StatusOK, v)
+}
+
+// PolicyInForce identifies the policy that is in force.
+type PolicyInForce struct {
+	File   string `json:"file"`
+	Digest string `json:"digest"`
+	Routes int    `json:"routes"`
+	Limits int    `json:"limits"`
+}
+
+func (c *Config) reload(w http.ResponseWriter, r *http.Request) {
+	if want := r.Header.Get("If-Match"); want != "" && want != "*" && want != `"`+c.Policy().Digest+`"` {
+		problem.Write(w, problem.Problem{Status: http.StatusPreconditionFailed, Detail: "another policy is in force: " + c.Policy().Digest})
+		return
+	}
+	if err := c.Reload(); err != nil {
+		// An operator who holds the token may see what is wrong with the policy.
+		problem.Write(w, problem.Problem{Status: http.StatusUnprocessableEntity, Title: "the policy in force stays", Detail: err.Error()})
+		return
+	}
+	w.Header().Set("ETag", `"`+c.Policy().Digest+`"`)
+	text(w, http.StatusOK, "reloaded\n")
+}
