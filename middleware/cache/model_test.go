@@ -112,12 +112,12 @@ func (g *modelGateway) beat(ctx context.Context, run modelRun) {
 
 // operate purges a tag as an operator does. Once that is applied, no gateway with a heartbeat may
 // serve what was stored before.
-func (f *modelFleet) operate(ctx context.Context, g *modelGateway, run modelRun, tag string) {
+func (f *modelFleet) operate(ctx context.Context, by *modelGateway, run modelRun, tag string) {
 	f.mu.Lock()
 	f.newest[tag]++
 	version := f.newest[tag]
 	f.mu.Unlock()
-	fleet := &modelFleetOf{gateway: g}
+	fleet := &modelFleetOf{gateway: by}
 	purges := &cache.Purges{Tags: run.tags, Fleet: fleet, Now: time.Now}
 	s, err := purges.Start(ctx, &policy.Snapshot{Policy: &policy.Policy{}}, cache.Selection{Tags: []string{tag}})
 	for end := time.Now().Add(20 * time.Second); err == nil && !s.Applied; s, _ = purges.Status(ctx, s.ID) {
@@ -129,14 +129,15 @@ func (f *modelFleet) operate(ctx context.Context, g *modelGateway, run modelRun,
 	if err != nil {
 		return
 	}
-	for _, g := range append(fleet.counted, g) {
+	for _, g := range append(fleet.counted, by) {
 		found, err := g.run().tiers.Get(ctx, tag, noFields{})
 		if err != nil || found.Entry == nil {
 			continue
 		}
 		if had, _ := strconv.Atoi(string(found.Entry.Body)); had < version {
 			f.mu.Lock()
-			f.wrong = fmt.Sprintf("version %d of %s from %s, although its purge at version %d was applied", had, tag, found.Tier, version)
+			f.wrong = fmt.Sprintf("version %d of %s from %s on gateway %d, at %v, although its purge at version %d was applied on gateway %d, at %v",
+				had, tag, found.Tier, slices.Index(f.gateways, g), g.run().tags.Position(), version, slices.Index(f.gateways, by), run.tags.Position())
 			f.mu.Unlock()
 		}
 	}

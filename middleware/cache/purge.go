@@ -245,7 +245,7 @@ func (t *Tags) settled(tags []string) (Position, bool) {
 		return Position{}, true
 	}
 	pending := func(tag string) bool { return t.unsent.has(slotOf(tag)) }
-	if !t.cfg.Switch.Up() || t.unread.Load() || slices.ContainsFunc(tags, pending) {
+	if !t.cfg.Switch.Up() || t.unread.Load() || t.repair.Load() || slices.ContainsFunc(tags, pending) {
 		return Position{}, false
 	}
 	t.known.mu.Lock()

@@ -103,6 +103,7 @@ type Tags struct {
 	base   atomic.Uint64 // of the shared table, as last seen
 	known  known
 	unread atomic.Bool // the shared table may have purges unknown here
+	repair atomic.Bool // the table is being read, and may lack purges known here; see settled
 	watch  atomic.Pointer[context.CancelFunc]
 	unsent unsent
 	made   made

@@ -28,11 +28,13 @@ func (t *Tags) Pending() bool { return t.unread.Load() || !t.unsent.empty() }
 // Drain implements failover.Backlog: it learns the purges of others that it may have missed, and
 // repeats purges that were made here without the shared store.
 func (t *Tags) Drain(ctx context.Context) (err error) {
+	t.repair.Store(true)
 	read := t.unread.Swap(false)
 	defer func() {
 		if err != nil && read {
 			t.unread.Store(true) // read it again to see what it lacks
 		}
+		t.repair.Store(false)
 	}()
 	var table Table
 	if read {
@@ -126,11 +128,17 @@ func (t *Tags) Run(ctx context.Context) {
 	}
 }
 
-// Position is how much of the shared table this gateway knows. Zero: nothing yet.
+// Position is how much of the shared table this gateway knows and obeys. Zero: nothing yet. While it
+// makes purges of its own that the shared store does not know, its generations may be above those of
+// other gateways' purges, which then invalidate nothing here until its own are known.
 func (t *Tags) Position() Position {
 	t.known.mu.Lock()
-	defer t.known.mu.Unlock()
-	return t.known.seen
+	seen := t.known.seen
+	t.known.mu.Unlock()
+	if !t.unsent.idle() { // asked after seen was read: a purge that begins later cannot hide what was learned
+		return Position{}
+	}
+	return seen
 }
 
 // known is what is known of the shared table's changes.

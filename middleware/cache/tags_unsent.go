@@ -120,6 +120,13 @@ func (u *unsent) has(slot uint16) bool {
 	return len(u.of[slot]) > 0 || u.on[slot] > 0
 }
 
+// idle reports whether the shared store knows all purges.
+func (u *unsent) idle() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return len(u.of) == 0 && len(u.on) == 0
+}
+
 func (u *unsent) empty() bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
