@@ -38,7 +38,7 @@ type Entry struct {
 	// in memory.
 	Codings *Codings
 
-	Tags  []string // for people, and for updates; what counts are the marks
+	Tags  []string // those that the response named, for a 304 that names none; what counts are the marks
 	Marks []Mark   // generations of its tags when its fill began; purged if one has grown
 	Soft  []Mark   // those of its softTags; stale if one has grown
 

@@ -104,7 +104,7 @@ func (c *call) tag(e *Entry, got head) rfc9111.Refusal {
 		named = got.tags
 	}
 	tags = append(tags, named...)
-	e.Tags = slices.Concat(c.ex.Plan.Tags, tags)
+	e.Tags = named
 	switch {
 	case len(tags) == 0:
 		return rfc9111.Accepted
