@@ -97,6 +97,25 @@ func (c *adminClient) call(ctx context.Context, method, path string, body []byte
 	return text, nil
 }
 
+// ask calls the gateway and reads its answer into v.
+func (c *adminClient) ask(ctx context.Context, method, path string, body, v any) error {
+	var text []byte
+	if body != nil {
+		var err error
+		if text, err = json.Marshal(body); err != nil {
+			return err
+		}
+	}
+	answer, err := c.call(ctx, method, path, text)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal([]byte(answer), v); err != nil {
+		return fmt.Errorf("the gateway answered %q", answer)
+	}
+	return nil
+}
+
 // refusal turns a response into an error, with the words of its problem document.
 func refusal(res *http.Response, text string) error {
 	var p struct{ Title, Detail string }
@@ -155,4 +174,25 @@ func newReload() *cobra.Command {
 		return err
 	}
 	return cmd
+}
+
+// confirm asks a question on the terminal.
+func confirm(cmd *cobra.Command, question string) error {
+	in, isFile := cmd.InOrStdin().(*os.File)
+	if isFile {
+		info, err := in.Stat()
+		isFile = err == nil && info.Mode()&os.ModeCharDevice != 0
+	}
+	answer, err := "", io.EOF
+	if isFile {
+		_, _ = fmt.Fprint(cmd.ErrOrStderr(), question+" [y/N] ") // a terminal that is gone answers nothing either
+		_, err = fmt.Fscanln(in, &answer)
+	}
+	if errors.Is(err, io.EOF) { // /dev/null looks like a terminal, too
+		return usage(errors.New("there is no terminal to ask on: say --yes"))
+	}
+	if a := strings.ToLower(answer); a != "y" && a != "yes" {
+		return errors.New("nothing was done")
+	}
+	return nil
 }

@@ -15,6 +15,15 @@ import (
 	"github.com/jewgo/gateway/policy"
 )
 
+// adminError is an error of the admin API in the words of a feature.
+type adminError struct {
+	error
+	as error
+}
+
+// Is implements the interface of errors.Is.
+func (e adminError) Is(target error) bool { return target == e.as }
+
 // hottest is how many keys /v1/limits shows.
 const hottest = 20
 
@@ -157,7 +166,7 @@ func (a *limitsAdmin) find(name string, parts []string) ([]ratelimit.BucketOf, e
 	}
 	buckets, err := ratelimit.BucketsOf(limit, parts)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", admin.ErrLimitKey, err)
+		return nil, adminError{err, admin.ErrLimitKey}
 	}
 	return buckets, nil
 }

@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
-	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,11 +25,11 @@ type purgesAdmin struct {
 func (a purgesAdmin) Start(ctx context.Context, selection []byte) (id string, status any, applied bool, err error) {
 	var what cache.Selection
 	if err := strictJSON(selection, &what); err != nil {
-		return "", nil, false, fmt.Errorf("%w: want a JSON object with tags, urls, routes, groups, all, soft: %w", admin.ErrPurge, err)
+		return "", nil, false, fmt.Errorf("%w: want a JSON object with tags, urls, routes, groups, all, soft: %w", admin.ErrSelection, err)
 	}
 	s, err := a.Purges.Start(ctx, a.live.Load(), what)
 	if errors.Is(err, cache.ErrSelection) {
-		err = fmt.Errorf("%w: %w", admin.ErrPurge, err)
+		err = adminError{err, admin.ErrSelection}
 	}
 	return s.ID, s, s.Applied, err
 }
@@ -126,25 +123,4 @@ func reachedText(s cache.PurgeStatus) string {
 		return "this gateway"
 	}
 	return fmt.Sprintf("%d of %d gateways", s.Reached, s.Gateways)
-}
-
-// confirm asks a question on the terminal.
-func confirm(cmd *cobra.Command, question string) error {
-	in, isFile := cmd.InOrStdin().(*os.File)
-	if isFile {
-		info, err := in.Stat()
-		isFile = err == nil && info.Mode()&os.ModeCharDevice != 0
-	}
-	answer, err := "", io.EOF
-	if isFile {
-		_, _ = fmt.Fprint(cmd.ErrOrStderr(), question+" [y/N] ") // a terminal that is gone answers nothing either
-		_, err = fmt.Fscanln(in, &answer)
-	}
-	if errors.Is(err, io.EOF) { // /dev/null looks like a terminal, too
-		return usage(errors.New("there is no terminal to ask on: say --yes"))
-	}
-	if a := strings.ToLower(answer); a != "y" && a != "yes" {
-		return errors.New("nothing was done")
-	}
-	return nil
 }

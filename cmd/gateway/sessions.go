@@ -46,15 +46,10 @@ func (a sessionsAdmin) find(ctx context.Context, id string) (session.Listed, err
 	defer cancel()
 	found, err := a.Find(ctx, id)
 	if errors.Is(err, session.ErrNoSession) {
-		err = unknownSession{err}
+		err = adminError{err, admin.ErrSession}
 	}
 	return found, err
 }
-
-// unknownSession is an admin.ErrSession in the words of session.
-type unknownSession struct{ error }
-
-func (unknownSession) Is(target error) bool { return target == admin.ErrSession }
 
 // sessionSelection says which sessions to end. Exactly one member is set.
 type sessionSelection struct {
@@ -124,25 +119,6 @@ func newSessions() *cobra.Command {
 	}
 	cmd.AddCommand(newSessionsList(), newSessionsShow(), newSessionsRevoke())
 	return cmd
-}
-
-// ask calls the gateway and reads its answer into v.
-func (c *adminClient) ask(ctx context.Context, method, path string, body, v any) error {
-	var text []byte
-	if body != nil {
-		var err error
-		if text, err = json.Marshal(body); err != nil {
-			return err
-		}
-	}
-	answer, err := c.call(ctx, method, path, text)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal([]byte(answer), v); err != nil {
-		return fmt.Errorf("the gateway answered %q", answer)
-	}
-	return nil
 }
 
 func newSessionsList() *cobra.Command {

@@ -1,6 +1,7 @@
 // Package admin serves the operator: health, metrics and the admin API. Its listener is never the
-// one that clients reach. Reads need no token unless the policy says so. Changes always need the
-// token, except over a unix socket, which is protected by the mode of its file.
+// one that clients reach. Reads from this machine need no token unless the policy says so. Those from
+// elsewhere and changes always do, except over a unix socket, which is protected by the mode of its
+// file.
 package admin
 
 import (

@@ -80,10 +80,15 @@ func New(cfg Config) http.Handler {
 	return cfg.notRebound(http.NewCrossOriginProtection().Handler(explained(mux)))
 }
 
+// open reports whether pages with that access need no token.
+func (c *Config) open(a access) bool {
+	return a == public || a == read && !c.TokenForReads && isLocal(c.Address)
+}
+
 // guard lets those call h who may.
 func (c *Config) guard(a access, h http.Handler) http.Handler {
 	switch {
-	case a == public || a == read && !c.TokenForReads && isLocal(c.Address):
+	case c.open(a):
 		return h
 	case a == change:
 		return c.audited(c.authorized(h))
@@ -133,7 +138,7 @@ func (c *Config) index(w http.ResponseWriter, _ *http.Request) {
 	}
 	var all []entry
 	for _, p := range c.pages() {
-		open := p.access == public || p.access == read && !c.TokenForReads && isLocal(c.Address) || strings.HasPrefix(c.Address, "unix:")
+		open := c.open(p.access) || strings.HasPrefix(c.Address, "unix:")
 		all = append(all, entry{p.method, p.path, !open, p.does})
 	}
 	document(w, http.StatusOK, map[string]any{"pages": all, "openapi": "/v1/openapi.yaml"})

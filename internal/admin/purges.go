@@ -11,13 +11,10 @@ import (
 	"github.com/jewgo/gateway/internal/problem"
 )
 
-// ErrPurge is wrapped by errors that say what is wrong with a purge's selection.
-var ErrPurge = errors.New("bad purge")
-
 // Purges is what an operator may do to the cache. Results are encoded as JSON; ctx bounds the time.
 type Purges interface {
 	// Start purges what selection, a JSON object, names, and returns the purge's ID and status. An
-	// error that does not wrap ErrPurge comes with a purge that is in force here.
+	// error that does not wrap ErrSelection comes with a purge that is in force here.
 	Start(ctx context.Context, selection []byte) (id string, status any, applied bool, err error)
 	// Status returns the status of a purge; nil: there is none with this ID.
 	Status(ctx context.Context, id string) (status any, applied bool)
@@ -57,15 +54,13 @@ func (c *Config) startPurge(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	selection, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxSelection))
-	if err != nil {
-		problem.Write(w, problem.Problem{Status: http.StatusRequestEntityTooLarge, Detail: "the selection has more than 64 KiB"})
+	selection, ok := readSelection(w, r)
+	if !ok {
 		return
 	}
-	audit(w, string(selection))
 	id, status, applied, err := c.Purges.Start(r.Context(), selection)
 	switch {
-	case errors.Is(err, ErrPurge):
+	case errors.Is(err, ErrSelection):
 		problem.Write(w, problem.Problem{Status: http.StatusBadRequest, Detail: err.Error()})
 		return
 	case err != nil:
@@ -87,6 +82,18 @@ func (c *Config) startPurge(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	purged(w, status, true)
+}
+
+// readSelection reads what a change is for, and puts it into the audit line; false: it is too large,
+// which has been answered.
+func readSelection(w http.ResponseWriter, r *http.Request) (selection []byte, ok bool) {
+	selection, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxSelection))
+	if err != nil {
+		problem.Write(w, problem.Problem{Status: http.StatusRequestEntityTooLarge, Detail: "the selection has more than 64 KiB"})
+		return nil, false
+	}
+	audit(w, string(selection))
+	return selection, true
 }
 
 // purged answers 200 if every gateway has the purge, else 202.

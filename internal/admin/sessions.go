@@ -3,13 +3,12 @@ package admin
 import (
 	"context"
 	"errors"
-	"io"
 	"net/http"
 
 	"github.com/jewgo/gateway/internal/problem"
 )
 
-// The errors of Sessions for requests that cannot be carried out.
+// The errors of Sessions and Purges for requests that cannot be carried out.
 var (
 	ErrSession   = errors.New("no such session") // or several
 	ErrSelection = errors.New("bad selection")
@@ -42,12 +41,10 @@ func (c *Config) showSession(w http.ResponseWriter, r *http.Request) {
 }
 
 func (c *Config) revokeSessions(w http.ResponseWriter, r *http.Request) {
-	selection, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxSelection))
-	if err != nil {
-		problem.Write(w, problem.Problem{Status: http.StatusRequestEntityTooLarge, Detail: "the selection has more than 64 KiB"})
+	selection, ok := readSelection(w, r)
+	if !ok {
 		return
 	}
-	audit(w, string(selection))
 	done, err := c.Sessions.Revoke(r.Context(), selection)
 	ofSessions(w, done, err)
 }
