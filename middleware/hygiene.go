@@ -1,7 +1,6 @@
 package middleware
 
 import (
-	"net"
 	"net/http"
 	"net/netip"
 	"net/textproto"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/jewgo/gateway/internal/exchange"
 	"github.com/jewgo/gateway/internal/problem"
-	"github.com/jewgo/gateway/policy"
 )
 
 // Hygiene refuses malformed or ambiguous requests before any decision. It brings path and query
@@ -120,15 +118,4 @@ func wellFormedHost(hostport string) bool {
 		}
 	}
 	return host != "" || hostport == ""
-}
-
-// hostOnly returns the View's host for a Host header.
-func hostOnly(hostport string) string {
-	host := hostport
-	if strings.IndexByte(hostport, ':') >= 0 { // an error of SplitHostPort costs an allocation
-		if h, _, err := net.SplitHostPort(hostport); err == nil {
-			host = h
-		}
-	}
-	return policy.NormalHost(host)
 }

@@ -103,7 +103,7 @@ func (o *Observer) begin(w http.ResponseWriter, r *http.Request) *served {
 		Snapshot: snapshot,
 		View: policy.View{
 			Method:    r.Method,
-			Host:      hostOnly(r.Host),
+			Host:      policy.HostOf(r.Host),
 			Authority: strings.TrimSuffix(strings.ToLower(r.Host), ":"), // an empty port equals none (RFC 3986, 6.2.3)
 			Client:    client,
 			TLS:       r.TLS != nil || encrypted,

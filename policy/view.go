@@ -2,6 +2,7 @@ package policy
 
 import (
 	"iter"
+	"net"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -30,6 +31,17 @@ type View struct {
 	TLS       bool       // the client's side is encrypted, here or at a trusted proxy
 	Now       time.Time
 	Header    Fields
+}
+
+// HostOf returns the View.Host of a Host header or an authority.
+func HostOf(authority string) string {
+	host := authority
+	if strings.IndexByte(authority, ':') >= 0 { // an error of SplitHostPort costs an allocation
+		if h, _, err := net.SplitHostPort(authority); err == nil {
+			host = h
+		}
+	}
+	return NormalHost(host)
 }
 
 // NormalHost returns a host without port as View.Host has it: lower case, without

@@ -78,6 +78,10 @@ var masks = []struct{ pattern, mask string }{
 	{`Content-Length: \d{6}`, "Content-Length: N"},
 	{`"} \d+`, `"} N`}, // a metric
 	{`purge [a-z0-9]{16}`, `purge ID`},
+	{`127\.0\.0\.1:\d+`, `ADDRESS`},
+	{`(age|fresh for)  +\S+`, `$1  N`},
+	{`\d+ B\b`, `N B`},
+	{`(\S)  +`, `$1  `}, // the width of a column
 	{`\b[0-9a-f]{64}\b`, `WHOLE-ID`},
 	{`\b[0-9a-f]{16}\b`, `SESSION`},
 	{`20\d\d-\d\d-\d\d \d\d:\d\d:\d\d`, `TIME`},
@@ -145,7 +149,9 @@ func TestAdminPage(t *testing.T) {
 	}
 	server := env.Redis(t)
 	f := startPurgeFleet(t, server.URL)
-	f.a.get("/auth/login")
+	for _, path := range []string{"/auth/login", "/list", "/list", "/item/7", "/item/7"} {
+		f.a.get(path)
+	}
 	var ids struct{ Sessions []struct{ ID string } }
 	if res := f.a.get(f.a.admin + "/v1/sessions?user=42"); json.Unmarshal([]byte(res.body), &ids) != nil || len(ids.Sessions) != 1 {
 		t.Fatalf("%s\n%s", res.Status, res.body)

@@ -116,6 +116,7 @@ func (g *gateway) adminHandler(snapshot *policy.Snapshot, token string, numbers 
 		Upstreams:     func() any { return map[string]any{"targets": g.pools.Status()} },
 		Metrics:       numbers.Handler(),
 		Limits:        &limitsAdmin{g.limits, &g.live, g.fleet.roll},
+		Cache:         cacheAdmin{g.cache, g.stores.cacheRedis, &g.live},
 		Purges:        purgesAdmin{&cache.Purges{Tags: g.stores.tags, Fleet: g.fleet, Now: time.Now}, &g.live},
 		Sessions:      sessionsAdmin{g.stores.sessions, &g.live},
 		Log:           g.log,

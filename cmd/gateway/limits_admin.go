@@ -162,11 +162,11 @@ func (a *limitsAdmin) Reset(ctx context.Context, name string, parts []string) (a
 func (a *limitsAdmin) find(name string, parts []string) ([]ratelimit.BucketOf, error) {
 	limit := a.live.Load().Limits[name]
 	if limit == nil || limit.InFlight > 0 {
-		return nil, fmt.Errorf("%w with a bucket: %q", admin.ErrUnknownLimit, name)
+		return nil, adminError{fmt.Errorf("there is no such limit with a bucket: %q", name), admin.ErrUnknown}
 	}
 	buckets, err := ratelimit.BucketsOf(limit, parts)
 	if err != nil {
-		return nil, adminError{err, admin.ErrLimitKey}
+		return nil, adminError{fmt.Errorf("%w; give ?key=, once for each part of it", err), admin.ErrBad}
 	}
 	return buckets, nil
 }

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -87,9 +88,14 @@ func (f *purgeFleet) want(why, path string, version int) {
 // purge runs the verb against the first gateway.
 func (f *purgeFleet) purge(args ...string) (code int, stdout, stderr string) {
 	f.t.Helper()
+	return f.verb("purge", args...)
+}
+
+// verb runs a verb against the first gateway. A flag that is repeated in args is that of args.
+func (f *purgeFleet) verb(words string, args ...string) (code int, stdout, stderr string) {
 	var out, err bytes.Buffer
-	args = append([]string{"purge", "--config", f.policy, "--admin", strings.TrimPrefix(f.a.admin, "http://")}, args...)
-	code = execute(args, &out, &err)
+	to := []string{"--config", f.policy, "--admin", strings.TrimPrefix(f.a.admin, "http://")}
+	code = execute(slices.Concat(strings.Fields(words), to, args), &out, &err)
 	return code, out.String(), err.String()
 }
 

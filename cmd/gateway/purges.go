@@ -25,11 +25,11 @@ type purgesAdmin struct {
 func (a purgesAdmin) Start(ctx context.Context, selection []byte) (id string, status any, applied bool, err error) {
 	var what cache.Selection
 	if err := strictJSON(selection, &what); err != nil {
-		return "", nil, false, fmt.Errorf("%w: want a JSON object with tags, urls, routes, groups, all, soft: %w", admin.ErrSelection, err)
+		return "", nil, false, fmt.Errorf("%w: want a JSON object with tags, urls, routes, groups, all, soft: %w", admin.ErrBad, err)
 	}
 	s, err := a.Purges.Start(ctx, a.live.Load(), what)
 	if errors.Is(err, cache.ErrSelection) {
-		err = adminError{err, admin.ErrSelection}
+		err = adminError{err, admin.ErrBad}
 	}
 	return s.ID, s, s.Applied, err
 }

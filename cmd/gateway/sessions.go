@@ -46,7 +46,7 @@ func (a sessionsAdmin) find(ctx context.Context, id string) (session.Listed, err
 	defer cancel()
 	found, err := a.Find(ctx, id)
 	if errors.Is(err, session.ErrNoSession) {
-		err = adminError{err, admin.ErrSession}
+		err = adminError{err, admin.ErrUnknown}
 	}
 	return found, err
 }
@@ -68,7 +68,7 @@ type revokedView struct {
 func (a sessionsAdmin) Revoke(ctx context.Context, selection []byte) (any, error) {
 	var what sessionSelection
 	if err := strictJSON(selection, &what); err != nil {
-		return nil, fmt.Errorf("%w: want a JSON object with id, user or all: %w", admin.ErrSelection, err)
+		return nil, fmt.Errorf("%w: want a JSON object with id, user or all: %w", admin.ErrBad, err)
 	}
 	now := time.Now()
 	until := session.LongestAfter(now, a.live.Load().Policy.Session.Absolute.Std())
@@ -76,7 +76,7 @@ func (a sessionsAdmin) Revoke(ctx context.Context, selection []byte) (any, error
 	var v revokedView
 	switch what {
 	case sessionSelection{}:
-		return nil, fmt.Errorf("%w: give one of id, user and all", admin.ErrSelection)
+		return nil, fmt.Errorf("%w: give one of id, user and all", admin.ErrBad)
 	case sessionSelection{ID: what.ID}:
 		found, err := a.find(ctx, what.ID)
 		if err != nil {
@@ -88,7 +88,7 @@ func (a sessionsAdmin) Revoke(ctx context.Context, selection []byte) (any, error
 	case sessionSelection{All: true}:
 		r, v.Revoked = session.RevokeAll(now, until), "all sessions"
 	default:
-		return nil, fmt.Errorf("%w: give one of id, user and all", admin.ErrSelection)
+		return nil, fmt.Errorf("%w: give one of id, user and all", admin.ErrBad)
 	}
 	if err := a.End(ctx, r); err != nil {
 		return nil, fmt.Errorf("ended here, but: %w", err)

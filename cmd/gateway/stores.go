@@ -151,7 +151,8 @@ func (s *stores) openCache(size int64, d *durable, numbers *metrics.Metrics) {
 		s.tags = cache.NewTags(cache.TagsConfig{})
 	} else {
 		s.tags = cache.NewTags(cache.TagsConfig{Counters: redis.NewCacheTags(r.client), Switch: r.health, Journal: durableTags{d}})
-		s.cache.Shared, s.cache.Switch, s.cache.Room = redis.NewCache(r.client, time.Now), r.health, r.guard.Take
+		shared := redis.NewCache(r.client, time.Now)
+		s.cache.Shared, s.cache.Search, s.cache.Switch, s.cache.Room = shared, shared, r.health, r.guard.Take
 		r.responses = s.cache
 		numbers.Counter("gateway_cache_write_failures_total", "Responses that could not be written into Redis.", func() float64 { return float64(s.cache.Writes().Failed) })
 		numbers.Gauge("gateway_cache_writes_stopped", "1 while responses are not written into Redis: it is nearly full, or a write has failed.", func() float64 {

@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -51,6 +52,7 @@ type Config struct {
 	Reload        func() error
 	Metrics       http.Handler
 	Limits        Limits
+	Cache         Cache
 	Purges        Purges
 	Sessions      Sessions
 	Redis         func(ctx context.Context) any // the JSON value of its page, within about a second
@@ -146,6 +148,27 @@ func (c *Config) readyz(w http.ResponseWriter, r *http.Request) {
 		body += lines.String()
 	}
 	text(w, status, body)
+}
+
+// The errors of the parts for requests that cannot be carried out.
+var (
+	ErrUnknown = errors.New("unknown") // there is nothing of that name
+	ErrBad     = errors.New("bad request")
+)
+
+// answered sends an answer, or the problem that err is.
+func answered(w http.ResponseWriter, answer any, err error) {
+	status := http.StatusServiceUnavailable
+	switch {
+	case err == nil:
+		document(w, http.StatusOK, answer)
+		return
+	case errors.Is(err, ErrUnknown):
+		status = http.StatusNotFound
+	case errors.Is(err, ErrBad):
+		status = http.StatusBadRequest
+	}
+	problem.Write(w, problem.Problem{Status: status, Detail: err.Error()})
 }
 
 func document(w http.ResponseWriter, status int, v any) {

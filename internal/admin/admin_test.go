@@ -194,7 +194,7 @@ func TestErrorsAreProblems(t *testing.T) {
 func TestOpenAPI(t *testing.T) {
 	all := handler(func(c *admin.Config) {
 		c.Address = "127.0.0.1:9901"
-		c.Limits, c.Purges, c.Sessions = struct{ admin.Limits }{}, struct{ admin.Purges }{}, struct{ admin.Sessions }{}
+		c.Limits, c.Cache, c.Purges, c.Sessions = struct{ admin.Limits }{}, struct{ admin.Cache }{}, struct{ admin.Purges }{}, struct{ admin.Sessions }{}
 		c.Upstreams = func() any { return nil }
 	})
 	var index struct {

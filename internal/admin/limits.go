@@ -2,16 +2,7 @@ package admin
 
 import (
 	"context"
-	"errors"
 	"net/http"
-
-	"github.com/jewgo/gateway/internal/problem"
-)
-
-// The errors of Limits for requests that cannot be answered.
-var (
-	ErrUnknownLimit = errors.New("there is no such limit")
-	ErrLimitKey     = errors.New("bad key")
 )
 
 // Limits is what an operator may do with rate limits. Results are encoded as JSON; ctx bounds the
@@ -35,14 +26,5 @@ func (c *Config) resetLimit(w http.ResponseWriter, r *http.Request) { c.ofLimit(
 
 func (c *Config) ofLimit(w http.ResponseWriter, r *http.Request, ask func(context.Context, string, []string) (any, error)) {
 	answer, err := ask(r.Context(), r.PathValue("name"), r.URL.Query()["key"])
-	switch {
-	case errors.Is(err, ErrUnknownLimit):
-		problem.Write(w, problem.Problem{Status: http.StatusNotFound, Detail: err.Error()})
-	case errors.Is(err, ErrLimitKey):
-		problem.Write(w, problem.Problem{Status: http.StatusBadRequest, Detail: err.Error() + "; give ?key=, once for each part of it"})
-	case err != nil:
-		problem.Write(w, problem.Problem{Status: http.StatusServiceUnavailable, Detail: err.Error()})
-	default:
-		document(w, http.StatusOK, answer)
-	}
+	answered(w, answer, err)
 }

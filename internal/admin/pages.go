@@ -50,6 +50,11 @@ func (c *Config) pages() []page {
 			page{http.MethodGet, "/v1/limits/{name}", read, "the bucket of ?key=", c.limit},
 			page{http.MethodPost, "/v1/limits/{name}/reset", change, "make the bucket of ?key= whole", c.resetLimit})
 	}
+	if c.Cache != nil {
+		all = append(all,
+			page{http.MethodGet, "/v1/cache", read, "hit ratios, memory, the hottest and the largest responses", c.cache},
+			page{http.MethodGet, "/v1/cache/entries", read, "what is stored of ?url=", c.entries})
+	}
 	if c.Purges != nil {
 		all = append(all,
 			page{http.MethodGet, "/v1/purges", read, "the last purges of this gateway", c.purges},

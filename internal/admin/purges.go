@@ -14,7 +14,7 @@ import (
 // Purges is what an operator may do to the cache. Results are encoded as JSON; ctx bounds the time.
 type Purges interface {
 	// Start purges what selection, a JSON object, names, and returns the purge's ID and status. An
-	// error that does not wrap ErrSelection comes with a purge that is in force here.
+	// error that does not wrap ErrBad comes with a purge that is in force here.
 	Start(ctx context.Context, selection []byte) (id string, status any, applied bool, err error)
 	// Status returns the status of a purge; nil: there is none with this ID.
 	Status(ctx context.Context, id string) (status any, applied bool)
@@ -60,8 +60,8 @@ func (c *Config) startPurge(w http.ResponseWriter, r *http.Request) {
 	}
 	id, status, applied, err := c.Purges.Start(r.Context(), selection)
 	switch {
-	case errors.Is(err, ErrSelection):
-		problem.Write(w, problem.Problem{Status: http.StatusBadRequest, Detail: err.Error()})
+	case errors.Is(err, ErrBad):
+		answered(w, nil, err)
 		return
 	case err != nil:
 		problem.Write(w, problem.Problem{Status: http.StatusInternalServerError, Detail: "in force on this gateway as purge " + id + ", but not safe: " + err.Error()})

@@ -2,16 +2,9 @@ package admin
 
 import (
 	"context"
-	"errors"
 	"net/http"
 
 	"github.com/jewgo/gateway/internal/problem"
-)
-
-// The errors of Sessions and Purges for requests that cannot be carried out.
-var (
-	ErrSession   = errors.New("no such session") // or several
-	ErrSelection = errors.New("bad selection")
 )
 
 // Sessions is what an operator may do with sessions. Results are encoded as JSON; ctx bounds the
@@ -32,12 +25,12 @@ func (c *Config) listSessions(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	found, err := c.Sessions.List(r.Context(), query.Get("user"))
-	ofSessions(w, found, err)
+	answered(w, found, err)
 }
 
 func (c *Config) showSession(w http.ResponseWriter, r *http.Request) {
 	found, err := c.Sessions.Show(r.Context(), r.PathValue("id"))
-	ofSessions(w, found, err)
+	answered(w, found, err)
 }
 
 func (c *Config) revokeSessions(w http.ResponseWriter, r *http.Request) {
@@ -46,18 +39,5 @@ func (c *Config) revokeSessions(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	done, err := c.Sessions.Revoke(r.Context(), selection)
-	ofSessions(w, done, err)
-}
-
-func ofSessions(w http.ResponseWriter, answer any, err error) {
-	switch {
-	case errors.Is(err, ErrSession):
-		problem.Write(w, problem.Problem{Status: http.StatusNotFound, Detail: err.Error()})
-	case errors.Is(err, ErrSelection):
-		problem.Write(w, problem.Problem{Status: http.StatusBadRequest, Detail: err.Error()})
-	case err != nil:
-		problem.Write(w, problem.Problem{Status: http.StatusServiceUnavailable, Detail: err.Error()})
-	default:
-		document(w, http.StatusOK, answer)
-	}
+	answered(w, done, err)
 }

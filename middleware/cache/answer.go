@@ -132,6 +132,7 @@ func keptIn416(name string) bool {
 // answer builds a response from an entry.
 func (c *call) answer(e *Entry, status string) *http.Response {
 	v, now := &c.ex.View, c.cache.now()
+	e.Uses.add(now)
 	r := c.cache.render(c.ex, e, c.keyOf(e), &c.ex.Plan.Control, now)
 	resp := &http.Response{
 		StatusCode: r.status,

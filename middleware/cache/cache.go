@@ -11,7 +11,7 @@
 // Requests: plan.go, key.go and sent.go decide, answer.go, encode*.go and parts.go serve from
 // entries. The upstream: transport.go, freshen.go, refresh.go, stale_if_error.go and collapse*.go
 // ask it, or spare it; fill.go decides what is stored. Invalidation: tags*.go, write.go and
-// invalidate.go.
+// invalidate.go. The operator: purge.go, view.go and ratios.go.
 package cache
 
 import (
@@ -63,7 +63,8 @@ type Cache struct {
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
 
-	gates gates
+	gates  gates
+	ratios ratios
 
 	mu        sync.Mutex         // guards what follows
 	closed    bool               // no flight starts any more
@@ -84,7 +85,7 @@ func New(cfg Config) *Cache {
 	}
 	c := &Cache{store: cfg.Store, tags: cfg.Tags, now: cfg.Now, log: cfg.Log, random: cfg.Random, flights: map[string]*flight{}}
 	c.alone, c.failing, c.varies = newNotes[struct{}](), newNotes[failure](), newNotes[[]string]()
-	c.search.Limit = maxSearchRules
+	c.search.Limit, c.ratios.of.Limit = maxSearchRules, maxRatios
 	c.making, c.streaming = make(chan struct{}, maxMaking), make(chan struct{}, maxStreaming)
 	c.lingering = make(chan struct{}, maxWrites)
 	c.life, c.cancel = context.WithCancel(context.Background())

@@ -9,6 +9,7 @@ import (
 
 // Entry is one stored response, ready to be served. It is immutable, except for its Codings.
 type Entry struct {
+	URL    string // of its request, for the operator; see urlOf
 	Status int
 	// Header is the response header without Age and Cache-Status. Its slices have no spare
 	// capacity, so that other headers may share them: append makes a copy.
@@ -37,6 +38,8 @@ type Entry struct {
 	// Codings are the encoded forms of Body; nil: it is sent as it is. Tiers sets them on entries
 	// in memory.
 	Codings *Codings
+	// Uses counts the answers with it. Tiers sets it on entries in memory.
+	Uses *Uses
 
 	Tags  []string // those that the response named, for a 304 that names none; what counts are the marks
 	Marks []Mark   // generations of its tags when its fill began; purged if one has grown
@@ -63,8 +66,8 @@ func (e *Entry) Weight() int { return e.Size() + e.Codings.size() }
 
 // Size estimates the memory of the entry without its Codings, in bytes.
 func (e *Entry) Size() int {
-	const entry, field = 384, 96 // struct with its allocations; a map slot with its slice header
-	n := entry + cap(e.Body) + 16*(len(e.Marks)+len(e.Soft))
+	const entry, field = 432, 96 // struct with its allocations; a map slot with its slice header
+	n := entry + len(e.URL) + cap(e.Body) + 16*(len(e.Marks)+len(e.Soft))
 	for name, values := range e.Header {
 		n += field + len(name)
 		for _, v := range values {

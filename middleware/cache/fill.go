@@ -68,7 +68,7 @@ func (c *call) admit(got head) (*Entry, rfc9111.Refusal) {
 	lifetime, source := rfc9111.Lifetime(got.status, got.header, &cc, got.received, shared)
 	initial := rfc9111.InitialAge(got.header, got.sent, got.received)
 	e := &Entry{
-		Status: got.status, Marks: got.marks, Soft: got.soft, Received: got.received, InitialAge: initial, Fresh: lifetime - initial,
+		URL: urlOf(c.ex), Status: got.status, Marks: got.marks, Soft: got.soft, Received: got.received, InitialAge: initial, Fresh: lifetime - initial,
 		StaleWhileRevalidate: cc.StaleWhileRevalidate.Value, StaleIfError: cc.StaleIfErr.Value, Cost: got.received.Sub(got.sent),
 	}
 	if !rule.Strict {

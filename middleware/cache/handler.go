@@ -21,6 +21,7 @@ func (c *Cache) Handler(next http.Handler) http.Handler {
 		if mayMix(ex, &cc) {
 			r = withoutRange(ex, r)
 		}
+		defer c.ratios.count(ex)
 		p := c.plan(ex, r, cc)
 		if p.Lookup && c.serveStored(w, r, &p) {
 			return
@@ -82,6 +83,7 @@ func (c *Cache) serve(w http.ResponseWriter, ex *exchange.Exchange, found Found,
 	if left <= 0 {
 		ex.Facts.Cache = factStale // the request allowed it
 	}
+	e.Uses.add(now)
 	r := c.render(ex, e, p.Key, &p.Control, now)
 	e.setHeader(w.Header(), now, hitStatus(left, found.Tier, shownKey(ex, p.Key)), r)
 	w.WriteHeader(r.status)

@@ -26,6 +26,7 @@ const maxShared = 1 << 20
 type Tiers struct {
 	Local  LocalStore       // nil: no memory, the shared store alone
 	Shared Store            // nil: memory alone
+	Search Finder           // of Shared, for the operator
 	Switch *failover.Switch // of Shared
 	Tags   *Tags
 	Now    func() time.Time
@@ -42,7 +43,10 @@ var _ Store = (*Tiers)(nil)
 
 // LocalStore is a store in memory, which counts entries by their Weight.
 type LocalStore interface {
-	Store
+	Store // Put keeps the Uses of the entry that it replaces
+	Finder
+	// Bytes is the memory taken.
+	Bytes() int64
 	// Reweigh weighs the entries of a key again, since one has grown.
 	Reweigh(key string)
 }
@@ -93,7 +97,7 @@ func (t *Tiers) softened(e *Entry) *Entry {
 
 func (t *Tiers) remember(ctx context.Context, key string, e *Entry) {
 	if t.Local != nil {
-		e.Codings = newCodings(e, e.Codings)
+		e.Codings, e.Uses = newCodings(e, e.Codings), &Uses{}
 		if e.partial() {
 			t.parts.Store(true)
 		}

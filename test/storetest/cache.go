@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/rfc9111"
@@ -38,6 +39,7 @@ type cacheTest struct {
 // entry makes an entry with a body, selected by these fields.
 func (c *cacheTest) entry(body string, selecting ...string) *cache.Entry {
 	e := &cache.Entry{
+		URL:      "http://api.test/" + body,
 		Status:   200,
 		Header:   http.Header{"Content-Type": {"text/plain"}, "Content-Length": {strconv.Itoa(len(body))}},
 		Body:     []byte(body),
@@ -109,7 +111,7 @@ var cacheTests = []struct {
 		e.Soft = []cache.Mark{{Slot: 7, Gen: 1}}
 		c.put("k", e)
 		found := c.get("k", "Accept-Language", "de").Entry
-		if diff := cmp.Diff(e, found); diff != "" {
+		if diff := cmp.Diff(e, found, cmpopts.IgnoreUnexported(cache.Uses{})); diff != "" {
 			c.Fatalf("stored and found differ (-stored +found):\n%s", diff)
 		}
 		for name, values := range found.Header {
@@ -163,6 +165,45 @@ var cacheTests = []struct {
 		late.Received = late.Received.Add(-2 * time.Hour)
 		c.put("late", late)
 		c.want("", "late")
+	}},
+	{"entries are found by their URL, each variant and not when expired", func(c *cacheTest) {
+		finder, ok := c.Store.(cache.Finder)
+		if !ok {
+			c.Skip("the store is not searched")
+		}
+		c.put("one", c.entry("wanted", "X-A", "1"))
+		c.put("one", c.entry("wanted", "X-A", "2"))
+		c.put("two", c.entry("wanted"))
+		c.put("other", c.entry("other"))
+		old := c.entry("wanted")
+		old.Keep = time.Second
+		c.put("expired", old)
+		c.clock.Advance(2 * time.Second)
+		find := func(most int) (keys []string) {
+			err := finder.Find(context.Background(), func(url string) bool { return url == "http://api.test/wanted" }, func(key string, e *cache.Entry) bool {
+				if string(e.Body) != "wanted" {
+					c.Errorf("%s: %+v", key, e)
+				}
+				keys = append(keys, key)
+				return len(keys) < most
+			})
+			if err != nil {
+				c.Error(err)
+			}
+			slices.Sort(keys)
+			return slices.Compact(keys) // a search may find one twice
+		}
+		if keys := find(100); !slices.Equal(keys, []string{"one", "two"}) {
+			c.Errorf("found %q", keys)
+		}
+		if keys := find(1); len(keys) != 1 {
+			c.Errorf("after the first one: %q", keys)
+		}
+		ended, end := context.WithCancel(context.Background())
+		end()
+		if err := finder.Find(ended, func(string) bool { return true }, func(string, *cache.Entry) bool { return true }); err == nil {
+			c.Error("a search that had no time gives no error")
+		}
 	}},
 	{"readers see whole entries while writers replace them", func(c *cacheTest) {
 		var all sync.WaitGroup

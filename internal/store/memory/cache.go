@@ -77,7 +77,10 @@ func (c *Cache) Put(_ context.Context, key string, e *cache.Entry) error {
 		variants := []*cache.Entry{e}
 		if found {
 			for _, o := range old.variants {
-				if len(variants) < cacheVariants && !o.Expired(now) && !sameVariant(o, e) {
+				switch {
+				case sameVariant(o, e):
+					e.Uses = o.Uses
+				case len(variants) < cacheVariants && !o.Expired(now):
 					variants = append(variants, o)
 				}
 			}
@@ -92,6 +95,22 @@ func (c *Cache) Put(_ context.Context, key string, e *cache.Entry) error {
 func (c *Cache) Reweigh(key string) {
 	c.resources.ComputeIfPresent(key, func(r *resource) (*resource, otter.ComputeOp) { return r, otter.WriteOp })
 	c.resources.CleanUp()
+}
+
+// Find implements cache.Finder.
+func (c *Cache) Find(ctx context.Context, match func(url string) bool, found func(key string, e *cache.Entry) bool) error {
+	now := c.now()
+	for key, r := range c.resources.All() {
+		for _, e := range r.variants {
+			if !e.Expired(now) && match(e.URL) && !found(key, e) {
+				return nil
+			}
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 func sameVariant(a, b *cache.Entry) bool {

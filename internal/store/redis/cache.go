@@ -5,10 +5,12 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -54,13 +56,16 @@ func NewCache(client redis.UniversalClient, now func() time.Time) *Cache {
 	return &Cache{client: client, now: now, known: otter.Must(&otter.Options[string, string]{MaximumSize: knownKeys})}
 }
 
-func cacheIndex(key string) string { return "gw:{c:" + key + "}:i" }
+// cachePrefix begins the keys of responses; variantInfix is between the key and the hash of a variant.
+const cachePrefix, variantInfix = "gw:{c:", "}:v:"
+
+func cacheIndex(key string) string { return cachePrefix + key + "}:i" }
 
 // cacheVariant returns the key of the variant for a set of fields, as written in the index, and its
 // values.
 func cacheVariant(key, set string, values []string) string {
 	sum := sha256.Sum256(packed.AppendTexts([]byte(set), values))
-	return "gw:{c:" + key + "}:v:" + base64.RawURLEncoding.EncodeToString(sum[:16])
+	return cachePrefix + key + variantInfix + base64.RawURLEncoding.EncodeToString(sum[:16])
 }
 
 // joinSet writes a set of fields as its names, comma-separated.
@@ -173,4 +178,39 @@ func (c *Cache) Put(ctx context.Context, key string, e *cache.Entry) error {
 	}
 	c.learn(key, set)
 	return nil
+}
+
+var _ cache.Finder = (*Cache)(nil)
+
+// Find implements cache.Finder. It looks at every key, and reads the beginning of each entry.
+func (c *Cache) Find(ctx context.Context, match func(url string) bool, found func(key string, e *cache.Entry) bool) error {
+	var mu sync.Mutex
+	enough := false // guarded by mu
+	return scan(ctx, c.client, cachePrefix+"*"+variantInfix+"*", func(node *redis.Client, keys []string) (bool, error) {
+		const begin = 1 + binary.MaxVarintLen64 + maxURL
+		heads, err := pipelined(ctx, node, keys, func(p redis.Pipeliner, key string) *redis.StringCmd { return p.GetRange(ctx, key, 0, begin) })
+		if err != nil {
+			return false, err
+		}
+		var matching []string
+		for i, head := range heads {
+			if text, err := head.Bytes(); err == nil && match(entryURL(text)) {
+				matching = append(matching, keys[i])
+			}
+		}
+		entries, err := pipelined(ctx, node, matching, func(p redis.Pipeliner, key string) *redis.StringCmd { return p.Get(ctx, key) })
+		if err != nil {
+			return false, err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for i, entry := range entries {
+			text, _ := entry.Bytes() // nil: it has gone
+			if e, err := decodeEntry(text); err == nil && !e.Expired(c.now()) {
+				key, _, _ := strings.Cut(strings.TrimPrefix(matching[i], cachePrefix), variantInfix)
+				enough = enough || !found(key, e)
+			}
+		}
+		return !enough, nil
+	})
 }

@@ -13,7 +13,7 @@ import (
 
 // cacheFormat is the first byte of every stored entry. Entries of another format, written by a
 // newer or older version, are misses.
-const cacheFormat = 2
+const cacheFormat = 3
 
 var errCacheFormat = errors.New("not a cache entry of this format")
 
@@ -32,11 +32,15 @@ const (
 	maxSpan = 1 << 32 * time.Second
 )
 
-// encodeEntry writes an entry: numbers as varints, strings and lists preceded by their length, the
+// maxURL bounds the URLs by which entries are found; that of an entry with a longer one is cut.
+const maxURL = 2 << 10
+
+// encodeEntry writes an entry, its URL first: numbers as varints, strings and lists preceded by their length, the
 // body last.
 func encodeEntry(e *cache.Entry) []byte {
 	b := make([]byte, 0, e.Size())
 	b = append(b, cacheFormat)
+	b = packed.AppendText(b, e.URL[:min(len(e.URL), maxURL)])
 	b = binary.AppendUvarint(b, uint64(e.Status))
 	b = binary.AppendVarint(b, e.Received.UnixNano())
 	for _, d := range []time.Duration{e.InitialAge, e.Fresh, e.StaleWhileRevalidate, e.StaleIfError, e.Keep} {
@@ -79,13 +83,22 @@ func encodeEntry(e *cache.Entry) []byte {
 	return append(b, e.Body...)
 }
 
+// entryURL reads the URL from the beginning of an encoded entry; "": there is none.
+func entryURL(b []byte) string {
+	if len(b) == 0 || b[0] != cacheFormat {
+		return ""
+	}
+	d := packed.Reader{Rest: b[1:]}
+	return d.Text()
+}
+
 // decodeEntry reads the output of encodeEntry; the entry's body is a slice of b.
 func decodeEntry(b []byte) (*cache.Entry, error) {
 	if len(b) == 0 || b[0] != cacheFormat {
 		return nil, errCacheFormat
 	}
 	d := packed.Reader{Rest: b[1:]}
-	e := &cache.Entry{Status: int(d.Uvarint()), Received: time.Unix(0, d.Varint()).UTC()}
+	e := &cache.Entry{URL: d.Text(), Status: int(d.Uvarint()), Received: time.Unix(0, d.Varint()).UTC()}
 	for _, p := range []*time.Duration{&e.InitialAge, &e.Fresh, &e.StaleWhileRevalidate, &e.StaleIfError, &e.Keep} {
 		*p = time.Duration(d.Varint())
 		d.Bad = d.Bad || p.Abs() > maxSpan

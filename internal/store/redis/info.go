@@ -76,12 +76,14 @@ type KeyCounts struct {
 	Looked   int64 `json:"keys_looked_at"` // a key may be seen twice while Redis resizes its table
 	Complete bool  `json:"complete"`       // false: the counts are of a sample
 
-	Limits      int64 `json:"limits"`      // rate:…
-	Sessions    int64 `json:"sessions"`    // gw:{s:…}
-	Revocations int64 `json:"revocations"` // gw:{…}:revoked
-	Cache       int64 `json:"cache"`       // gw:{c:…}:…
-	Gateway     int64 `json:"gateway"`     // gw:{epoch} and the like
-	Others      int64 `json:"others"`      // not the gateway's
+	Limits        int64 `json:"limits"`         // rate:…
+	Sessions      int64 `json:"sessions"`       // gw:{s:…}
+	Revocations   int64 `json:"revocations"`    // gw:{…}:revoked
+	Cache         int64 `json:"cache"`          // gw:{c:…}:…
+	Responses     int64 `json:"responses"`      // of these, those that hold a response
+	ResponseBytes int64 `json:"response_bytes"` // in them
+	Gateway       int64 `json:"gateway"`        // gw:{epoch} and the like
+	Others        int64 `json:"others"`         // not the gateway's
 }
 
 // Try is the result of setting, reading and deleting a key in one round trip.

@@ -1,8 +1,12 @@
 package redis
 
 import (
+	"context"
+	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // fields are the fields of a reply to INFO.
@@ -79,7 +83,7 @@ var kinds = []struct {
 }{
 	{"rate:", func(k *KeyCounts) *int64 { return &k.Limits }},
 	{sessionPrefix, func(k *KeyCounts) *int64 { return &k.Sessions }},
-	{"gw:{c:", func(k *KeyCounts) *int64 { return &k.Cache }},
+	{cachePrefix, func(k *KeyCounts) *int64 { return &k.Cache }},
 	{"gw:{", func(k *KeyCounts) *int64 { return &k.Gateway }},
 }
 
@@ -89,6 +93,22 @@ func (k *KeyCounts) add(keys []string) {
 	for _, key := range keys {
 		*k.kind(key)++
 	}
+}
+
+// weigh counts the responses among keys, and their bytes.
+func (k *KeyCounts) weigh(ctx context.Context, node *redis.Client, keys []string) error {
+	keys = slices.DeleteFunc(slices.Clone(keys), func(key string) bool {
+		return !strings.HasPrefix(key, cachePrefix) || !strings.Contains(key, variantInfix)
+	})
+	if len(keys) == 0 {
+		return nil
+	}
+	lengths, err := pipelined(ctx, node, keys, func(p redis.Pipeliner, key string) *redis.IntCmd { return p.StrLen(ctx, key) })
+	for _, n := range lengths {
+		k.Responses++
+		k.ResponseBytes += n.Val()
+	}
+	return err
 }
 
 func (k *KeyCounts) kind(key string) *int64 {

@@ -151,6 +151,9 @@ func (in *inspection) scan(ctx context.Context, node *redis.Client) (*KeyCounts,
 			return nil, in.unlessDenied("SCAN", err)
 		}
 		k.add(keys)
+		if err := k.weigh(ctx, node, keys); err != nil && in.unlessDenied("STRLEN", err) != nil {
+			return nil, err
+		}
 		if cursor = next; cursor == 0 {
 			k.Complete = true
 			return &k, nil
@@ -182,7 +185,7 @@ func (k *KeyCounts) plus(other *KeyCounts) *KeyCounts {
 	return &KeyCounts{
 		Looked: k.Looked + other.Looked, Complete: k.Complete && other.Complete,
 		Limits: k.Limits + other.Limits, Sessions: k.Sessions + other.Sessions, Revocations: k.Revocations + other.Revocations,
-		Cache: k.Cache + other.Cache, Gateway: k.Gateway + other.Gateway, Others: k.Others + other.Others,
+		Cache: k.Cache + other.Cache, Responses: k.Responses + other.Responses, ResponseBytes: k.ResponseBytes + other.ResponseBytes, Gateway: k.Gateway + other.Gateway, Others: k.Others + other.Others,
 	}
 }
 

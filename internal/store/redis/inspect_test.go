@@ -66,7 +66,7 @@ func TestInspect(t *testing.T) {
 	if p := s.Persistence; p == nil || p.RDB == nil || *p.RDB || p.AOF || p.RDBLastStatus != "ok" || p.RDBLastSave == 0 || p.RDBChanges < 12 {
 		t.Errorf("persistence: %+v", p)
 	}
-	want := redis.KeyCounts{Looked: 12, Complete: true, Limits: 2, Sessions: 1, Revocations: 2, Cache: 3, Gateway: 2, Others: 2}
+	want := redis.KeyCounts{Looked: 12, Complete: true, Limits: 2, Sessions: 1, Revocations: 2, Cache: 3, Responses: 2, ResponseBytes: 2, Gateway: 2, Others: 2}
 	if info.ByKind == nil || *info.ByKind != want {
 		t.Errorf("by kind: %+v", info.ByKind)
 	}
@@ -104,12 +104,12 @@ func TestInspectLooksAtASample(t *testing.T) {
 	t.Parallel()
 	server := env.Redis(t)
 	client := openFor(t, server.URL)
-	fill := `for i=1,40000 do redis.call('SET', (i % 4 == 0 and 'gw:{c:' or 'rate:')..i, 1) end`
+	fill := `for i=1,40000 do redis.call('SET', (i % 4 == 0 and 'gw:{c:k}:v:' or 'rate:')..i, 1) end`
 	if err := client.Eval(t.Context(), fill, nil).Err(); err != nil && err != goredis.Nil {
 		t.Fatal(err)
 	}
 	k := inspect(t, client).ByKind
-	if k == nil || k.Complete || k.Looked == 0 || k.Looked > 12_000 || k.Limits+k.Cache != k.Looked || k.Cache == 0 {
+	if k == nil || k.Complete || k.Looked == 0 || k.Looked > 12_000 || k.Limits+k.Cache != k.Looked || k.Cache == 0 || k.Responses != k.Cache || k.ResponseBytes != k.Cache {
 		t.Errorf("%+v", k)
 	}
 }

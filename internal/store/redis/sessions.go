@@ -83,43 +83,57 @@ const listStep = 1000
 func (s *Sessions) List(ctx context.Context, found func(key string, r session.Record) bool) error {
 	var mu sync.Mutex
 	enough := false // guarded by mu
-	return onPrimaries(ctx, s.client, func(ctx context.Context, node *redis.Client) error {
+	return scan(ctx, s.client, sessionPrefix+"*}", func(node *redis.Client, keys []string) (bool, error) {
+		records, err := pipelined(ctx, node, keys, func(p redis.Pipeliner, key string) *redis.StringCmd { return p.Get(ctx, key) })
+		if err != nil {
+			return false, err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for i, key := range keys {
+			text, err := records[i].Bytes()
+			if err != nil {
+				continue // ended meanwhile
+			}
+			if record, err := session.DecodeRecord(text); err == nil {
+				enough = enough || !found(strings.TrimSuffix(strings.TrimPrefix(key, sessionPrefix), "}"), record)
+			}
+		}
+		return !enough, nil
+	})
+}
+
+// scan calls f for the keys of each primary that match a pattern, some at a time and perhaps more
+// than once, until f returns false. It looks at every key.
+func scan(ctx context.Context, client redis.UniversalClient, pattern string, f func(node *redis.Client, keys []string) (more bool, err error)) error {
+	return onPrimaries(ctx, client, func(ctx context.Context, node *redis.Client) error {
 		for cursor, first := uint64(0), true; first || cursor != 0; first = false {
-			keys, next, err := node.Scan(ctx, cursor, sessionPrefix+"*}", listStep).Result()
+			keys, next, err := node.Scan(ctx, cursor, pattern, listStep).Result()
 			if err != nil {
 				return err
 			}
 			cursor = next
-			records := make([]*redis.StringCmd, len(keys))
-			_, err = node.Pipelined(ctx, func(p redis.Pipeliner) error {
-				for i, key := range keys {
-					records[i] = p.Get(ctx, key)
-				}
-				return nil
-			})
-			if err != nil && !errors.Is(err, redis.Nil) {
+			if more, err := f(node, keys); !more || err != nil {
 				return err
-			}
-			for i, key := range keys {
-				text, err := records[i].Bytes()
-				if err != nil {
-					continue // ended meanwhile
-				}
-				record, err := session.DecodeRecord(text)
-				if err != nil {
-					continue
-				}
-				mu.Lock()
-				enough = enough || !found(strings.TrimSuffix(strings.TrimPrefix(key, sessionPrefix), "}"), record)
-				over := enough
-				mu.Unlock()
-				if over {
-					return nil
-				}
 			}
 		}
 		return nil
 	})
+}
+
+// pipelined reads each key in one round trip. A key that has gone is no error.
+func pipelined[T redis.Cmder](ctx context.Context, node *redis.Client, keys []string, read func(p redis.Pipeliner, key string) T) ([]T, error) {
+	replies := make([]T, len(keys))
+	_, err := node.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, key := range keys {
+			replies[i] = read(p, key)
+		}
+		return nil
+	})
+	if errors.Is(err, redis.Nil) {
+		err = nil
+	}
+	return replies, err
 }
 
 // onPrimaries calls f for every primary, at the same time.
