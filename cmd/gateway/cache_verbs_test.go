@@ -41,6 +41,14 @@ func TestCacheVerbs(t *testing.T) {
 	do(2, `accepts 1 arg`, "find")
 	do(1, `no gateway at 127\.0\.0\.1:1`, "show", "--admin", "127.0.0.1:1")
 
+	login := f.a.get("/auth/login").Cookies()
+	f.a.get("/mine", "Cookie", login[0].Name+"="+login[0].Value)
+	do(0, `/mine\n(?s:.*)  in +l1 l2\n`, "find", "/mine")
+	if code, out, err := f.verb("sessions revoke", "--user", "42"); code != 0 {
+		t.Errorf("%d %s%s", code, out, err)
+	}
+	do(0, `^nothing is stored of it\n$`, "find", "/mine")
+
 	server.Kill()
 	env.Eventually(t, 20*time.Second, func() error {
 		if r := f.a.get(f.a.admin + "/readyz"); r.body != "degraded\n" {
@@ -48,7 +56,7 @@ func TestCacheVerbs(t *testing.T) {
 		}
 		return nil
 	})
-	do(0, `(?s)^memory +2 responses .*\nredis +down +.*connect`, "show")
+	do(0, `(?s)^memory +3 responses .*\nredis +down +.*connect`, "show")
 	do(0, `(?s)^`+base+`/item/7\n.*  in +l1\n.*\nredis was not searched: redis is unavailable\n$`, "find", "/item/7")
 	server.Restart(true)
 	env.Eventually(t, 20*time.Second, func() error {

@@ -16,6 +16,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/jewgo/gateway/internal/admin"
+	"github.com/jewgo/gateway/internal/atomicfile"
 	"github.com/jewgo/gateway/policy"
 )
 
@@ -32,25 +34,22 @@ func (c *adminClient) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&c.tokenFile, "token-file", "", "file with the admin token (environment: GATEWAY_ADMIN_TOKEN; default: the gateway's own)")
 }
 
-// locate completes the flags and returns the token, or "" if there is none; the gateway
-// then refuses calls that need it. A policy that cannot be read is no error here, since
-// the gateway may still run an earlier version of it.
-func (c *adminClient) locate() string {
+// locate completes the flags and returns the token, or why there is none; the gateway then refuses
+// calls that need it. A policy that cannot be read is no error here, since the gateway may still run
+// an earlier version of it.
+func (c *adminClient) locate() (token string, why error) {
 	server, _ := policy.LoadServer(c.config, os.Getenv)
 	if c.address == "" {
 		c.address = server.Admin
 	}
 	if token := strings.TrimSpace(os.Getenv("GATEWAY_ADMIN_TOKEN")); c.tokenFile == "" && token != "" {
-		return token
+		return token, nil
 	}
 	if c.tokenFile == "" {
 		c.tokenFile = tokenFile(&server)
 	}
-	text, err := os.ReadFile(c.tokenFile)
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(text))
+	text, why := atomicfile.ReadSecret(c.tokenFile)
+	return strings.TrimSpace(string(text)), why
 }
 
 // tokenFile is where a gateway with that policy keeps its admin token.
@@ -64,7 +63,7 @@ func tokenFile(s *policy.Server) string {
 // call makes one request and returns the text of the response. A status of 400 or
 // above is an error with that text.
 func (c *adminClient) call(ctx context.Context, method, path string, body []byte) (string, error) {
-	token := c.locate()
+	token, noToken := c.locate()
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	host, transport := c.address, &http.Transport{DisableKeepAlives: true}
@@ -91,10 +90,16 @@ func (c *adminClient) call(ctx context.Context, method, path string, body []byte
 		return "", fmt.Errorf("read the gateway's answer: %w", err)
 	}
 	text := strings.TrimSpace(string(answer))
-	if res.StatusCode >= 400 {
-		return text, refusal(res, text)
+	switch err = refusal(res, text); {
+	case err == nil:
+	case errors.Is(err, errNoPage):
+		err = fmt.Errorf("%s has no page %s: it is not the admin address of a gateway, or of another version than this command, %s", c.address, path, versionText())
+	case res.StatusCode == http.StatusUnauthorized && noToken != nil:
+		err = fmt.Errorf("%w: %w; set --token-file or GATEWAY_ADMIN_TOKEN", err, noToken)
+	case res.StatusCode == http.StatusUnauthorized:
+		err = fmt.Errorf("%w: it is in the gateway's server.admin_token_file, else in admin.token in its data_dir; set --token-file or GATEWAY_ADMIN_TOKEN", err)
 	}
-	return text, nil
+	return text, err
 }
 
 // ask calls the gateway and reads its answer into v.
@@ -111,16 +116,25 @@ func (c *adminClient) ask(ctx context.Context, method, path string, body, v any)
 		return err
 	}
 	if err := json.Unmarshal([]byte(answer), v); err != nil {
-		return fmt.Errorf("the gateway answered %q", answer)
+		return fmt.Errorf("%s answered what no gateway of this version, %s, does: %.200q", c.address, versionText(), answer)
 	}
 	return nil
 }
 
-// refusal turns a response into an error, with the words of its problem document.
+// errNoPage says that the address has no such page of the admin API.
+var errNoPage = errors.New("no such page")
+
+// refusal returns the error that a response is, in the words of its problem document, or nil.
 func refusal(res *http.Response, text string) error {
 	var p struct{ Title, Detail string }
-	if res.Header.Get("Content-Type") != "application/problem+json" || json.Unmarshal([]byte(text), &p) != nil {
-		return fmt.Errorf("%s: %s", res.Status, text)
+	isProblem := res.Header.Get("Content-Type") == "application/problem+json" && json.Unmarshal([]byte(text), &p) == nil
+	switch unknown := res.StatusCode == http.StatusNotFound || res.StatusCode == http.StatusMethodNotAllowed; {
+	case res.StatusCode < 400:
+		return nil
+	case unknown && (!isProblem || p.Detail == admin.NoPage):
+		return errNoPage
+	case !isProblem:
+		return fmt.Errorf("%s: %.200s", res.Status, text)
 	}
 	if p.Detail == "" {
 		return errors.New(p.Title)

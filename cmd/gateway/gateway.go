@@ -118,7 +118,7 @@ func (g *gateway) adminHandler(snapshot *policy.Snapshot, token string, numbers 
 		Limits:        &limitsAdmin{g.limits, &g.live, g.fleet.roll},
 		Cache:         cacheAdmin{g.cache, g.stores.cacheRedis, &g.live},
 		Purges:        purgesAdmin{&cache.Purges{Tags: g.stores.tags, Fleet: g.fleet, Now: time.Now}, &g.live},
-		Sessions:      sessionsAdmin{g.stores.sessions, &g.live},
+		Sessions:      sessionsAdmin{g.stores.sessions, g.cache, &g.live},
 		Log:           g.log,
 		Redis: func(ctx context.Context) any {
 			v := g.stores.view(ctx)

@@ -2,9 +2,11 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -30,6 +32,7 @@ routes:
   - {name: login, match: {path: /login}, upstream: app, limits: [login]}
   - {name: list, match: {path: /list}, upstream: app, cache: {ttl: 1h, stale_while_revalidate: 1h, tags: [all-lists]}}
   - {name: item, match: {path: "/item/{id}"}, upstream: app, cache: {ttl: 1h, tags: ["item:{id}"]}}
+  - {name: mine, match: {path: /mine}, upstream: app, session: required, cache: {ttl: 1h, key: [session]}}
   - {name: plain, match: {path: /plain}, upstream: app}
 `
 
@@ -158,6 +161,15 @@ func TestPurge(t *testing.T) {
 	}
 	f.want("with Redis again", "/item/7", 200)
 
+	file := func(name, text string, mode os.FileMode) string {
+		path := filepath.Join(t.TempDir(), name)
+		if err := errors.Join(os.WriteFile(path, []byte(text), mode), os.Chmod(path, mode)); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	other := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(other.Close)
 	for _, tc := range []struct {
 		args []string
 		code int
@@ -172,7 +184,10 @@ func TestPurge(t *testing.T) {
 		{[]string{"--route", "plain"}, 1, `route "plain" has no cache`},
 		{[]string{"--status", "0123456789abcdef"}, 1, "no purge 0123456789abcdef"},
 		{[]string{"--tag", "x", "--admin", "127.0.0.1:1"}, 1, "no gateway at 127.0.0.1:1"},
-		{[]string{"--tag", "x", "--token-file", "/dev/null"}, 1, "needs the admin token"},
+		{[]string{"--tag", "x", "--token-file", "none"}, 1, "this call needs the admin token: open none: no such file or directory; set --token-file or GATEWAY_ADMIN_TOKEN"},
+		{[]string{"--tag", "x", "--token-file", file("loose", "x", 0o644)}, 1, "loose has mode 0644: only its owner may have access; run chmod 600 on it"},
+		{[]string{"--tag", "x", "--token-file", file("wrong", "x", 0o600)}, 1, "this is not the admin token: it is in the gateway's server.admin_token_file, else in admin.token in its data_dir"},
+		{[]string{"--tag", "x", "--admin", other.Listener.Addr().String()}, 1, "has no page /v1/purges: it is not the admin address of a gateway, or of another version than this command"},
 		{[]string{"everything"}, 2, "unknown command"},
 	} {
 		if code, out, err := f.purge(tc.args...); code != tc.code || !strings.Contains(err, tc.want) || out != "" {
@@ -181,7 +196,7 @@ func TestPurge(t *testing.T) {
 	}
 	f.a.stderr.await(t, `"call":"POST /v1/purges","what":"{\"routes\":[\"item\"]}"`)
 	f.a.stderr.await(t, `"status":401`)
-	for page, want := range map[string]string{"/v1/upstreams": `"healthy": true`, "/v1/config": `"routes": 5`, "/v1": `"path": "/v1/purges/{id}"`} {
+	for page, want := range map[string]string{"/v1/upstreams": `"healthy": true`, "/v1/config": `"routes": 6`, "/v1": `"path": "/v1/purges/{id}"`} {
 		if r := f.a.get(f.a.admin + page); r.StatusCode != http.StatusOK || !strings.Contains(r.body, want) {
 			t.Errorf("%s: %s %s", page, r.Status, r.body)
 		}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"strings"
 
 	"github.com/jewgo/gateway/internal/atomicfile"
@@ -35,14 +34,14 @@ func loadSecrets(p *policy.Policy) (*secrets, error) {
 	return &s, nil
 }
 
-// loadToken reads a token, or makes one in a file that only the owner can read.
+// loadToken reads a token, or makes one in a file that only its owner may read.
 func loadToken(path string) (string, error) {
-	text, err := os.ReadFile(path)
+	text, err := atomicfile.ReadSecret(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := atomicfile.Create(atomicfile.OS{}, path, []byte(rand.Text()+"\n")); err != nil {
 			return "", fmt.Errorf("make it: %w", err)
 		}
-		text, err = os.ReadFile(path)
+		text, err = atomicfile.ReadSecret(path)
 	}
 	if err != nil {
 		return "", err

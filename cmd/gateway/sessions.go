@@ -15,6 +15,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/jewgo/gateway/internal/admin"
+	"github.com/jewgo/gateway/internal/exchange"
+	"github.com/jewgo/gateway/middleware/cache"
 	"github.com/jewgo/gateway/middleware/session"
 	"github.com/jewgo/gateway/policy"
 )
@@ -25,7 +27,8 @@ const listTime = 5 * time.Second
 // sessionsAdmin implements the admin API's sessions.
 type sessionsAdmin struct {
 	*session.Failover
-	live *policy.Live
+	cache *cache.Cache
+	live  *policy.Live
 }
 
 // List implements admin.Sessions.
@@ -70,9 +73,10 @@ func (a sessionsAdmin) Revoke(ctx context.Context, selection []byte) (any, error
 	if err := strictJSON(selection, &what); err != nil {
 		return nil, fmt.Errorf("%w: want a JSON object with id, user or all: %w", admin.ErrBad, err)
 	}
-	now := time.Now()
-	until := session.LongestAfter(now, a.live.Load().Policy.Session.Absolute.Std())
+	now, s := time.Now(), a.live.Load()
+	until := session.LongestAfter(now, s.Policy.Session.Absolute.Std())
 	var r session.Revocation
+	var who exchange.Principal
 	var v revokedView
 	switch what {
 	case sessionSelection{}:
@@ -82,9 +86,10 @@ func (a sessionsAdmin) Revoke(ctx context.Context, selection []byte) (any, error
 		if err != nil {
 			return nil, err
 		}
-		r, v.Revoked = found.Revocation(), "session "+found.Key
+		r, v.Revoked, who.SessionID = found.Revocation(), "session "+found.Key, found.SessionID()
 	case sessionSelection{User: what.User}:
 		r, v.Revoked = session.RevokeUser(what.User, now, until), "the sessions of "+what.User
+		who.User = what.User
 	case sessionSelection{All: true}:
 		r, v.Revoked = session.RevokeAll(now, until), "all sessions"
 	default:
@@ -92,6 +97,9 @@ func (a sessionsAdmin) Revoke(ctx context.Context, selection []byte) (any, error
 	}
 	if err := a.End(ctx, r); err != nil {
 		return nil, fmt.Errorf("ended here, but: %w", err)
+	}
+	if err := a.cache.EndSessions(ctx, s, who); err != nil {
+		return nil, fmt.Errorf("ended, but what is stored of them: %w", err)
 	}
 	v.Redis = a.Connected()
 	return v, nil

@@ -111,8 +111,12 @@ func (c *Config) authorized(h http.Handler) http.Handler {
 		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		got := sha256.Sum256([]byte(token))
 		if !ok || c.Token == "" || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
+			detail := "this call needs the admin token"
+			if ok {
+				detail = "this is not the admin token"
+			}
 			w.Header().Set("WWW-Authenticate", `Bearer realm="gateway admin"`)
-			problem.Write(w, problem.Problem{Status: http.StatusUnauthorized, Detail: "this call needs the admin token"})
+			problem.Write(w, problem.Problem{Status: http.StatusUnauthorized, Detail: detail})
 			return
 		}
 		h.ServeHTTP(w, r)

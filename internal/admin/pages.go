@@ -101,6 +101,9 @@ func (c *Config) guard(a access, h http.Handler) http.Handler {
 	return c.authorized(h)
 }
 
+// NoPage is the detail of the problem that a path without a page is.
+const NoPage = "there is no such page; GET /v1 lists them"
+
 // explained answers with problem documents where mux has no page, or none with the method.
 func explained(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -110,7 +113,7 @@ func explained(mux *http.ServeMux) http.Handler {
 		}
 		plain := statusOnly{header: http.Header{}}
 		mux.ServeHTTP(&plain, r)
-		p := problem.Problem{Status: plain.status, Detail: "there is no such page; GET /v1 lists them"}
+		p := problem.Problem{Status: plain.status, Detail: NoPage}
 		if allow := plain.header.Get("Allow"); allow != "" {
 			w.Header().Set("Allow", allow)
 			p.Detail = "the page takes " + allow

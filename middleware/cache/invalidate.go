@@ -152,8 +152,10 @@ func stripTags(ex *exchange.Exchange, h http.Header) {
 }
 
 // sessionTags are the tags of private entries: the session's and, except for guests, the user's.
-func sessionTags(who exchange.Principal) []string {
-	tags := []string{"session:" + who.SessionID}
+func sessionTags(who exchange.Principal) (tags []string) {
+	if who.SessionID != "" {
+		tags = append(tags, "session:"+who.SessionID)
+	}
 	if who.User != "" {
 		tags = append(tags, "session.user:"+who.User)
 	}
@@ -161,16 +163,34 @@ func sessionTags(who exchange.Principal) []string {
 }
 
 // EndSession purges the private entries of the request's session or, with everywhere, of all
-// sessions of its user; see Tags.Purge. No key is made of an ended session again; the purge only
-// keeps its data from staying in the stores. It does nothing if the policy has no private entries.
+// sessions of its user.
 func (c *Cache) EndSession(ctx context.Context, ex *exchange.Exchange, everywhere bool) error {
-	keeps := func(r *policy.Route) bool { return r.Cache != nil && r.Cache.Private() }
-	if ex.Principal.Anonymous() || !slices.ContainsFunc(ex.Snapshot.Routes, keeps) {
+	who := ex.Principal
+	if who.Anonymous() {
 		return nil
 	}
-	tags := sessionTags(ex.Principal)
 	if !everywhere {
-		tags = tags[:1]
+		who.User = ""
+	}
+	return c.EndSessions(ctx, ex.Snapshot, who)
+}
+
+// EndSessions purges the private entries of the session that who names, and of all sessions of the
+// user that it names; of everyone if it names none. See Tags.Purge. No key is made of an ended
+// session again; the purge only keeps its data from staying in the stores. It does nothing if the
+// policy has no private entries.
+func (c *Cache) EndSessions(ctx context.Context, s *policy.Snapshot, who exchange.Principal) error {
+	tags, everyones := sessionTags(who), []string(nil)
+	for _, r := range s.Routes {
+		if r.Cache != nil && r.Cache.Private() {
+			everyones = append(everyones, routeTag(r.Name))
+		}
+	}
+	switch {
+	case len(everyones) == 0:
+		return nil
+	case len(tags) == 0:
+		tags = everyones
 	}
 	return c.tags.Purge(ctx, tags...)
 }

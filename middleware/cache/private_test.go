@@ -41,6 +41,32 @@ func TestTheEndOfASessionDropsItsEntries(t *testing.T) {
 	hits("after the logout of all the user's sessions", false, false, true, true, true)
 }
 
+func TestTheEndOfManySessionsDropsTheirEntries(t *testing.T) {
+	e := newEdge(t, onePolicy(`{ttl: 60s, key: [session]}`))
+	e.upstreamSays(says("body"))
+	all := [][]string{{"X-Test-Session", "s1", "X-Test-User", "42"}, {"X-Test-Session", "s2", "X-Test-User", "42"}, {"X-Test-Session", "s3", "X-Test-User", "7"}, {"X-Test-Session", "s4"}}
+	for _, tt := range []struct {
+		who  exchange.Principal
+		want [4]bool // those that stay
+	}{
+		{exchange.Principal{SessionID: "s2"}, [4]bool{true, false, true, true}},
+		{exchange.Principal{User: "42"}, [4]bool{false, false, true, true}},
+		{exchange.Principal{}, [4]bool{}},
+	} {
+		for _, who := range all {
+			e.get("/a", who...)
+		}
+		if err := e.cache.EndSessions(t.Context(), e.exchange().Snapshot, tt.who); err != nil {
+			t.Fatal(err)
+		}
+		for i, who := range all {
+			if r := e.get("/a", who...); (r.cacheStatus()[:9] == "edge; hit") != tt.want[i] {
+				t.Errorf("after the end of %+v, for %v: %s", tt.who, who, r.cacheStatus())
+			}
+		}
+	}
+}
+
 // TestASessionsEndCostsNothingWithoutPrivateEntries checks that a logout asks no store if the
 // policy has no private entries.
 func TestASessionsEndCostsNothingWithoutPrivateEntries(t *testing.T) {

@@ -205,9 +205,11 @@ func (v *visit) enter(seal Seal) error {
 	return nil
 }
 
+const shortKeyLen = 32
+
 // shortKey names a session in logs, in keys of limits and private cache entries, and to upstreams:
 // 128 bits of its key.
-func shortKey(id ID) string { return id.Key()[:32] }
+func shortKey(id ID) string { return id.Key()[:shortKeyLen] }
 
 // refuse rejects the session cookie. The client does not see why: the request just has no session.
 func (v *visit) refuse(err error) {

@@ -10,19 +10,14 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/jewgo/gateway/internal/atomicfile"
 )
 
-const (
-	keySize    = 32       // bytes of a key
-	maxKeyring = 64 << 10 // bytes of a keyring file
-)
+const keySize = 32 // bytes of a key
 
 // Keyring holds the keys of one purpose. The first makes seals or signatures; all of them are
 // accepted. To rotate, insert a new key as the second line on every gateway, then move it to the
@@ -41,37 +36,17 @@ type key struct {
 // with one random key, readable by its owner only. A file that others may read or write is refused,
 // since its keys are not secret.
 func LoadKeyring(path string) (*Keyring, error) {
-	text, err := readKeyring(path)
+	text, err := atomicfile.ReadSecret(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := makeKeyring(path); err != nil {
 			return nil, fmt.Errorf("make keyring: %w", err)
 		}
-		text, err = readKeyring(path)
+		text, err = atomicfile.ReadSecret(path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read keyring: %w", err)
 	}
 	return parseKeyring(path, text)
-}
-
-func readKeyring(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }() // opened for reading only
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return nil, fmt.Errorf("%s has mode %04o: only its owner may have access; run chmod 600 on it", path, mode)
-	}
-	text, err := io.ReadAll(io.LimitReader(f, maxKeyring+1))
-	if err == nil && len(text) > maxKeyring {
-		return nil, fmt.Errorf("%s is larger than %d bytes", path, maxKeyring)
-	}
-	return text, err
 }
 
 // makeKeyring makes a keyring of one random key. The file is durable when it returns, since cookies

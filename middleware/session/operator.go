@@ -111,6 +111,9 @@ func (f *Failover) Find(ctx context.Context, key string) (Listed, error) {
 	return all.Sessions[0], nil
 }
 
+// SessionID is that of the session's Principal.
+func (l Listed) SessionID() string { return l.Key[:shortKeyLen] }
+
 // Revocation returns the revocation of a listed session.
 func (l Listed) Revocation() Revocation {
 	return Ref{Key: l.Key, User: l.User, Issued: l.Issued, Absolute: l.Absolute}.Revocation()
