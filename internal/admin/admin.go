@@ -1,7 +1,7 @@
 // Package admin serves the operator: health, metrics and the admin API. Its listener is never the
 // one that clients reach. Reads from this machine need no token unless the policy says so. Those from
-// elsewhere and changes always do, except over a unix socket, which is protected by the mode of its
-// file.
+// elsewhere, or by way of a proxy, and changes always do, except over a unix socket, which is
+// protected by the mode of its file.
 package admin
 
 import (
@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/jewgo/gateway/internal/problem"
@@ -80,6 +81,28 @@ func (c *Config) notRebound(h http.Handler) http.Handler {
 	})
 }
 
+// ofThisSite refuses what a page of another site asks for through an operator's browser, reads too: it
+// could not see the answer, but cause work. A link on it may be followed.
+func ofThisSite(h http.Handler) http.Handler {
+	protection := http.NewCrossOriginProtection()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked := *r
+		if r.Header.Get("Sec-Fetch-Mode") != "navigate" || r.Header.Get("Sec-Fetch-Dest") != "document" {
+			asked.Method = http.MethodPost // protected methods are those that change something
+		}
+		if protection.Check(&asked) != nil {
+			problem.Write(w, problem.Problem{Status: http.StatusForbidden, Detail: "a page of another site asked for this"})
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// proxied reports whether a request came by way of a proxy, and so perhaps from another machine.
+func proxied(r *http.Request) bool {
+	return slices.ContainsFunc([]string{"X-Forwarded-For", "Forwarded", "Via", "X-Real-Ip"}, func(name string) bool { return len(r.Header[name]) > 0 })
+}
+
 // isLocal reports whether only this machine can reach an address.
 func isLocal(address string) bool {
 	if strings.HasPrefix(address, "unix:") {
@@ -103,11 +126,13 @@ func (c *Config) audited(h http.Handler) http.Handler {
 }
 
 func (c *Config) authorized(h http.Handler) http.Handler {
-	if strings.HasPrefix(c.Address, "unix:") {
-		return h
-	}
+	unix := strings.HasPrefix(c.Address, "unix:")
 	want := sha256.Sum256([]byte(c.Token))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if unix && !proxied(r) {
+			h.ServeHTTP(w, r)
+			return
+		}
 		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		got := sha256.Sum256([]byte(token))
 		if !ok || c.Token == "" || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {

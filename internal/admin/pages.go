@@ -81,8 +81,7 @@ func New(cfg Config) http.Handler {
 	for _, p := range cfg.pages() {
 		mux.Handle(p.method+" "+p.path, cfg.guard(p.access, p.serve))
 	}
-	// A page of another site must not reach it through an operator's browser.
-	return cfg.notRebound(http.NewCrossOriginProtection().Handler(explained(mux)))
+	return explained(mux)
 }
 
 // open reports whether pages with that access need no token.
@@ -92,13 +91,23 @@ func (c *Config) open(a access) bool {
 
 // guard lets those call h who may.
 func (c *Config) guard(a access, h http.Handler) http.Handler {
+	open, authorized := h, c.authorized(h)
 	switch {
-	case c.open(a):
-		return h
-	case a == change:
-		return c.audited(c.authorized(h))
+	case c.open(a) && a != public:
+		h = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if proxied(r) {
+				authorized.ServeHTTP(w, r)
+				return
+			}
+			open.ServeHTTP(w, r)
+		})
+	case a != public:
+		h = authorized
 	}
-	return c.authorized(h)
+	if h = c.notRebound(ofThisSite(h)); a == change {
+		h = c.audited(h)
+	}
+	return h
 }
 
 // NoPage is the detail of the problem that a path without a page is.

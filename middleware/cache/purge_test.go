@@ -3,11 +3,13 @@ package cache_test
 import (
 	"context"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/jewgo/gateway/internal/store/memory"
 	"github.com/jewgo/gateway/middleware/cache"
 	"github.com/jewgo/gateway/policy"
 )
@@ -124,5 +126,46 @@ func TestFillsAreBounded(t *testing.T) {
 	}
 	if most.Load() != 3 {
 		t.Errorf("%d at once, want 3", most.Load())
+	}
+}
+
+// A purge costs the same however many entries have the tag: in allocations, in calls of the shared
+// store, and in what those carry.
+func TestAPurgeCostsTheSameForManyEntries(t *testing.T) {
+	cost := func(entries int) (allocations float64, changes int) {
+		counters := &strictCounters{}
+		tags, _ := upTags(t, counters)
+		tiers := &cache.Tiers{Local: memory.NewCache(1<<30, time.Now), Tags: tags, Now: time.Now}
+		marks := tags.Marks([]string{"menu"})
+		for i := range entries {
+			_ = tiers.Put(t.Context(), strconv.Itoa(i), &cache.Entry{Status: 200, Received: time.Now(), Fresh: time.Hour, Keep: time.Hour, Marks: marks})
+		}
+		found := func() (n int) {
+			for i := range entries {
+				if f, _ := tiers.Get(t.Context(), strconv.Itoa(i), http.Header{}); f.Entry != nil {
+					n++
+				}
+			}
+			return n
+		}
+		if n := found(); n != entries {
+			t.Fatalf("%d of %d entries before the purge", n, entries)
+		}
+		before := counters.accepted()
+		allocations = testing.AllocsPerRun(1, func() { // twice
+			if err := tags.Purge(t.Context(), "menu"); err != nil {
+				t.Error(err)
+			}
+		})
+		changes = counters.accepted() - before
+		if n := found(); n != 0 {
+			t.Errorf("%d of %d entries after the purge", n, entries)
+		}
+		return allocations, changes
+	}
+	few, fewChanges := cost(10)
+	many, manyChanges := cost(100_000)
+	if many > few+10 || manyChanges != fewChanges || fewChanges != 2 {
+		t.Errorf("a purge of 10 entries: %v allocations and %d changes in the store; of 100,000: %v and %d", few, fewChanges, many, manyChanges)
 	}
 }

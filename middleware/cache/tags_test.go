@@ -57,6 +57,12 @@ func (s *strictCounters) purged(slot uint16) bool {
 	return slices.ContainsFunc(s.changes, func(c cache.Change) bool { return c.Slot == slot && c.Add > 0 })
 }
 
+func (s *strictCounters) accepted() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.changes)
+}
+
 func (s *strictCounters) Watch(ctx context.Context, connected func(), _ func(cache.Table)) error {
 	if !s.silent {
 		connected()
