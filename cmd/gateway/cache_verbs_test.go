@@ -1,12 +1,10 @@
 package main
 
 import (
-	"fmt"
 	"net/http"
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/jewgo/gateway/test/env"
 )
@@ -50,21 +48,11 @@ func TestCacheVerbs(t *testing.T) {
 	do(0, `^nothing is stored of it\n$`, "find", "/mine")
 
 	server.Kill()
-	env.Eventually(t, 20*time.Second, func() error {
-		if r := f.a.get(f.a.admin + "/readyz"); r.body != "degraded\n" {
-			return fmt.Errorf("%s", r.body)
-		}
-		return nil
-	})
+	f.awaitHealth("degraded\n")
 	do(0, `(?s)^memory +3 responses .*\nredis +down +.*connect`, "show")
 	do(0, `(?s)^`+base+`/item/7\n.*  in +l1\n.*\nredis was not searched: redis is unavailable\n$`, "find", "/item/7")
 	server.Restart(true)
-	env.Eventually(t, 20*time.Second, func() error {
-		if r := f.a.get(f.a.admin + "/readyz"); r.body != "ok\n" {
-			return fmt.Errorf("%s", r.body)
-		}
-		return nil
-	})
+	f.awaitHealth("ok\n")
 	f.a.get("/item/11")
 	do(0, `(?s)  in +l1\n`, "find", "/item/7") // the server came back empty
 	do(0, `(?s)  in +l1 l2\n`, "find", "/item/11")

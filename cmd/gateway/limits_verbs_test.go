@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jewgo/gateway/test/env"
 )
@@ -72,4 +73,54 @@ func TestLimitVerbs(t *testing.T) {
 			t.Errorf("%v: %d %q %q, want %d %q %q", tc.args, code, stdout.String(), stderr.String(), tc.code, tc.stdout, tc.stderr)
 		}
 	}
+}
+
+// Limits of two gateways, with Redis, without it, and with it again.
+func TestLimitVerbsThroughAnOutage(t *testing.T) {
+	t.Parallel()
+	server := env.Redis(t)
+	f := startPurgeFleet(t, server.URL)
+	use := func(g *gatewayProcess, until int) (n int) {
+		for n < 20 && g.get("/login").StatusCode != until {
+			n++
+		}
+		return n
+	}
+	do := func(want int, pattern string, args ...string) {
+		t.Helper()
+		if code, out, err := f.verb("limits "+args[0], args[1:]...); code != want || !regexp.MustCompile(pattern).MatchString(out+err) {
+			t.Errorf("%v: %d %q %q, want %d %q", args, code, out, err, want, pattern)
+		}
+	}
+	const key = `login\|9:127\.0\.0\.1`
+	of := []string{"--route", "login", "--client", "127.0.0.1"}
+	if n := use(f.b, http.StatusTooManyRequests); n != 10 {
+		t.Errorf("%d requests of 10 were admitted", n)
+	}
+	f.a.get("/login")
+	do(0, `^`+key+`\n  all gateways: 0 left, whole in`, append([]string{"show"}, of...)...)
+	do(0, `\n1 +1 +`+key+`\n`, "top")
+	do(0, `^`+key+` is whole on all gateways within 1s\n$`, append([]string{"reset"}, of...)...)
+	env.Eventually(t, time.Second, func() error {
+		if r := f.b.get("/login"); r.StatusCode != http.StatusOK {
+			return fmt.Errorf("on the other gateway after the reset: %s", r.Status)
+		}
+		return nil
+	})
+
+	server.Kill()
+	f.awaitHealth("degraded\n")
+	use(f.a, http.StatusTooManyRequests)
+	do(0, `^`+key+`\n  this gateway: whole in \d`, append([]string{"show"}, of...)...)
+	do(0, `^`+key+` is whole on this gateway alone: redis is unavailable, or there is none\n$`, append([]string{"reset"}, of...)...)
+	if r := f.a.get("/login"); r.StatusCode != http.StatusOK {
+		t.Errorf("after the reset without Redis: %s", r.Status)
+	}
+	do(0, key, "top")
+
+	server.Restart(true)
+	f.awaitHealth("ok\n")
+	do(0, `^`+key+`\n  all gateways: \d+ left, whole in`, append([]string{"show"}, of...)...)
+	do(0, `^`+key+` is whole on all gateways within 1s\n$`, append([]string{"reset"}, of...)...)
+	do(0, `^`+key+`\n  all gateways: 10 left, whole in 0s\n$`, append([]string{"show"}, of...)...)
 }

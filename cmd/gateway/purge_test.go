@@ -94,6 +94,19 @@ func (f *purgeFleet) purge(args ...string) (code int, stdout, stderr string) {
 	return f.verb("purge", args...)
 }
 
+// awaitHealth waits until both gateways say so.
+func (f *purgeFleet) awaitHealth(want string) {
+	f.t.Helper()
+	for _, g := range []*gatewayProcess{f.a, f.b} {
+		env.Eventually(f.t, 20*time.Second, func() error {
+			if r := g.get(g.admin + "/readyz"); r.body != want {
+				return fmt.Errorf("%s", r.body)
+			}
+			return nil
+		})
+	}
+}
+
 // verb runs a verb against the first gateway. A flag that is repeated in args is that of args.
 func (f *purgeFleet) verb(words string, args ...string) (code int, stdout, stderr string) {
 	var out, err bytes.Buffer
