@@ -61,7 +61,7 @@ func startBackend(latency time.Duration) (base string, end func(), err error) {
 }
 
 // worthTrying lists commands that each show a feature. GATEWAY and ADMIN stand for
-// the addresses.
+// the addresses, TOKEN for the file of the admin token.
 const worthTrying = `
 Worth trying, each line as it is:
 
@@ -79,9 +79,13 @@ Hygiene: a path that two servers could read differently is refused here.
 
 Health, for people; with REDIS_URL set, stop that Redis and look again: degraded, and still ready.
   curl -s 'ADMIN/readyz?verbose'
+
+The operator: how often the cache answers, and with what. Then a purge of all, which needs the token.
+  curl -s ADMIN/v1/cache
+  curl -s -H "Authorization: Bearer $(cat TOKEN)" --json '{"all":true}' ADMIN/v1/purges
 `
 
-func banner(w io.Writer, base, admin string) {
-	text := strings.NewReplacer("GATEWAY", base, "ADMIN", admin).Replace(worthTrying)
+func banner(w io.Writer, base, admin, tokenFile string) {
+	text := strings.NewReplacer("GATEWAY", base, "ADMIN", admin, "TOKEN", tokenFile).Replace(worthTrying)
 	_, _ = fmt.Fprintf(w, "gateway demo: %s (admin: %s)\n%s\nStop it with Ctrl-C. The access log follows.\n", base, admin, text) // as in execute
 }

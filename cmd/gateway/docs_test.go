@@ -49,23 +49,27 @@ func shell(t *testing.T, dir, line string) string {
 func TestEndToEndDemoLines(t *testing.T) {
 	t.Parallel()
 	_, lines := startDemo(t)
-	if len(lines) != 5 {
-		t.Fatalf("%d lines worth trying, want 5", len(lines))
+	if len(lines) != 7 {
+		t.Fatalf("%d lines worth trying, want 7", len(lines))
 	}
 	dir := t.TempDir()
-	for i, want := range []string{
-		`Cache-Status: edge; fwd=uri-miss; fwd-status=200; stored`,
-		`Set-Cookie: gw=`,
-		strings.Repeat("401\n", 9) + strings.Repeat("429\n", 3),
-		`the path holds an encoded slash`,
-		"ok\n[+] policy: ",
+	for _, step := range []struct {
+		line int
+		want string
+	}{
+		{0, `Cache-Status: edge; fwd=uri-miss; fwd-status=200; stored`},
+		{0, `Cache-Status: edge; hit; ttl=`},
+		{1, `Set-Cookie: gw=`},
+		{2, strings.Repeat("401\n", 9) + strings.Repeat("429\n", 3)},
+		{3, `the path holds an encoded slash`},
+		{4, "ok\n[+] policy: "},
+		{5, `"hits": 0.5`},
+		{6, `"applied": true`},
+		{0, `Cache-Status: edge; fwd=uri-miss`},
 	} {
-		if got := shell(t, dir, lines[i]); !strings.Contains(got, want) {
-			t.Errorf("%s printed\n%s\nwithout %q", lines[i], got, want)
+		if got := shell(t, dir, lines[step.line]); !strings.Contains(got, step.want) {
+			t.Errorf("%s printed\n%s\nwithout %q", lines[step.line], got, step.want)
 		}
-	}
-	if got := shell(t, dir, lines[0]); !strings.Contains(got, "Cache-Status: edge; hit; ttl=") {
-		t.Errorf("the second time:\n%s", got)
 	}
 }
 

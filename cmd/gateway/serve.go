@@ -29,8 +29,8 @@ type service struct {
 	admin  string // overrides server.admin
 	stdout io.Writer
 	stderr io.Writer
-	banner func(w io.Writer, base, admin string) // nil: a log line instead
-	queues []*logwriter.Writer                   // in front of stdout and stderr while it runs
+	banner func(w io.Writer, base, admin, tokenFile string) // nil: a log line instead
+	queues []*logwriter.Writer                              // in front of stdout and stderr while it runs
 }
 
 // Bytes that wait to be written at most, and how long the end of the process waits for
@@ -105,7 +105,7 @@ func (s *service) run(ctx context.Context) error {
 		return err
 	}
 	defer servers.close()
-	s.announce(log, servers)
+	s.announce(log, servers, tokenFile(&snapshot.Policy.Server))
 
 	background, stop := context.WithCancel(ctx)
 	defer stop()
@@ -126,13 +126,13 @@ func (s *service) run(ctx context.Context) error {
 	return nil
 }
 
-func (s *service) announce(log *slog.Logger, servers *servers) {
+func (s *service) announce(log *slog.Logger, servers *servers, tokenFile string) {
 	admin := ""
 	if servers.adminListener != nil {
 		admin = shownURL(servers.adminListener)
 	}
 	if s.banner != nil {
-		s.banner(s.stdout, shownURL(servers.dataListener), admin)
+		s.banner(s.stdout, shownURL(servers.dataListener), admin, tokenFile)
 		return
 	}
 	log.Info("serving", "version", versionText(), "url", shownURL(servers.dataListener), "admin", admin)

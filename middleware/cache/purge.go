@@ -26,7 +26,7 @@ type Selection struct {
 }
 
 // ErrSelection is wrapped by errors that say what is wrong with a Selection.
-var ErrSelection = errors.New("bad purge")
+var ErrSelection = errors.New("bad selection")
 
 // maxSelected bounds the members of a Selection.
 const maxSelected = 256
