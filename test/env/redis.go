@@ -148,20 +148,24 @@ func (s *RedisServer) start() error {
 	if s.namespace != "" {
 		args = append([]string{"ip", "netns", "exec", s.namespace}, args...) // which becomes the server
 	}
+	before := 0 // bytes of the log
+	if info, err := os.Stat(s.log); err == nil {
+		before = int(info.Size())
+	}
 	if s.process, err = start(s.t, exec.Command(args[0], args[1:]...), s.log); err != nil {
 		return err
 	}
-	if err := s.process.Await(s.ping); err != nil {
+	err = s.process.Await(func() error {
+		said := output(s.log)[before:]
+		if !strings.Contains(said, "Ready to accept connections") && !strings.Contains(said, "Sentinel ID is") {
+			return errors.New("not ready") // another server may answer on the port
+		}
+		return s.ping()
+	})
+	if err != nil {
 		s.process.Kill()
-		return err
 	}
-	// If our server has ended, the answer came from another process on the port.
-	select {
-	case <-s.process.done:
-		return errors.New("another server answers at " + s.Addr)
-	case <-time.After(10 * time.Millisecond):
-		return nil
-	}
+	return err
 }
 
 // ping expects a PONG. A server that requires a password is ready too.

@@ -198,17 +198,19 @@ func (c *Cache) Find(ctx context.Context, match func(url string) bool, found fun
 				matching = append(matching, keys[i])
 			}
 		}
-		entries, err := pipelined(ctx, node, matching, func(p redis.Pipeliner, key string) *redis.StringCmd { return p.Get(ctx, key) })
-		if err != nil {
-			return false, err
-		}
 		mu.Lock()
 		defer mu.Unlock()
-		for i, entry := range entries {
-			text, _ := entry.Bytes() // nil: it has gone
-			if e, err := decodeEntry(text); err == nil && !e.Expired(c.now()) {
-				key, _, _ := strings.Cut(strings.TrimPrefix(matching[i], cachePrefix), variantInfix)
-				enough = enough || !found(key, e)
+		for keys := range slices.Chunk(matching, 16) { // each may have a megabyte
+			entries, err := pipelined(ctx, node, keys, func(p redis.Pipeliner, key string) *redis.StringCmd { return p.Get(ctx, key) })
+			if err != nil {
+				return false, err
+			}
+			for i, entry := range entries {
+				text, _ := entry.Bytes() // nil: it has gone
+				if e, err := decodeEntry(text); err == nil && !e.Expired(c.now()) {
+					key, _, _ := strings.Cut(strings.TrimPrefix(keys[i], cachePrefix), variantInfix)
+					enough = enough || !found(key, e)
+				}
 			}
 		}
 		return !enough, nil
