@@ -460,11 +460,11 @@ func TestStreamOutlivesItsTimeouts(t *testing.T) {
 		for range 10 {
 			fmt.Fprint(w, ".")
 			_ = http.NewResponseController(w).Flush()
-			time.Sleep(60 * time.Millisecond)
+			time.Sleep(100 * time.Millisecond)
 		}
 	}))
-	app.Timeout = policy.Duration(300 * time.Millisecond)
-	e := newEdge(t, setup{app: app, progress: 300 * time.Millisecond})
+	app.Timeout = policy.Duration(800 * time.Millisecond)
+	e := newEdge(t, setup{app: app, progress: 800 * time.Millisecond})
 	if _, body := e.get(t); body != ".........." {
 		t.Errorf("body %q, want all of it", body)
 	}

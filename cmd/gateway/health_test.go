@@ -163,7 +163,7 @@ func TestResponsesDoNotFillRedis(t *testing.T) {
 	large := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(body)) })
 	g, _ := startSmall(t, large, fmt.Sprintf(`
 version: 1
-redis: {url: %q}
+redis: {url: %q, budget: 500ms}
 upstreams: {app: {targets: [%%q]}}
 limits: {all: {key: client_ip, rate: 100000/s}}
 routes: [{name: all, match: {path: "/{rest...}"}, upstream: app, limits: [all], cache: {ttl: 300s}}]

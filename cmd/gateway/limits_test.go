@@ -50,7 +50,9 @@ func startLimited(t *testing.T, redisURL, limit string, n int) *limitedFleet {
 	}
 	own(t, here)
 	for i := range n {
-		f.processes = append(f.processes, start(t, nil, "run", "--config", filepath.Join(there, f.name(i)+".yaml")))
+		g := start(t, nil, "run", "--config", filepath.Join(there, f.name(i)+".yaml"))
+		g.stderr.await(t, "redis is in use")
+		f.processes = append(f.processes, g)
 	}
 	return f
 }

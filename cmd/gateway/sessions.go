@@ -154,8 +154,8 @@ func newSessionsList() *cobra.Command {
 			if found.More {
 				_, _ = fmt.Fprintln(t, "there are more")
 			}
-			if found.Here {
-				_, _ = fmt.Fprintln(t, "redis is unavailable: these are the ones that this gateway knows")
+			if found.Error != "" {
+				_, _ = fmt.Fprintln(t, "redis was not searched, these are the ones that this gateway knows: "+found.Error)
 			}
 			return t.Flush()
 		},

@@ -44,9 +44,9 @@ type Lister interface {
 
 // Found is the result of a search.
 type Found struct {
-	Sessions []Listed `json:"sessions"` // newest first
-	More     bool     `json:"more"`     // there are more than maxListed
-	Here     bool     `json:"only_this_gateway"`
+	Sessions []Listed `json:"sessions"`        // newest first
+	More     bool     `json:"more"`            // there are more than maxListed
+	Error    string   `json:"error,omitempty"` // why redis was not searched: these are those that this gateway knows
 }
 
 // maxListed bounds the sessions of a Found.
@@ -68,10 +68,14 @@ func (f *Failover) List(ctx context.Context, match func(Listed) bool) (Found, er
 	if err := f.cfg.Local.List(ctx, collect); err != nil {
 		return Found{}, err
 	}
-	all := Found{Sessions: []Listed{}, Here: f.cfg.Search != nil && !f.cfg.Switch.Up()}
-	if f.cfg.Search != nil && !all.Here && !more {
+	all := Found{Sessions: []Listed{}}
+	switch {
+	case f.cfg.Search == nil || more:
+	case !f.cfg.Switch.Up():
+		all.Error = "redis is unavailable"
+	default:
 		if err := f.cfg.Search.List(ctx, collect); err != nil {
-			return Found{}, fmt.Errorf("list sessions in redis: %w", err)
+			all.Error = err.Error()
 		}
 	}
 	for key, r := range known {
@@ -101,8 +105,8 @@ func (f *Failover) Find(ctx context.Context, key string) (Listed, error) {
 	switch {
 	case err != nil:
 		return Listed{}, err
-	case len(all.Sessions) == 0 && all.Here:
-		return Listed{}, fmt.Errorf("%w on this gateway, and redis is unavailable", ErrNoSession)
+	case len(all.Sessions) == 0 && all.Error != "":
+		return Listed{}, fmt.Errorf("%w on this gateway, and redis was not searched: %s", ErrNoSession, all.Error)
 	case len(all.Sessions) == 0:
 		return Listed{}, ErrNoSession
 	case len(all.Sessions) > 1:

@@ -70,6 +70,9 @@ const (
 	// returnLimit is how long the gateways may take to use a Redis that is whole again: a flapping one
 	// is left alone for some seconds.
 	returnLimit = 15 * time.Second
+	// startLimit is how long gateways may take to use Redis while nothing is broken, which judges only
+	// the machine.
+	startLimit = time.Minute
 	// together is how far apart gateways may start to use Redis again.
 	together = 500 * time.Millisecond
 	// settleTime is how long a gateway takes after its return to settle its last charges, including the
@@ -112,8 +115,11 @@ func (f fleet) play(ctx context.Context, fault Fault, length time.Duration) (o o
 // awaitUp waits until all gateways use Redis and done, if any, returns true, for five polls in a row:
 // a gateway that has not given Redis up yet may be about to.
 func (f fleet) awaitUp(done func([]status) bool) error {
-	steady := 0
-	for deadline := time.Now().Add(returnLimit); steady < 5; time.Sleep(pollEvery) {
+	steady, limit := 0, returnLimit
+	if done == nil {
+		limit = startLimit
+	}
+	for deadline := time.Now().Add(limit); steady < 5; time.Sleep(pollEvery) {
 		all, err := f.statuses()
 		switch {
 		case err != nil:
