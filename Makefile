@@ -44,7 +44,7 @@ deps: ## Install what the tests need, or say what to install
 # The drills measure times, so they run when nothing else does.
 .PHONY: test
 test: deps ## Run all tests with the race detector (PACKAGES=./policy/... narrows them)
-	@all=$$(go list $(PACKAGES)) && \
+	@failed=; all=$$(go list $(PACKAGES)) && \
 	for packages in "$$(echo "$$all" | grep -v /cmd/gateway-drill)" "$$(echo "$$all" | grep /cmd/gateway-drill)"; do \
 		[ -z "$$packages" ] || go test -race -shuffle=on -timeout $(TEST_TIMEOUT) $$packages || failed=1; \
 	done; [ -z "$$failed" ]

@@ -356,6 +356,12 @@ func TestATokenIsMadeWholeOrNotAtAll(t *testing.T) {
 		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 			t.Fatalf("mode %v, %v", info.Mode(), err)
 		}
+		if err := os.Chmod(path, 0o640); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := loadToken(path); err == nil || !strings.Contains(err.Error(), "has mode 0640: only its owner may have access") {
+			t.Fatalf("a token that others may read: %v", err)
+		}
 	}
 }
 

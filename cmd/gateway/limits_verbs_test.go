@@ -86,21 +86,15 @@ func TestLimitVerbsThroughAnOutage(t *testing.T) {
 		}
 		return n
 	}
-	do := func(want int, pattern string, args ...string) {
-		t.Helper()
-		if code, out, err := f.verb("limits "+args[0], args[1:]...); code != want || !regexp.MustCompile(pattern).MatchString(out+err) {
-			t.Errorf("%v: %d %q %q, want %d %q", args, code, out, err, want, pattern)
-		}
-	}
 	const key = `login\|9:127\.0\.0\.1`
 	of := []string{"--route", "login", "--client", "127.0.0.1"}
 	if n := use(f.b, http.StatusTooManyRequests); n != 10 {
 		t.Errorf("%d requests of 10 were admitted", n)
 	}
 	f.a.get("/login")
-	do(0, `^`+key+`\n  all gateways: 0 left, whole in`, append([]string{"show"}, of...)...)
-	do(0, `\n1 +1 +`+key+`\n`, "top")
-	do(0, `^`+key+` is whole on all gateways within 1s\n$`, append([]string{"reset"}, of...)...)
+	f.prints(0, `^`+key+`\n  all gateways: 0 left, whole in`, "limits show", of...)
+	f.prints(0, `\n1 +1 +`+key+`\n`, "limits top")
+	f.prints(0, `^`+key+` is whole on all gateways within 1s\n$`, "limits reset", of...)
 	env.Eventually(t, time.Second, func() error {
 		if r := f.b.get("/login"); r.StatusCode != http.StatusOK {
 			return fmt.Errorf("on the other gateway after the reset: %s", r.Status)
@@ -111,16 +105,16 @@ func TestLimitVerbsThroughAnOutage(t *testing.T) {
 	server.Kill()
 	f.awaitHealth("degraded\n")
 	use(f.a, http.StatusTooManyRequests)
-	do(0, `^`+key+`\n  this gateway: whole in \d`, append([]string{"show"}, of...)...)
-	do(0, `^`+key+` is whole on this gateway alone: redis is unavailable, or there is none\n$`, append([]string{"reset"}, of...)...)
+	f.prints(0, `^`+key+`\n  this gateway: whole in \d`, "limits show", of...)
+	f.prints(0, `^`+key+` is whole on this gateway alone: redis is unavailable, or there is none\n$`, "limits reset", of...)
 	if r := f.a.get("/login"); r.StatusCode != http.StatusOK {
 		t.Errorf("after the reset without Redis: %s", r.Status)
 	}
-	do(0, key, "top")
+	f.prints(0, key, "limits top")
 
 	server.Restart(true)
 	f.awaitHealth("ok\n")
-	do(0, `^`+key+`\n  all gateways: \d+ left, whole in`, append([]string{"show"}, of...)...)
-	do(0, `^`+key+` is whole on all gateways within 1s\n$`, append([]string{"reset"}, of...)...)
-	do(0, `^`+key+`\n  all gateways: 10 left, whole in 0s\n$`, append([]string{"show"}, of...)...)
+	f.prints(0, `^`+key+`\n  all gateways: \d+ left, whole in`, "limits show", of...)
+	f.prints(0, `^`+key+` is whole on all gateways within 1s\n$`, "limits reset", of...)
+	f.prints(0, `^`+key+`\n  all gateways: 10 left, whole in 0s\n$`, "limits show", of...)
 }

@@ -107,6 +107,14 @@ func (f *purgeFleet) awaitHealth(want string) {
 	}
 }
 
+// prints runs a verb, and expects its exit status and a pattern in what it prints.
+func (f *purgeFleet) prints(code int, pattern, words string, args ...string) {
+	f.t.Helper()
+	if got, out, err := f.verb(words, args...); got != code || !regexp.MustCompile(pattern).MatchString(out+err) {
+		f.t.Errorf("%s %q: %d %q %q, want %d %q", words, args, got, out, err, code, pattern)
+	}
+}
+
 // verb runs a verb against the first gateway. A flag that is repeated in args is that of args.
 func (f *purgeFleet) verb(words string, args ...string) (code int, stdout, stderr string) {
 	var out, err bytes.Buffer

@@ -109,6 +109,8 @@ func TestWhoMayDoWhat(t *testing.T) {
 		{"changes with the token are made", nil, "POST", "/v1/reload", []string{"Authorization", "Bearer secret"}, 200},
 		{"an empty token never matches", noToken, "POST", "/v1/reload", []string{"Authorization", "Bearer "}, 401},
 		{"a unix socket needs no token", unix, "POST", "/v1/reload", nil, 200},
+		{"but does for what a proxy forwards", unix, "POST", "/v1/reload", []string{"X-Forwarded-For", "203.0.113.7"}, 401},
+		{"reads too", unix, "GET", "/v1/config", []string{"Forwarded", "for=203.0.113.7"}, 401},
 		{"a page of another site is refused", unix, "POST", "/v1/reload", []string{"Sec-Fetch-Site", "cross-site"}, 403},
 		{"a change needs POST", nil, "GET", "/v1/reload", nil, 405},
 		{"the Redis page is a read", guarded, "GET", "/v1/redis", nil, 401},

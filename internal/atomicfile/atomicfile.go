@@ -1,6 +1,7 @@
 // Package atomicfile writes files so that a crash leaves either the old content or the new one,
 // complete. After a return without error the new content survives a crash. All files and folders
-// that it makes are accessible to their owner only. Callers decide when to write and who may.
+// that it makes are accessible to their owner only, as those must be that ReadSecret reads. Callers
+// decide when to write and who may.
 package atomicfile
 
 import (

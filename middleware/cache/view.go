@@ -57,18 +57,19 @@ func (c *Cache) Find(ctx context.Context, s *policy.Snapshot, text string) (Foun
 		return slices.Contains(uris, uriTag(v.Host, v.Path))
 	}
 	f, t := FoundURL{Entries: []Stored{}}, c.store
+	at := map[string]int{} // in f.Entries, by key and variant
 	collect := func(tier string) func(key string, e *Entry) bool {
 		return func(key string, e *Entry) bool {
-			one := c.stored(s, key, t.softened(e), tier)
-			same := func(o Stored) bool { return o.Key == key && slices.Equal(o.Vary, one.Vary) && o.Tiers[0] != tier }
-			switch i := slices.IndexFunc(f.Entries, same); {
-			case !t.Tags.Valid(e.Marks):
-			case i >= 0:
+			variant := fmt.Sprintf("%s %q %q", key, e.Vary, e.Selecting)
+			switch i, known := at[variant]; {
+			case !t.Tags.Valid(e.Marks) || known && slices.Contains(f.Entries[i].Tiers, tier):
+			case known:
 				f.Entries[i].Tiers = append(f.Entries[i].Tiers, tier)
 			case len(f.Entries) == maxFound:
 				f.More = true
 			default:
-				f.Entries = append(f.Entries, one)
+				at[variant] = len(f.Entries)
+				f.Entries = append(f.Entries, c.stored(s, key, t.softened(e), tier))
 			}
 			return !f.More
 		}
@@ -122,7 +123,8 @@ func (c *Cache) Overview(s *policy.Snapshot) Overview {
 	}
 	v.Memory = &MemoryUse{Bytes: c.store.Local.Bytes()}
 	var hottest, largest ranking
-	_ = c.store.Local.Find(context.Background(), func(string) bool { v.Memory.Entries++; return true }, func(key string, e *Entry) bool {
+	_ = c.store.Local.Find(context.Background(), func(string) bool { return true }, func(key string, e *Entry) bool {
+		v.Memory.Entries++
 		if c.store.Tags.Valid(e.Marks) {
 			_, recent := e.Uses.counts(now)
 			hottest.add(recent, key, e)

@@ -1,6 +1,7 @@
 package cache_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -201,4 +202,44 @@ func TestOverview(t *testing.T) {
 	if r := v.Routes[1]; r.Day.Requests != 0 || len(r.Day.Outcomes) != 0 {
 		t.Errorf("a day later: %+v", r)
 	}
+}
+
+// Variants whose difference is not shown are still told apart, and listed once although a search of
+// Redis may find a key twice.
+func TestFindTellsHiddenVariantsApart(t *testing.T) {
+	t.Parallel()
+	server := env.Redis(t)
+	e, s := newGateway(t, server.URL)
+	e.tiers.Search = twice{s.store.(cache.Finder)}
+	e.upstreamSays(says("text", "Cache-Control", "max-age=60", "Vary", "Cookie"))
+	for _, cookie := range []string{"a=1", "a=2"} {
+		e.get("/strict/x", "Cookie", cookie)
+	}
+	want := [][]string{{"l1", "l2"}, {"l1", "l2"}}
+	for range 2 {
+		var got [][]string
+		for _, s := range e.find("http://api.test/strict/x").Entries {
+			if !slices.Equal(s.Vary, []string{"Cookie"}) {
+				t.Errorf("%+v", s)
+			}
+			got = append(got, s.Tiers)
+		}
+		if !slices.EqualFunc(got, want, slices.Equal[[]string]) {
+			t.Errorf("found in %q, want %q", got, want)
+		}
+		e.tiers.Local, want = nil, [][]string{{"l2"}, {"l2"}} // without a store in memory
+	}
+	if v := e.cache.Overview(e.snapshot()); v.Memory != nil || len(v.Hottest)+len(v.Largest) != 0 || len(v.Routes) == 0 {
+		t.Errorf("without a store in memory: %+v", v)
+	}
+}
+
+// twice finds everything twice.
+type twice struct{ cache.Finder }
+
+func (f twice) Find(ctx context.Context, match func(string) bool, found func(string, *cache.Entry) bool) error {
+	return f.Finder.Find(ctx, match, func(key string, e *cache.Entry) bool {
+		first := found(key, e)
+		return first && found(key, e)
+	})
 }

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -184,8 +183,7 @@ var _ cache.Finder = (*Cache)(nil)
 
 // Find implements cache.Finder. It looks at every key, and reads the beginning of each entry.
 func (c *Cache) Find(ctx context.Context, match func(url string) bool, found func(key string, e *cache.Entry) bool) error {
-	var mu sync.Mutex
-	enough := false // guarded by mu
+	found = inTurn(found)
 	return scan(ctx, c.client, cachePrefix+"*"+variantInfix+"*", func(node *redis.Client, keys []string) (bool, error) {
 		const begin = 1 + binary.MaxVarintLen64 + maxURL
 		heads, err := pipelined(ctx, node, keys, func(p redis.Pipeliner, key string) *redis.StringCmd { return p.GetRange(ctx, key, 0, begin) })
@@ -198,8 +196,6 @@ func (c *Cache) Find(ctx context.Context, match func(url string) bool, found fun
 				matching = append(matching, keys[i])
 			}
 		}
-		mu.Lock()
-		defer mu.Unlock()
 		for keys := range slices.Chunk(matching, 16) { // each may have a megabyte
 			entries, err := pipelined(ctx, node, keys, func(p redis.Pipeliner, key string) *redis.StringCmd { return p.Get(ctx, key) })
 			if err != nil {
@@ -207,12 +203,12 @@ func (c *Cache) Find(ctx context.Context, match func(url string) bool, found fun
 			}
 			for i, entry := range entries {
 				text, _ := entry.Bytes() // nil: it has gone
-				if e, err := decodeEntry(text); err == nil && !e.Expired(c.now()) {
-					key, _, _ := strings.Cut(strings.TrimPrefix(keys[i], cachePrefix), variantInfix)
-					enough = enough || !found(key, e)
+				key, _, _ := strings.Cut(strings.TrimPrefix(keys[i], cachePrefix), variantInfix)
+				if e, err := decodeEntry(text); err == nil && !e.Expired(c.now()) && !found(key, e) {
+					return false, nil
 				}
 			}
 		}
-		return !enough, nil
+		return true, nil
 	})
 }

@@ -73,6 +73,7 @@ type Persistence struct {
 
 // KeyCounts counts the keys of the client's database by kind.
 type KeyCounts struct {
+	Keys     int64 `json:"keys"`
 	Looked   int64 `json:"keys_looked_at"` // a key may be seen twice while Redis resizes its table
 	Complete bool  `json:"complete"`       // false: the counts are of a sample
 

@@ -155,11 +155,13 @@ func (in *inspection) scan(ctx context.Context, node *redis.Client) (*KeyCounts,
 			return nil, err
 		}
 		if cursor = next; cursor == 0 {
-			k.Complete = true
+			k.Complete, k.Keys = true, k.Looked
 			return &k, nil
 		}
 		if k.Looked >= sampleKeys || time.Since(start) > sampleTime {
-			return &k, nil
+			size, err := node.DBSize(ctx).Result()
+			k.Keys = max(size, k.Looked)
+			return &k, in.unlessDenied("DBSIZE", err)
 		}
 	}
 }
@@ -183,7 +185,7 @@ func (k *KeyCounts) plus(other *KeyCounts) *KeyCounts {
 		return other
 	}
 	return &KeyCounts{
-		Looked: k.Looked + other.Looked, Complete: k.Complete && other.Complete,
+		Keys: k.Keys + other.Keys, Looked: k.Looked + other.Looked, Complete: k.Complete && other.Complete,
 		Limits: k.Limits + other.Limits, Sessions: k.Sessions + other.Sessions, Revocations: k.Revocations + other.Revocations,
 		Cache: k.Cache + other.Cache, Responses: k.Responses + other.Responses, ResponseBytes: k.ResponseBytes + other.ResponseBytes, Gateway: k.Gateway + other.Gateway, Others: k.Others + other.Others,
 	}

@@ -66,7 +66,7 @@ func TestInspect(t *testing.T) {
 	if p := s.Persistence; p == nil || p.RDB == nil || *p.RDB || p.AOF || p.RDBLastStatus != "ok" || p.RDBLastSave == 0 || p.RDBChanges < 12 {
 		t.Errorf("persistence: %+v", p)
 	}
-	want := redis.KeyCounts{Looked: 12, Complete: true, Limits: 2, Sessions: 1, Revocations: 2, Cache: 3, Responses: 2, ResponseBytes: 2, Gateway: 2, Others: 2}
+	want := redis.KeyCounts{Keys: 12, Looked: 12, Complete: true, Limits: 2, Sessions: 1, Revocations: 2, Cache: 3, Responses: 2, ResponseBytes: 2, Gateway: 2, Others: 2}
 	if info.ByKind == nil || *info.ByKind != want {
 		t.Errorf("by kind: %+v", info.ByKind)
 	}
@@ -91,7 +91,7 @@ func TestInfoInJSON(t *testing.T) {
 	}
 	for _, part := range []string{
 		`"mode":"standalone"`, `"uptime_seconds":`, `"connected":`, `"blocked":`, `"used_bytes":`, `"peak_bytes":`, `"max_bytes":0`, `"policy":"noeviction"`,
-		`"fragmentation":`, `"commands":`, `"ops_per_second":`, `"hits":0`, `"misses":`, `"expired":0`, `"evicted":0`, `"keys_by_kind":{"keys_looked_at":0,"complete":true,`,
+		`"fragmentation":`, `"commands":`, `"ops_per_second":`, `"hits":0`, `"misses":`, `"expired":0`, `"evicted":0`, `"keys_by_kind":{"keys":0,"keys_looked_at":0,"complete":true,`,
 		`"rdb_enabled":false`, `"rdb_last_save_unix_seconds":`, `"aof_enabled":false`, `"round_trip_seconds":`,
 	} {
 		if !strings.Contains(string(text), part) {
@@ -108,8 +108,11 @@ func TestInspectLooksAtASample(t *testing.T) {
 	if err := client.Eval(t.Context(), fill, nil).Err(); err != nil && err != goredis.Nil {
 		t.Fatal(err)
 	}
+	if err := openFor(t, server.URL+"/1").Set(t.Context(), "elsewhere", 1, 0).Err(); err != nil {
+		t.Fatal(err)
+	}
 	k := inspect(t, client).ByKind
-	if k == nil || k.Complete || k.Looked == 0 || k.Looked > 12_000 || k.Limits+k.Cache != k.Looked || k.Cache == 0 || k.Responses != k.Cache || k.ResponseBytes != k.Cache {
+	if k == nil || k.Complete || k.Keys != 40_000 || k.Looked == 0 || k.Looked > 12_000 || k.Limits+k.Cache != k.Looked || k.Cache == 0 || k.Responses != k.Cache || k.ResponseBytes != k.Cache {
 		t.Errorf("%+v", k)
 	}
 }

@@ -81,26 +81,33 @@ const listStep = 1000
 // List implements session.Lister. It goes through all keys of every primary, for an operator and
 // not for requests.
 func (s *Sessions) List(ctx context.Context, found func(key string, r session.Record) bool) error {
-	var mu sync.Mutex
-	enough := false // guarded by mu
+	found = inTurn(found)
 	return scan(ctx, s.client, sessionPrefix+"*}", func(node *redis.Client, keys []string) (bool, error) {
 		records, err := pipelined(ctx, node, keys, func(p redis.Pipeliner, key string) *redis.StringCmd { return p.Get(ctx, key) })
 		if err != nil {
 			return false, err
 		}
-		mu.Lock()
-		defer mu.Unlock()
 		for i, key := range keys {
-			text, err := records[i].Bytes()
-			if err != nil {
-				continue // ended meanwhile
-			}
-			if record, err := session.DecodeRecord(text); err == nil {
-				enough = enough || !found(strings.TrimSuffix(strings.TrimPrefix(key, sessionPrefix), "}"), record)
+			text, _ := records[i].Bytes() // nil: it has ended
+			record, err := session.DecodeRecord(text)
+			if err == nil && !found(strings.TrimSuffix(strings.TrimPrefix(key, sessionPrefix), "}"), record) {
+				return false, nil
 			}
 		}
-		return !enough, nil
+		return true, nil
 	})
+}
+
+// inTurn lets several goroutines call found: one at a time, and no more after it returned false.
+func inTurn[V any](found func(key string, v V) bool) func(key string, v V) bool {
+	var mu sync.Mutex
+	more := true // guarded by mu
+	return func(key string, v V) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		more = more && found(key, v)
+		return more
+	}
 }
 
 // scan calls f for the keys of each primary that match a pattern, some at a time and perhaps more
