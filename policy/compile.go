@@ -49,7 +49,30 @@ func (c *compiler) server() {
 	for i, host := range s.Hosts {
 		s.Hosts[i] = NormalHost(host)
 	}
+	c.addresses()
+	c.tls()
 	c.InvalidIf(s.MaxHeader < 1<<10 || s.MaxHeader > 1<<20, "server.max_header", "max_header must be from 1KiB to 1MiB")
+}
+
+// addresses finds addresses that are named twice.
+func (c *compiler) addresses() {
+	s := &c.policy.Server
+	for i, address := range s.Listen {
+		twice := slices.Contains(s.Listen[:i], address) || address == s.Admin
+		c.InvalidIf(twice && !strings.HasSuffix(address, ":0"), c.Item("server.listen", i), "duplicate address %q", address)
+	}
+}
+
+func (c *compiler) tls() {
+	s := &c.policy.Server
+	t := s.TLS
+	if t == nil {
+		return
+	}
+	c.InvalidIf(len(t.Certificates) == 0 && c.Sound("server.tls"), "server.tls", "HTTPS needs certificates")
+	c.InvalidIf(s.H2C, "server.h2c", "h2c is HTTP/2 without TLS; with tls HTTP/2 is on by itself")
+	c.InvalidIf(t.Redirect != "" && (slices.Contains(s.Listen, t.Redirect) || t.Redirect == s.Admin), "server.tls.redirect", "listen or admin has this address")
+	c.InvalidIf(t.HSTS.Subdomains && t.HSTS.MaxAge == 0, "server.tls.hsts.subdomains", "it says nothing without max_age")
 }
 
 // redisURL checks a URL of Redis, which the environment may have filled.

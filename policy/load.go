@@ -87,7 +87,19 @@ func resolvePaths(p *Policy, folder string) {
 	resolve(&p.Server.AdminTokenFile)
 	resolve(&p.Session.KeysFile)
 	resolve(&p.Session.Identity.KeysFile)
-	for _, address := range []*string{&p.Server.Listen, &p.Server.Admin} {
+	addresses := []*string{&p.Server.Admin}
+	for i := range p.Server.Listen {
+		addresses = append(addresses, &p.Server.Listen[i])
+	}
+	if t := p.Server.TLS; t != nil {
+		for i := range t.Certificates {
+			resolve(&t.Certificates[i].CertFile)
+			resolve(&t.Certificates[i].KeyFile)
+		}
+		resolve(&t.ClientCA)
+		addresses = append(addresses, &t.Redirect)
+	}
+	for _, address := range addresses {
 		if socket, ok := strings.CutPrefix(*address, "unix:"); ok && socket != "" {
 			resolve(&socket)
 			*address = "unix:" + socket
@@ -118,8 +130,10 @@ var vocabulary = map[string]string{
 	"rate_limit": "routes[].limits", "rate_limits": "routes[].limits", "ratelimits": "limits",
 	"redis_url": "redis.url", "addr": "redis.url", "database": "redis.url", "db": "redis.url", "password": "redis.url", "username": "redis.url",
 	"secret": "session.keys_file", "secret_key": "session.keys_file", "signing_key": "session.keys_file",
-	"ssl": "HTTPS is ended by a proxy in front; TLS to Redis is rediss:// in redis.url", "tls": "HTTPS is ended by a proxy in front; TLS to Redis is rediss:// in redis.url",
-	"tls_cert": "HTTPS is ended by a proxy in front; of redis.url tls_cert is a parameter", "tls_key": "HTTPS is ended by a proxy in front; of redis.url tls_key is a parameter", "tls_ca": "HTTPS is ended by a proxy in front; of redis.url tls_ca is a parameter",
+	"ssl": "server.tls", "https": "server.tls", "certificate": "server.tls.certificates", "ssl_certificate": "server.tls.certificates", "ssl_certificate_key": "server.tls.certificates",
+	"tls_cert": "server.tls.certificates[].cert_file; of redis.url tls_cert is a parameter", "tls_key": "server.tls.certificates[].key_file; of redis.url tls_key is a parameter", "tls_ca": "server.tls.client_ca; of redis.url tls_ca is a parameter",
+	"client_auth": "server.tls.client_ca", "clientauth": "server.tls.client_ca", "https_redirect": "server.tls.redirect", "http_redirect": "server.tls.redirect", "min_tls_version": "server.tls.min_version", "strict_transport_security": "server.tls.hsts",
+	"accept_proxy": "server.proxy_protocol", "http2": "it is on by itself over HTTPS; without, see server.h2c",
 	"strip_prefix": "paths go upstream as they are matched", "rewrite": "paths go upstream as they are matched",
 	"trust_proxy": "server.trusted_proxies", "trusted_ips": "server.trusted_proxies", "set_real_ip_from": "server.trusted_proxies",
 	"websocket": "routes[].upgrade", "websockets": "routes[].upgrade",

@@ -161,7 +161,7 @@ routes: [{name: a, match: {path: /a}, upstream: app, cache: {}}]
 	want := &Policy{
 		Version: 1,
 		Server: Server{
-			Listen: ":8080", SocketMode: 0o660, Admin: "127.0.0.1:9901", DataDir: filepath.Join(folder, "data"),
+			Listen: StringList{":8080"}, SocketMode: 0o660, Admin: "127.0.0.1:9901", DataDir: filepath.Join(folder, "data"),
 			Timeouts: Timeouts{
 				ReadHeader: Duration(3 * time.Second), Progress: Duration(30 * time.Second),
 				UploadGrace: Duration(30 * time.Second), Idle: Duration(75 * time.Second), Drain: Duration(20 * time.Second),
@@ -220,7 +220,7 @@ session: {keys_file: /etc/keys, identity: {keys_file: "${KEYS:-id.keys}"}}
 	for got, want := range map[string]string{
 		p.Server.DataDir:            "/etc/gateway/state",
 		p.Server.AdminTokenFile:     "/etc/token",
-		p.Server.Listen:             "unix:/etc/gateway/gw.sock",
+		p.Server.Listen[0]:          "unix:/etc/gateway/gw.sock",
 		p.Server.Admin:              "unix:/run/gw.sock",
 		p.Session.KeysFile:          "/etc/keys",
 		p.Session.Identity.KeysFile: "/etc/gateway/id.keys",

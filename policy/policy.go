@@ -28,19 +28,43 @@ type Policy struct {
 
 // Server configures the listeners and what is checked before routing.
 type Server struct {
-	Listen         string   `yaml:"listen" default:":8080" check:"address" jsonschema_description:"Address of the gateway, host:port or unix:/path."`
-	SocketMode     FileMode `yaml:"socket_mode" default:"0660" jsonschema_description:"Permissions of listen's unix socket. If other users may not write to it, every peer is trusted like one of trusted_proxies."`
-	Admin          string   `yaml:"admin" default:"127.0.0.1:9901" check:"address,optional" jsonschema_description:"Address of health, metrics and the admin API; empty: none."`
-	AdminTokenFile string   `yaml:"admin_token_file" jsonschema_description:"File with the admin API's bearer token; with it, reads from this machine need the token too, as those from elsewhere always do."`
-	Peers          string   `yaml:"peers" jsonschema_description:"Address, host:port, at which other gateways reach this one, for logouts and purges while Redis is unavailable. They need the same session.keys_file and use mutual TLS with keys derived from it. Empty: none."`
-	Hosts          []string `yaml:"hosts" check:"host" jsonschema_description:"Host names that are served, without port; others get 421. Omitted: every host."`
-	TrustedProxies []Prefix `yaml:"trusted_proxies" jsonschema_description:"Networks whose X-Forwarded-For and X-Forwarded-Proto, or Forwarded, are trusted."`
-	Production     bool     `yaml:"production" jsonschema_description:"This policy serves real users, so gateway-drill needs --yes."`
-	DataDir        string   `yaml:"data_dir" default:"./data" check:"filled" jsonschema_description:"Folder for generated keys and journals, relative to the file."`
-	Timeouts       Timeouts `yaml:"timeouts" jsonschema_description:"Timeouts towards clients."`
-	MaxHeader      Size     `yaml:"max_header" default:"32KiB" jsonschema_description:"Largest request head; above it 431."`
-	MaxBody        Size     `yaml:"max_body" default:"10MiB" jsonschema_description:"Largest request body; above it 413. A route may have its own."`
-	MinUploadRate  Size     `yaml:"min_upload_rate" default:"1000" jsonschema_description:"Bytes a second that a client must send of a body after timeouts.upload_grace; else 408. Only time spent waiting for the client counts, until the response's head. 0: none."`
+	Listen         StringList `yaml:"listen" default:":8080" check:"address" jsonschema:"minItems=1" jsonschema_description:"Address of the gateway, or a list of them: host:port, unix:/path, or systemd:NAME for the sockets that systemd passes by that name."`
+	SocketMode     FileMode   `yaml:"socket_mode" default:"0660" jsonschema_description:"Permissions of listen's unix sockets. If other users may not write to them, every peer is trusted like one of trusted_proxies. Those of a socket from systemd are set by its unit, and count the same."`
+	ProxyProtocol  []Prefix   `yaml:"proxy_protocol" jsonschema_description:"Networks whose connections begin with a PROXY header, version 1 or 2, which names the client; without one they are closed. Headers from elsewhere are refused. Unix sockets have none."`
+	TLS            *TLS       `yaml:"tls" jsonschema_description:"HTTPS at every address of listen; absent: HTTP."`
+	H2C            bool       `yaml:"h2c" jsonschema_description:"Without tls: also take HTTP/2 from clients that begin with it (prior knowledge), such as a proxy in front."`
+	Admin          string     `yaml:"admin" default:"127.0.0.1:9901" check:"address,optional" jsonschema_description:"Address of health, metrics and the admin API, as in listen; empty: none."`
+	AdminTokenFile string     `yaml:"admin_token_file" jsonschema_description:"File with the admin API's bearer token; with it, reads from this machine need the token too, as those from elsewhere always do."`
+	Peers          string     `yaml:"peers" jsonschema_description:"Address, host:port, at which other gateways reach this one, for logouts and purges while Redis is unavailable. They need the same session.keys_file and use mutual TLS with keys derived from it. Empty: none."`
+	Hosts          []string   `yaml:"hosts" check:"host" jsonschema_description:"Host names that are served, without port; others get 421. Omitted: every host."`
+	TrustedProxies []Prefix   `yaml:"trusted_proxies" jsonschema_description:"Networks whose X-Forwarded-For and X-Forwarded-Proto, or Forwarded, are trusted."`
+	Production     bool       `yaml:"production" jsonschema_description:"This policy serves real users, so gateway-drill needs --yes."`
+	DataDir        string     `yaml:"data_dir" default:"./data" check:"filled" jsonschema_description:"Folder for generated keys and journals, relative to the file."`
+	Timeouts       Timeouts   `yaml:"timeouts" jsonschema_description:"Timeouts towards clients."`
+	MaxHeader      Size       `yaml:"max_header" default:"32KiB" jsonschema_description:"Largest request head; above it 431."`
+	MaxBody        Size       `yaml:"max_body" default:"10MiB" jsonschema_description:"Largest request body; above it 413. A route may have its own."`
+	MinUploadRate  Size       `yaml:"min_upload_rate" default:"1000" jsonschema_description:"Bytes a second that a client must send of a body after timeouts.upload_grace; else 408. Only time spent waiting for the client counts, until the response's head. 0: none."`
+}
+
+// TLS configures HTTPS.
+type TLS struct {
+	Certificates []CertificateDef `yaml:"certificates" jsonschema_description:"Certificates in files. A client gets the first one for the name that it asks for, or the first of all. Changed files are read again."`
+	Redirect     string           `yaml:"redirect" check:"address,optional" jsonschema_description:"Address, such as :80, at which plain HTTP is answered with a redirect to HTTPS (308)."`
+	MinVersion   TLSVersion       `yaml:"min_version" default:"1.2" jsonschema_description:"Oldest version of TLS that clients may use: 1.2 or 1.3."`
+	ClientCA     string           `yaml:"client_ca" jsonschema_description:"File of CA certificates in PEM. Clients need a certificate that one of them has signed. A changed file is read again."`
+	HSTS         HSTS             `yaml:"hsts" jsonschema_description:"Tell browsers to use HTTPS alone."`
+}
+
+// CertificateDef is a certificate in files.
+type CertificateDef struct {
+	CertFile string `yaml:"cert_file" check:"filled" jsonschema:"required" jsonschema_description:"The certificate and its chain in PEM."`
+	KeyFile  string `yaml:"key_file" check:"filled" jsonschema:"required" jsonschema_description:"Its private key in PEM. Only owner and group may read the file."`
+}
+
+// HSTS configures Strict-Transport-Security (RFC 6797).
+type HSTS struct {
+	MaxAge     Duration `yaml:"max_age" jsonschema_description:"How long browsers remember it; 0: the gateway leaves the upstream's own field alone."`
+	Subdomains bool     `yaml:"subdomains" jsonschema_description:"It holds for all subdomains too."`
 }
 
 // Timeouts are those towards clients; an upstream has its own.

@@ -17,14 +17,15 @@ var variable = &jsonschema.Schema{Type: "string", Pattern: `\$\{`}
 // forms are those of the types that read themselves from text. Some may be written
 // as a number too, from least to most.
 var forms = map[reflect.Type]struct{ pattern, least, most string }{
-	reflect.TypeFor[Duration](): {`^([0-9]+d|0|([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))+)$`, "0", "0"}, // a number has no unit; 0 needs none
-	reflect.TypeFor[FileMode](): {`^0?[0-7]{3}$`, "0", ""},
-	reflect.TypeFor[Size]():     {`^[0-9]+(B|KiB|MiB|GiB)?$`, "0", ""},
-	reflect.TypeFor[Rate]():     {`^[0-9]+/[0-9]*(s|min|h|day)$`, "", ""},
-	reflect.TypeFor[Percent]():  {`^[0-9]+(\.[0-9]+)?%$`, "", ""},
-	reflect.TypeFor[Prefix]():   {`^[0-9A-Fa-f.:]+(/[0-9]+)?$`, "", ""},
-	reflect.TypeFor[Replicas](): {`^(auto|[0-9]+)$`, "0", ""},
-	reflect.TypeFor[Status]():   {`^[2-5]([0-9][0-9]|xx)$`, "200", "599"},
+	reflect.TypeFor[Duration]():   {`^([0-9]+d|0|([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))+)$`, "0", "0"}, // a number has no unit; 0 needs none
+	reflect.TypeFor[FileMode]():   {`^0?[0-7]{3}$`, "0", ""},
+	reflect.TypeFor[Size]():       {`^[0-9]+(B|KiB|MiB|GiB)?$`, "0", ""},
+	reflect.TypeFor[Rate]():       {`^[0-9]+/[0-9]*(s|min|h|day)$`, "", ""},
+	reflect.TypeFor[Percent]():    {`^[0-9]+(\.[0-9]+)?%$`, "", ""},
+	reflect.TypeFor[Prefix]():     {`^[0-9A-Fa-f.:]+(/[0-9]+)?$`, "", ""},
+	reflect.TypeFor[Replicas]():   {`^(auto|[0-9]+)$`, "0", ""},
+	reflect.TypeFor[TLSVersion](): {`^1\.[23]$`, "", ""},
+	reflect.TypeFor[Status]():     {`^[2-5]([0-9][0-9]|xx)$`, "200", "599"},
 }
 
 // Schema gives the JSON Schema (2020-12) of the policy file, for editors. It is
@@ -110,6 +111,9 @@ func (d schemas) definition(t reflect.Type) *jsonschema.Schema {
 		return d.object(t)
 	}
 	s := &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Type: "string", Pattern: form.pattern}, variable}}
+	if t == reflect.TypeFor[TLSVersion]() {
+		s.AnyOf = append(s.AnyOf, &jsonschema.Schema{Type: "number", Enum: []any{1.2, 1.3}})
+	}
 	if form.least != "" {
 		s.AnyOf = append(s.AnyOf, &jsonschema.Schema{Type: "integer", Minimum: json.Number(form.least), Maximum: json.Number(form.most)})
 	}

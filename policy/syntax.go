@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -82,17 +83,20 @@ func methodProblem(method string) string {
 	return ""
 }
 
-// addressProblem says why a listen address is invalid: it is host:port or unix:path.
+// addressProblem says why a listen address is invalid: it is host:port, unix:path or systemd:name.
 func addressProblem(address string) string {
 	socket, unix := strings.CutPrefix(address, "unix:")
+	name, passed := strings.CutPrefix(address, "systemd:")
 	host, port, err := net.SplitHostPort(address)
 	switch {
 	case unix && socket == "":
 		return "unix: without a path"
-	case unix:
+	case passed && (name == "" || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == ':' })):
+		return "systemd: without a name"
+	case unix || passed:
 		return ""
 	case err != nil:
-		return "write host:port, :port or unix:/path"
+		return "write host:port, :port, unix:/path or systemd:NAME"
 	case !isPort(port):
 		return "bad port"
 	case host != "" && !isHost(host):
@@ -115,7 +119,7 @@ func peersProblem(s *Server) string {
 		return "bad host"
 	case notAddress == nil && ip.IsUnspecified():
 		return "the other gateways cannot reach it; name an address of this machine"
-	case port != "0" && (s.Peers == s.Listen || s.Peers == s.Admin):
+	case port != "0" && (slices.Contains(s.Listen, s.Peers) || s.Peers == s.Admin):
 		return "listen or admin has it"
 	}
 	return ""

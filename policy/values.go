@@ -2,6 +2,7 @@ package policy
 
 import (
 	"cmp"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"iter"
@@ -101,6 +102,27 @@ func (n Replicas) MarshalText() ([]byte, error) {
 		return []byte("auto"), nil
 	}
 	return strconv.AppendInt(nil, int64(n), 10), nil
+}
+
+// TLSVersion is a version of TLS as crypto/tls numbers them, written as "1.2" or "1.3".
+type TLSVersion uint16
+
+// UnmarshalText reads a version.
+func (v *TLSVersion) UnmarshalText(text []byte) error {
+	switch string(text) {
+	case "1.2":
+		*v = tls.VersionTLS12
+	case "1.3":
+		*v = tls.VersionTLS13
+	default:
+		return fmt.Errorf("bad TLS version %q (write 1.2 or 1.3)", yamlfile.Clip(string(text)))
+	}
+	return nil
+}
+
+// MarshalText writes the version.
+func (v TLSVersion) MarshalText() ([]byte, error) {
+	return []byte(strings.TrimPrefix(tls.VersionName(uint16(v)), "TLS ")), nil
 }
 
 // Status is a status code from 200 to 599, written as "404", or a class of

@@ -252,7 +252,7 @@ func benchListen(t *testing.T, vars map[string]string) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(servers.close)
-	return shownURL(servers.dataListener)
+	return shownURL(servers.scheme, servers.data.listeners[0])
 }
 
 // benchServe serves a handler in this process.

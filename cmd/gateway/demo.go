@@ -39,7 +39,11 @@ func runDemo(cmd *cobra.Command, s *service, latency time.Duration) error {
 	}
 	defer end()
 	s.banner = banner
-	return runEmbedded(cmd, s, "demo.yaml", demo.Policy, map[string]string{"UPSTREAM_URL": backend})
+	vars := map[string]string{"UPSTREAM_URL": backend}
+	if s.https {
+		vars["COOKIE_NAME"], vars["COOKIE_SECURE"] = "__Host-gw", "true"
+	}
+	return runEmbedded(cmd, s, "demo.yaml", demo.Policy, vars)
 }
 
 // startBackend serves the embedded backend until end is called.
@@ -68,7 +72,7 @@ Worth trying, each line as it is:
 A cached list of 232 KB: Cache-Status says fwd=uri-miss the first time, then hit.
   curl -s -o /dev/null -D - 'GATEWAY/api/v5/restaurants?limit=50'
 
-A login: the session cookie gw, sealed by the gateway, comes beside the backend's own cookies.
+A login: the session cookie COOKIE, sealed by the gateway, comes beside the backend's own cookies.
   curl -s -o /dev/null -D - --json '{"email":"demo@example.org","password":"demo"}' GATEWAY/api/v5/auth/login
 
 A limit of 10 logins in 15 minutes: after nine more tries 429, with Retry-After.
@@ -85,7 +89,12 @@ The operator: how often the cache answers, and with what. Then a purge of all, w
   curl -s -H "Authorization: Bearer $(cat TOKEN)" --json '{"all":true}' ADMIN/v1/purges
 `
 
-func banner(w io.Writer, base, admin, tokenFile string) {
-	text := strings.NewReplacer("GATEWAY", base, "ADMIN", admin, "TOKEN", tokenFile).Replace(worthTrying)
-	_, _ = fmt.Fprintf(w, "gateway demo: %s (admin: %s)\n%s\nStop it with Ctrl-C. The access log follows.\n", base, admin, text) // as in execute
+func banner(w io.Writer, a announcement) {
+	curl, cookie, trust := "curl", "gw", ""
+	if a.caFile != "" {
+		curl, cookie = "curl --cacert "+a.caFile, "__Host-gw"
+		trust = "Its certificate is for localhost, and no client trusts it by itself: " + curl + " " + a.urls[0] + "/\n"
+	}
+	text := strings.NewReplacer("GATEWAY", a.urls[0], "ADMIN", a.admin, "TOKEN", a.tokenFile, "COOKIE", cookie, "  curl", "  "+curl).Replace(worthTrying)
+	_, _ = fmt.Fprintf(w, "gateway demo: %s (admin: %s)\n%s%s\nStop it with Ctrl-C. The access log follows.\n", a.urls[0], a.admin, trust, text) // as in execute
 }

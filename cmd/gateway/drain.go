@@ -32,8 +32,7 @@ func (g *gateway) drain(s *servers, signals <-chan os.Signal) {
 
 	g.draining.Store(true)
 	pause(patient, timeouts.LameDuck.Std())
-	s.deaf.Store(true)
-	_ = s.dataListener.Close() // a listener that fails to close accepts nothing either
+	s.deafen()
 	pause(patient, lastArrivals)
 
 	draining, end := context.WithTimeout(patient, timeouts.Drain.Std())
@@ -41,7 +40,7 @@ func (g *gateway) drain(s *servers, signals <-chan os.Signal) {
 	shut := make(chan struct{})
 	go func() { // ends with draining
 		defer close(shut)
-		_ = s.data.Shutdown(draining) // what is left then is cut off below
+		_ = s.data.server.Shutdown(draining) // what is left then is cut off below
 	}()
 	if g.emptied(draining, shut) {
 		return
@@ -51,7 +50,7 @@ func (g *gateway) drain(s *servers, signals <-chan os.Signal) {
 	parting, end := context.WithTimeout(context.Background(), lastWords)
 	defer end()
 	g.forward.Leave(parting)
-	_ = s.data.Close() // its listener, which is all that can fail, is closed
+	_ = s.data.server.Close() // its listener, which is all that can fail, is closed
 	logging, end := context.WithTimeout(context.Background(), lastWords)
 	defer end()
 	g.emptied(logging, shut)

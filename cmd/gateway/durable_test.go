@@ -356,10 +356,10 @@ func TestATokenIsMadeWholeOrNotAtAll(t *testing.T) {
 		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 			t.Fatalf("mode %v, %v", info.Mode(), err)
 		}
-		if err := os.Chmod(path, 0o640); err != nil {
+		if err := os.Chmod(path, 0o604); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := loadToken(path); err == nil || !strings.Contains(err.Error(), "has mode 0640: only its owner may have access") {
+		if _, err := loadToken(path); err == nil || !strings.Contains(err.Error(), "has mode 0604: only its owner") {
 			t.Fatalf("a token that others may read: %v", err)
 		}
 	}

@@ -16,8 +16,9 @@ func configFlag(cmd *cobra.Command, file *string) {
 	cmd.Flags().StringVarP(file, "config", "c", preset, "the policy file (environment: GATEWAY_CONFIG)")
 }
 
-// addresses adds --listen and --admin, which override the policy.
+// addresses adds --listen, --https and --admin, which override the policy.
 func addresses(cmd *cobra.Command, s *service) {
 	cmd.Flags().StringVar(&s.listen, "listen", "", "address to listen on, overrides server.listen; port 0 takes any free port")
+	cmd.Flags().BoolVar(&s.https, "https", false, "for development: HTTPS with a certificate for localhost, made in data_dir")
 	cmd.Flags().StringVar(&s.admin, "admin", "", "admin address, overrides server.admin")
 }

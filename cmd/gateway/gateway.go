@@ -14,6 +14,7 @@ import (
 
 	"github.com/jewgo/gateway/internal/admin"
 	"github.com/jewgo/gateway/internal/atomicfile"
+	"github.com/jewgo/gateway/internal/certs"
 	"github.com/jewgo/gateway/internal/metrics"
 	"github.com/jewgo/gateway/internal/reload"
 	"github.com/jewgo/gateway/middleware"
@@ -40,6 +41,7 @@ type gateway struct {
 	stores   *stores
 	limits   *limits
 	pools    *proxy.Pools
+	certs    *certs.Keeper
 	cache    *cache.Cache
 	stop     context.CancelFunc
 	watching sync.WaitGroup // of the goroutines that end with stop
@@ -79,15 +81,20 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 	g.fleet.openRoll(&g.live, g.stores, log)
 	g.limits = openLimits(snapshot.Policy, g.stores.redis, g.fleet.roll, numbers)
 	g.pools = proxy.NewPools(proxy.PoolsConfig{Log: log})
-	commit, err := g.pools.Prepare(snapshot)
-	if err != nil {
-		g.stores.close()
-		g.durable.close()
-		return nil, err
+	g.certs = certs.New(certs.Config{Now: time.Now, Every: time.Second, Log: log})
+	byPolicy := []reload.Part{g.pools, g.certs}
+	for _, part := range byPolicy {
+		commit, err := part.Prepare(snapshot)
+		if err != nil {
+			g.pools.Close()
+			g.stores.close()
+			g.durable.close()
+			return nil, err
+		}
+		commit()
 	}
-	commit()
 	g.reloader = &reload.Reloader{
-		Load: s.loadOverridden, Live: &g.live, Parts: []reload.Part{g.pools}, Every: 250 * time.Millisecond,
+		Load: s.loadOverridden, Live: &g.live, Parts: byPolicy, Every: 250 * time.Millisecond,
 		Report: func(s *policy.Snapshot, err error) { g.reloaded(numbers, s, err) },
 	}
 	g.chain(&parts{secrets: secrets, numbers: numbers, access: accessLogger(s, snapshot.Policy)})
@@ -100,6 +107,7 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 	}
 	numbers.Peers(g.fleet.numbers)
 	numbers.Targets(g.targets)
+	numbers.Certificates(g.certificates)
 	g.begin(ctx)
 	return g, nil
 }
@@ -144,6 +152,7 @@ func (g *gateway) begin(ctx context.Context) {
 	g.stores.await(g.log)
 	g.fleet.join(ctx)
 	g.watching.Go(func() { g.fleet.roll.Run(ctx) })
+	g.watching.Go(func() { g.certs.Run(ctx) })
 }
 
 // layer is one layer of the chain, with the name that the documentation uses.
@@ -159,6 +168,7 @@ func (g *gateway) layers(p *parts) []layer {
 	inFlight := func(l *policy.Limit, allowed bool) { p.numbers.Limit(l.Name, "in_flight", allowed, l.Shadow) }
 	return []layer{
 		{"Observe", g.observer.Handler},
+		{"HSTS", middleware.HSTS},
 		{"CORS", middleware.CORS},
 		{"Hygiene", middleware.Hygiene},
 		{"Route", middleware.Route},
@@ -208,6 +218,7 @@ func (g *gateway) conditions() []admin.Condition {
 	conditions := []admin.Condition{{Name: "policy", Detail: snapshot.File + " " + snapshot.Digest}, g.durable.condition()}
 	conditions = append(conditions, g.fleet.conditions()...)
 	conditions = append(conditions, g.stores.conditions()...)
+	conditions = append(conditions, g.certificateConditions()...)
 	healthy := map[string]int{}
 	for _, t := range g.pools.Status() {
 		if t.Healthy {

@@ -206,7 +206,7 @@ func TestPurge(t *testing.T) {
 		{[]string{"--status", "0123456789abcdef"}, 1, "no purge 0123456789abcdef"},
 		{[]string{"--tag", "x", "--admin", "127.0.0.1:1"}, 1, "no gateway at 127.0.0.1:1"},
 		{[]string{"--tag", "x", "--token-file", "none"}, 1, "this call needs the admin token: open none: no such file or directory; set --token-file or GATEWAY_ADMIN_TOKEN"},
-		{[]string{"--tag", "x", "--token-file", file("loose", "x", 0o644)}, 1, "loose has mode 0644: only its owner may have access; run chmod 600 on it"},
+		{[]string{"--tag", "x", "--token-file", file("loose", "x", 0o644)}, 1, "loose has mode 0644: only its owner, and its group to read it, may have access; run chmod 640 on it, or 600"},
 		{[]string{"--tag", "x", "--token-file", file("wrong", "x", 0o600)}, 1, "this is not the admin token: it is in the gateway's server.admin_token_file, else in admin.token in its data_dir"},
 		{[]string{"--tag", "x", "--admin", other.Listener.Addr().String()}, 1, "has no page /v1/purges: it is not the admin address of a gateway, or of another version than this command"},
 		{[]string{"everything"}, 2, "unknown command"},

@@ -2,22 +2,18 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
-	"net"
-	"net/http"
 	"os"
 	"os/signal"
-	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
+	"github.com/jewgo/gateway/internal/certs"
 	"github.com/jewgo/gateway/internal/logwriter"
-	"github.com/jewgo/gateway/internal/wire"
 	"github.com/jewgo/gateway/policy"
 )
 
@@ -29,8 +25,9 @@ type service struct {
 	admin  string // overrides server.admin
 	stdout io.Writer
 	stderr io.Writer
-	banner func(w io.Writer, base, admin, tokenFile string) // nil: a log line instead
-	queues []*logwriter.Writer                              // in front of stdout and stderr while it runs
+	https  bool                              // with a certificate for localhost
+	banner func(w io.Writer, a announcement) // nil: a log line instead
+	queues []*logwriter.Writer               // in front of stdout and stderr while it runs
 }
 
 // Bytes that wait to be written at most, and how long the end of the process waits for
@@ -62,6 +59,13 @@ func (s *service) droppedLines() (n float64) {
 	return n
 }
 
+// announcement is where a gateway is reached.
+type announcement struct {
+	urls             []string // for clients; at least one
+	admin, tokenFile string
+	caFile           string // that clients must trust; "": none
+}
+
 // loadOverridden is load with the command line's overrides.
 func (s *service) loadOverridden() (*policy.Snapshot, error) {
 	snapshot, err := s.load()
@@ -69,10 +73,20 @@ func (s *service) loadOverridden() (*policy.Snapshot, error) {
 		return nil, err
 	}
 	if s.listen != "" {
-		snapshot.Policy.Server.Listen = s.listen
+		snapshot.Policy.Server.Listen = policy.StringList{s.listen}
 	}
 	if s.admin != "" {
 		snapshot.Policy.Server.Admin = s.admin
+	}
+	if s.https {
+		if snapshot.Policy.Server.TLS != nil {
+			return nil, usage(errors.New("--https: the policy has server.tls already"))
+		}
+		def, err := certs.Localhost(snapshot.Policy.Server.DataDir, time.Now())
+		if err != nil {
+			return nil, err
+		}
+		snapshot.Policy.Server.TLS = &policy.TLS{Certificates: []policy.CertificateDef{def}, MinVersion: tls.VersionTLS12}
 	}
 	return snapshot, nil
 }
@@ -105,7 +119,7 @@ func (s *service) run(ctx context.Context) error {
 		return err
 	}
 	defer servers.close()
-	s.announce(log, servers, tokenFile(&snapshot.Policy.Server))
+	s.announce(log, servers, &snapshot.Policy.Server)
 
 	background, stop := context.WithCancel(ctx)
 	defer stop()
@@ -126,80 +140,28 @@ func (s *service) run(ctx context.Context) error {
 	return nil
 }
 
-func (s *service) announce(log *slog.Logger, servers *servers, tokenFile string) {
-	admin := ""
-	if servers.adminListener != nil {
-		admin = shownURL(servers.adminListener)
+// announce says where the gateway is reached.
+func (s *service) announce(log *slog.Logger, servers *servers, server *policy.Server) {
+	a := announcement{tokenFile: tokenFile(server)}
+	for _, l := range servers.data.listeners {
+		a.urls = append(a.urls, shownURL(servers.scheme, l))
+	}
+	for _, l := range servers.admin.listeners {
+		a.admin = shownURL("http", l)
+	}
+	if s.https {
+		a.caFile = server.TLS.Certificates[0].CertFile
 	}
 	if s.banner != nil {
-		s.banner(s.stdout, shownURL(servers.dataListener), admin, tokenFile)
+		s.banner(s.stdout, a)
 		return
 	}
-	log.Info("serving", "version", versionText(), "url", shownURL(servers.dataListener), "admin", admin)
-}
-
-// servers are the gateway's listeners and what serves them.
-type servers struct {
-	data, admin                 *http.Server
-	dataListener, adminListener net.Listener // adminListener is nil without one
-	failed                      chan error   // of a listener
-	deaf                        atomic.Bool  // dataListener was closed on purpose
-}
-
-// open listens and serves. The admin listener comes first: once clients are served,
-// health checks are answered too.
-func (g *gateway) open(p *policy.Policy) (*servers, error) {
-	s := &servers{failed: make(chan error, 2)}
-	quiet := slog.NewLogLogger(g.log.Handler(), slog.LevelDebug)
-	var err error
-	if p.Server.Admin != "" {
-		if s.adminListener, err = listenAdmin(p.Server.Admin); err != nil {
-			return nil, err
-		}
-		s.admin = &http.Server{Handler: g.admin, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, ErrorLog: quiet}
+	attrs := []any{"version", versionText(), "url", a.urls[0], "admin", a.admin}
+	if len(a.urls) > 1 {
+		attrs = append(attrs, "urls", a.urls)
 	}
-	if s.dataListener, g.observer.TrustSocket, err = listenData(&p.Server); err != nil {
-		s.close()
-		return nil, err
+	if a.caFile != "" {
+		attrs = append(attrs, "curl", "curl --cacert "+a.caFile+" "+a.urls[0]+"/")
 	}
-	s.dataListener = wire.Listener{Listener: s.dataListener}
-	if strings.HasPrefix(p.Server.Listen, "unix:") && !g.observer.TrustSocket {
-		g.log.Warn("every user may connect to the socket, so forwarded client addresses are not trusted: all requests count as one client", "listen", p.Server.Listen, "socket_mode", p.Server.SocketMode)
-	}
-	var fresh newConns
-	s.data = &http.Server{
-		Handler:           g.lastOnes(g.handler),
-		ReadHeaderTimeout: p.Server.Timeouts.ReadHeader.Std(),
-		IdleTimeout:       p.Server.Timeouts.Idle.Std(),
-		MaxHeaderBytes:    int(p.Server.MaxHeader),
-		ConnState:         fresh.track,
-		ErrorLog:          quiet, // mistakes of clients are not worth a log line
-	}
-	s.data.RegisterOnShutdown(fresh.close)
-	if s.admin != nil {
-		go s.serve(s.admin, s.adminListener)
-	}
-	go s.serve(s.data, s.dataListener)
-	return s, nil
-}
-
-// serve ends when its server, or its listener, is closed.
-func (s *servers) serve(server *http.Server, l net.Listener) {
-	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) && !s.deaf.Load() {
-		s.failed <- fmt.Errorf("serve %s: %w", l.Addr(), err)
-	}
-}
-
-// close ends both servers at once.
-func (s *servers) close() {
-	for _, server := range []*http.Server{s.data, s.admin} {
-		if server != nil {
-			_ = server.Close() // its listeners are all that can fail to close
-		}
-	}
-	for _, l := range []net.Listener{s.dataListener, s.adminListener} {
-		if l != nil {
-			_ = l.Close() // as above
-		}
-	}
+	log.Info("serving", attrs...)
 }

@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/jewgo/gateway/internal/atomicfile"
 	"github.com/jewgo/gateway/policy"
 )
 
@@ -83,8 +85,12 @@ func unchangeable(old, next *policy.Policy) error {
 		key     string
 		changed bool
 	}{
-		{"server.listen", old.Server.Listen != next.Server.Listen},
+		{"server.listen", !slices.Equal(old.Server.Listen, next.Server.Listen)},
 		{"server.socket_mode", old.Server.SocketMode != next.Server.SocketMode},
+		{"server.proxy_protocol", !slices.Equal(old.Server.ProxyProtocol, next.Server.ProxyProtocol)},
+		{"server.tls", (old.Server.TLS == nil) != (next.Server.TLS == nil)},
+		{"server.tls.redirect", redirectOf(old) != redirectOf(next)},
+		{"server.h2c", old.Server.H2C != next.Server.H2C},
 		{"server.admin", old.Server.Admin != next.Server.Admin},
 		{"server.peers", old.Server.Peers != next.Server.Peers},
 		{"server.admin_token_file", old.Server.AdminTokenFile != next.Server.AdminTokenFile},
@@ -109,6 +115,13 @@ func unchangeable(old, next *policy.Policy) error {
 	return errors.Join(errs...)
 }
 
+func redirectOf(p *policy.Policy) string {
+	if p.Server.TLS == nil {
+		return ""
+	}
+	return p.Server.TLS.Redirect
+}
+
 // Run reloads on each value from hup and whenever the file changes, until ctx is done. It polls:
 // the path may lead to another file through any link, folder or mount on the way, and the kernel
 // does not report such changes. A changed file is read once it has stayed the same for one
@@ -116,11 +129,11 @@ func unchangeable(old, next *policy.Policy) error {
 func (r *Reloader) Run(ctx context.Context, hup <-chan os.Signal, file string) {
 	turns := time.NewTicker(r.Every)
 	defer turns.Stop()
-	seen := look(file)
+	seen := atomicfile.Look(file)
 	if Once(file) {
 		turns.Stop()
 	}
-	read := &state{} // equals no other state: the file may have changed since it was loaded
+	var read atomicfile.State // the file may have changed since it was loaded
 	for {
 		select {
 		case <-ctx.Done():
@@ -128,8 +141,8 @@ func (r *Reloader) Run(ctx context.Context, hup <-chan os.Signal, file string) {
 		case <-hup:
 			_ = r.Reload() // Report has reported it
 		case <-turns.C:
-			now := look(file)
-			if now.same(seen) && !now.same(read) {
+			now := atomicfile.Look(file)
+			if now.Same(seen) && !now.Same(read) {
 				read = now
 				r.reloadChanged()
 			}
@@ -143,26 +156,4 @@ func (r *Reloader) Run(ctx context.Context, hup <-chan os.Signal, file string) {
 func Once(file string) bool {
 	info, err := os.Stat(file)
 	return err == nil && info.Mode()&(os.ModeNamedPipe|os.ModeSocket|os.ModeCharDevice) != 0
-}
-
-// state is what os.Stat says about a file.
-type state struct {
-	info os.FileInfo
-	err  string // why info is nil; "" if it is not
-}
-
-func look(file string) *state {
-	info, err := os.Stat(file)
-	if err != nil {
-		return &state{err: err.Error()}
-	}
-	return &state{info: info}
-}
-
-// same reports whether two states are equal.
-func (s *state) same(as *state) bool {
-	if s.info == nil || as.info == nil {
-		return s.info == as.info && s.err == as.err
-	}
-	return os.SameFile(s.info, as.info) && s.info.Mode() == as.info.Mode() && s.info.Size() == as.info.Size() && s.info.ModTime().Equal(as.info.ModTime())
 }

@@ -14,7 +14,7 @@ var (
 	makeUse    = regexp.MustCompile(`\bmake ([a-z][a-z-]*)`)
 	codeBlock  = regexp.MustCompile("(?s)```.*?```|`[^`\n]+`")
 	shellNote  = regexp.MustCompile(`(?m)^\s*#.*$`)
-	setting    = regexp.MustCompile(`(?:\{|(?:get|getenv|Getenv)\()"([a-z_]+\.[a-z_.]+|[A-Z_]+)"`)
+	setting    = regexp.MustCompile(`(?:\{|(?:get|getenv|Getenv)\()"([a-z_]+\.[a-z0-9_.]+|[A-Z_]+)"`)
 	logField   = regexp.MustCompile(`(?:slog\.[A-Z][A-Za-z0-9]*|text)\("([a-z_]+)"`)
 	link       = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	testRun    = regexp.MustCompile(`go test\b[^\n]* -run (\S+) \./(\S+)`)

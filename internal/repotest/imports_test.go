@@ -30,8 +30,8 @@ var layers = []layer{
 	{name: "peers", packages: []string{"internal/peers"}, imports: []string{"pure", "disk"}},
 	{
 		name:     "adapters",
-		packages: []string{"internal/store/memory", "internal/store/redis", "internal/metrics", "internal/admin", "internal/reload", "internal/logwriter"},
-		imports:  []string{"proxy", "features", "chain", "exchange", "policy", "peers", "pure"},
+		packages: []string{"internal/store/memory", "internal/store/redis", "internal/metrics", "internal/admin", "internal/reload", "internal/logwriter", "internal/certs"},
+		imports:  []string{"proxy", "features", "chain", "exchange", "policy", "peers", "pure", "disk"},
 	},
 	{name: "demo", packages: []string{"internal/demo"}, imports: []string{"pure"}},
 	{
@@ -56,6 +56,8 @@ var speakers = map[string][]string{
 	"github.com/prometheus":            {"internal/metrics"},
 	"github.com/spf13/cobra":           {"cmd/gateway", "cmd/gateway-drill"},
 	"go.yaml.in/yaml":                  {"policy/yamlfile", "test/drill"},
+	"github.com/coreos/go-systemd":     {"internal/wire"},
+	"github.com/pires/go-proxyproto":   {"internal/wire"},
 	"github.com/google/go-cmp":         nil,
 	"github.com/tsenart/vegeta":        {"test/drill"},
 	"go.uber.org/goleak":               nil,

@@ -49,7 +49,7 @@ func TestAKeyringThatOthersCanReadIsRefused(t *testing.T) {
 	if _, err := session.LoadKeyring(path); err != nil {
 		t.Fatal(err)
 	}
-	for _, mode := range []os.FileMode{0o644, 0o640, 0o604, 0o620} {
+	for _, mode := range []os.FileMode{0o644, 0o660, 0o604, 0o620} {
 		if err := os.Chmod(path, mode); err != nil {
 			t.Fatal(err)
 		}

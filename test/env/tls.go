@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net"
 	"net/url"
@@ -31,14 +32,9 @@ type TLSServer struct {
 // same CA. args are as for Redis.
 func RedisTLS(t T, args ...string) *TLSServer {
 	t.Helper()
-	dir := t.TempDir()
-	ca := issue(t, nil, dir, "ca")
-	server, client := issue(t, ca, dir, "server"), issue(t, ca, dir, "client")
-	config := &tls.Config{
-		RootCAs:      x509.NewCertPool(),
-		Certificates: []tls.Certificate{{Certificate: [][]byte{client.cert.Raw}, PrivateKey: client.key}},
-	}
-	config.RootCAs.AddCert(ca.cert)
+	ca := NewCA(t)
+	server, client := ca.Issue(t, TLSServerName, "127.0.0.1"), ca.Issue(t, TLSServerName)
+	config := &tls.Config{RootCAs: ca.Pool, Certificates: []tls.Certificate{client.Pair(t)}}
 	s := launch(t, &RedisServer{
 		dial: func(addr string) (net.Conn, error) {
 			return tls.DialWithDialer(&net.Dialer{Timeout: time.Second}, "tcp", addr, config)
@@ -46,54 +42,83 @@ func RedisTLS(t T, args ...string) *TLSServer {
 		args: func(port string) []string {
 			return volatile("0", append([]string{
 				"--tls-port", port, "--tls-auth-clients", "yes",
-				"--tls-ca-cert-file", ca.certFile, "--tls-cert-file", server.certFile, "--tls-key-file", server.keyFile,
+				"--tls-ca-cert-file", server.CA, "--tls-cert-file", server.Cert, "--tls-key-file", server.Key,
 			}, args...)...)
 		},
 	})
-	files := TLSFiles{CA: ca.certFile, Cert: client.certFile, Key: client.keyFile}
-	query := url.Values{"tls_ca": {files.CA}, "tls_cert": {files.Cert}, "tls_key": {files.Key}}
+	query := url.Values{"tls_ca": {client.CA}, "tls_cert": {client.Cert}, "tls_key": {client.Key}}
 	s.URL = "rediss://" + s.Addr + "?" + query.Encode()
-	return &TLSServer{RedisServer: s, Client: files}
+	return &TLSServer{RedisServer: s, Client: client}
 }
 
-// identity is a certificate with its key, in memory and in files.
-type identity struct {
-	cert              *x509.Certificate
-	key               *ecdsa.PrivateKey
-	certFile, keyFile string
-}
-
-// issue makes a certificate for a loopback server and for a client, signed by ca; nil: it makes a CA.
-func issue(t T, ca *identity, dir, name string) *identity {
+// Pair reads the certificate and its key.
+func (f TLSFiles) Pair(t T) tls.Certificate {
 	t.Helper()
-	own := &identity{certFile: filepath.Join(dir, name+".pem"), keyFile: filepath.Join(dir, name+".key")}
-	own.key = must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
+	return must(tls.LoadX509KeyPair(f.Cert, f.Key))(t)
+}
+
+// CA issues certificates.
+type CA struct {
+	Pool *x509.CertPool // that trusts it alone
+	File string         // its own certificate in PEM
+
+	dir  string
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+	n    int64
+}
+
+// NewCA returns a new CA.
+func NewCA(t T) *CA {
+	t.Helper()
+	ca := &CA{Pool: x509.NewCertPool(), dir: t.TempDir(), key: must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()),
-		NotBefore:    time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		DNSNames: []string{TLSServerName}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		KeyUsage:    x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(1000 * time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
-	template.Subject.CommonName = name
-	parent, signer := template, own.key
-	if ca == nil {
-		template.IsCA, template.BasicConstraintsValid, template.KeyUsage = true, true, x509.KeyUsageCertSign
-	} else {
-		parent, signer = ca.cert, ca.key
+	template.Subject.CommonName = "test CA"
+	der := must(x509.CreateCertificate(rand.Reader, template, template, ca.key.Public(), ca.key))(t)
+	ca.cert = must(x509.ParseCertificate(der))(t)
+	ca.Pool.AddCert(ca.cert)
+	ca.File = ca.write(t, "ca.pem", "CERTIFICATE", der)
+	return ca
+}
+
+// Issue makes a certificate for servers and clients of these names and addresses, valid for an hour.
+func (ca *CA) Issue(t T, names ...string) TLSFiles {
+	t.Helper()
+	return ca.IssueFor(t, time.Hour, names...)
+}
+
+// IssueFor is Issue with a lifetime, of which an hour is over.
+func (ca *CA) IssueFor(t T, rest time.Duration, names ...string) TLSFiles {
+	t.Helper()
+	ca.n++
+	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(ca.n + 1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(rest),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
-	der := must(x509.CreateCertificate(rand.Reader, template, parent, &own.key.PublicKey, signer))(t)
-	own.cert = must(x509.ParseCertificate(der))(t)
-	for _, f := range []struct {
-		file, kind string
-		der        []byte
-	}{
-		{own.certFile, "CERTIFICATE", der},
-		{own.keyFile, "PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(own.key))(t)},
-	} {
-		if err := os.WriteFile(f.file, pem.EncodeToMemory(&pem.Block{Type: f.kind, Bytes: f.der}), 0o600); err != nil {
-			t.Fatal(err)
+	for _, name := range names {
+		if ip := net.ParseIP(name); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, name)
 		}
 	}
-	return own
+	der := must(x509.CreateCertificate(rand.Reader, template, ca.cert, key.Public(), ca.key))(t)
+	return TLSFiles{
+		CA:   ca.File,
+		Cert: ca.write(t, fmt.Sprintf("%d.pem", ca.n), "CERTIFICATE", der),
+		Key:  ca.write(t, fmt.Sprintf("%d.key", ca.n), "PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(key))(t)),
+	}
+}
+
+func (ca *CA) write(t T, name, kind string, der []byte) string {
+	t.Helper()
+	path := filepath.Join(ca.dir, name)
+	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }

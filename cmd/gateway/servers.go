@@ -1,0 +1,202 @@
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jewgo/gateway/internal/wire"
+	"github.com/jewgo/gateway/policy"
+)
+
+// endpoint is a server with the listeners that it serves; the zero value is none.
+type endpoint struct {
+	server    *http.Server
+	listeners []net.Listener
+}
+
+// servers are the gateway's endpoints.
+type servers struct {
+	data, admin, redirect endpoint // for clients, for the operator, and for clients that come by plain HTTP
+	scheme                string   // of data
+	failed                chan error
+	deaf                  atomic.Bool // listeners of data and redirect were closed on purpose
+}
+
+// open listens and serves. The admin listener comes first: once clients are served,
+// health checks are answered too.
+func (g *gateway) open(p *policy.Policy) (_ *servers, err error) {
+	s := &servers{scheme: "http", failed: make(chan error, 1)}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	sockets, err := wire.Passed()
+	if err != nil {
+		return nil, err
+	}
+	quiet := slog.NewLogLogger(g.log.Handler(), slog.LevelDebug) // mistakes of clients are not worth a log line
+	if p.Server.Admin != "" {
+		s.admin.server = &http.Server{Handler: g.admin, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, ErrorLog: quiet}
+		if s.admin.listeners, err = sockets.Open(p.Server.Admin, ownerAndGroup); err != nil {
+			return nil, err
+		}
+	}
+	if err := g.openData(s, &p.Server, sockets, quiet); err != nil {
+		return nil, err
+	}
+	if unopened := sockets.Unopened(); len(unopened) > 0 {
+		g.log.Warn("systemd has passed sockets that no address of the policy names: their clients get no answer", "sockets", unopened)
+	}
+	for _, e := range []*endpoint{&s.admin, &s.redirect, &s.data} {
+		for _, l := range e.listeners {
+			go s.serve(e.server, l)
+		}
+	}
+	return s, nil
+}
+
+// ownerAndGroup is the mode of the admin API's socket file, which is guarded by nothing else.
+func ownerAndGroup(umasked os.FileMode) os.FileMode { return umasked &^ 0o007 }
+
+// openData opens the addresses for clients.
+func (g *gateway) openData(s *servers, p *policy.Server, sockets *wire.Sockets, quiet *log.Logger) error {
+	server := func(h http.Handler) *http.Server {
+		var fresh newConns
+		server := &http.Server{
+			Handler:           g.lastOnes(h),
+			ReadHeaderTimeout: p.Timeouts.ReadHeader.Std(),
+			IdleTimeout:       p.Timeouts.Idle.Std(),
+			MaxHeaderBytes:    int(p.MaxHeader),
+			ConnState:         fresh.track,
+			ErrorLog:          quiet,
+			HTTP2:             http2Bounds,
+			Protocols:         &http.Protocols{},
+		}
+		server.Protocols.SetHTTP1(true)
+		server.Protocols.SetHTTP2(p.TLS != nil)
+		server.RegisterOnShutdown(fresh.close)
+		return server
+	}
+	listen := func(address string) ([]net.Listener, error) {
+		listeners, err := sockets.Open(address, func(os.FileMode) os.FileMode { return os.FileMode(p.SocketMode) })
+		for i, l := range listeners {
+			listeners[i] = wire.ProxyProtocol(wire.Listener{Listener: l}, p.ProxyProtocol, p.Timeouts.ReadHeader.Std())
+		}
+		return listeners, err
+	}
+	s.data.server = server(g.handler)
+	s.data.server.Protocols.SetUnencryptedHTTP2(p.H2C)
+	g.observer.TrustSocket = true // but for what follows
+	for _, address := range p.Listen {
+		listeners, err := listen(address)
+		if err != nil {
+			return err
+		}
+		for _, l := range listeners {
+			if l.Addr().Network() == "unix" && !wire.Guarded(l) {
+				g.observer.TrustSocket = false
+				g.log.Warn("every user may connect to the socket, so forwarded client addresses are not trusted: all requests count as one client", "listen", address)
+			}
+			if p.TLS != nil {
+				s.scheme, l = "https", tls.NewListener(l, g.certs.TLS())
+			}
+			s.data.listeners = append(s.data.listeners, l)
+		}
+	}
+	if p.TLS == nil || p.TLS.Redirect == "" {
+		return nil
+	}
+	s.redirect.server = server(g.toHTTPS(s.data.listeners[0].Addr()))
+	var err error
+	s.redirect.listeners, err = listen(p.TLS.Redirect)
+	return err
+}
+
+// http2Bounds are what one client may have of HTTP/2 at once.
+var http2Bounds = &http.HTTP2Config{
+	MaxConcurrentStreams: 100,
+	MaxReadFrameSize:     16 << 10, // the least that is allowed
+}
+
+// serve ends when its server, or its listener, is closed.
+func (s *servers) serve(server *http.Server, l net.Listener) {
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) && !s.deaf.Load() {
+		select {
+		case s.failed <- fmt.Errorf("serve %s: %w", l.Addr(), err):
+		default: // the first one ends the process
+		}
+	}
+}
+
+// deafen closes the listeners for clients, whose connections stay.
+func (s *servers) deafen() {
+	s.deaf.Store(true)
+	for _, l := range append(s.redirect.listeners, s.data.listeners...) {
+		_ = l.Close() // one that fails to close accepts nothing either
+	}
+}
+
+// close ends all at once.
+func (s *servers) close() {
+	for _, e := range []*endpoint{&s.data, &s.redirect, &s.admin} {
+		if e.server != nil {
+			_ = e.server.Close() // its listeners are all that can fail to close
+		}
+		for _, l := range e.listeners {
+			_ = l.Close() // as above
+		}
+	}
+}
+
+// shownURL is the URL of a listener for a browser on this machine.
+func shownURL(scheme string, l net.Listener) string {
+	tcp, ok := l.Addr().(*net.TCPAddr)
+	if !ok {
+		return "unix:" + l.Addr().String()
+	}
+	host := tcp.IP.String()
+	if tcp.IP.IsUnspecified() {
+		host = "localhost"
+	}
+	return scheme + "://" + net.JoinHostPort(host, fmt.Sprint(tcp.Port))
+}
+
+// newConns closes connections that have not sent a byte when the server stops.
+// http.Server.Shutdown would wait five seconds for them.
+type newConns struct {
+	mu    sync.Mutex
+	conns map[net.Conn]struct{} // guarded by mu
+}
+
+// track is an http.Server's ConnState.
+func (n *newConns) track(c net.Conn, state http.ConnState) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.conns == nil {
+		n.conns = map[net.Conn]struct{}{}
+	}
+	if state == http.StateNew {
+		n.conns[c] = struct{}{}
+	} else {
+		delete(n.conns, c)
+	}
+}
+
+// close closes them; it is an http.Server's OnShutdown function.
+func (n *newConns) close() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for c := range n.conns {
+		_ = c.Close() // nothing is in flight on it
+	}
+}
