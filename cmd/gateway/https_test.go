@@ -242,8 +242,11 @@ func TestSeveralAddressesAndSocketsOfSystemd(t *testing.T) {
 		return &http.Client{Transport: transport, Timeout: 10 * time.Second}
 	}
 	for _, at := range [][2]string{
-		{"tcp", one.Addr().String()}, {"tcp", two.Addr().String()}, {"tcp", "127.0.0.1:" + port},
-		{"unix", filepath.Join(dir, "own.sock")}, {"unix", filepath.Join(dir, "passed.sock")},
+		{"tcp", one.Addr().String()},
+		{"tcp", two.Addr().String()},
+		{"tcp", "127.0.0.1:" + port},
+		{"unix", filepath.Join(dir, "own.sock")},
+		{"unix", filepath.Join(dir, "passed.sock")},
 	} {
 		want := "proto http, host a.test"
 		if at[0] == "unix" { // its peer is believed

@@ -40,7 +40,7 @@ var layers = []layer{
 	},
 	{name: "servers of tests", packages: []string{"test/env"}},
 	{
-		name: "tests", packages: []string{"test/faultproxy", "test/storetest", "test/crashdisk", "internal/repotest"},
+		name: "tests", packages: []string{"test/faultproxy", "test/storetest", "test/crashdisk", "test/acme", "internal/repotest"},
 		imports: []string{"servers of tests", "features", "exchange", "policy", "pure", "disk"},
 	},
 	{name: "drills", packages: []string{"test/drill"}, imports: []string{"tests", "servers of tests", "demo", "policy", "pure"}},
@@ -60,6 +60,7 @@ var speakers = map[string][]string{
 	"github.com/pires/go-proxyproto":   {"internal/wire"},
 	"github.com/google/go-cmp":         nil,
 	"github.com/tsenart/vegeta":        {"test/drill"},
+	"github.com/letsencrypt":           {"test/acme"},
 	"go.uber.org/goleak":               nil,
 	"pgregory.net/rapid":               nil,
 	"github.com/santhosh-tekuri":       nil,
