@@ -69,7 +69,15 @@ func (c *compiler) tls() {
 	if t == nil {
 		return
 	}
-	c.InvalidIf(len(t.Certificates) == 0 && c.Sound("server.tls"), "server.tls", "HTTPS needs certificates")
+	c.InvalidIf(len(t.Certificates) == 0 && t.ACME == nil && c.Sound("server.tls"), "server.tls", "HTTPS needs certificates or acme")
+	if t.ACME != nil {
+		for i, host := range t.ACME.Hosts {
+			host = NormalHost(host)
+			c.InvalidIf(slices.Contains(t.ACME.Hosts[:i], host), c.Item("server.tls.acme.hosts", i), "duplicate host %q", host)
+			c.InvalidIf(len(s.Hosts) > 0 && !slices.Contains(s.Hosts, host) && nameProblem(host) == "", c.Item("server.tls.acme.hosts", i), "%q is not in server.hosts", host)
+			t.ACME.Hosts[i] = host
+		}
+	}
 	c.InvalidIf(s.H2C, "server.h2c", "h2c is HTTP/2 without TLS; with tls HTTP/2 is on by itself")
 	c.InvalidIf(t.Redirect != "" && (slices.Contains(s.Listen, t.Redirect) || t.Redirect == s.Admin), "server.tls.redirect", "listen or admin has this address")
 	c.InvalidIf(t.HSTS.Subdomains && t.HSTS.MaxAge == 0, "server.tls.hsts.subdomains", "it says nothing without max_age")

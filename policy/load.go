@@ -97,6 +97,9 @@ func resolvePaths(p *Policy, folder string) {
 			resolve(&t.Certificates[i].KeyFile)
 		}
 		resolve(&t.ClientCA)
+		if t.ACME != nil {
+			resolve(&t.ACME.CAFile)
+		}
 		addresses = append(addresses, &t.Redirect)
 	}
 	for _, address := range addresses {

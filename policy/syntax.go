@@ -18,6 +18,8 @@ var checks = map[string]func(key, value string) string{
 	"positive":  unless(func(value string) bool { return value != "0" }, "%[1]s must be more than 0s"),
 	"filled":    unless(func(value string) bool { return value != "" }, "%[1]s must not be empty"),
 	"header":    unless(isFieldName, "bad header name %[2]q"),
+	"name":      because(nameProblem, "bad name %[2]q: %[3]s"),
+	"https":     unless(isHTTPS, "bad URL %[2]q (write https://host/path)"),
 	"host":      unless(isHost, "bad host %[2]q (a name or an address, without scheme and port)"),
 	"path":      unless(isRequestPath, "bad path %[2]q (must start with /)"),
 	"websocket": unless(func(value string) bool { return value == "websocket" }, "expected websocket, found %[2]q"),
@@ -163,6 +165,25 @@ func originProblem(origin string) string {
 		return "bad port"
 	}
 	return ""
+}
+
+// nameProblem says why an ACME server would give no certificate for a name.
+func nameProblem(name string) string {
+	_, notAddress := netip.ParseAddr(strings.Trim(name, "[]"))
+	switch {
+	case strings.HasPrefix(name, "*."):
+		return "a wildcard needs DNS-01, which is not supported; name each host, or use certificates in files"
+	case notAddress == nil:
+		return "an address; only names get certificates"
+	case !isHost(name) || strings.Contains(name, "_"):
+		return "write a host name, without scheme and port"
+	}
+	return ""
+}
+
+func isHTTPS(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && u.Scheme == "https" && u.Hostname() != "" && u.User == nil
 }
 
 func isHost(s string) bool {

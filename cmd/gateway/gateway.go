@@ -81,12 +81,17 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 	g.fleet.openRoll(&g.live, g.stores, log)
 	g.limits = openLimits(snapshot.Policy, g.stores.redis, g.fleet.roll, numbers)
 	g.pools = proxy.NewPools(proxy.PoolsConfig{Log: log})
-	g.certs = certs.New(certs.Config{Now: time.Now, Every: time.Second, Log: log})
+	if g.certs, err = g.openCertificates(snapshot.Policy, secrets); err != nil {
+		g.stores.close()
+		g.durable.close()
+		return nil, fmt.Errorf("certificates: %w", err)
+	}
 	byPolicy := []reload.Part{g.pools, g.certs}
 	for _, part := range byPolicy {
 		commit, err := part.Prepare(snapshot)
 		if err != nil {
 			g.pools.Close()
+			g.certs.Close()
 			g.stores.close()
 			g.durable.close()
 			return nil, err
@@ -101,6 +106,7 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 	g.admin = g.adminHandler(snapshot, secrets.adminToken, numbers)
 	if err = g.fleet.listen(g, snapshot.Policy, secrets); err != nil {
 		g.pools.Close()
+		g.certs.Close()
 		g.stores.close()
 		g.durable.close()
 		return nil, fmt.Errorf("server.peers: %w", err)
@@ -276,6 +282,7 @@ func (g *gateway) rest() {
 	g.resting.Do(func() {
 		g.stop()
 		g.watching.Wait()
+		g.certs.Close()
 		g.durable.close()
 	})
 }

@@ -3,13 +3,18 @@ package main
 import (
 	"net"
 	"net/http"
+	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jewgo/gateway/internal/admin"
+	"github.com/jewgo/gateway/internal/certs"
 	"github.com/jewgo/gateway/internal/exchange"
 	"github.com/jewgo/gateway/internal/metrics"
+	"github.com/jewgo/gateway/internal/store/redis"
 	"github.com/jewgo/gateway/middleware"
+	"github.com/jewgo/gateway/policy"
 )
 
 // toHTTPS redirects clients of plain HTTP to the same URL by HTTPS, at the port of that address. Hosts that
@@ -29,14 +34,32 @@ func (g *gateway) toHTTPS(to net.Addr) http.Handler {
 		w.Header().Set("Location", "https://"+host+port+r.URL.RequestURI())
 		w.WriteHeader(http.StatusPermanentRedirect)
 	})
-	return middleware.Chain(redirect, g.observer.Handler, middleware.Hygiene)
+	return middleware.Chain(redirect, g.observer.Handler, g.certs.Plain, middleware.Hygiene)
+}
+
+// certificatesPurpose is what the keys are derived for that seal certificates in Redis.
+const certificatesPurpose = "gateway certificates"
+
+func (g *gateway) openCertificates(p *policy.Policy, keys *secrets) (*certs.Keeper, error) {
+	cfg := certs.Config{Now: time.Now, Every: time.Second, Log: g.log}
+	if p.Server.TLS != nil && p.Server.TLS.ACME != nil {
+		derived, err := keys.session.Derive(certificatesPurpose)
+		if err != nil {
+			return nil, err
+		}
+		cfg.ACME = &certs.ACMEConfig{Policy: p.Server.TLS.ACME, Dir: filepath.Join(p.Server.DataDir, "certificates"), Keys: derived, Now: time.Now, Log: g.log}
+		if r := g.stores.redis; r != nil {
+			cfg.ACME.Shared, cfg.ACME.Health = redis.NewCertificates(r.client), r.health
+		}
+	}
+	return certs.New(cfg)
 }
 
 // certificateConditions is the state of the certificates, for /readyz.
 func (g *gateway) certificateConditions() (all []admin.Condition) {
 	for _, c := range g.certs.Certificates() {
 		condition := admin.Condition{Name: "certificate", Detail: c.String()}
-		if c.Ending || c.Problem != "" {
+		if c.Ending || c.Missing || c.Problem != "" {
 			condition.Level = admin.Degraded // it is served, whatever clients think of it
 		}
 		all = append(all, condition)
@@ -47,6 +70,9 @@ func (g *gateway) certificateConditions() (all []admin.Condition) {
 // certificates is the same for the metrics.
 func (g *gateway) certificates() (all []metrics.Certificate) {
 	for _, c := range g.certs.Certificates() {
+		if c.Missing {
+			continue
+		}
 		all = append(all, metrics.Certificate{Name: c.Names[0], Source: c.Source, NotAfter: c.NotAfter})
 	}
 	return all

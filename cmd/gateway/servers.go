@@ -113,13 +113,20 @@ func (g *gateway) openData(s *servers, p *policy.Server, sockets *wire.Sockets, 
 			s.data.listeners = append(s.data.listeners, l)
 		}
 	}
-	if p.TLS == nil || p.TLS.Redirect == "" {
+	if p.TLS == nil {
 		return nil
 	}
-	s.redirect.server = server(g.toHTTPS(s.data.listeners[0].Addr()))
-	var err error
-	s.redirect.listeners, err = listen(p.TLS.Redirect)
-	return err
+	https, plain := s.data.listeners[0].Addr(), net.Addr(nil)
+	if p.TLS.Redirect != "" {
+		s.redirect.server = server(g.toHTTPS(https))
+		var err error
+		if s.redirect.listeners, err = listen(p.TLS.Redirect); err != nil {
+			return err
+		}
+		plain = s.redirect.listeners[0].Addr()
+	}
+	g.certs.Answer(https, plain)
+	return nil
 }
 
 // http2Bounds are what one client may have of HTTP/2 at once.

@@ -12,6 +12,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/http"
 	"os"
 	"slices"
 	"sync"
@@ -22,16 +24,18 @@ import (
 	"github.com/jewgo/gateway/policy"
 )
 
-// Config is what a Keeper needs. All fields are required.
+// Config is what a Keeper needs. All fields but ACME are required.
 type Config struct {
 	Now   func() time.Time
 	Every time.Duration // between two looks at the files
 	Log   *slog.Logger
+	ACME  *ACMEConfig // nil: there are only files
 }
 
 // Keeper keeps the certificates of the policy in force. Prepare puts the first policy in force.
 type Keeper struct {
 	cfg     Config
+	acme    *acmeCerts // nil: none
 	serving atomic.Pointer[tls.Config]
 
 	mu    sync.Mutex
@@ -90,8 +94,47 @@ func (w *watched) changed() bool {
 	return quiet && !slices.EqualFunc(now, w.read, atomicfile.State.Same)
 }
 
-// New returns a Keeper without certificates.
-func New(cfg Config) *Keeper { return &Keeper{cfg: cfg, warned: map[string]int64{}} }
+// New returns a Keeper with what it has got from an ACME server before. Close ends it.
+func New(cfg Config) (*Keeper, error) {
+	k := &Keeper{cfg: cfg, inUse: &loaded{}, warned: map[string]int64{}}
+	if cfg.ACME != nil {
+		var err error
+		if k.acme, err = newACME(*cfg.ACME, k.issued); err != nil {
+			return nil, err
+		}
+	}
+	return k, nil
+}
+
+// Close ends what New began.
+func (k *Keeper) Close() {
+	if k.acme != nil {
+		k.acme.close()
+	}
+}
+
+// issued puts a new certificate in use.
+func (k *Keeper) issued() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.useLocked(k.inUse)
+}
+
+// Answer says where clients arrive, so that an ACME server can validate this gateway's names: at the
+// listeners of HTTPS, and of plain HTTP, which may be nil. Until then nothing is ordered.
+func (k *Keeper) Answer(https, plain net.Addr) {
+	if k.acme != nil {
+		k.acme.answer(https, plain)
+	}
+}
+
+// Plain answers what an ACME server asks by plain HTTP, and passes other requests on.
+func (k *Keeper) Plain(next http.Handler) http.Handler {
+	if k.acme == nil {
+		return next
+	}
+	return k.acme.handler(next)
+}
 
 // Prepare implements reload.Part: it reads the files of the policy.
 func (k *Keeper) Prepare(s *policy.Snapshot) (commit func(), err error) {
@@ -121,7 +164,11 @@ func (k *Keeper) commit(next *loaded) {
 // useLocked puts next in use for the connections that begin from now on.
 func (k *Keeper) useLocked(next *loaded) {
 	k.inUse = next
-	k.serving.Store(next.config())
+	c := next.config()
+	if c != nil && k.acme != nil {
+		c.GetCertificate = k.acme.chooser()
+	}
+	k.serving.Store(c)
 }
 
 // config is how the server speaks TLS.
@@ -144,15 +191,25 @@ func (l *loaded) config() *tls.Config {
 func (k *Keeper) TLS() *tls.Config {
 	return &tls.Config{
 		NextProtos: []string{"h2", "http/1.1"},
-		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			if k.acme != nil {
+				if c := k.acme.challenge(hello); c != nil {
+					return c, nil
+				}
+			}
 			return k.serving.Load(), nil
 		},
 	}
 }
 
-// Run looks at the files until ctx is done, reads those that have changed, and warns about certificates
-// that expire.
+// Run looks at the files until ctx is done, reads those that have changed, warns about certificates that
+// expire, and orders those from an ACME server.
 func (k *Keeper) Run(ctx context.Context) {
+	if k.acme != nil {
+		var attending sync.WaitGroup
+		defer attending.Wait()
+		attending.Go(func() { k.acme.attend(ctx) })
+	}
 	turns := time.NewTicker(k.cfg.Every)
 	defer turns.Stop()
 	for {

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,35 +17,20 @@ import (
 	"github.com/jewgo/gateway/test/env"
 )
 
-// clock is a time that the test moves.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) add(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
 // keeper is a Keeper of a policy, whose looks the test makes.
 type keeper struct {
 	*Keeper
 	t    *testing.T
 	log  bytes.Buffer
-	time *clock
+	time *env.Clock
 }
 
 func newKeeper(t *testing.T) *keeper {
-	k := &keeper{t: t, time: &clock{now: time.Now()}}
-	k.Keeper = New(Config{Now: k.time.Now, Every: time.Hour, Log: slog.New(slog.NewTextHandler(&k.log, nil))})
+	k := &keeper{t: t, time: env.NewClock(time.Now())}
+	var err error
+	if k.Keeper, err = New(Config{Now: k.time.Now, Every: time.Hour, Log: slog.New(slog.NewTextHandler(&k.log, nil))}); err != nil {
+		t.Fatal(err)
+	}
 	return k
 }
 
@@ -77,22 +61,25 @@ func (k *keeper) dial(client *tls.Config) (state tls.ConnectionState, err error)
 	}
 	defer l.Close()
 	go func() {
-		conn, err := l.Accept()
-		if err != nil {
-			return
+		for { // a stranger may have had the port before
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+			server := tls.Server(conn, k.TLS())
+			_, _ = server.Write([]byte("x"))
+			_ = server.Close()
 		}
-		defer conn.Close()
-		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
-		server := tls.Server(conn, k.TLS())
-		_, _ = server.Write([]byte("x"))
-		_ = server.CloseWrite()
 	}()
 	conn, err := tls.Dial("tcp", l.Addr().String(), client)
 	if err != nil {
 		return state, err
 	}
 	defer conn.Close()
-	_, err = conn.Read(make([]byte, 1))
+	if n, failed := conn.Read(make([]byte, 1)); n == 0 { // with the byte the end may come
+		err = failed
+	}
 	return conn.ConnectionState(), err
 }
 
@@ -308,7 +295,7 @@ func TestWarnsFourteenDaysBefore(t *testing.T) {
 		{day, "long 0, short 1, "},
 		{29*day + time.Hour, "long 1, short 1, "},
 	} {
-		k.time.add(c.after)
+		k.time.Advance(c.after)
 		if got := warned(); got != c.want {
 			t.Errorf("%v later: warned of %s want %s", c.after, got, c.want)
 		}

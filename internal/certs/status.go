@@ -14,7 +14,8 @@ const warnBefore = 14 * 24 * time.Hour
 // Certificate is one that is in use.
 type Certificate struct {
 	Names    []string // host names and addresses that it is for
-	Source   string   // its file
+	Source   string   // its file, or the directory of its ACME server
+	Missing  bool     // there is none yet
 	NotAfter time.Time
 	Ending   bool   // it expires soon, or has expired
 	Problem  string // why there is no newer one; "": nothing is known to be wrong
@@ -32,6 +33,9 @@ func (k *Keeper) Certificates() (all []Certificate) {
 			c.Problem = p.problem.Error()
 		}
 		all = append(all, c)
+	}
+	if k.acme != nil {
+		all = append(all, k.acme.describe(now)...)
 	}
 	return all
 }
@@ -51,6 +55,9 @@ func describe(leaf *x509.Certificate, now time.Time) Certificate {
 // String describes it for people.
 func (c Certificate) String() string {
 	text := fmt.Sprintf("%s until %s", strings.Join(c.Names, ", "), c.NotAfter.UTC().Format(time.RFC3339))
+	if c.Missing {
+		text = c.Names[0] + ": none yet"
+	}
 	if c.Problem != "" {
 		text += " (" + c.Problem + ")"
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -89,7 +90,8 @@ func unchangeable(old, next *policy.Policy) error {
 		{"server.socket_mode", old.Server.SocketMode != next.Server.SocketMode},
 		{"server.proxy_protocol", !slices.Equal(old.Server.ProxyProtocol, next.Server.ProxyProtocol)},
 		{"server.tls", (old.Server.TLS == nil) != (next.Server.TLS == nil)},
-		{"server.tls.redirect", redirectOf(old) != redirectOf(next)},
+		{"server.tls.redirect", tlsOf(old).Redirect != tlsOf(next).Redirect},
+		{"server.tls.acme", !reflect.DeepEqual(tlsOf(old).ACME, tlsOf(next).ACME)},
 		{"server.h2c", old.Server.H2C != next.Server.H2C},
 		{"server.admin", old.Server.Admin != next.Server.Admin},
 		{"server.peers", old.Server.Peers != next.Server.Peers},
@@ -115,11 +117,11 @@ func unchangeable(old, next *policy.Policy) error {
 	return errors.Join(errs...)
 }
 
-func redirectOf(p *policy.Policy) string {
+func tlsOf(p *policy.Policy) policy.TLS {
 	if p.Server.TLS == nil {
-		return ""
+		return policy.TLS{}
 	}
-	return p.Server.TLS.Redirect
+	return *p.Server.TLS
 }
 
 // Run reloads on each value from hup and whenever the file changes, until ctx is done. It polls:

@@ -1,0 +1,282 @@
+package certs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/certmagic"
+
+	"github.com/jewgo/gateway/internal/atomicfile"
+	"github.com/jewgo/gateway/internal/failover"
+)
+
+// Shared is where gateways share certificates and accounts. Values are sealed. The caller bounds the time.
+type Shared interface {
+	// Get returns a value; nil if there is none.
+	Get(ctx context.Context, key string) ([]byte, error)
+	// Put sets a value, for ttl; 0: without end.
+	Put(ctx context.Context, key string, value []byte, ttl time.Duration) error
+	Delete(ctx context.Context, key string) error
+	// Holder returns the token that holds a lock; "" if none does.
+	Holder(ctx context.Context, name string) (token string, err error)
+	// Hold makes token the holder for ttl, unless another one is.
+	Hold(ctx context.Context, name, token string, ttl time.Duration) (held bool, err error)
+	// Free ends the lock, if token holds it.
+	Free(ctx context.Context, name, token string) error
+}
+
+// challengeTTL is how long the tokens of a challenge stay in Redis at most.
+const challengeTTL = time.Hour
+
+// storage is what certmagic keeps. The truth is here, on disk and in memory. Redis has a sealed copy, by
+// which gateways share: of two copies that differ the later one is taken. What Redis lacks it gets back,
+// and nothing waits for it.
+type storage struct {
+	dir     string
+	shared  Shared           // nil: none
+	health  *failover.Switch // of shared
+	seal    sealer
+	alone   time.Duration // without Redis for so long, this gateway orders without asking the others
+	now     func() time.Time
+	log     *slog.Logger
+	changed func() // a certificate is new
+
+	mu     sync.Mutex
+	units  map[string]bundle        // guarded by mu
+	staged map[string]bundle        // guarded by mu; certificates of which a part is still to be written
+	locks  map[string]chan struct{} // guarded by mu; held while it is full
+	tokens map[string]*heldLock     // guarded by mu; locks that are held in Redis too
+}
+
+var _ certmagic.Storage = (*storage)(nil)
+
+func newStorage(s *storage) (*storage, error) {
+	if err := atomicfile.MkdirAll(s.dir); err != nil {
+		return nil, err
+	}
+	s.units = readBundles(s.dir, func(err error) {
+		s.log.Error("a stored certificate or account cannot be used", "error", err.Error())
+	})
+	s.staged, s.locks, s.tokens = map[string]bundle{}, map[string]chan struct{}{}, map[string]*heldLock{}
+	return s, nil
+}
+
+// Store implements certmagic.Storage.
+func (s *storage) Store(ctx context.Context, key string, value []byte) error {
+	unit, name := unitOf(key)
+	s.mu.Lock()
+	before, ok := s.staged[unit]
+	if !ok {
+		before = s.units[unit]
+	}
+	b := before.with(name, value)
+	b.Unit, b.Modified = unit, s.now()
+	if !b.whole() {
+		s.staged[unit] = b
+		s.mu.Unlock()
+		return nil
+	}
+	delete(s.staged, unit)
+	err := s.keepLocked(b)
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	s.publish(ctx, b)
+	s.tell(unit)
+	return nil
+}
+
+// keepLocked puts a bundle on disk and in use.
+func (s *storage) keepLocked(b bundle) error {
+	if lasting(b.Unit) {
+		text, err := json.Marshal(b)
+		if err != nil {
+			return err
+		}
+		if err := atomicfile.Replace(atomicfile.OS{}, fileOf(s.dir, b.Unit), text); err != nil {
+			return err
+		}
+	}
+	s.units[b.Unit] = b
+	return nil
+}
+
+func (s *storage) tell(unit string) {
+	if strings.HasPrefix(unit, "certificates/") {
+		s.changed()
+	}
+}
+
+// publish gives Redis its copy. Without Redis, sync does so later.
+func (s *storage) publish(ctx context.Context, b bundle) {
+	if s.shared == nil {
+		return
+	}
+	sealed, err := s.seal.seal(b)
+	if err != nil {
+		s.log.Error("a certificate cannot be shared", "error", err.Error())
+		return
+	}
+	ttl := challengeTTL
+	if lasting(b.Unit) {
+		ttl = 0
+	}
+	_, _, _ = failover.Offer(ctx, s.health, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, s.shared.Put(ctx, b.Unit, sealed, ttl)
+	})
+}
+
+// refresh makes a bundle the same here and in Redis. Without Redis it does nothing.
+func (s *storage) refresh(ctx context.Context, unit string) {
+	if s.shared == nil {
+		return
+	}
+	sealed, answered, err := failover.Ask(ctx, s.health, func(ctx context.Context) ([]byte, error) { return s.shared.Get(ctx, unit) })
+	if !answered || err != nil {
+		return
+	}
+	theirs, newest, readable := s.seal.open(unit, sealed)
+	s.mu.Lock()
+	ours, ok := s.units[unit]
+	adopt := readable && (!ok || theirs.Modified.After(ours.Modified)) && !theirs.equal(ours)
+	if adopt {
+		if err := s.keepLocked(theirs); err != nil {
+			s.log.Error("a certificate of another gateway is used, but is not on disk", "error", err.Error())
+			s.units[unit] = theirs
+		}
+		delete(s.staged, unit)
+	}
+	s.mu.Unlock()
+	if adopt {
+		s.tell(unit)
+		ours, ok = theirs, true
+	}
+	if ok && (!readable || !newest || !theirs.equal(ours)) {
+		s.publish(ctx, ours)
+	}
+}
+
+// refreshAll is refresh of all that is here, and of units that another gateway may have.
+func (s *storage) refreshAll(ctx context.Context, units []string) {
+	s.mu.Lock()
+	for unit := range s.units {
+		if lasting(unit) && !slices.Contains(units, unit) {
+			units = append(units, unit)
+		}
+	}
+	s.mu.Unlock()
+	for _, unit := range units {
+		s.refresh(ctx, unit)
+	}
+}
+
+// load returns a bundle as it is here; one without files if there is none.
+func (s *storage) load(unit string) bundle {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.units[unit]
+}
+
+// Load implements certmagic.Storage.
+func (s *storage) Load(ctx context.Context, key string) ([]byte, error) {
+	unit, name := unitOf(key)
+	s.refresh(ctx, unit)
+	text, ok := s.load(unit).Files[name]
+	if !ok {
+		return nil, fs.ErrNotExist
+	}
+	return text, nil
+}
+
+// Exists implements certmagic.Storage.
+func (s *storage) Exists(ctx context.Context, key string) bool {
+	_, err := s.Load(ctx, key)
+	return err == nil
+}
+
+// Delete implements certmagic.Storage.
+func (s *storage) Delete(ctx context.Context, key string) error {
+	unit, name := unitOf(key)
+	s.mu.Lock()
+	var gone []string
+	var errs []error
+	b, ok := s.units[unit]
+	if _, has := b.Files[name]; ok && has {
+		b = b.with(name, nil)
+		b.Modified = s.now()
+		if len(b.Files) == 0 || !b.whole() {
+			gone = append(gone, unit)
+		} else {
+			errs = append(errs, s.keepLocked(b))
+		}
+	}
+	for other := range s.units {
+		if other == key || strings.HasPrefix(other, key+"/") {
+			gone = append(gone, other)
+		}
+	}
+	for _, unit := range gone {
+		delete(s.units, unit)
+		if err := (atomicfile.OS{}).Remove(fileOf(s.dir, unit)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	s.mu.Unlock()
+	for _, unit := range gone {
+		if s.shared != nil {
+			_, _, _ = failover.Offer(ctx, s.health, func(ctx context.Context) (struct{}, error) { return struct{}{}, s.shared.Delete(ctx, unit) })
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// List implements certmagic.Storage, with what is here.
+func (s *storage) List(_ context.Context, prefix string, recursive bool) ([]string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	found := map[string]bool{}
+	for unit, b := range s.units {
+		for name := range b.Files {
+			key := path.Join(unit, name)
+			if u, _ := unitOf(unit); u == unit {
+				key = unit // it stands alone
+			}
+			rest, ok := strings.CutPrefix(key, prefix+"/")
+			if !ok {
+				continue
+			}
+			if first, _, deep := strings.Cut(rest, "/"); deep && !recursive {
+				rest = first
+			}
+			found[path.Join(prefix, rest)] = true
+		}
+	}
+	if len(found) == 0 {
+		return nil, fs.ErrNotExist
+	}
+	keys := make([]string, 0, len(found))
+	for key := range found {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys, nil
+}
+
+// Stat implements certmagic.Storage.
+func (s *storage) Stat(ctx context.Context, key string) (certmagic.KeyInfo, error) {
+	text, err := s.Load(ctx, key)
+	if err != nil {
+		return certmagic.KeyInfo{}, err
+	}
+	unit, _ := unitOf(key)
+	return certmagic.KeyInfo{Key: key, Modified: s.load(unit).Modified, Size: int64(len(text)), IsTerminal: true}, nil
+}
