@@ -45,6 +45,8 @@ func check(r *http.Request, ex *exchange.Exchange) problem.Problem {
 		return refuse(http.StatusBadRequest, "the target's scheme is not served")
 	case !wellFormedHost(r.Host):
 		return refuse(http.StatusBadRequest, "the host is malformed")
+	case r.ProtoMajor >= 2 && !wellFormedHTTP2(r):
+		return refuse(http.StatusBadRequest, "a header field that HTTP/2 does not allow")
 	}
 	server := &ex.Snapshot.Policy.Server
 	if len(server.Hosts) > 0 && !slices.Contains(server.Hosts, ex.View.Host) {
@@ -59,6 +61,23 @@ func check(r *http.Request, ex *exchange.Exchange) problem.Problem {
 	}
 	ex.View.Path, ex.View.Query = path, r.URL.RawQuery
 	return problem.Problem{}
+}
+
+// wellFormedHTTP2 refuses what net/http passes on although the message is malformed (RFC 9113): a host
+// that differs from :authority (8.3.1), and fields of a connection (8.2.2).
+func wellFormedHTTP2(r *http.Request) bool {
+	for _, host := range r.Header["Host"] {
+		if !strings.EqualFold(host, r.Host) {
+			return false
+		}
+	}
+	delete(r.Header, "Host") // as in HTTP/1.1, where it is r.Host alone
+	for _, name := range []string{"Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Upgrade"} {
+		if len(r.Header[name]) > 0 {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(r.Header["Te"], func(te string) bool { return !strings.EqualFold(te, "trailers") })
 }
 
 // wellFormedMethod accepts upper-case methods, known or not: an unknown one must also reach the

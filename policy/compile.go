@@ -95,6 +95,8 @@ func (c *compiler) upstream(name string) {
 	c.name(path, "upstream", name)
 	for i, target := range u.Targets {
 		c.InvalidIf(slices.Contains(u.Targets[:i], target), c.Item(path+".targets", i), "duplicate target")
+		h2c := func(target string) bool { return strings.HasPrefix(target, "h2c:") }
+		c.InvalidIf(h2c(target) != h2c(u.Targets[0]), c.Item(path+".targets", i), "either all targets of an upstream are h2c, or none")
 	}
 }
 

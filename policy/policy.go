@@ -103,7 +103,7 @@ type Redis struct {
 
 // Upstream is one backend, served by one or more targets.
 type Upstream struct {
-	Targets []string `yaml:"targets" check:"target" jsonschema:"required,minItems=1" jsonschema_description:"Base URLs, http or https, without path."`
+	Targets []string `yaml:"targets" check:"target" jsonschema:"required,minItems=1" jsonschema_description:"Base URLs without path: http, https, or h2c for HTTP/2 without TLS, as many gRPC servers speak it."`
 	Balance string   `yaml:"balance" default:"p2c" jsonschema:"enum=p2c,enum=round_robin,enum=hash" jsonschema_description:"How a target is chosen: p2c (least busy of two), round_robin, or hash (by client address)."`
 	Timeout Duration `yaml:"timeout" default:"30s" check:"positive" jsonschema_description:"From sending the request to the response's headers. A route may have its own."`
 	Idle    Duration `yaml:"idle" default:"60s" check:"positive" jsonschema_description:"How long an idle connection is kept; set it shorter than the target's own. A target's Keep-Alive: timeout=N shortens it."`

@@ -134,8 +134,8 @@ func targetProblem(target string) string {
 	switch {
 	case err != nil:
 		return "not a URL"
-	case u.Scheme != "http" && u.Scheme != "https":
-		return "its scheme is neither http nor https"
+	case u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "h2c":
+		return "its scheme is none of http, https and h2c"
 	case u.User != nil:
 		return "it holds a user name or password"
 	case u.Hostname() == "" || strings.Contains(u.Host, ","):

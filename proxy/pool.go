@@ -52,13 +52,17 @@ func newPool(cfg PoolsConfig, name string, def policy.Upstream, all []bounds) (*
 		cfg: cfg, def: def, bounds: all,
 		budget: retryBudget{share: float64(def.Retries.Budget)},
 	}
-	p.conns.Store(newTransports(def.Idle.Std(), all))
+	h2c := 0
 	for _, raw := range def.Targets {
 		u, err := url.Parse(raw)
-		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.Trim(u.Path, "/") != "" {
-			return nil, fmt.Errorf("upstream %q: target %q is not http://host:port or https://host:port", name, raw)
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "h2c" || strings.Trim(u.Path, "/") != "" {
+			return nil, fmt.Errorf("upstream %q: target %q is not http://host:port, https://host:port or h2c://host:port", name, raw)
 		}
 		base := &url.URL{Scheme: u.Scheme, Host: u.Host}
+		if u.Scheme == "h2c" {
+			base.Scheme = "http"
+			h2c++
+		}
 		hash := fnv.New64a()
 		_, _ = hash.Write([]byte(base.String())) // a hash never fails
 		p.targets = append(p.targets, &target{upstream: name, url: base, seed: hash.Sum64(), since: cfg.Now()})
@@ -66,6 +70,10 @@ func newPool(cfg PoolsConfig, name string, def policy.Upstream, all []bounds) (*
 	if len(p.targets) == 0 {
 		return nil, fmt.Errorf("upstream %q: no targets", name)
 	}
+	if h2c > 0 && h2c < len(p.targets) {
+		return nil, fmt.Errorf("upstream %q: only some targets are h2c", name)
+	}
+	p.conns.Store(newTransports(def.Idle.Std(), h2c > 0, all))
 	return p, nil
 }
 
@@ -149,7 +157,7 @@ func (p *pool) try(req *http.Request, route *policy.Route, t *target) (*http.Res
 
 // keepFor limits how long idle connections are kept. The lowest value of any target applies to all.
 func (p *pool) keepFor(conns *transports, idle time.Duration) {
-	if idle < conns.idle && p.conns.CompareAndSwap(conns, newTransports(idle, p.bounds)) {
+	if idle < conns.idle && p.conns.CompareAndSwap(conns, newTransports(idle, conns.h2c, p.bounds)) {
 		conns.closeIdle()
 	}
 }

@@ -27,7 +27,11 @@ const (
 
 // newTransport returns the transport for one pool's requests with these bounds. It keeps idle
 // connections for idle, ignores proxies in the environment, and does not touch content codings.
-func newTransport(b bounds, idle time.Duration) *http.Transport {
+func newTransport(b bounds, idle time.Duration, h2c bool) *http.Transport {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(!h2c)
+	protocols.SetHTTP2(!h2c) // over TLS; a custom DialContext would turn it off
+	protocols.SetUnencryptedHTTP2(h2c)
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: dialKeepAlive}
 	return &http.Transport{
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -35,10 +39,10 @@ func newTransport(b bounds, idle time.Duration) *http.Transport {
 			if err != nil {
 				return nil, err
 			}
-			return &movingConn{Conn: conn, progress: b.progress, start: time.Now()}, nil
+			return &movingConn{Conn: conn, progress: b.progress, start: time.Now(), h2c: h2c}, nil
 		},
 		DisableCompression:     true,
-		ForceAttemptHTTP2:      true, // over TLS; a custom DialContext would turn it off
+		Protocols:              protocols,
 		TLSHandshakeTimeout:    handshakeTimeout,
 		MaxIdleConnsPerHost:    idlePerTarget, // per target, so that one target cannot displace another's
 		IdleConnTimeout:        idle,
@@ -55,6 +59,7 @@ type movingConn struct {
 	net.Conn
 	progress time.Duration // 0: no bound
 	start    time.Time
+	h2c      bool         // several requests share it
 	armed    atomic.Int64 // when the deadline was last set, since start
 	ended    atomic.Bool  // it is closed
 	carried  atomic.Pointer[upload]
@@ -126,6 +131,9 @@ func carrying(ctx context.Context, body io.Reader) context.Context {
 				u.shared.Store(encrypted.ConnectionState().NegotiatedProtocol == "h2")
 			}
 			if c, ok := conn.(*movingConn); ok {
+				if c.h2c {
+					u.shared.Store(true)
+				}
 				c.carry(u)
 			}
 		},

@@ -16,16 +16,17 @@ type bounds struct{ head, progress time.Duration }
 // transports holds the connections of a pool, separately for each bounds.
 type transports struct {
 	idle  time.Duration // how long idle connections are kept
+	h2c   bool          // HTTP/2 without TLS, and nothing else
 	usual bounds        // of routes without their own
 	all   map[bounds]*http.Transport
 }
 
 // newTransports makes the transports of an upstream; the first of all is the default.
-func newTransports(idle time.Duration, all []bounds) *transports {
-	t := &transports{idle: idle, usual: all[0], all: map[bounds]*http.Transport{}}
+func newTransports(idle time.Duration, h2c bool, all []bounds) *transports {
+	t := &transports{idle: idle, h2c: h2c, usual: all[0], all: map[bounds]*http.Transport{}}
 	for _, b := range all {
 		if t.all[b] == nil {
-			t.all[b] = newTransport(b, idle)
+			t.all[b] = newTransport(b, idle, h2c)
 		}
 	}
 	return t

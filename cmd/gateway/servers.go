@@ -72,8 +72,10 @@ func ownerAndGroup(umasked os.FileMode) os.FileMode { return umasked &^ 0o007 }
 func (g *gateway) openData(s *servers, p *policy.Server, sockets *wire.Sockets, quiet *log.Logger) error {
 	server := func(h http.Handler) *http.Server {
 		var fresh newConns
+		resets := wire.Resets{Now: time.Now}
 		server := &http.Server{
-			Handler:           g.lastOnes(h),
+			Handler:           resets.Handler(g.lastOnes(h)),
+			ConnContext:       resets.ConnContext,
 			ReadHeaderTimeout: p.Timeouts.ReadHeader.Std(),
 			IdleTimeout:       p.Timeouts.Idle.Std(),
 			MaxHeaderBytes:    int(p.MaxHeader),

@@ -62,6 +62,7 @@ var speakers = map[string][]string{
 	"go.uber.org/zap":                  {"internal/certs"},
 	"github.com/pires/go-proxyproto":   {"internal/wire"},
 	"github.com/google/go-cmp":         nil,
+	"github.com/summerwind/h2spec":     nil,
 	"github.com/tsenart/vegeta":        {"test/drill"},
 	"github.com/letsencrypt":           {"test/acme"},
 	"go.uber.org/goleak":               nil,
