@@ -1,19 +1,24 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/net/websocket"
 
 	"github.com/jewgo/gateway/test/env"
 )
@@ -282,4 +287,104 @@ func TestASocketThatSystemdDoesNotPass(t *testing.T) {
 			t.Errorf("exit status %d, said:\n%s", code, g.stderr.String())
 		}
 	}
+}
+
+// Certificates and the policy change under load, and neither requests nor streams notice.
+func TestChangesUnderLoadOverHTTPS(t *testing.T) {
+	t.Parallel()
+	var text string
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", workaday)
+	mux.Handle("/echo", echo(make(chan error, 1)))
+	mux.HandleFunc("/events", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		for n := 0; r.Context().Err() == nil; n++ {
+			_, _ = fmt.Fprintf(w, "data: %d\n\n", n)
+			_ = http.NewResponseController(w).Flush()
+			time.Sleep(10 * time.Millisecond)
+		}
+	})
+	g, ca, files := startSecure(t, mux, func(policy string) string { text = policy; return policy })
+	file := g.args[len(g.args)-5] // --config FILE --listen ADDRESS --admin ADDRESS
+	trust := &tls.Config{RootCAs: ca.Pool}
+
+	ws, err := websocket.DialConfig(&websocket.Config{
+		Location: mustURL(t, "wss"+strings.TrimPrefix(g.base, "https")+"/echo"), Origin: mustURL(t, g.base), Version: 13, TlsConfig: trust.Clone(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ws.Close()
+	events := map[bool]*bufio.Scanner{}
+	for _, http2 := range []bool{false, true} {
+		res, err := httpsClient(g, ca, http2).Get(g.base + "/events")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		events[http2] = bufio.NewScanner(res.Body)
+	}
+	stops := []func() (int, map[string]int){
+		attack(g.base, 50, &http.Transport{TLSClientConfig: trust.Clone()}),
+		attack(g.base, 50, &http.Transport{TLSClientConfig: trust.Clone(), ForceAttemptHTTP2: true}),
+		attack(g.base, 20, &http.Transport{TLSClientConfig: trust.Clone(), DisableKeepAlives: true}),
+	}
+	const changes = 4
+	for i := range changes {
+		next := ca.Issue(t, "a.test", "127.0.0.1")
+		writeOver(t, files.Cert, next.Cert)
+		writeOver(t, files.Key, next.Key)
+		serial := next.Pair(t).Leaf.SerialNumber
+		writePolicy(t, file, text+fmt.Sprintf("  - {name: more%d, match: {path: /more/%d}, upstream: app}\n", i, i))
+		env.Eventually(t, 20*time.Second, func() error {
+			conn, err := tls.Dial("tcp", strings.TrimPrefix(g.base, "https://"), trust.Clone())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if conn.ConnectionState().PeerCertificates[0].SerialNumber.Cmp(serial) != 0 {
+				return errors.New("the old certificate is served")
+			}
+			if n := strings.Count(g.stderr.String(), "policy reloaded"); n != i+1 {
+				return fmt.Errorf("%d of %d policies were loaded", n, i+1)
+			}
+			return nil
+		})
+		if err := say(ws, fmt.Sprint("change ", i)); err != nil {
+			t.Errorf("the WebSocket after %d changes: %v", i+1, err)
+		}
+	}
+	for _, stop := range stops {
+		if sent, bad := stop(); len(bad) > 0 || sent < 20 {
+			t.Errorf("of %d requests failed: %v", sent, bad)
+		}
+	}
+	for http2, lines := range events { // each event from the first one on
+		for n := range 100 {
+			if !lines.Scan() || lines.Text() != fmt.Sprint("data: ", n) || !lines.Scan() {
+				t.Fatalf("HTTP/2: %v: event %d is %q (%v)", http2, n, lines.Text(), lines.Err())
+			}
+		}
+	}
+}
+
+// writeOver writes a file's text over another file, in place.
+func writeOver(t *testing.T, path, with string) {
+	t.Helper()
+	text, err := os.ReadFile(with)
+	if err == nil {
+		err = os.WriteFile(path, text, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mustURL(t *testing.T, s string) *url.URL {
+	t.Helper()
+	u, err := url.Parse(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
 }

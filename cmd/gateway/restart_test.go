@@ -148,10 +148,10 @@ func workaday(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(w, r.Body)
 }
 
-// attack sends so many requests a second until stop is called, which gives how many there were and
+// attack sends so many requests a second over a transport until stop is called, which gives how many there were and
 // which failed. Each third is a POST: with each second, one gateway of two would
 // get them all.
-func attack(base string, rate int) (stop func() (sent int, bad map[string]int)) {
+func attack(base string, rate int, transport *http.Transport) (stop func() (sent int, bad map[string]int)) {
 	var n atomic.Uint64
 	target := func(t *vegeta.Target) error {
 		i := n.Add(1)
@@ -161,7 +161,7 @@ func attack(base string, rate int) (stop func() (sent int, bad map[string]int)) 
 		}
 		return nil
 	}
-	transport := &http.Transport{MaxIdleConnsPerHost: 100}
+	transport.MaxIdleConnsPerHost = 100
 	attacker := vegeta.NewAttacker(vegeta.Client(&http.Client{Transport: transport, Timeout: 30 * time.Second}))
 	results := attacker.Attack(target, vegeta.Rate{Freq: rate, Per: time.Second}, 0, "restarts") // without end
 	sent, bad := 0, map[string]int{}
@@ -218,7 +218,7 @@ func TestRestartsUnderLoad(t *testing.T) {
 		return nil
 	})
 
-	stop := attack(front.URL, rate)
+	stop := attack(front.URL, rate, &http.Transport{})
 	began := time.Now()
 	for i := range restarts {
 		g := b.gateways[i%len(b.gateways)]
