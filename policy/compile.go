@@ -84,8 +84,8 @@ func (c *compiler) tls() {
 }
 
 // redisURL checks a URL of Redis, which the environment may have filled.
-func (c *compiler) redisURL(path, raw string) {
-	if _, err := redisurl.Parse(raw); err != nil && !redisurl.None(raw) {
+func (c *compiler) redisURL(path string, raw Secret) {
+	if _, err := redisurl.Parse(raw.Reveal()); err != nil && !redisurl.None(raw.Reveal()) {
 		c.Invalid(path, "bad Redis URL: %v", err)
 	}
 }

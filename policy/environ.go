@@ -16,10 +16,10 @@ import (
 func fillFromEnvironment(doc *yamlfile.Document, p *Policy, getenv func(string) string) {
 	e := &environ{Document: doc, raw: getenv}
 	if !doc.Has("redis.url") {
-		p.Redis.URL = e.redisURL()
+		p.Redis.URL = Secret(e.redisURL())
 	}
 	if !doc.Has("cache.redis_url") {
-		p.Cache.RedisURL = e.cacheURL()
+		p.Cache.RedisURL = Secret(e.cacheURL())
 	}
 	if !doc.Has("cache.default_ttl") {
 		p.Cache.DefaultTTL = e.cacheTTL()

@@ -50,7 +50,7 @@ func TestEnvironmentFillsWhatTheFileLeavesOut(t *testing.T) {
 		{"bare seconds", vars{"CACHE_DEFAULT_TIMEOUT": "300"}, `"" "" 5m0s`},
 	} {
 		p := mustParse(t, "version: 1", c.vars).Policy
-		got := fmt.Sprintf("%q %q %v", p.Redis.URL, p.Cache.RedisURL, p.Cache.DefaultTTL.Std())
+		got := fmt.Sprintf("%q %q %v", p.Redis.URL.Reveal(), p.Cache.RedisURL.Reveal(), p.Cache.DefaultTTL.Std())
 		if got != c.want {
 			t.Errorf("%s: got %s, want %s", c.what, got, c.want)
 		}
@@ -72,7 +72,7 @@ cache: {redis_url: "redis://c", default_ttl: 0s}
 
 	p = mustParse(t, "version: 1\nredis: {url: \"${REDIS_URL:-}\"}", vars).Policy
 	if p.Redis.URL != "redis://h" {
-		t.Errorf("a key whose variable is empty is left out: got %q", p.Redis.URL)
+		t.Errorf("a key whose variable is empty is left out: got %q", p.Redis.URL.Reveal())
 	}
 }
 

@@ -95,7 +95,7 @@ type Log struct {
 
 // Redis configures the shared store.
 type Redis struct {
-	URL      string   `yaml:"url" jsonschema_description:"redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// (rediss+… with TLS: tls_ca, tls_cert, tls_key, tls_server_name as parameters; of a Sentinel sentinel_user, sentinel_password); empty or memory:// means local memory alone."`
+	URL      Secret   `yaml:"url" jsonschema_description:"redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// (rediss+… with TLS: tls_ca, tls_cert, tls_key, tls_server_name as parameters; of a Sentinel sentinel_user, sentinel_password); empty or memory:// means local memory alone."`
 	Budget   Duration `yaml:"budget" default:"50ms" check:"positive" jsonschema_description:"How long one request waits for Redis at most, all calls together."`
 	PoolSize int      `yaml:"pool_size" jsonschema:"minimum=1" jsonschema_description:"Most connections to one Redis node; default: ten a processor, in a cluster five."`
 	Replicas Replicas `yaml:"replicas" jsonschema_description:"Gateways that share the limits while Redis is unavailable: a number, or auto: the most that were seen in Redis at once within the last ten minutes, remembered on disk."`
@@ -200,7 +200,7 @@ type Identity struct {
 // Cache configures the response cache as a whole.
 type Cache struct {
 	Memory         Size     `yaml:"memory" default:"256MiB" jsonschema_description:"Most bytes of the local store; 0: no local store, Redis alone holds responses."`
-	RedisURL       string   `yaml:"redis_url" jsonschema_description:"A Redis for the cache alone; memory:// for none. Default: redis.url."`
+	RedisURL       Secret   `yaml:"redis_url" jsonschema_description:"A Redis for the cache alone; memory:// for none. Default: redis.url."`
 	MaxObject      Size     `yaml:"max_object" default:"8MiB" jsonschema_description:"Largest body that is stored."`
 	Keep           Duration `yaml:"keep" default:"1h" jsonschema_description:"How long a response is kept after its freshness ends, to be validated. Responses that may be served stale are kept for as long as that, at most two weeks."`
 	RedisMemory    Size     `yaml:"redis_memory" jsonschema_description:"Memory of each Redis node, for a Redis without maxmemory: at 80 % of it the gateway stops writing responses, until it is at 70 %. 0: no bound. Not used for a Redis of the cache's own that evicts."`

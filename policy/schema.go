@@ -67,7 +67,7 @@ func (d schemas) value(t reflect.Type, rule yamlfile.Field) *jsonschema.Schema {
 	switch {
 	case t.Kind() == reflect.Pointer:
 		return d.value(t.Elem(), rule)
-	case t.PkgPath() != "":
+	case t.PkgPath() != "" && t != reflect.TypeFor[Secret]():
 		if d[t.Name()] == nil {
 			d[t.Name()] = d.definition(t)
 		}

@@ -104,6 +104,27 @@ func (n Replicas) MarshalText() ([]byte, error) {
 	return strconv.AppendInt(nil, int64(n), 10), nil
 }
 
+// Secret is a text that holds a password, such as a Redis URL. Logs, errors, panics and JSON show that it is
+// there, and no more.
+type Secret string
+
+// Reveal returns the text.
+func (s Secret) Reveal() string { return string(s) }
+
+// String hides the text from fmt.
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return "[hidden]"
+}
+
+// GoString hides the text from %#v.
+func (s Secret) GoString() string { return strconv.Quote(s.String()) }
+
+// MarshalText hides the text from JSON, and so from logs.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
 // TLSVersion is a version of TLS as crypto/tls numbers them, written as "1.2" or "1.3".
 type TLSVersion uint16
 

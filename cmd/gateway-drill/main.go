@@ -231,7 +231,7 @@ func (c *redisCommand) policy(t env.T) (err error) {
 		return fmt.Errorf("%s says server.production: true; --yes drills it anyway", c.config)
 	}
 	if c.Redis == "" {
-		c.Redis = p.Redis.URL
+		c.Redis = p.Redis.URL.Reveal()
 	}
 	c.Budget = p.Redis.Budget.Std()
 	return nil

@@ -38,7 +38,7 @@ func (c *adminClient) flags(cmd *cobra.Command) {
 // calls that need it. A policy that cannot be read is no error here, since the gateway may still run
 // an earlier version of it.
 func (c *adminClient) locate() (token string, why error) {
-	server, _ := policy.LoadServer(c.config, os.Getenv)
+	server, _ := policy.LoadServer(c.config, new(environment).get)
 	if c.address == "" {
 		c.address = server.Admin
 	}
@@ -177,8 +177,8 @@ func newReload() *cobra.Command {
 	ask := cmd.RunE
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		file, addressed := cmd.Flag("config").Value.String(), cmd.Flag("admin").Changed
-		_, wrong := policy.Load(file, os.Getenv)
-		if _, sound := policy.LoadServer(file, os.Getenv); wrong != nil && !sound && !addressed {
+		_, wrong := loadPolicy(file)
+		if _, sound := policy.LoadServer(file, new(environment).get); wrong != nil && !sound && !addressed {
 			return wrong // the policy does not even tell the address of the gateway
 		}
 		err := ask(cmd, args)

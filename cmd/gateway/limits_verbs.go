@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"slices"
 	"text/tabwriter"
 	"time"
@@ -98,7 +97,7 @@ func (n *bucketsNamed) paths(args []string) ([]string, error) {
 	case len(args) > 0 || n.route == "" || n.of == "":
 		return nil, errors.New("name a key as `gateway limits top` lists it, or --route and --client")
 	}
-	s, err := policy.Load(n.client.config, os.Getenv)
+	s, err := loadPolicy(n.client.config)
 	if err != nil {
 		return nil, err
 	}

@@ -30,7 +30,7 @@ func newRun() *cobra.Command {
 					return nil, fmt.Errorf("%s cannot be read a second time", s.file)
 				}
 				loaded = true
-				return policy.Load(s.file, os.Getenv)
+				return loadPolicy(s.file)
 			}
 			return s.run(cmd.Context())
 		},
@@ -72,12 +72,15 @@ func runEmbedded(cmd *cobra.Command, s *service, name string, text []byte, vars 
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	getenv := func(key string) string {
-		if v, ok := vars[key]; ok {
-			return v
-		}
-		return os.Getenv(key)
+	s.load = func() (*policy.Snapshot, error) {
+		var e environment
+		snapshot, err := policy.Parse(filepath.Join(dir, name), text, func(key string) string {
+			if v, ok := vars[key]; ok {
+				return v
+			}
+			return e.get(key)
+		})
+		return snapshot, errors.Join(append(e.problems, err)...)
 	}
-	s.load = func() (*policy.Snapshot, error) { return policy.Parse(filepath.Join(dir, name), text, getenv) }
 	return s.run(cmd.Context())
 }

@@ -101,12 +101,12 @@ type stores struct {
 func openStores(p *policy.Policy, d *durable, numbers *metrics.Metrics, log *slog.Logger) (*stores, error) {
 	s := &stores{}
 	var err error
-	if s.redis, err = openRemote("redis", p.Redis.URL, &p.Redis, numbers, log); err != nil {
+	if s.redis, err = openRemote("redis", p.Redis.URL.Reveal(), &p.Redis, numbers, log); err != nil {
 		return nil, fmt.Errorf("redis.url: %w", err)
 	}
 	s.cacheRedis = s.redis
 	if p.Cache.RedisURL != "" {
-		if s.cacheRedis, err = openRemote("cache redis", p.Cache.RedisURL, &p.Redis, numbers, log); err != nil {
+		if s.cacheRedis, err = openRemote("cache redis", p.Cache.RedisURL.Reveal(), &p.Redis, numbers, log); err != nil {
 			s.close()
 			return nil, fmt.Errorf("cache.redis_url: %w", err)
 		}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -74,7 +73,7 @@ type quotaBound struct {
 }
 
 func validate(stdout, stderr io.Writer, file string, asJSON bool) error {
-	snapshot, err := policy.Load(file, os.Getenv)
+	snapshot, err := loadPolicy(file)
 	var mistakes policy.Errors
 	if err != nil && !errors.As(err, &mistakes) {
 		return usage(err)

@@ -179,7 +179,7 @@ func mustChargeBy(t *testing.T, vars map[string]string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := newGateway(t, redis.Config{URL: s.Policy.Redis.URL})
+	g := newGateway(t, redis.Config{URL: s.Policy.Redis.URL.Reveal()})
 	g.mustServe(t)
 }
 
