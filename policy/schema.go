@@ -129,6 +129,9 @@ func number(n *int) json.Number {
 
 // defaultText gives a default as it would be written, nil for none.
 func defaultText(v reflect.Value) any {
+	if v.Kind() == reflect.String && v.IsZero() {
+		return nil
+	}
 	if m, ok := reflect.TypeAssert[encoding.TextMarshaler](v); ok && v.Kind() != reflect.Struct {
 		text, _ := m.MarshalText() // values that are no structs can always be written
 		return string(text)

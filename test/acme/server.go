@@ -7,6 +7,7 @@ package acme
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"log"
 	"net"
 	"net/http"
@@ -86,6 +87,20 @@ func (s *Server) Roots() *x509.CertPool {
 		pool.AddCert(root)
 	}
 	return pool
+}
+
+// RootsFile is Roots in a PEM file.
+func (s *Server) RootsFile() string {
+	s.tb.Helper()
+	var text []byte
+	for _, root := range s.roots {
+		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: root.Raw})...)
+	}
+	file := filepath.Join(s.tb.TempDir(), "roots.pem")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		s.tb.Fatal(err)
+	}
+	return file
 }
 
 // Orders returns how many requests for a new order have arrived, refused ones included.
