@@ -78,8 +78,8 @@ conformance: build ## HTTP cache conformance (CACHECONF_DIR=the cases and their 
 	@scripts/conformance.sh $(ARGS)
 
 .PHONY: bench
-bench: deps ## What limits cost, as ratios (ARGS="-strict" fails where a target is missed)
-	GATEWAY_BENCH=1 go test -count=1 -v -timeout 10m -run '^TestBench$$' ./cmd/gateway -args $(ARGS)
+bench: deps ## What limits, hits and HTTPS cost, as ratios (ARGS="-strict" fails where a target is missed)
+	GATEWAY_BENCH=1 go test -count=1 -v -timeout 10m -parallel 1 -run '^(TestBench|TestBenchHTTPS|TestHTTP2FloodsHarmNobodyElse)$$' ./cmd/gateway -args $(ARGS)
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz test for FUZZTIME each

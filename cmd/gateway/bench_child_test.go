@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -125,9 +126,37 @@ type benchClient struct {
 	conns map[string][]*benchConn
 }
 
+// benchConn is a connection of HTTP/1.1, or a client of HTTP/2, whose requests share connections.
 type benchConn struct {
 	net.Conn
-	r *bufio.Reader
+	r     *bufio.Reader
+	http2 *http.Client // nil: HTTP/1.1
+}
+
+// benchHTTP2 trusts everyone.
+var benchHTTP2 = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true}}
+
+// benchDial connects to http, https or h2.
+func benchDial(u *url.URL) (*benchConn, error) {
+	if u.Scheme == "h2" {
+		return &benchConn{http2: benchHTTP2}, nil
+	}
+	conn, err := net.Dial("tcp", u.Host)
+	if err == nil && u.Scheme == "https" {
+		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
+	}
+	return &benchConn{Conn: conn, r: bufio.NewReader(conn)}, err
+}
+
+// ask sends one request.
+func (c *benchConn) ask(u *url.URL, head []byte) (*http.Response, error) {
+	if c.http2 != nil {
+		return c.http2.Get("https://" + u.Host + u.Path)
+	}
+	if _, err := c.Write(head); err != nil {
+		return nil, err
+	}
+	return http.ReadResponse(c.r, nil)
 }
 
 // send shares the requests out among connections.
@@ -136,23 +165,23 @@ func (c *benchClient) send(ask benchAsk) (all benchAnswer) {
 	if err != nil {
 		return benchAnswer{Error: err.Error()}
 	}
-	for len(c.conns[u.Host]) < benchConns {
-		conn, err := net.Dial("tcp", u.Host)
+	for len(c.conns[u.Scheme+u.Host]) < benchConns {
+		conn, err := benchDial(u)
 		if err != nil {
 			return benchAnswer{Error: err.Error()}
 		}
-		c.conns[u.Host] = append(c.conns[u.Host], &benchConn{conn, bufio.NewReader(conn)})
+		c.conns[u.Scheme+u.Host] = append(c.conns[u.Scheme+u.Host], conn)
 	}
 	head := []byte("GET " + u.Path + " HTTP/1.1\r\nHost: " + u.Host + "\r\nUser-Agent: bench\r\nAccept: */*\r\nAccept-Encoding: gzip\r\n\r\n")
 	var mu sync.Mutex
 	var ended sync.WaitGroup
-	for i, conn := range c.conns[u.Host] {
+	for i, conn := range c.conns[u.Scheme+u.Host] {
 		share := ask.Requests / benchConns
 		if i < ask.Requests%benchConns {
 			share++
 		}
 		ended.Go(func() {
-			a, err := conn.repeat(head, share)
+			a, err := conn.repeat(u, head, share)
 			mu.Lock()
 			defer mu.Unlock()
 			if share > 0 {
@@ -169,12 +198,9 @@ func (c *benchClient) send(ask benchAsk) (all benchAnswer) {
 }
 
 // repeat sends a request so many times, one after the other.
-func (c *benchConn) repeat(head []byte, times int) (a benchAnswer, err error) {
+func (c *benchConn) repeat(u *url.URL, head []byte, times int) (a benchAnswer, err error) {
 	for range times {
-		if _, err := c.Write(head); err != nil {
-			return a, err
-		}
-		res, err := http.ReadResponse(c.r, nil)
+		res, err := c.ask(u, head)
 		if err != nil {
 			return a, err
 		}
