@@ -66,6 +66,9 @@ func (c *adminClient) call(ctx context.Context, method, path string, body []byte
 	token, noToken := c.locate()
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
+	if strings.HasPrefix(c.address, "systemd:") {
+		return "", fmt.Errorf("%w: name its address by --admin: the policy has a socket of systemd, %s", errNoGateway, c.address)
+	}
 	host, transport := c.address, &http.Transport{DisableKeepAlives: true}
 	if socket, ok := strings.CutPrefix(c.address, "unix:"); ok {
 		host = "localhost"

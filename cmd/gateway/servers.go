@@ -98,15 +98,18 @@ func (g *gateway) openData(s *servers, p *policy.Server, sockets *wire.Sockets, 
 	}
 	s.data.server = server(g.handler)
 	s.data.server.Protocols.SetUnencryptedHTTP2(p.H2C)
-	g.observer.TrustSocket = true // but for what follows
+	guarded, open := 0, 0 // unix sockets
 	for _, address := range p.Listen {
 		listeners, err := listen(address)
 		if err != nil {
 			return err
 		}
 		for _, l := range listeners {
-			if l.Addr().Network() == "unix" && !wire.Guarded(l) {
-				g.observer.TrustSocket = false
+			switch {
+			case wire.Guarded(l):
+				guarded++
+			case l.Addr().Network() == "unix":
+				open++
 				g.log.Warn("every user may connect to the socket, so forwarded client addresses are not trusted: all requests count as one client", "listen", address)
 			}
 			if p.TLS != nil {
@@ -115,6 +118,7 @@ func (g *gateway) openData(s *servers, p *policy.Server, sockets *wire.Sockets, 
 			s.data.listeners = append(s.data.listeners, l)
 		}
 	}
+	g.observer.TrustSocket = guarded > 0 && open == 0
 	if p.TLS == nil {
 		return nil
 	}

@@ -309,9 +309,9 @@ func (a *acmeCerts) describe(now time.Time) (all []Certificate) {
 	return all
 }
 
-// chooser chooses among the certificates that there are now. None is left to those in files, or to an
-// alert that the name is unknown.
-func (a *acmeCerts) chooser() func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+// chooser chooses among the certificates that there are now. None is left to those in files, where there are
+// any, or to an alert that the name is unknown.
+func (a *acmeCerts) chooser(files bool) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	hosts, held := a.cfg.Policy.Hosts, map[string]*tls.Certificate{}
 	for _, host := range hosts {
 		held[host] = a.certificate(host)
@@ -321,9 +321,9 @@ func (a *acmeCerts) chooser() func(*tls.ClientHelloInfo) (*tls.Certificate, erro
 		switch {
 		case held[name] != nil:
 			return held[name], nil
-		case slices.Contains(hosts, name):
+		case slices.Contains(hosts, name) && !files:
 			return nil, fmt.Errorf("there is no certificate for %s yet", name)
-		case name == "" && held[hosts[0]] != nil:
+		case name == "" && !files && held[hosts[0]] != nil:
 			return held[hosts[0]], nil
 		}
 		return nil, nil

@@ -62,6 +62,7 @@ type nodeConfig struct {
 	dir    string
 	keys   [][]byte
 	redis  *remote
+	files  []policy.CertificateDef
 	// The challenges that the node answers.
 	noHTTP, noALPN bool
 }
@@ -74,7 +75,7 @@ func startNode(t *testing.T, cfg nodeConfig) *node {
 	if cfg.keys == nil {
 		cfg.keys = [][]byte{make([]byte, 32)}
 	}
-	tlsPolicy := &policy.TLS{MinVersion: tls.VersionTLS12, ACME: &policy.ACME{Hosts: policy.StringList{cfg.host}, Directory: cfg.server.Directory, CAFile: cfg.server.CAFile}}
+	tlsPolicy := &policy.TLS{MinVersion: tls.VersionTLS12, Certificates: cfg.files, ACME: &policy.ACME{Hosts: policy.StringList{cfg.host}, Directory: cfg.server.Directory, CAFile: cfg.server.CAFile}}
 	config := Config{Now: time.Now, Every: 20 * time.Millisecond, Log: slog.New(slog.DiscardHandler), ACME: &ACMEConfig{
 		Policy: tlsPolicy.ACME, Dir: cfg.dir, Keys: cfg.keys, Now: time.Now, Log: slog.New(slog.NewTextHandler(testLog{t}, nil)),
 		Retry: 50 * time.Millisecond, RetryRefused: 100 * time.Millisecond, SharedEvery: 100 * time.Millisecond,
@@ -218,6 +219,19 @@ func TestNamesThatAreNotServed(t *testing.T) {
 	if dial("named.test", "acme-tls/1") == nil {
 		t.Error("a connection for validation was served")
 	}
+}
+
+func TestFilesServeUntilTheServerHasGiven(t *testing.T) {
+	t.Parallel()
+	at, ca := newPlace(t), env.NewCA(t)
+	server := acme.Start(t, at.config())
+	server.Stop()
+	n := startNode(t, nodeConfig{server: server, at: at, host: "mixed.test", files: []policy.CertificateDef{def(ca.Issue(t, "mixed.test"))}})
+	if _, err := n.serial(ca.Pool); err != nil {
+		t.Errorf("the certificate in files: %v", err)
+	}
+	server.Restart()
+	n.await(server.Roots())
 }
 
 func TestRenewalWithoutAGap(t *testing.T) {

@@ -166,7 +166,7 @@ func (k *Keeper) useLocked(next *loaded) {
 	k.inUse = next
 	c := next.config()
 	if c != nil && k.acme != nil {
-		c.GetCertificate = k.acme.chooser()
+		c.GetCertificate = k.acme.chooser(len(next.pairs) > 0)
 	}
 	k.serving.Store(c)
 }
