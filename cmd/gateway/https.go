@@ -17,12 +17,12 @@ import (
 	"github.com/jewgo/gateway/policy"
 )
 
-// toHTTPS redirects clients of plain HTTP to the same URL by HTTPS, at the port of that address. Hosts that
+// toHTTPS redirects clients of plain HTTP to the same URL by HTTPS, at the port of that address, if any. Hosts that
 // are not served, and malformed requests, are refused as by HTTPS.
-func (g *gateway) toHTTPS(to net.Addr) http.Handler {
+func (g *gateway) toHTTPS(to *net.TCPAddr) http.Handler {
 	port := ""
-	if tcp, ok := to.(*net.TCPAddr); ok && tcp.Port != 443 {
-		port = ":" + strconv.Itoa(tcp.Port)
+	if to != nil && to.Port != 443 {
+		port = ":" + strconv.Itoa(to.Port)
 	}
 	redirect := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ex := exchange.From(r.Context())

@@ -68,39 +68,12 @@ func (g *gateway) open(p *policy.Policy) (_ *servers, err error) {
 // ownerAndGroup is the mode of the admin API's socket file, which is guarded by nothing else.
 func ownerAndGroup(umasked os.FileMode) os.FileMode { return umasked &^ 0o007 }
 
-// openData opens the addresses for clients.
+// openData opens the addresses for clients, and those of plain HTTP beside HTTPS.
 func (g *gateway) openData(s *servers, p *policy.Server, sockets *wire.Sockets, quiet *log.Logger) error {
-	server := func(h http.Handler) *http.Server {
-		var fresh newConns
-		resets := wire.Resets{Now: time.Now}
-		server := &http.Server{
-			Handler:           resets.Handler(g.lastOnes(h)),
-			ConnContext:       resets.ConnContext,
-			ReadHeaderTimeout: p.Timeouts.ReadHeader.Std(),
-			IdleTimeout:       p.Timeouts.Idle.Std(),
-			MaxHeaderBytes:    int(p.MaxHeader),
-			ConnState:         fresh.track,
-			ErrorLog:          quiet,
-			HTTP2:             http2Bounds,
-			Protocols:         &http.Protocols{},
-		}
-		server.Protocols.SetHTTP1(true)
-		server.Protocols.SetHTTP2(p.TLS != nil)
-		server.RegisterOnShutdown(fresh.close)
-		return server
-	}
-	listen := func(address string) ([]net.Listener, error) {
-		listeners, err := sockets.Open(address, func(os.FileMode) os.FileMode { return os.FileMode(p.SocketMode) })
-		for i, l := range listeners {
-			listeners[i] = wire.ProxyProtocol(wire.Listener{Listener: l}, p.ProxyProtocol, p.Timeouts.ReadHeader.Std())
-		}
-		return listeners, err
-	}
-	s.data.server = server(g.handler)
-	s.data.server.Protocols.SetUnencryptedHTTP2(p.H2C)
+	s.data.server = g.newServer(g.handler, p, quiet)
 	guarded, open := 0, 0 // unix sockets
 	for _, address := range p.Listen {
-		listeners, err := listen(address)
+		listeners, err := listenAt(address, p, sockets)
 		if err != nil {
 			return err
 		}
@@ -122,16 +95,56 @@ func (g *gateway) openData(s *servers, p *policy.Server, sockets *wire.Sockets, 
 	if p.TLS == nil {
 		return nil
 	}
-	https, plain := s.data.listeners[0].Addr(), net.Addr(nil)
+	https := tcpAddr(s.data.listeners)
 	if p.TLS.Redirect != "" {
-		s.redirect.server = server(g.toHTTPS(https))
+		s.redirect.server = g.newServer(g.toHTTPS(https), p, quiet)
 		var err error
-		if s.redirect.listeners, err = listen(p.TLS.Redirect); err != nil {
+		if s.redirect.listeners, err = listenAt(p.TLS.Redirect, p, sockets); err != nil {
 			return err
 		}
-		plain = s.redirect.listeners[0].Addr()
 	}
-	g.certs.Answer(https, plain)
+	g.certs.Answer(https, tcpAddr(s.redirect.listeners))
+	return nil
+}
+
+// newServer is a server for clients, within the policy's bounds.
+func (g *gateway) newServer(h http.Handler, p *policy.Server, quiet *log.Logger) *http.Server {
+	var fresh newConns
+	resets := wire.Resets{Now: time.Now}
+	server := &http.Server{
+		Handler:           resets.Handler(g.lastOnes(h)),
+		ConnContext:       resets.ConnContext,
+		ReadHeaderTimeout: p.Timeouts.ReadHeader.Std(),
+		IdleTimeout:       p.Timeouts.Idle.Std(),
+		MaxHeaderBytes:    int(p.MaxHeader),
+		ConnState:         fresh.track,
+		ErrorLog:          quiet,
+		HTTP2:             http2Bounds,
+		Protocols:         &http.Protocols{},
+	}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetHTTP2(p.TLS != nil)
+	server.Protocols.SetUnencryptedHTTP2(p.H2C)
+	server.RegisterOnShutdown(fresh.close)
+	return server
+}
+
+// listenAt opens an address for clients.
+func listenAt(address string, p *policy.Server, sockets *wire.Sockets) ([]net.Listener, error) {
+	listeners, err := sockets.Open(address, func(os.FileMode) os.FileMode { return os.FileMode(p.SocketMode) })
+	for i, l := range listeners {
+		listeners[i] = wire.ProxyProtocol(wire.Listener{Listener: l}, p.ProxyProtocol, p.Timeouts.ReadHeader.Std())
+	}
+	return listeners, err
+}
+
+// tcpAddr is the first TCP address of listeners; nil: none.
+func tcpAddr(listeners []net.Listener) *net.TCPAddr {
+	for _, l := range listeners {
+		if tcp, ok := l.Addr().(*net.TCPAddr); ok {
+			return tcp
+		}
+	}
 	return nil
 }
 

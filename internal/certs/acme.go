@@ -136,15 +136,14 @@ func rootsOf(file string) (*x509.CertPool, error) {
 func (a *acmeCerts) close() { a.cache.Stop() }
 
 // answer says where this gateway takes validations: at the listeners of HTTPS and of plain HTTP, which may
-// be nil.
-func (a *acmeCerts) answer(https, plain net.Addr) {
+// be nil. certmagic would open their ports on all addresses if they were free, but they are ours.
+func (a *acmeCerts) answer(https, plain *net.TCPAddr) {
 	defer close(a.ready)
-	if tcp, ok := https.(*net.TCPAddr); ok {
-		// certmagic opens the port if it is free. It is ours, so it never does.
-		a.issuer.DisableTLSALPNChallenge, a.issuer.ListenHost, a.issuer.AltTLSALPNPort = false, tcp.IP.String(), tcp.Port
+	if https != nil {
+		a.issuer.DisableTLSALPNChallenge, a.issuer.AltTLSALPNPort = false, https.Port
 	}
-	if tcp, ok := plain.(*net.TCPAddr); ok {
-		a.issuer.DisableHTTPChallenge, a.issuer.ListenHost, a.issuer.AltHTTPPort = false, tcp.IP.String(), tcp.Port
+	if plain != nil {
+		a.issuer.DisableHTTPChallenge, a.issuer.AltHTTPPort = false, plain.Port
 	}
 }
 

@@ -107,7 +107,7 @@ func startNode(t *testing.T, cfg nodeConfig) *node {
 			_ = server.Serve(l)
 		}()
 	}
-	var https, http net.Addr = cfg.at.https, cfg.at.plain
+	https, http := cfg.at.https, cfg.at.plain
 	if cfg.noALPN {
 		https = nil
 	}

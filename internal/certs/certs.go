@@ -122,7 +122,7 @@ func (k *Keeper) issued() {
 
 // Answer says where clients arrive, so that an ACME server can validate this gateway's names: at the
 // listeners of HTTPS, and of plain HTTP, which may be nil. Until then nothing is ordered.
-func (k *Keeper) Answer(https, plain net.Addr) {
+func (k *Keeper) Answer(https, plain *net.TCPAddr) {
 	if k.acme != nil {
 		k.acme.answer(https, plain)
 	}
