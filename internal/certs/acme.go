@@ -68,7 +68,8 @@ type acmeCerts struct {
 // acmeState is how the orders for one host go.
 type acmeState struct {
 	err      error // of the last one
-	failures int   // in a row
+	refused  bool  // by the server, which could be reached
+	failures int   // of that kind in a row
 	next     time.Time
 }
 
@@ -222,7 +223,8 @@ func (a *acmeCerts) untilDue(host string) time.Duration {
 	defer a.mu.Unlock()
 	s := a.stateLocked(host)
 	if c := a.certificate(host); c != nil {
-		due := c.Leaf.NotAfter.Add(-c.Leaf.NotAfter.Sub(c.Leaf.NotBefore) / renewAt)
+		end := c.Leaf.NotAfter.Truncate(time.Second).Add(time.Second) // that second counts, also to certmagic
+		due := end.Add(-end.Sub(c.Leaf.NotBefore) / renewAt)
 		if now.Before(due) {
 			*s = acmeState{} // another gateway may have done it
 			return due.Sub(now)
@@ -269,8 +271,12 @@ func (a *acmeCerts) ordered(host string, got *tls.Certificate, err error) (wait 
 		return 0
 	}
 	first, most := a.cfg.Retry, maxRetry
-	if refused := (acme.Problem{}); errors.As(err, &refused) {
+	refused := errors.As(err, new(acme.Problem))
+	if refused {
 		first, most = a.cfg.RetryRefused, maxRetryRefused
+	}
+	if refused != s.refused {
+		s.refused, s.failures = refused, 0
 	}
 	wait = min(first<<min(s.failures, 12), most)
 	wait += time.Duration(rand.Int64N(int64(wait/10) + 1)) // gateways do not try at once

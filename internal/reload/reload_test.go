@@ -1,6 +1,7 @@
 package reload_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -109,6 +110,33 @@ func TestWhatNeedsARestartIsNamedAllAtOnce(t *testing.T) {
 	}
 	if r.Live.Load() != before {
 		t.Error("the policy was put in force")
+	}
+}
+
+func TestWhatOfListeningNeedsARestart(t *testing.T) {
+	const files, acme = "certificates: [{cert_file: a, key_file: b}]", "acme: {hosts: [a.test]}"
+	for _, c := range []struct{ before, after, names string }{
+		{"{}", "{h2c: true, proxy_protocol: 10.0.0.0/8, listen: [':8080', ':8081']}", "server.listen server.proxy_protocol server.h2c"},
+		{"{}", "{tls: {" + files + "}}", "server.tls"},
+		{"{tls: {" + files + "}}", "{tls: {" + files + ", redirect: ':80', " + acme + "}}", "server.tls.redirect server.tls.acme"},
+		{"{tls: {" + files + "}}", "{tls: {certificates: [{cert_file: c, key_file: d}], client_ca: e, min_version: 1.3, hsts: {max_age: 1d}}}", ""},
+		{"{tls: {" + acme + "}}", "{tls: {" + acme + ", min_version: 1.3}}", ""},
+	} {
+		r, file, _ := reloader(t)
+		write(t, file, good+"server: "+c.before+"\n")
+		first, err := r.Load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Live.Store(first)
+		write(t, file, good+"server: "+c.after+"\n")
+		var want []string
+		for name := range strings.FieldsSeq(c.names) {
+			want = append(want, name+" has changed: that needs a restart")
+		}
+		if got := fmt.Sprint(r.Reload()); got != cmp.Or(strings.Join(want, "\n"), "<nil>") {
+			t.Errorf("%s to %s: %s", c.before, c.after, got)
+		}
 	}
 }
 

@@ -41,10 +41,13 @@ func (Resets) ConnContext(ctx context.Context, c net.Conn) context.Context {
 // Handler counts the requests that were cancelled.
 func (r Resets) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		if c, ok := req.Context().Value(resetsKey{}).(*resets); ok && req.ProtoMajor == 2 {
+		if req.ProtoMajor == 2 {
 			ctx := req.Context()
 			defer func() {
-				if ctx.Err() != nil && c.tooMany(r.Now()) {
+				if ctx.Err() == nil {
+					return
+				}
+				if c, ok := ctx.Value(resetsKey{}).(*resets); ok && c.tooMany(r.Now()) {
 					_ = c.conn.Close() // it ends either way
 				}
 			}()
