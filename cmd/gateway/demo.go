@@ -65,21 +65,21 @@ func startBackend(latency time.Duration) (base string, end func(), err error) {
 }
 
 // worthTrying lists commands that each show a feature. GATEWAY and ADMIN stand for
-// the addresses, TOKEN for the file of the admin token.
+// the addresses, TOKEN for the file of the admin token, CURL for curl that trusts the certificate.
 const worthTrying = `
 Worth trying, each line as it is:
 
 A cached list of 232 KB: Cache-Status says fwd=uri-miss the first time, then hit.
-  curl -s -o /dev/null -D - 'GATEWAY/api/v5/restaurants?limit=50'
+  CURL -s -o /dev/null -D - 'GATEWAY/api/v5/restaurants?limit=50'
 
 A login: the session cookie COOKIE, sealed by the gateway, comes beside the backend's own cookies.
-  curl -s -o /dev/null -D - --json '{"email":"demo@example.org","password":"demo"}' GATEWAY/api/v5/auth/login
+  CURL -s -o /dev/null -D - --json '{"email":"demo@example.org","password":"demo"}' GATEWAY/api/v5/auth/login
 
 A limit of 10 logins in 15 minutes: after nine more tries 429, with Retry-After.
-  curl -s -w '%{http_code}\n' -o /dev/null --json '{}' 'GATEWAY/api/v5/auth/login?try=[1-12]'
+  CURL -s -w '%{http_code}\n' -o /dev/null --json '{}' 'GATEWAY/api/v5/auth/login?try=[1-12]'
 
 Hygiene: a path that two servers could read differently is refused here.
-  curl -s -i 'GATEWAY/api/v5/restaurants%2F1464'
+  CURL -s -i 'GATEWAY/api/v5/restaurants%2F1464'
 
 Health, for people; with REDIS_URL set, stop that Redis and look again: degraded, and still ready.
   curl -s 'ADMIN/readyz?verbose'
@@ -95,6 +95,6 @@ func banner(w io.Writer, a announcement) {
 		curl, cookie = "curl --cacert "+a.caFile, "__Host-gw"
 		trust = "Its certificate is for localhost, and no client trusts it by itself: " + curl + " " + a.urls[0] + "/\n"
 	}
-	text := strings.NewReplacer("GATEWAY", a.urls[0], "ADMIN", a.admin, "TOKEN", a.tokenFile, "COOKIE", cookie, "  curl", "  "+curl).Replace(worthTrying)
+	text := strings.NewReplacer("GATEWAY", a.urls[0], "ADMIN", a.admin, "TOKEN", a.tokenFile, "COOKIE", cookie, "CURL", curl).Replace(worthTrying)
 	_, _ = fmt.Fprintf(w, "gateway demo: %s (admin: %s)\n%s%s\nStop it with Ctrl-C. The access log follows.\n", a.urls[0], a.admin, trust, text) // as in execute
 }
