@@ -39,7 +39,7 @@ type Server struct {
 	Hosts          []string   `yaml:"hosts" check:"host" jsonschema_description:"Host names that are served, without port; others get 421. Omitted: every host."`
 	TrustedProxies []Prefix   `yaml:"trusted_proxies" jsonschema_description:"Networks whose X-Forwarded-For and X-Forwarded-Proto, or Forwarded, are trusted."`
 	Production     bool       `yaml:"production" jsonschema_description:"This policy serves real users, so gateway-drill needs --yes."`
-	DataDir        string     `yaml:"data_dir" default:"./data" check:"filled" jsonschema_description:"Folder for generated keys and journals, relative to the file."`
+	DataDir        string     `yaml:"data_dir" default:"./data" check:"filled" jsonschema_description:"Folder for generated keys, certificates and journals, relative to the file."`
 	Timeouts       Timeouts   `yaml:"timeouts" jsonschema_description:"Timeouts towards clients."`
 	MaxHeader      Size       `yaml:"max_header" default:"32KiB" jsonschema_description:"Largest request head; above it 431."`
 	MaxBody        Size       `yaml:"max_body" default:"10MiB" jsonschema_description:"Largest request body; above it 413. A route may have its own."`
