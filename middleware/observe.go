@@ -117,8 +117,12 @@ func (o *Observer) begin(w http.ResponseWriter, r *http.Request) *served {
 		s.ex.RequestID = rand.Text()
 	}
 	s.id[0] = s.ex.RequestID
+	atOnce := writeAtOnce
+	if r.ProtoMajor == 2 {
+		atOnce = writeHTTP2AtOnce
+	}
 	s.writer = writer{
-		ResponseWriter: w, hooks: s.hooks[:0], undecided: &o.undecided,
+		ResponseWriter: w, atOnce: atOnce, hooks: s.hooks[:0], undecided: &o.undecided,
 		deadline: deadline{progress: snapshot.Policy.Server.Timeouts.Progress.Std(), now: o.Now},
 	}
 	return s

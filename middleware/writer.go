@@ -26,7 +26,7 @@ func Interim(status int) bool { return status < 200 && status != http.StatusSwit
 func OnHeader(w http.ResponseWriter, hook HeaderHook) http.ResponseWriter {
 	cw, ok := w.(*writer)
 	if !ok {
-		cw = &writer{ResponseWriter: w}
+		cw = &writer{ResponseWriter: w, atOnce: writeAtOnce}
 	}
 	cw.hooks = append(cw.hooks, hook)
 	return cw
@@ -39,14 +39,19 @@ type writer struct {
 	body      *countingBody // nil: a request without one
 	deadline  deadline
 	undecided *atomic.Int64 // the count of requests without a final head; nil once this one has one
+	atOnce    int           // bytes under one deadline
 	hijacked  bool
 	status    int   // 0: no final head yet
 	n         int64 // bytes of content sent
 }
 
-// writeAtOnce is how many bytes are written under one deadline. A single large write would hide the
-// progress of a slow client.
-const writeAtOnce = 128 << 10
+// How many bytes are written under one deadline. A single large write would hide the progress of a slow
+// client. A stream of HTTP/2 has a deadline of its own, which its frames do not move: so each is written
+// under one.
+const (
+	writeAtOnce      = 128 << 10
+	writeHTTP2AtOnce = 16 << 10
+)
 
 // Header calls the hooks first if the connection was hijacked: ReverseProxy fills in the header of
 // an upgrade, and writes it itself, after Hijack.
@@ -105,7 +110,7 @@ func (w *writer) Write(b []byte) (int, error) {
 	sent := 0
 	for {
 		w.deadline.extendWrite(w.ResponseWriter)
-		n, err := w.ResponseWriter.Write(b[sent:min(len(b), sent+writeAtOnce)])
+		n, err := w.ResponseWriter.Write(b[sent:min(len(b), sent+w.atOnce)])
 		sent += n
 		w.n += int64(n)
 		if err != nil || sent == len(b) {

@@ -119,7 +119,7 @@ func (g *gateway) newServer(h http.Handler, p *policy.Server, quiet *log.Logger)
 		MaxHeaderBytes:    int(p.MaxHeader),
 		ConnState:         fresh.track,
 		ErrorLog:          quiet,
-		HTTP2:             http2Bounds,
+		HTTP2:             http2Bounds(p),
 		Protocols:         &http.Protocols{},
 	}
 	server.Protocols.SetHTTP1(true)
@@ -149,9 +149,12 @@ func tcpAddr(listeners []net.Listener) *net.TCPAddr {
 }
 
 // http2Bounds are what one client may have of HTTP/2 at once.
-var http2Bounds = &http.HTTP2Config{
-	MaxConcurrentStreams: 100,
-	MaxReadFrameSize:     16 << 10, // the least that is allowed
+func http2Bounds(p *policy.Server) *http.HTTP2Config {
+	return &http.HTTP2Config{
+		MaxConcurrentStreams: 100,
+		MaxReadFrameSize:     16 << 10,                  // the least that is allowed
+		WriteByteTimeout:     p.Timeouts.Progress.Std(), // of a client that takes nothing at all
+	}
 }
 
 // serve ends when its server, or its listener, is closed.
