@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"strings"
 	"sync/atomic"
@@ -97,7 +98,7 @@ func (o *Observer) begin(w http.ResponseWriter, r *http.Request) *served {
 	now, snapshot := o.Now(), o.Live.Load()
 	proxies := snapshot.Policy.Server.TrustedProxies
 	peer := peerAddr(r.RemoteAddr)
-	believed := trusted(peer, proxies) || o.TrustSocket && !peer.IsValid()
+	believed := o.believes(peer, proxies)
 	client, encrypted := originOf(peer, believed, r.Header, proxies)
 	s := &served{ex: exchange.Exchange{
 		Snapshot: snapshot,
@@ -126,6 +127,15 @@ func (o *Observer) begin(w http.ResponseWriter, r *http.Request) *served {
 		deadline: deadline{progress: snapshot.Policy.Server.Timeouts.Progress.Std(), now: o.Now},
 	}
 	return s
+}
+
+// Believes reports whether a peer, by http.Request.RemoteAddr, speaks for other clients.
+func (o *Observer) Believes(remote string) bool {
+	return o.believes(peerAddr(remote), o.Live.Load().Policy.Server.TrustedProxies)
+}
+
+func (o *Observer) believes(peer netip.Addr, proxies []policy.Prefix) bool {
+	return trusted(peer, proxies) || o.TrustSocket && !peer.IsValid()
 }
 
 // wellFormedID accepts IDs that are safe in logs and headers.

@@ -51,6 +51,7 @@ type TLS struct {
 	Certificates []CertificateDef `yaml:"certificates" jsonschema_description:"Certificates in files. A client gets the first one for the name that it asks for, or the first of all. Changed files are read again."`
 	ACME         *ACME            `yaml:"acme" jsonschema_description:"Certificates from an ACME server such as Let's Encrypt, by HTTP-01 (needs redirect at port 80) or TLS-ALPN-01 (needs listen at port 443). With it you accept the server's terms."`
 	Redirect     string           `yaml:"redirect" check:"address,optional" jsonschema_description:"Address, such as :80, at which plain HTTP is answered with a redirect to HTTPS (308)."`
+	RedirectPort int              `yaml:"redirect_port" jsonschema:"minimum=0,maximum=65535" jsonschema_description:"Port of HTTPS in redirects, where clients see another than that of listen, as behind port mapping; 0: that of listen."`
 	MinVersion   TLSVersion       `yaml:"min_version" default:"1.2" jsonschema_description:"Oldest version of TLS that clients may use: 1.2 or 1.3."`
 	ClientCA     string           `yaml:"client_ca" jsonschema_description:"File of CA certificates in PEM. Clients need a certificate that one of them has signed. A changed file is read again."`
 	HSTS         HSTS             `yaml:"hsts" jsonschema_description:"Tell browsers to use HTTPS alone."`
@@ -65,7 +66,7 @@ type CertificateDef struct {
 // ACME configures certificates from an ACME server (RFC 8555).
 type ACME struct {
 	Hosts     StringList `yaml:"hosts" check:"name" jsonschema:"required,minItems=1" jsonschema_description:"Host names, each of which gets a certificate."`
-	Email     string     `yaml:"email" jsonschema_description:"Where the server may write to."`
+	Email     string     `yaml:"email" check:"email,optional" jsonschema_description:"Where the server may write to."`
 	Directory string     `yaml:"directory" default:"https://acme-v02.api.letsencrypt.org/directory" check:"https" jsonschema_description:"URL of the server's directory."`
 	CAFile    string     `yaml:"ca_file" jsonschema_description:"CA certificates in PEM that the server's own certificate is checked against; default: the system's."`
 }

@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"net"
+	"net/mail"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -19,6 +20,7 @@ var checks = map[string]func(key, value string) string{
 	"filled":    unless(func(value string) bool { return value != "" }, "%[1]s must not be empty"),
 	"header":    unless(isFieldName, "bad header name %[2]q"),
 	"name":      because(nameProblem, "bad name %[2]q: %[3]s"),
+	"email":     unless(isEmail, "bad email address %[2]q"),
 	"https":     unless(isHTTPS, "bad URL %[2]q (write https://host/path)"),
 	"host":      unless(isHost, "bad host %[2]q (a name or an address, without scheme and port)"),
 	"path":      unless(isRequestPath, "bad path %[2]q (must start with /)"),
@@ -179,6 +181,11 @@ func nameProblem(name string) string {
 		return "write a host name, without scheme and port"
 	}
 	return ""
+}
+
+func isEmail(s string) bool {
+	a, err := mail.ParseAddress(s)
+	return err == nil && a.Address == s
 }
 
 func isHTTPS(s string) bool {

@@ -12,8 +12,8 @@ const (
 	// lastArrivals is how long requests are still accepted after the listener was
 	// closed: http.Server.Shutdown drops a request that was just read.
 	lastArrivals = 200 * time.Millisecond
-	// lastWords is the time for close frames of WebSockets that are cut off, and then for
-	// their log lines.
+	// lastWords is the time for orders of certificates to end, for close frames of WebSockets
+	// that are cut off, and then for their log lines.
 	lastWords = time.Second
 	// drainLook is how often requests in flight are counted.
 	drainLook = 10 * time.Millisecond
@@ -31,6 +31,7 @@ func (g *gateway) drain(s *servers, signals <-chan os.Signal) {
 	go g.heedInterrupt(patient, interrupt, signals)
 
 	g.draining.Store(true)
+	g.certs.EndOrders(lastWords)
 	pause(patient, timeouts.LameDuck.Std())
 	s.deafen()
 	pause(patient, lastArrivals)

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -378,5 +379,55 @@ func TestHTTP2WithoutTLS(t *testing.T) {
 		if a.StatusCode != 200 || a.ProtoMajor != 1 || a.body != `upgrade ""` {
 			t.Errorf("h2c: %v: an upgrade: %s %s %s", asked, a.Proto, a.Status, a.body)
 		}
+	}
+}
+
+// Behind a trusted proxy one connection carries many clients: those who cancel do not cost the others theirs.
+func TestCancelsBehindAProxy(t *testing.T) {
+	t.Parallel()
+	begun := make(chan struct{}, 1000)
+	upstream := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		begun <- struct{}{}
+		if r.URL.Path == "/last" {
+			time.Sleep(3 * time.Second)
+			return
+		}
+		<-r.Context().Done()
+	}))
+	t.Cleanup(upstream.Close)
+	file := filepath.Join(t.TempDir(), "gateway.yaml")
+	writePolicy(t, file, strings.Replace(fmt.Sprintf(smallPolicy, upstream.URL), "data_dir: ./data,", "data_dir: ./data, h2c: true, trusted_proxies: [127.0.0.1/32],", 1))
+	g := start(t, nil, "run", "--config", file)
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	proxy := &http.Client{Transport: &http.Transport{Protocols: protocols}}
+	get := func(ctx context.Context, path string) error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, g.base+path, nil)
+		if err != nil {
+			return err
+		}
+		res, err := proxy.Do(req)
+		if err == nil {
+			err = res.Body.Close()
+		}
+		return err
+	}
+	last := make(chan error, 1)
+	go func() { last <- get(t.Context(), "/last") }()
+	<-begun
+	for range 8 {
+		ctx, cancel := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		for range 50 {
+			all.Go(func() { _ = get(ctx, "/cancelled") }) // it is
+		}
+		for range 50 {
+			<-begun
+		}
+		cancel()
+		all.Wait()
+	}
+	if err := env.Receive(t, "the last one", last); err != nil {
+		t.Errorf("another client's request: %v", err)
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -12,22 +13,35 @@ import (
 	"github.com/jewgo/gateway/internal/certs"
 	"github.com/jewgo/gateway/internal/exchange"
 	"github.com/jewgo/gateway/internal/metrics"
+	"github.com/jewgo/gateway/internal/problem"
 	"github.com/jewgo/gateway/internal/store/redis"
 	"github.com/jewgo/gateway/middleware"
 	"github.com/jewgo/gateway/policy"
 )
 
-// toHTTPS redirects clients of plain HTTP to the same URL by HTTPS, at the port of that address, if any. Hosts that
-// are not served, and malformed requests, are refused as by HTTPS.
-func (g *gateway) toHTTPS(to *net.TCPAddr) http.Handler {
+// redirectPort is the port of HTTPS as clients see it: the policy's, or that of the listener.
+func redirectPort(t *policy.TLS, https *net.TCPAddr) int {
+	if t.RedirectPort == 0 && https != nil {
+		return https.Port
+	}
+	return cmp.Or(t.RedirectPort, 443)
+}
+
+// toHTTPS redirects clients of plain HTTP to the same URL by HTTPS, at a port. Hosts that are not served, and
+// malformed requests, are refused as by HTTPS.
+func (g *gateway) toHTTPS(to int) http.Handler {
 	port := ""
-	if to != nil && to.Port != 443 {
-		port = ":" + strconv.Itoa(to.Port)
+	if to != 443 {
+		port = ":" + strconv.Itoa(to)
 	}
 	redirect := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ex := exchange.From(r.Context())
-		ex.Facts.Reason = "redirected to HTTPS"
 		host := ex.View.Host
+		if host == "" { // HTTP/1.0
+			ex.Refuse(w, "no host to redirect to", problem.Problem{Status: http.StatusBadRequest, Detail: "the request names no host"})
+			return
+		}
+		ex.Facts.Reason = "redirected to HTTPS"
 		if strings.Contains(host, ":") {
 			host = "[" + host + "]"
 		}

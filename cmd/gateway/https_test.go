@@ -174,6 +174,36 @@ func freePort(t *testing.T) string {
 	return port
 }
 
+// Any host is redirected where server.hosts says nothing, but one must be named. Behind port mapping the port
+// is another one.
+func TestRedirectOfAnyHost(t *testing.T) {
+	t.Parallel()
+	var port string
+	startSecure(t, tells, func(policy string) string {
+		port = freePort(t)
+		policy = strings.Replace(policy, `  hosts: [a.test, 127.0.0.1, "::1"]`+"\n", "", 1)
+		return strings.Replace(policy, `redirect: "127.0.0.1:0"`, `redirect: "127.0.0.1:`+port+`"`+"\n    redirect_port: 443", 1)
+	})
+	conn, err := net.Dial("tcp", "127.0.0.1:"+port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	_, _ = io.WriteString(conn, "GET /x HTTP/1.1\r\nHost: any.test\r\n\r\nGET /x HTTP/1.0\r\n\r\n") // the answers tell
+	answers := bufio.NewReader(conn)
+	for _, want := range []string{"308 https://any.test/x", "400 "} {
+		res, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, res.Body) // what follows would fail
+		if got := fmt.Sprint(res.StatusCode, " ", res.Header.Get("Location")); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
+
 func TestHTTPSForDevelopment(t *testing.T) {
 	t.Parallel()
 	g := launch(t, nil, "demo", "--https", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")

@@ -79,8 +79,8 @@ func (s *service) loadOverridden() (*policy.Snapshot, error) {
 		snapshot.Policy.Server.Admin = s.admin
 	}
 	if s.https {
-		if snapshot.Policy.Server.TLS != nil {
-			return nil, usage(errors.New("--https: the policy has server.tls already"))
+		if snapshot.Policy.Server.TLS != nil || snapshot.Policy.Server.H2C {
+			return nil, usage(errors.New("--https: the policy has server.tls already, or h2c"))
 		}
 		def, err := certs.Localhost(snapshot.Policy.Server.DataDir, time.Now())
 		if err != nil {

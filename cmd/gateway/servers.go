@@ -91,26 +91,30 @@ func (g *gateway) openData(s *servers, p *policy.Server, sockets *wire.Sockets, 
 			s.data.listeners = append(s.data.listeners, l)
 		}
 	}
-	g.observer.TrustSocket = guarded > 0 && open == 0
-	if p.TLS == nil {
-		return nil
-	}
 	https := tcpAddr(s.data.listeners)
-	if p.TLS.Redirect != "" {
-		s.redirect.server = g.newServer(g.toHTTPS(https), p, quiet)
+	if p.TLS != nil && p.TLS.Redirect != "" {
+		s.redirect.server = g.newServer(g.toHTTPS(redirectPort(p.TLS, https)), p, quiet)
 		var err error
 		if s.redirect.listeners, err = listenAt(p.TLS.Redirect, p, sockets); err != nil {
 			return err
 		}
+		for _, l := range s.redirect.listeners {
+			if l.Addr().Network() == "unix" && !wire.Guarded(l) {
+				open++
+			}
+		}
 	}
-	g.certs.Answer(https, tcpAddr(s.redirect.listeners))
+	g.observer.TrustSocket = guarded > 0 && open == 0
+	if p.TLS != nil {
+		g.certs.Answer(https, tcpAddr(s.redirect.listeners))
+	}
 	return nil
 }
 
 // newServer is a server for clients, within the policy's bounds.
 func (g *gateway) newServer(h http.Handler, p *policy.Server, quiet *log.Logger) *http.Server {
 	var fresh newConns
-	resets := wire.Resets{Now: time.Now}
+	resets := wire.Resets{Now: time.Now, Many: g.observer.Believes}
 	server := &http.Server{
 		Handler:           resets.Handler(g.lastOnes(h)),
 		ConnContext:       resets.ConnContext,

@@ -45,6 +45,9 @@ const (
 	maxRetryRefused = time.Hour
 	orderTimeout    = 5 * time.Minute // for one order, with the wait for other gateways
 	ordersAtOnce    = 4
+	// settling is how long a new certificate in Redis is looked after each second: other gateways are due at
+	// the same time, and would order if they did not find it.
+	settling = 30 * time.Second
 	// renewAt is the part of a certificate's lifetime that is left when it is renewed.
 	renewAt = 3
 	// alpnProtocol is the protocol of TLS-ALPN-01 (RFC 8737).
@@ -60,6 +63,8 @@ type acmeCerts struct {
 	issuer  *certmagic.ACMEIssuer
 	orders  chan struct{} // full: ordersAtOnce
 	ready   chan struct{} // closed by answer
+	resting chan struct{} // closed by rest
+	ended   chan struct{} // closed when attend has ended
 
 	mu     sync.Mutex
 	states map[string]*acmeState // guarded by mu; by host
@@ -85,8 +90,8 @@ func newACME(cfg ACMEConfig, changed func()) (*acmeCerts, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &acmeCerts{cfg: cfg, orders: make(chan struct{}, ordersAtOnce), ready: make(chan struct{}), states: map[string]*acmeState{}}
-	a.storage, err = newStorage(&storage{dir: cfg.Dir, shared: cfg.Shared, health: cfg.Health, seal: seal, alone: lockTTL, now: cfg.Now, log: cfg.Log, changed: changed})
+	a := &acmeCerts{cfg: cfg, orders: make(chan struct{}, ordersAtOnce), ready: make(chan struct{}), resting: make(chan struct{}), ended: make(chan struct{}), states: map[string]*acmeState{}}
+	a.storage, err = newStorage(&storage{dir: cfg.Dir, shared: cfg.Shared, health: cfg.Health, seal: seal, rest: lockRest, alone: lockTTL, now: cfg.Now, log: cfg.Log, changed: changed})
 	if err != nil {
 		return nil, err
 	}
@@ -168,8 +173,27 @@ func (a *acmeCerts) certificate(host string) *tls.Certificate {
 	return pair
 }
 
-// attend orders and renews the certificate of each host, from answer until ctx is done.
+// rest ends all orders, and waits for that, but no longer than limit. It may be called once.
+func (a *acmeCerts) rest(limit time.Duration) {
+	close(a.resting)
+	select {
+	case <-a.ended:
+	case <-time.After(limit):
+	}
+}
+
+// attend orders and renews the certificate of each host, from answer until rest or until ctx is done.
 func (a *acmeCerts) attend(ctx context.Context) {
+	defer close(a.ended)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() { // ends with attend
+		select {
+		case <-a.resting:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
 	select {
 	case <-ctx.Done():
 		return
@@ -185,9 +209,6 @@ func (a *acmeCerts) attend(ctx context.Context) {
 	for _, host := range a.cfg.Policy.Hosts {
 		working.Go(func() { a.attendTo(ctx, host) })
 	}
-	if a.cfg.Shared == nil {
-		return
-	}
 	turns := time.NewTicker(a.cfg.SharedEvery)
 	defer turns.Stop()
 	for {
@@ -202,16 +223,24 @@ func (a *acmeCerts) attend(ctx context.Context) {
 
 // attendTo orders and renews the certificate of one host.
 func (a *acmeCerts) attendTo(ctx context.Context, host string) {
+	var issued time.Time
 	for {
 		wait := a.untilDue(host)
 		if wait <= 0 {
-			wait = a.order(ctx, host)
+			if wait = a.order(ctx, host); wait == 0 {
+				issued = time.Now()
+			}
 		}
 		// A certificate may come from another gateway meanwhile, or the clock may be set.
+		wait = min(wait, time.Minute)
+		if time.Since(issued) < settling {
+			a.storage.refresh(ctx, a.unit(host))
+			wait = min(wait, time.Second)
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(min(wait, time.Minute)):
+		case <-time.After(wait):
 		}
 	}
 }
@@ -307,6 +336,8 @@ func (a *acmeCerts) describe(now time.Time) (all []Certificate) {
 			c.Problem = fmt.Sprintf("%v; next try at %s", s.err, s.next.UTC().Format(time.RFC3339))
 		} else if c.Missing {
 			c.Problem = "it is being ordered"
+		} else if !a.storage.saved(a.unit(host)) {
+			c.Problem = "it is not on disk: after a restart it would be ordered again"
 		}
 		a.mu.Unlock()
 		all = append(all, c)

@@ -9,8 +9,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -52,6 +54,8 @@ type node struct {
 	at   place
 	host string
 	stop func()
+
+	listeners []net.Listener
 }
 
 // nodeConfig is what a node needs. The zero value of the rest works.
@@ -65,6 +69,8 @@ type nodeConfig struct {
 	files  []policy.CertificateDef
 	// The challenges that the node answers.
 	noHTTP, noALPN bool
+	share          func(Shared) Shared // wraps redis
+	sharedEvery    time.Duration       // 0: 100 ms
 }
 
 func startNode(t *testing.T, cfg nodeConfig) *node {
@@ -83,6 +89,9 @@ func startNode(t *testing.T, cfg nodeConfig) *node {
 	if cfg.redis != nil {
 		config.ACME.Shared, config.ACME.Health = redis.NewCertificates(cfg.redis.client), cfg.redis.health
 	}
+	if cfg.share != nil {
+		config.ACME.Shared, config.ACME.SharedEvery = cfg.share(config.ACME.Shared), cfg.sharedEvery
+	}
 	k, err := New(config)
 	if err != nil {
 		t.Fatal(err)
@@ -100,6 +109,7 @@ func startNode(t *testing.T, cfg nodeConfig) *node {
 		if err != nil {
 			t.Fatal(err)
 		}
+		n.listeners = append(n.listeners, l)
 		go func() { // ends with stop
 			if server == served {
 				_ = server.Serve(tls.NewListener(l, k.TLS()))
@@ -238,17 +248,20 @@ func TestRenewalWithoutAGap(t *testing.T) {
 	t.Parallel()
 	at := newPlace(t)
 	cfg := at.config()
-	cfg.Lifetime = 6 * time.Second
+	cfg.Lifetime = 9 * time.Second
 	server := acme.Start(t, cfg)
 	n := startNode(t, nodeConfig{server: server, at: at, host: "renewed.test"})
 	serial, seen := n.await(server.Roots()), 1
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(14 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		now, err := n.serial(server.Roots())
 		if err != nil {
 			t.Fatal(err)
 		}
 		if now != serial {
 			serial, seen = now, seen+1
+		}
+		if c := n.Certificates()[0]; c.Problem != "" {
+			t.Errorf("a renewal at its time is told as a failure: %s", c)
 		}
 	}
 	if orders := server.Orders(); seen < 3 || orders > seen+1 {
@@ -473,6 +486,163 @@ func TestAnotherGatewaysRenewalIsUsed(t *testing.T) {
 	}
 }
 
+// faulty is a Redis in which something happens when a certificate is put.
+type faulty struct {
+	Shared
+	puts *atomic.Int64 // of certificates
+	put  func(n int64, put func() error) error
+}
+
+func (f faulty) Put(ctx context.Context, key string, value []byte, ttl time.Duration) error {
+	put := func() error { return f.Shared.Put(ctx, key, value, ttl) }
+	if !strings.HasPrefix(key, "certificates/") {
+		return put()
+	}
+	return f.put(f.puts.Add(1), put)
+}
+
+// Two gateways are due at once, and Redis fails at the moment when the one has its new certificate: the other
+// one, which waits for the lock, does not order again.
+func TestOneOrderWhereRedisFailsAtTheWorstMoment(t *testing.T) {
+	t.Parallel()
+	for name, put := range map[string]func(shared *remote, n int64, put func() error) error{
+		"takes it late": func(_ *remote, n int64, put func() error) error {
+			if n <= 4 {
+				return errors.New("late")
+			}
+			return put()
+		},
+		"is emptied then": func(shared *remote, n int64, put func() error) error {
+			err := put()
+			if n == 2 { // the last part of the renewal
+				err = errors.Join(err, shared.client.FlushAll(context.Background()).Err())
+			}
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			at, shared := newPlace(t), startRedis(t)
+			cfg := at.config()
+			cfg.Lifetime = 12 * time.Second
+			server := acme.Start(t, cfg)
+			var puts, begun atomic.Int64
+			share := func(s Shared) Shared {
+				return faulty{s, &puts, func(n int64, do func() error) error {
+					if first := begun.Load(); first > 0 && n > first {
+						return put(shared, n-first, do)
+					}
+					return do()
+				}}
+			}
+			host := strings.ReplaceAll(name, " ", "-") + ".test"
+			one := startNode(t, nodeConfig{server: server, at: at, host: host, redis: shared, share: share, sharedEvery: 10 * time.Second})
+			first := one.await(server.Roots())
+			two := startNode(t, nodeConfig{server: server, at: newPlace(t), host: host, redis: connect(t, shared.RedisServer), share: share, sharedEvery: 10 * time.Second})
+			if two.await(server.Roots()) != first {
+				t.Fatal("it is not shared")
+			}
+			begun.Store(puts.Load())
+			next := one.awaitNew(server.Roots(), first)
+			if got := two.awaitNew(server.Roots(), first); got != next {
+				t.Errorf("the two serve different certificates")
+			}
+			if got := server.Orders(); got != 2 {
+				t.Errorf("%d orders for two certificates", got)
+			}
+		})
+	}
+}
+
+// A disk that takes nothing at renewal costs neither the certificate nor orders, and gets it later.
+func TestADiskThatIsFullAtRenewal(t *testing.T) {
+	t.Parallel()
+	at, dir := newPlace(t), t.TempDir()
+	cfg := at.config()
+	cfg.Lifetime = 9 * time.Second
+	server := acme.Start(t, cfg)
+	n := startNode(t, nodeConfig{server: server, at: at, host: "full.test", dir: dir})
+	first := n.await(server.Roots())
+	file := fileOf(dir, n.acme.unit("full.test"))
+	if err := os.Mkdir(file+".new", 0o700); err != nil { // nothing can be written in its place
+		t.Fatal(err)
+	}
+	next := n.awaitNew(server.Roots(), first)
+	if c := n.Certificates()[0]; !strings.Contains(c.Problem, "not on disk") || server.Orders() != 2 {
+		t.Errorf("%d orders, status %s", server.Orders(), c)
+	}
+	if err := os.Remove(file + ".new"); err != nil {
+		t.Fatal(err)
+	}
+	env.Eventually(t, 5*time.Second, func() error {
+		pair, err := openStorage(t, dir).load(n.acme.unit("full.test")).pair()
+		if err != nil || pair.Leaf.SerialNumber.String() != next {
+			return fmt.Errorf("on disk is another one (%w)", err)
+		}
+		return nil
+	})
+}
+
+// A gateway that drains closes its listeners, and its successor wants their ports.
+func TestNothingIsOrderedWhileDraining(t *testing.T) {
+	t.Parallel()
+	at := newPlace(t)
+	cfg := at.config()
+	cfg.Lifetime = 6 * time.Second
+	server := acme.Start(t, cfg)
+	n := startNode(t, nodeConfig{server: server, at: at, host: "drains.test"})
+	n.await(server.Roots())
+	n.EndOrders(5 * time.Second)
+	for _, l := range n.listeners {
+		_ = l.Close() // which ends Accept
+	}
+	for end := time.Now().Add(6 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		for _, port := range []*net.TCPAddr{at.https, at.plain} {
+			if conn, err := net.Dial("tcp", port.String()); err == nil {
+				_ = conn.Close()
+				t.Fatalf("somebody listens on %s again", port)
+			}
+		}
+	}
+	if got := server.Orders(); got != 1 {
+		t.Errorf("%d orders", got)
+	}
+}
+
+// A clock that was ahead does not make an old certificate the latest for ever.
+func TestAClockThatWasAhead(t *testing.T) {
+	t.Parallel()
+	one, two := lockers(t, startRedis(t))
+	ca := env.NewCA(t)
+	one.now = func() time.Time { return time.Now().Add(60 * 24 * time.Hour) }
+	store(t, one, site(t, ca)...)
+	two.refresh(t.Context(), siteUnit)
+	one.now = time.Now
+	renewed := site(t, ca)
+	store(t, one, renewed...)
+	for name, s := range map[string]*storage{"the other": two, "its own": one} {
+		if got := string(s.refresh(t.Context(), siteUnit).Files["a.test.crt"]); got != renewed[1][1] {
+			t.Errorf("%s gateway has the old certificate", name)
+		}
+	}
+}
+
+func TestAChallengeEndsWithItsOrder(t *testing.T) {
+	t.Parallel()
+	one, two := lockers(t, startRedis(t))
+	const token = "acme/ca/challenge_tokens/a.test.json"
+	store(t, one, [2]string{token, "{}"})
+	if text, err := two.Load(t.Context(), token); err != nil || string(text) != "{}" { // a validation arrived there
+		t.Fatalf("%q, %v", text, err)
+	}
+	if err := one.Delete(t.Context(), token); err != nil {
+		t.Fatal(err)
+	}
+	if one.Exists(t.Context(), token) || two.Exists(t.Context(), token) {
+		t.Error("it is still there")
+	}
+}
+
 // lockers are two gateways' storages on one Redis.
 func lockers(t *testing.T, shared *remote) (one, two *storage) {
 	t.Helper()
@@ -482,7 +652,7 @@ func lockers(t *testing.T, shared *remote) (one, two *storage) {
 			t.Fatal(err)
 		}
 		s, err := newStorage(&storage{
-			dir: t.TempDir(), shared: redis.NewCertificates(shared.client), health: shared.health, seal: seal, alone: 3 * time.Second,
+			dir: t.TempDir(), shared: redis.NewCertificates(shared.client), health: shared.health, seal: seal, rest: 4 * lockEvery, alone: 3 * time.Second,
 			now: time.Now, log: slog.New(slog.DiscardHandler), changed: func() {},
 		})
 		if err != nil {
@@ -494,15 +664,16 @@ func lockers(t *testing.T, shared *remote) (one, two *storage) {
 }
 
 func TestOneGatewayHoldsALock(t *testing.T) {
+	const orderLock = "issue_cert_a.test"
 	t.Parallel()
 	shared := startRedis(t)
 	one, two := lockers(t, shared)
 	ctx := t.Context()
-	if err := one.Lock(ctx, "order"); err != nil {
+	if err := one.Lock(ctx, orderLock); err != nil {
 		t.Fatal(err)
 	}
 	got := make(chan error, 1)
-	go func() { got <- two.Lock(ctx, "order") }()
+	go func() { got <- two.Lock(ctx, orderLock) }()
 	for range 5 { // an emptied Redis gets it back
 		time.Sleep(lockEvery + lockEvery/2)
 		shared.flush(t)
@@ -510,26 +681,26 @@ func TestOneGatewayHoldsALock(t *testing.T) {
 	select {
 	case err := <-got:
 		t.Fatalf("both hold the lock (%v)", err)
-	case <-time.After(2 * lockRest):
+	case <-time.After(2 * 4 * lockEvery):
 	}
-	if err := one.Unlock(ctx, "order"); err != nil {
+	if err := one.Unlock(ctx, orderLock); err != nil {
 		t.Fatal(err)
 	}
 	if err := env.Receive(t, "the lock", got); err != nil {
 		t.Fatal(err)
 	}
-	short, cancel := context.WithTimeout(ctx, lockRest)
+	short, cancel := context.WithTimeout(ctx, 4*lockEvery)
 	defer cancel()
-	if err := one.Lock(short, "order"); !errors.Is(err, context.DeadlineExceeded) {
+	if err := one.Lock(short, orderLock); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a lock that another one holds: %v", err)
 	}
 	shared.Kill()
 	shared.up(t, false)
-	if err := one.Lock(ctx, "order"); err != nil {
+	if err := one.Lock(ctx, orderLock); err != nil {
 		t.Errorf("without Redis: %v", err)
 	}
 	for _, s := range []*storage{one, two} {
-		if err := s.Unlock(ctx, "order"); err != nil {
+		if err := s.Unlock(ctx, orderLock); err != nil {
 			t.Error(err)
 		}
 	}

@@ -45,11 +45,25 @@ func lasting(unit string) bool {
 
 // whole reports whether the bundle can be used as it is.
 func (b bundle) whole() bool {
-	if !strings.HasPrefix(b.Unit, "certificates/") {
-		return len(b.Files) > 0
+	switch {
+	case strings.HasPrefix(b.Unit, "certificates/"):
+		_, err := b.pair()
+		return err == nil
+	case strings.Contains(b.Unit, "/users/"): // a registration and its key
+		return len(b.Files) > 1
 	}
-	_, err := b.pair()
-	return err == nil
+	return len(b.Files) > 0
+}
+
+// later reports whether b replaces another bundle of its unit. Of certificates the server's clock decides,
+// which is one for all gateways.
+func (b bundle) later(than bundle) bool {
+	mine, err := b.pair()
+	theirs, err2 := than.pair()
+	if err == nil && err2 == nil && !mine.Leaf.NotBefore.Equal(theirs.Leaf.NotBefore) {
+		return mine.Leaf.NotBefore.After(theirs.Leaf.NotBefore)
+	}
+	return b.Modified.After(than.Modified)
 }
 
 // pair returns the certificate and key of a bundle of them.

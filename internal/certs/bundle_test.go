@@ -65,6 +65,13 @@ func TestACertificateIsReplacedWhole(t *testing.T) {
 			t.Errorf("after %d parts: the file is %s (%v)", parts, text, err)
 		}
 	}
+	// What certmagic takes back, when it could not store all of it, is not the one before.
+	s := openStorage(t, dir)
+	store(t, s, first[0])
+	if err := s.Delete(t.Context(), first[0][0]); err != nil {
+		t.Fatal(err)
+	}
+	store(t, s, first[2])
 	got, err := openStorage(t, dir).Load(t.Context(), second[1][0])
 	if err != nil || string(got) != second[1][1] {
 		t.Errorf("in the end: %s (%v), want the second certificate", got, err)
@@ -101,7 +108,11 @@ func TestStorageAsCertmagicSeesIt(t *testing.T) {
 	s := openStorage(t, dir)
 	const account, token = "acme/ca/users/me", "acme/ca/challenge_tokens/a.test.json"
 	store(t, s, site(t, env.NewCA(t))...)
-	store(t, s, [2]string{account + "/me.json", "{}"}, [2]string{account + "/me.key", "k"}, [2]string{token, "t"})
+	store(t, s, [2]string{account + "/me.json", "{}"})
+	if openStorage(t, dir).Exists(ctx, account+"/me.json") {
+		t.Error("half an account is kept")
+	}
+	store(t, s, [2]string{account + "/me.key", "k"}, [2]string{token, "t"})
 	if _, err := s.Load(ctx, "acme/ca/none/x"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("load of what is not there: %v", err)
 	}
@@ -126,8 +137,8 @@ func TestStorageAsCertmagicSeesIt(t *testing.T) {
 		t.Error(err)
 	}
 	again := openStorage(t, dir)
-	if again.Exists(ctx, token) || again.Exists(ctx, account+"/me.key") || !again.Exists(ctx, account+"/me.json") {
-		t.Error("after a delete and a restart: not what is left")
+	if again.Exists(ctx, token) || again.Exists(ctx, account+"/me.key") || again.Exists(ctx, account+"/me.json") {
+		t.Error("after a delete and a restart: more than what is left")
 	}
 	if err := again.Delete(ctx, siteUnit); err != nil || openStorage(t, dir).Exists(ctx, siteUnit+"/a.test.crt") {
 		t.Errorf("a deleted folder is still there (%v)", err)

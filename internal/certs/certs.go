@@ -128,6 +128,15 @@ func (k *Keeper) Answer(https, plain *net.TCPAddr) {
 	}
 }
 
+// EndOrders ends what is being ordered, and orders no more. It waits for that, but no longer than limit. It
+// must be called before the listeners of Answer are closed: while an order is under way certmagic would open
+// their ports itself. It may be called once.
+func (k *Keeper) EndOrders(limit time.Duration) {
+	if k.acme != nil {
+		k.acme.rest(limit)
+	}
+}
+
 // Plain answers what an ACME server asks by plain HTTP, and passes other requests on.
 func (k *Keeper) Plain(next http.Handler) http.Handler {
 	if k.acme == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	crand "crypto/rand"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/jewgo/gateway/internal/failover"
@@ -14,9 +15,11 @@ const (
 	// again.
 	lockEvery = 300 * time.Millisecond
 	holdEvery = lockEvery / 3
-	// lockRest is how long a lock must be free before it is taken: a Redis that was emptied gets it back
-	// from its holder by then.
-	lockRest = 4 * lockEvery
+	// lockRest is how long the lock of an order must be free before it is taken: a Redis that was emptied gets
+	// it back from its holder by then, or the certificate that was just issued.
+	lockRest = 12 * lockEvery
+	// publishWait bounds the wait, before a lock is given back, until Redis has what was got under it.
+	publishWait = 2 * time.Second
 	// lockTTL ends the lock of a gateway that is gone. After that long without Redis a gateway goes on alone.
 	lockTTL = 10 * time.Second
 )
@@ -57,6 +60,10 @@ func (s *storage) Lock(ctx context.Context, name string) error {
 func (s *storage) lockShared(ctx context.Context, name string) error {
 	token := crand.Text()
 	free, answeredLast := 0, time.Now()
+	rest := 0
+	if strings.HasPrefix(name, "issue_cert_") { // certmagic's name for it
+		rest = int(s.rest / lockEvery)
+	}
 	for {
 		holder, answered, err := failover.Ask(ctx, s.health, func(ctx context.Context) (string, error) { return s.shared.Holder(ctx, name) })
 		switch {
@@ -72,7 +79,7 @@ func (s *storage) lockShared(ctx context.Context, name string) error {
 		if answered {
 			answeredLast = time.Now()
 		}
-		if free > int(lockRest/lockEvery) && s.hold(ctx, name, token) {
+		if free > rest && s.hold(ctx, name, token) {
 			s.keepHolding(name, token)
 			return nil
 		}
@@ -119,6 +126,9 @@ func (s *storage) Unlock(ctx context.Context, name string) error {
 	lock := s.locks[name]
 	s.mu.Unlock()
 	if h != nil {
+		for end := time.Now().Add(publishWait); !s.publishRest(ctx) && time.Now().Before(end); {
+			time.Sleep(holdEvery)
+		}
 		h.stop()
 		<-h.ended
 		_, _, _ = failover.Offer(ctx, s.health, func(ctx context.Context) (struct{}, error) {

@@ -44,6 +44,7 @@ type storage struct {
 	shared  Shared           // nil: none
 	health  *failover.Switch // of shared
 	seal    sealer
+	rest    time.Duration // an order's lock is taken once it was free for so long
 	alone   time.Duration // without Redis for so long, this gateway orders without asking the others
 	now     func() time.Time
 	log     *slog.Logger
@@ -51,9 +52,11 @@ type storage struct {
 
 	mu     sync.Mutex
 	units  map[string]bundle        // guarded by mu
-	staged map[string]bundle        // guarded by mu; certificates of which a part is still to be written
+	staged map[string]bundle        // guarded by mu; bundles of which a part is still to be written
 	locks  map[string]chan struct{} // guarded by mu; held while it is full
 	tokens map[string]*heldLock     // guarded by mu; locks that are held in Redis too
+	// Units that could not be written on disk, and into Redis, and that are sealed with a strange key.
+	unsaved, unshared, foreign map[string]bool // guarded by mu
 }
 
 var _ certmagic.Storage = (*storage)(nil)
@@ -66,6 +69,7 @@ func newStorage(s *storage) (*storage, error) {
 		s.log.Error("a stored certificate or account cannot be used", "error", err.Error())
 	})
 	s.staged, s.locks, s.tokens = map[string]bundle{}, map[string]chan struct{}{}, map[string]*heldLock{}
+	s.unsaved, s.unshared, s.foreign = map[string]bool{}, map[string]bool{}, map[string]bool{}
 	return s, nil
 }
 
@@ -79,35 +83,52 @@ func (s *storage) Store(ctx context.Context, key string, value []byte) error {
 	}
 	b := before.with(name, value)
 	b.Unit, b.Modified = unit, s.now()
+	if last := s.units[unit].Modified; !b.Modified.After(last) { // the clock was ahead
+		b.Modified = last.Add(time.Millisecond)
+	}
 	if !b.whole() {
 		s.staged[unit] = b
 		s.mu.Unlock()
 		return nil
 	}
-	delete(s.staged, unit)
-	err := s.keepLocked(b)
+	s.keepLocked(b)
 	s.mu.Unlock()
-	if err != nil {
-		return err
-	}
 	s.publish(ctx, b)
 	s.tell(unit)
 	return nil
 }
 
-// keepLocked puts a bundle on disk and in use.
-func (s *storage) keepLocked(b bundle) error {
-	if lasting(b.Unit) {
-		text, err := json.Marshal(b)
-		if err != nil {
-			return err
-		}
-		if err := atomicfile.Replace(atomicfile.OS{}, fileOf(s.dir, b.Unit), text); err != nil {
-			return err
-		}
-	}
+// keepLocked puts a bundle in use, and on disk. A disk that fails is tried again later: what a server gave
+// once is not ordered again for that.
+func (s *storage) keepLocked(b bundle) {
+	delete(s.staged, b.Unit)
 	s.units[b.Unit] = b
-	return nil
+	s.saveLocked(b)
+}
+
+func (s *storage) saveLocked(b bundle) {
+	if !lasting(b.Unit) {
+		return
+	}
+	text, err := json.Marshal(b)
+	if err == nil {
+		err = atomicfile.Replace(atomicfile.OS{}, fileOf(s.dir, b.Unit), text)
+	}
+	if err == nil {
+		delete(s.unsaved, b.Unit)
+		return
+	}
+	if !s.unsaved[b.Unit] {
+		s.log.Error("a certificate or account is in use, but not on disk", "error", err.Error())
+	}
+	s.unsaved[b.Unit] = true
+}
+
+// saved reports whether a bundle is on disk.
+func (s *storage) saved(unit string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.unsaved[unit]
 }
 
 func (s *storage) tell(unit string) {
@@ -116,7 +137,7 @@ func (s *storage) tell(unit string) {
 	}
 }
 
-// publish gives Redis its copy. Without Redis, sync does so later.
+// publish gives Redis its copy. If that fails, it is done before a lock is given back, or by refreshAll.
 func (s *storage) publish(ctx context.Context, b bundle) {
 	if s.shared == nil {
 		return
@@ -130,45 +151,84 @@ func (s *storage) publish(ctx context.Context, b bundle) {
 	if lasting(b.Unit) {
 		ttl = 0
 	}
-	_, _, _ = failover.Offer(ctx, s.health, func(ctx context.Context) (struct{}, error) {
+	_, answered, err := failover.Offer(ctx, s.health, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, s.shared.Put(ctx, b.Unit, sealed, ttl)
 	})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if answered && err == nil {
+		delete(s.unshared, b.Unit)
+	} else {
+		s.unshared[b.Unit] = true
+	}
 }
 
-// refresh makes a bundle the same here and in Redis. Without Redis it does nothing.
-func (s *storage) refresh(ctx context.Context, unit string) {
+// publishRest publishes what Redis did not take, and reports whether it has all now.
+func (s *storage) publishRest(ctx context.Context) bool {
+	s.mu.Lock()
+	var rest []bundle
+	for unit := range s.unshared {
+		if b, ok := s.units[unit]; ok {
+			rest = append(rest, b)
+		} else {
+			delete(s.unshared, unit)
+		}
+	}
+	s.mu.Unlock()
+	for _, b := range rest {
+		s.publish(ctx, b)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.unshared) == 0
+}
+
+// refresh makes a bundle the same here and in Redis, and returns it. Without Redis it is what is here.
+func (s *storage) refresh(ctx context.Context, unit string) bundle {
 	if s.shared == nil {
-		return
+		return s.load(unit)
 	}
 	sealed, answered, err := failover.Ask(ctx, s.health, func(ctx context.Context) ([]byte, error) { return s.shared.Get(ctx, unit) })
 	if !answered || err != nil {
-		return
+		return s.load(unit)
 	}
 	theirs, newest, readable := s.seal.open(unit, sealed)
-	s.mu.Lock()
-	ours, ok := s.units[unit]
-	adopt := readable && (!ok || theirs.Modified.After(ours.Modified)) && !theirs.equal(ours)
-	if adopt {
-		if err := s.keepLocked(theirs); err != nil {
-			s.log.Error("a certificate of another gateway is used, but is not on disk", "error", err.Error())
-			s.units[unit] = theirs
+	if !lasting(unit) { // the gateway that orders ends its challenge
+		if ours := s.load(unit); len(ours.Files) > 0 || !readable {
+			return ours
 		}
-		delete(s.staged, unit)
+		return theirs
+	}
+	s.mu.Lock()
+	if sealed != nil && !readable && !s.foreign[unit] {
+		s.foreign[unit] = true
+		s.log.Warn("a certificate or account in Redis is sealed with a key that this gateway does not have: gateways that share a Redis need the same session.keys_file", "unit", unit)
+	}
+	ours, ok := s.units[unit]
+	same := readable && theirs.equal(ours)
+	adopt := readable && !same && (!ok || theirs.later(ours))
+	if adopt {
+		s.keepLocked(theirs)
+		ours = theirs
 	}
 	s.mu.Unlock()
 	if adopt {
 		s.tell(unit)
-		ours, ok = theirs, true
 	}
-	if ok && (!readable || !newest || !theirs.equal(ours)) {
+	if len(ours.Files) > 0 && !(newest && (same || adopt)) {
 		s.publish(ctx, ours)
 	}
+	return ours
 }
 
-// refreshAll is refresh of all that is here, and of units that another gateway may have.
+// refreshAll is refresh of all that is here, and of units that another gateway may have. It writes on disk
+// what could not be written before.
 func (s *storage) refreshAll(ctx context.Context, units []string) {
 	s.mu.Lock()
-	for unit := range s.units {
+	for unit, b := range s.units {
+		if s.unsaved[unit] {
+			s.saveLocked(b)
+		}
 		if lasting(unit) && !slices.Contains(units, unit) {
 			units = append(units, unit)
 		}
@@ -189,8 +249,7 @@ func (s *storage) load(unit string) bundle {
 // Load implements certmagic.Storage.
 func (s *storage) Load(ctx context.Context, key string) ([]byte, error) {
 	unit, name := unitOf(key)
-	s.refresh(ctx, unit)
-	text, ok := s.load(unit).Files[name]
+	text, ok := s.refresh(ctx, unit).Files[name]
 	if !ok {
 		return nil, fs.ErrNotExist
 	}
@@ -203,29 +262,26 @@ func (s *storage) Exists(ctx context.Context, key string) bool {
 	return err == nil
 }
 
-// Delete implements certmagic.Storage.
+// Delete implements certmagic.Storage. With a part of an account all of it is gone. A part of a certificate is
+// taken back where it could not be stored whole, and the one before stays.
 func (s *storage) Delete(ctx context.Context, key string) error {
 	unit, name := unitOf(key)
 	s.mu.Lock()
 	var gone []string
-	var errs []error
-	b, ok := s.units[unit]
-	if _, has := b.Files[name]; ok && has {
-		b = b.with(name, nil)
-		b.Modified = s.now()
-		if len(b.Files) == 0 || !b.whole() {
-			gone = append(gone, unit)
-		} else {
-			errs = append(errs, s.keepLocked(b))
-		}
+	if strings.HasPrefix(unit, "certificates/") {
+		delete(s.staged, unit)
+	} else if _, ok := s.units[unit].Files[name]; ok {
+		gone = append(gone, unit)
 	}
 	for other := range s.units {
-		if other == key || strings.HasPrefix(other, key+"/") {
+		if other != unit && (other == key || strings.HasPrefix(other, key+"/")) {
 			gone = append(gone, other)
 		}
 	}
+	var errs []error
 	for _, unit := range gone {
 		delete(s.units, unit)
+		delete(s.unsaved, unit)
 		if err := (atomicfile.OS{}).Remove(fileOf(s.dir, unit)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}

@@ -91,6 +91,7 @@ func unchangeable(old, next *policy.Policy) error {
 		{"server.proxy_protocol", !slices.Equal(old.Server.ProxyProtocol, next.Server.ProxyProtocol)},
 		{"server.tls", (old.Server.TLS == nil) != (next.Server.TLS == nil)},
 		{"server.tls.redirect", tlsOf(old).Redirect != tlsOf(next).Redirect},
+		{"server.tls.redirect_port", tlsOf(old).RedirectPort != tlsOf(next).RedirectPort},
 		{"server.tls.acme", !reflect.DeepEqual(tlsOf(old).ACME, tlsOf(next).ACME)},
 		{"server.h2c", old.Server.H2C != next.Server.H2C},
 		{"server.admin", old.Server.Admin != next.Server.Admin},

@@ -19,7 +19,12 @@ const (
 
 // Resets ends HTTP/2 connections whose clients cancel more requests than that. Its methods belong to one
 // http.Server.
-type Resets struct{ Now func() time.Time }
+type Resets struct {
+	Now func() time.Time
+	// Many reports whether a peer carries many clients on one connection, as a proxy does. Their requests are
+	// not counted.
+	Many func(remote string) bool
+}
 
 // resets counts those of a connection, as GCRA does: full is when it may cancel resetsAtOnce again.
 type resets struct {
@@ -44,7 +49,7 @@ func (r Resets) Handler(next http.Handler) http.Handler {
 		if req.ProtoMajor == 2 {
 			ctx := req.Context()
 			defer func() {
-				if ctx.Err() == nil {
+				if ctx.Err() == nil || r.Many(req.RemoteAddr) {
 					return
 				}
 				if c, ok := ctx.Value(resetsKey{}).(*resets); ok && c.tooMany(r.Now()) {
