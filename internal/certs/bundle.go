@@ -48,7 +48,7 @@ func (b bundle) whole() bool {
 	switch {
 	case strings.HasPrefix(b.Unit, "certificates/"):
 		_, err := b.pair()
-		return err == nil
+		return err == nil && len(b.Files) > 2 // with metadata, without which certmagic renews nothing
 	case strings.Contains(b.Unit, "/users/"): // a registration and its key
 		return len(b.Files) > 1
 	}

@@ -78,6 +78,16 @@ func TestACertificateIsReplacedWhole(t *testing.T) {
 	}
 }
 
+// A first certificate without its metadata could be served, but not renewed.
+func TestAFirstCertificateIsKeptWhole(t *testing.T) {
+	dir := t.TempDir()
+	parts := site(t, env.NewCA(t))
+	store(t, openStorage(t, dir), parts[:2]...)
+	if b := openStorage(t, dir).load(siteUnit); len(b.Files) > 0 {
+		t.Errorf("after two of three parts there are %d files", len(b.Files))
+	}
+}
+
 func TestFilesThatCannotBeUsed(t *testing.T) {
 	dir, log := t.TempDir(), &bytes.Buffer{}
 	store(t, openStorage(t, dir), site(t, env.NewCA(t))...)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -50,6 +51,8 @@ type storage struct {
 	log     *slog.Logger
 	changed func() // a certificate is new
 
+	disk sync.Mutex // one write at a time; taken before mu
+
 	mu     sync.Mutex
 	units  map[string]bundle        // guarded by mu
 	staged map[string]bundle        // guarded by mu; bundles of which a part is still to be written
@@ -91,37 +94,46 @@ func (s *storage) Store(ctx context.Context, key string, value []byte) error {
 		s.mu.Unlock()
 		return nil
 	}
-	s.keepLocked(b)
+	s.useLocked(b)
 	s.mu.Unlock()
-	s.publish(ctx, b)
 	s.tell(unit)
+	s.publish(ctx, b)
+	s.save(unit)
 	return nil
 }
 
-// keepLocked puts a bundle in use, and on disk. A disk that fails is tried again later: what a server gave
-// once is not ordered again for that.
-func (s *storage) keepLocked(b bundle) {
+// useLocked puts a bundle in use, before it is on disk.
+func (s *storage) useLocked(b bundle) {
 	delete(s.staged, b.Unit)
 	s.units[b.Unit] = b
-	s.saveLocked(b)
 }
 
-func (s *storage) saveLocked(b bundle) {
-	if !lasting(b.Unit) {
+// save writes a bundle on disk. A disk that fails is tried again later: what a server gave once is not ordered
+// again for that. A disk that hangs holds up nobody who serves.
+func (s *storage) save(unit string) {
+	if !lasting(unit) {
+		return
+	}
+	s.disk.Lock()
+	defer s.disk.Unlock()
+	b := s.load(unit)
+	if len(b.Files) == 0 {
 		return
 	}
 	text, err := json.Marshal(b)
 	if err == nil {
-		err = atomicfile.Replace(atomicfile.OS{}, fileOf(s.dir, b.Unit), text)
+		err = atomicfile.Replace(atomicfile.OS{}, fileOf(s.dir, unit), text)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if err == nil {
-		delete(s.unsaved, b.Unit)
+		delete(s.unsaved, unit)
 		return
 	}
-	if !s.unsaved[b.Unit] {
+	if !s.unsaved[unit] {
 		s.log.Error("a certificate or account is in use, but not on disk", "error", err.Error())
 	}
-	s.unsaved[b.Unit] = true
+	s.unsaved[unit] = true
 }
 
 // saved reports whether a bundle is on disk.
@@ -208,12 +220,13 @@ func (s *storage) refresh(ctx context.Context, unit string) bundle {
 	same := readable && theirs.equal(ours)
 	adopt := readable && !same && (!ok || theirs.later(ours))
 	if adopt {
-		s.keepLocked(theirs)
+		s.useLocked(theirs)
 		ours = theirs
 	}
 	s.mu.Unlock()
 	if adopt {
 		s.tell(unit)
+		s.save(unit)
 	}
 	if len(ours.Files) > 0 && !(newest && (same || adopt)) {
 		s.publish(ctx, ours)
@@ -225,15 +238,16 @@ func (s *storage) refresh(ctx context.Context, unit string) bundle {
 // what could not be written before.
 func (s *storage) refreshAll(ctx context.Context, units []string) {
 	s.mu.Lock()
-	for unit, b := range s.units {
-		if s.unsaved[unit] {
-			s.saveLocked(b)
-		}
+	unsaved := slices.Collect(maps.Keys(s.unsaved))
+	for unit := range s.units {
 		if lasting(unit) && !slices.Contains(units, unit) {
 			units = append(units, unit)
 		}
 	}
 	s.mu.Unlock()
+	for _, unit := range unsaved {
+		s.save(unit)
+	}
 	for _, unit := range units {
 		s.refresh(ctx, unit)
 	}
@@ -278,16 +292,19 @@ func (s *storage) Delete(ctx context.Context, key string) error {
 			gone = append(gone, other)
 		}
 	}
-	var errs []error
 	for _, unit := range gone {
 		delete(s.units, unit)
 		delete(s.unsaved, unit)
-		if err := (atomicfile.OS{}).Remove(fileOf(s.dir, unit)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
-		}
 	}
 	s.mu.Unlock()
+	var errs []error
 	for _, unit := range gone {
+		s.disk.Lock()
+		err := (atomicfile.OS{}).Remove(fileOf(s.dir, unit))
+		s.disk.Unlock()
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
 		if s.shared != nil {
 			_, _, _ = failover.Offer(ctx, s.health, func(ctx context.Context) (struct{}, error) { return struct{}{}, s.shared.Delete(ctx, unit) })
 		}
