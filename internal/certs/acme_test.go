@@ -248,11 +248,11 @@ func TestRenewalWithoutAGap(t *testing.T) {
 	t.Parallel()
 	at := newPlace(t)
 	cfg := at.config()
-	cfg.Lifetime = 9 * time.Second
+	cfg.Lifetime = 15 * time.Second // renewed at 10
 	server := acme.Start(t, cfg)
 	n := startNode(t, nodeConfig{server: server, at: at, host: "renewed.test"})
 	serial, seen := n.await(server.Roots()), 1
-	for end := time.Now().Add(14 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(16 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		now, err := n.serial(server.Roots())
 		if err != nil {
 			t.Fatal(err)
@@ -264,7 +264,7 @@ func TestRenewalWithoutAGap(t *testing.T) {
 			t.Errorf("a renewal at its time is told as a failure: %s", c)
 		}
 	}
-	if orders := server.Orders(); seen < 3 || orders > seen+1 {
+	if orders := server.Orders(); seen < 2 || orders > seen+1 {
 		t.Errorf("%d certificates were served, of %d orders", seen, orders)
 	}
 }
