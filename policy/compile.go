@@ -73,8 +73,8 @@ func (c *compiler) tls() {
 	c.InvalidIf(t.HSTS.MaxAge > 0 && t.HSTS.MaxAge.Std() < time.Second, "server.tls.hsts.max_age", "max_age must be at least 1s")
 	c.InvalidIf(t.Redirect == "" && t.RedirectPort != 0, "server.tls.redirect_port", "there is no redirect")
 	if t.ACME != nil {
-		sockets := !slices.ContainsFunc(append(slices.Clone(s.Listen), t.Redirect), func(a string) bool { return a != "" && !strings.HasPrefix(a, "unix:") })
-		c.InvalidIf(sockets, "server.tls.acme", "an ACME server can validate nothing over unix sockets alone")
+		unixOnly := !slices.ContainsFunc(append(slices.Clone(s.Listen), t.Redirect), func(a string) bool { return a != "" && !strings.HasPrefix(a, "unix:") })
+		c.InvalidIf(unixOnly, "server.tls.acme", "an ACME server can validate nothing over unix sockets alone")
 		for i, host := range t.ACME.Hosts {
 			host = NormalHost(host)
 			c.InvalidIf(slices.Contains(t.ACME.Hosts[:i], host), c.Item("server.tls.acme.hosts", i), "duplicate host %q", host)

@@ -17,9 +17,9 @@ import (
 )
 
 // startDemo serves the demo and returns the command lines that it prints.
-func startDemo(t *testing.T) (g *gatewayProcess, lines []string) {
+func startDemo(t *testing.T, flags ...string) (g *gatewayProcess, lines []string) {
 	t.Helper()
-	g = launch(t, []string{"REDIS_URL="}, "demo", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+	g = launch(t, []string{"REDIS_URL="}, append([]string{"demo", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"}, flags...)...)
 	g.stdout.await(t, "The access log follows.")
 	addresses := regexp.MustCompile(`gateway demo: (\S+) \(admin: (\S+)\)`).FindStringSubmatch(g.stdout.String())
 	if addresses == nil {

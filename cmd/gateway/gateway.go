@@ -69,12 +69,16 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 	numbers := metrics.New(versionText())
 	numbers.Counter("gateway_log_dropped_total", "Log lines that were dropped because their reader was gone or too slow.", s.droppedLines)
 	g := &gateway{log: log}
+	defer func() {
+		if err != nil {
+			g.abandon()
+		}
+	}()
 	g.live.Store(snapshot)
 	if g.durable, err = openDurable(snapshot.Policy.Server.DataDir, numbers, log); err != nil {
 		return nil, err
 	}
 	if g.stores, err = openStores(snapshot.Policy, g.durable, numbers, log); err != nil {
-		g.durable.close()
 		return nil, err
 	}
 	g.fleet = g.durable.fleet
@@ -82,18 +86,12 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 	g.limits = openLimits(snapshot.Policy, g.stores.redis, g.fleet.roll, numbers)
 	g.pools = proxy.NewPools(proxy.PoolsConfig{Log: log})
 	if g.certs, err = g.openCertificates(snapshot.Policy, secrets); err != nil {
-		g.stores.close()
-		g.durable.close()
 		return nil, fmt.Errorf("certificates: %w", err)
 	}
 	byPolicy := []reload.Part{g.pools, g.certs}
 	for _, part := range byPolicy {
 		commit, err := part.Prepare(snapshot)
 		if err != nil {
-			g.pools.Close()
-			g.certs.Close()
-			g.stores.close()
-			g.durable.close()
 			return nil, err
 		}
 		commit()
@@ -105,10 +103,6 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 	g.chain(&parts{secrets: secrets, numbers: numbers, access: accessLogger(s, snapshot.Policy)})
 	g.admin = g.adminHandler(snapshot, secrets.adminToken, numbers)
 	if err = g.fleet.listen(g, snapshot.Policy, secrets); err != nil {
-		g.pools.Close()
-		g.certs.Close()
-		g.stores.close()
-		g.durable.close()
 		return nil, fmt.Errorf("server.peers: %w", err)
 	}
 	numbers.Peers(g.fleet.numbers)
@@ -116,6 +110,22 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 	numbers.Certificates(g.certificates)
 	g.begin(ctx)
 	return g, nil
+}
+
+// abandon closes what newGateway has opened so far.
+func (g *gateway) abandon() {
+	if g.pools != nil {
+		g.pools.Close()
+	}
+	if g.certs != nil {
+		g.certs.Close()
+	}
+	if g.stores != nil {
+		g.stores.close()
+	}
+	if g.durable != nil {
+		g.durable.close()
+	}
 }
 
 // adminHandler is the admin API.

@@ -61,7 +61,7 @@ func (g *gateway) openCertificates(p *policy.Policy, keys *secrets) (*certs.Keep
 		if err != nil {
 			return nil, err
 		}
-		cfg.ACME = &certs.ACMEConfig{Policy: p.Server.TLS.ACME, Dir: filepath.Join(p.Server.DataDir, "certificates"), Keys: derived, Now: time.Now, Log: g.log}
+		cfg.ACME = &certs.ACMEConfig{Policy: p.Server.TLS.ACME, Dir: filepath.Join(p.Server.DataDir, "certificates"), Keys: derived}
 		if r := g.stores.redis; r != nil {
 			cfg.ACME.Shared, cfg.ACME.Health = redis.NewCertificates(r.client), r.health
 		}

@@ -133,13 +133,11 @@ func TestHTTPS(t *testing.T) {
 
 func TestPlainHTTPIsRedirected(t *testing.T) {
 	t.Parallel()
-	var port string
+	plain := fixedAddr(t)
 	g, _, _ := startSecure(t, tells, func(policy string) string {
-		port = freePort(t)
-		return strings.Replace(policy, `redirect: "127.0.0.1:0"`, `redirect: "127.0.0.1:`+port+`"`, 1)
+		return strings.Replace(policy, `redirect: "127.0.0.1:0"`, `redirect: "`+plain+`"`, 1)
 	})
 	_, own, _ := net.SplitHostPort(strings.TrimPrefix(g.base, "https://"))
-	plain := "http://127.0.0.1:" + port
 	c := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	for _, r := range []struct {
 		path, host, location string
@@ -151,7 +149,7 @@ func TestPlainHTTPIsRedirected(t *testing.T) {
 		{"/a", "evil.test", "", 421},
 		{"/a", "[::1]", "https://[::1]:" + own + "/a", 308},
 	} {
-		a := getBy(t, c, plain+r.path, "Host", r.host)
+		a := getBy(t, c, "http://"+plain+r.path, "Host", r.host)
 		if a.StatusCode != r.status || a.Header.Get("Location") != r.location || a.Header.Get("Strict-Transport-Security") != "" {
 			t.Errorf("%s of %s: %s to %q", r.path, r.host, a.Status, a.Header.Get("Location"))
 		}
@@ -162,29 +160,16 @@ func TestPlainHTTPIsRedirected(t *testing.T) {
 	}
 }
 
-// freePort is a port that was free a moment ago.
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
-}
-
 // Any host is redirected where server.hosts says nothing, but one must be named. Behind port mapping the port
 // is another one.
 func TestRedirectOfAnyHost(t *testing.T) {
 	t.Parallel()
-	var port string
+	plain := fixedAddr(t)
 	startSecure(t, tells, func(policy string) string {
-		port = freePort(t)
 		policy = strings.Replace(policy, `  hosts: [a.test, 127.0.0.1, "::1"]`+"\n", "", 1)
-		return strings.Replace(policy, `redirect: "127.0.0.1:0"`, `redirect: "127.0.0.1:`+port+`"`+"\n    redirect_port: 443", 1)
+		return strings.Replace(policy, `redirect: "127.0.0.1:0"`, `redirect: "`+plain+`"`+"\n    redirect_port: 443", 1)
 	})
-	conn, err := net.Dial("tcp", "127.0.0.1:"+port)
+	conn, err := net.Dial("tcp", plain)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,28 +191,18 @@ func TestRedirectOfAnyHost(t *testing.T) {
 
 func TestHTTPSForDevelopment(t *testing.T) {
 	t.Parallel()
-	g := launch(t, nil, "demo", "--https", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
-	g.stdout.await(t, "Worth trying")
-	lines := 0
-	for line := range strings.Lines(g.stdout.String()) {
-		if !strings.HasPrefix(line, "  curl ") || strings.Contains(line, "[1-12]") {
-			continue
-		}
+	_, lines := startDemo(t, "--https")
+	for _, line := range lines {
 		if strings.Contains(line, "https:") != strings.Contains(line, "--cacert") {
 			t.Errorf("the certificate is trusted for no reason, or not: %s", line)
 		}
-		lines++
-		out, err := exec.Command("bash", "-c", strings.Replace(strings.TrimSpace(line), "curl ", "curl -f -S --max-time 10 ", 1)).CombinedOutput()
-		refused := strings.Contains(line, "%2F") // hygiene
-		if (err != nil) != refused {
-			t.Errorf("%s: %v\n%s", line, err, out)
-		}
-		if strings.Contains(line, "auth/login") && !strings.Contains(string(out), "__Host-gw=") {
+		out := shell(t, t.TempDir(), strings.Replace(line, "curl ", "curl -S --max-time 10 ", 1))
+		if strings.Contains(line, "-D - --json") && !strings.Contains(out, "__Host-gw=") {
 			t.Errorf("no cookie for HTTPS:\n%s", out)
 		}
 	}
-	if lines < 6 {
-		t.Errorf("only %d commands in:\n%s", lines, g.stdout.String())
+	if len(lines) != 7 {
+		t.Errorf("%d commands, want 7", len(lines))
 	}
 }
 
@@ -266,10 +241,10 @@ func TestSeveralAddressesAndSocketsOfSystemd(t *testing.T) {
 	if err := os.Chmod(filepath.Join(dir, "passed.sock"), 0o660); err != nil {
 		t.Fatal(err)
 	}
-	port := freePort(t)
+	named := fixedAddr(t)
 	file := filepath.Join(dir, "gateway.yaml")
 	writePolicy(t, file, strings.Replace(fmt.Sprintf(smallPolicy, upstream.URL), "data_dir: ./data,",
-		`data_dir: ./data, listen: ["systemd:http", "127.0.0.1:`+port+`", "unix:own.sock", "systemd:local"], admin: "systemd:admin",`, 1))
+		`data_dir: ./data, listen: ["systemd:http", "`+named+`", "unix:own.sock", "systemd:local"], admin: "systemd:admin",`, 1))
 	g := launchAs(t, func(cmd *exec.Cmd) {
 		passSockets(t, cmd, []string{"http", "http", "admin", "spare", "local"}, one, two, admin, spare, passed)
 	}, "run", "--config", file)
@@ -282,7 +257,7 @@ func TestSeveralAddressesAndSocketsOfSystemd(t *testing.T) {
 	for _, at := range [][2]string{
 		{"tcp", one.Addr().String()},
 		{"tcp", two.Addr().String()},
-		{"tcp", "127.0.0.1:" + port},
+		{"tcp", named},
 		{"unix", filepath.Join(dir, "own.sock")},
 		{"unix", filepath.Join(dir, "passed.sock")},
 	} {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -174,7 +175,7 @@ func (s *servers) serve(server *http.Server, l net.Listener) {
 // deafen closes the listeners for clients, whose connections stay.
 func (s *servers) deafen() {
 	s.deaf.Store(true)
-	for _, l := range append(s.redirect.listeners, s.data.listeners...) {
+	for _, l := range slices.Concat(s.redirect.listeners, s.data.listeners) {
 		_ = l.Close() // one that fails to close accepts nothing either
 	}
 }

@@ -31,8 +31,6 @@ type ACMEConfig struct {
 	Keys   [][]byte         // of 32 bytes, which seal what is shared; the first one seals, any opens
 	Shared Shared           // nil: this gateway alone
 	Health *failover.Switch // of Shared
-	Now    func() time.Time
-	Log    *slog.Logger
 	// Retry is the first wait after a server that cannot be reached, and RetryRefused after one that
 	// refuses or cannot validate, since servers count those; 0: 1 s and 2 min.
 	Retry, RetryRefused time.Duration
@@ -57,6 +55,8 @@ const (
 // acmeCerts gets certificates from an ACME server and renews them.
 type acmeCerts struct {
 	cfg     ACMEConfig
+	now     func() time.Time
+	log     *slog.Logger
 	storage *storage
 	cache   *certmagic.Cache
 	magic   *certmagic.Config
@@ -79,7 +79,8 @@ type acmeState struct {
 }
 
 // newACME reads what is stored. Nothing is ordered before attend.
-func newACME(cfg ACMEConfig, changed func()) (*acmeCerts, error) {
+func newACME(keeper Config, changed func()) (*acmeCerts, error) {
+	cfg := *keeper.ACME
 	if cfg.Retry == 0 {
 		cfg.Retry, cfg.RetryRefused = time.Second, 2*time.Minute
 	}
@@ -90,8 +91,8 @@ func newACME(cfg ACMEConfig, changed func()) (*acmeCerts, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &acmeCerts{cfg: cfg, orders: make(chan struct{}, ordersAtOnce), ready: make(chan struct{}), resting: make(chan struct{}), ended: make(chan struct{}), states: map[string]*acmeState{}}
-	a.storage, err = newStorage(&storage{dir: cfg.Dir, shared: cfg.Shared, health: cfg.Health, seal: seal, rest: lockRest, alone: lockTTL, now: cfg.Now, log: cfg.Log, changed: changed})
+	a := &acmeCerts{cfg: cfg, now: keeper.Now, log: keeper.Log, orders: make(chan struct{}, ordersAtOnce), ready: make(chan struct{}), resting: make(chan struct{}), ended: make(chan struct{}), states: map[string]*acmeState{}}
+	a.storage, err = newStorage(&storage{dir: cfg.Dir, shared: cfg.Shared, health: cfg.Health, seal: seal, rest: lockRest, alone: lockTTL, now: keeper.Now, log: keeper.Log, changed: changed})
 	if err != nil {
 		return nil, err
 	}
@@ -247,7 +248,7 @@ func (a *acmeCerts) attendTo(ctx context.Context, host string) {
 
 // untilDue is how long a host's certificate needs nothing.
 func (a *acmeCerts) untilDue(host string) time.Duration {
-	now := a.cfg.Now()
+	now := a.now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s := a.stateLocked(host)
@@ -296,7 +297,7 @@ func (a *acmeCerts) ordered(host string, got *tls.Certificate, err error) (wait 
 	s := a.stateLocked(host)
 	if err == nil {
 		*s = acmeState{}
-		a.cfg.Log.Info("certificate issued", "host", host, "not_after", got.Leaf.NotAfter)
+		a.log.Info("certificate issued", "host", host, "not_after", got.Leaf.NotAfter)
 		return 0
 	}
 	first, most := a.cfg.Retry, maxRetry
@@ -309,8 +310,8 @@ func (a *acmeCerts) ordered(host string, got *tls.Certificate, err error) (wait 
 	}
 	wait = min(first<<min(s.failures, 12), most)
 	wait += time.Duration(rand.Int64N(int64(wait/10) + 1)) // gateways do not try at once
-	s.err, s.failures, s.next = err, s.failures+1, a.cfg.Now().Add(wait)
-	a.cfg.Log.Warn("no certificate was issued", "host", host, "error", err.Error(), "next_try", wait.Round(time.Second/10).String(), "served_meanwhile", got != nil)
+	s.err, s.failures, s.next = err, s.failures+1, a.now().Add(wait)
+	a.log.Warn("no certificate was issued", "host", host, "error", err.Error(), "next_try", wait.Round(time.Second/10).String(), "served_meanwhile", got != nil)
 	return wait
 }
 

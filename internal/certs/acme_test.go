@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -33,12 +34,11 @@ type place struct{ https, plain *net.TCPAddr }
 func newPlace(t *testing.T) place {
 	t.Helper()
 	free := func() *net.TCPAddr {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		port, err := strconv.Atoi(env.FreePort(t))
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer l.Close()
-		return l.Addr().(*net.TCPAddr)
+		return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}
 	}
 	return place{free(), free()}
 }
@@ -82,8 +82,8 @@ func startNode(t *testing.T, cfg nodeConfig) *node {
 		cfg.keys = [][]byte{make([]byte, 32)}
 	}
 	tlsPolicy := &policy.TLS{MinVersion: tls.VersionTLS12, Certificates: cfg.files, ACME: &policy.ACME{Hosts: policy.StringList{cfg.host}, Directory: cfg.server.Directory, CAFile: cfg.server.CAFile}}
-	config := Config{Now: time.Now, Every: 20 * time.Millisecond, Log: slog.New(slog.DiscardHandler), ACME: &ACMEConfig{
-		Policy: tlsPolicy.ACME, Dir: cfg.dir, Keys: cfg.keys, Now: time.Now, Log: slog.New(slog.NewTextHandler(testLog{t}, nil)),
+	config := Config{Now: time.Now, Every: 20 * time.Millisecond, Log: slog.New(slog.NewTextHandler(testLog{t}, nil)), ACME: &ACMEConfig{
+		Policy: tlsPolicy.ACME, Dir: cfg.dir, Keys: cfg.keys,
 		Retry: 50 * time.Millisecond, RetryRefused: 100 * time.Millisecond, SharedEvery: 100 * time.Millisecond,
 	}}
 	if cfg.redis != nil {
@@ -134,6 +134,16 @@ func startNode(t *testing.T, cfg nodeConfig) *node {
 	})
 	t.Cleanup(n.stop)
 	return n
+}
+
+// startAlone starts a node for a host with a server of its own, whose certificates live so long.
+func startAlone(t *testing.T, host string, lifetime time.Duration) (*node, *acme.Server) {
+	t.Helper()
+	at := newPlace(t)
+	cfg := at.config()
+	cfg.Lifetime = lifetime
+	server := acme.Start(t, cfg)
+	return startNode(t, nodeConfig{server: server, at: at, host: host}), server
 }
 
 // testLog writes into the log of a test.
@@ -246,11 +256,7 @@ func TestFilesServeUntilTheServerHasGiven(t *testing.T) {
 
 func TestRenewalWithoutAGap(t *testing.T) {
 	t.Parallel()
-	at := newPlace(t)
-	cfg := at.config()
-	cfg.Lifetime = 15 * time.Second // renewed at 10
-	server := acme.Start(t, cfg)
-	n := startNode(t, nodeConfig{server: server, at: at, host: "renewed.test"})
+	n, server := startAlone(t, "renewed.test", 15*time.Second) // renewed at 10
 	serial, seen := n.await(server.Roots()), 1
 	for end := time.Now().Add(16 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		now, err := n.serial(server.Roots())
@@ -290,11 +296,7 @@ func TestServerDownAtTheStart(t *testing.T) {
 
 func TestServerDownAtRenewal(t *testing.T) {
 	t.Parallel()
-	at := newPlace(t)
-	cfg := at.config()
-	cfg.Lifetime = 6 * time.Second
-	server := acme.Start(t, cfg)
-	n := startNode(t, nodeConfig{server: server, at: at, host: "down.test"})
+	n, server := startAlone(t, "down.test", 6*time.Second)
 	serial := n.await(server.Roots())
 	server.Stop()
 	expired := time.Now().Add(7 * time.Second)
@@ -313,11 +315,7 @@ func TestServerDownAtRenewal(t *testing.T) {
 
 func TestServerThatForgot(t *testing.T) {
 	t.Parallel()
-	at := newPlace(t)
-	cfg := at.config()
-	cfg.Lifetime = 6 * time.Second
-	server := acme.Start(t, cfg)
-	n := startNode(t, nodeConfig{server: server, at: at, host: "forgot.test"})
+	n, server := startAlone(t, "forgot.test", 6*time.Second)
 	serial := n.await(server.Roots())
 	server.Forget()
 	n.awaitNew(server.Roots(), serial)
@@ -586,18 +584,14 @@ func TestADiskThatIsFullAtRenewal(t *testing.T) {
 // A gateway that drains closes its listeners, and its successor wants their ports.
 func TestNothingIsOrderedWhileDraining(t *testing.T) {
 	t.Parallel()
-	at := newPlace(t)
-	cfg := at.config()
-	cfg.Lifetime = 6 * time.Second
-	server := acme.Start(t, cfg)
-	n := startNode(t, nodeConfig{server: server, at: at, host: "drains.test"})
+	n, server := startAlone(t, "drains.test", 6*time.Second)
 	n.await(server.Roots())
 	n.EndOrders(5 * time.Second)
 	for _, l := range n.listeners {
 		_ = l.Close() // which ends Accept
 	}
 	for end := time.Now().Add(6 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
-		for _, port := range []*net.TCPAddr{at.https, at.plain} {
+		for _, port := range []*net.TCPAddr{n.at.https, n.at.plain} {
 			if conn, err := net.Dial("tcp", port.String()); err == nil {
 				_ = conn.Close()
 				t.Fatalf("somebody listens on %s again", port)

@@ -84,13 +84,9 @@ func (b bundle) pair() (*tls.Certificate, error) {
 	return &p, nil
 }
 
-// with returns a copy with a file set; nil: without it.
+// with returns a copy with a file set.
 func (b bundle) with(name string, text []byte) bundle {
 	b.Files = maps.Clone(b.Files)
-	if text == nil {
-		delete(b.Files, name)
-		return b
-	}
 	if b.Files == nil {
 		b.Files = map[string][]byte{}
 	}
@@ -105,7 +101,7 @@ func (b bundle) equal(as bundle) bool {
 // fileOf is where a bundle is kept: named for people, and by a hash, since units may be long.
 func fileOf(dir, unit string) string {
 	sum := sha256.Sum256([]byte(unit))
-	return filepath.Join(dir, fmt.Sprintf("%.100s-%s.json", strings.ReplaceAll(path.Base(unit), "*", "_"), hex.EncodeToString(sum[:6])))
+	return filepath.Join(dir, fmt.Sprintf("%.100s-%s.json", path.Base(unit), hex.EncodeToString(sum[:6])))
 }
 
 // readBundles reads the bundles of a folder. Those that cannot be read are left out, and told by problem.

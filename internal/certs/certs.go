@@ -99,7 +99,7 @@ func New(cfg Config) (*Keeper, error) {
 	k := &Keeper{cfg: cfg, inUse: &loaded{}, warned: map[string]int64{}}
 	if cfg.ACME != nil {
 		var err error
-		if k.acme, err = newACME(*cfg.ACME, k.issued); err != nil {
+		if k.acme, err = newACME(cfg, k.issued); err != nil {
 			return nil, err
 		}
 	}
@@ -298,7 +298,7 @@ func readAuthorities(file string) authorities {
 	}
 	a.pool = x509.NewCertPool()
 	if !a.pool.AppendCertsFromPEM(text) {
-		a.problem = fmt.Errorf("client_ca %s holds no certificate in PEM", file)
+		a.problem = fmt.Errorf("%s holds no certificate in PEM", file)
 	}
 	return a
 }

@@ -12,6 +12,8 @@ import (
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
+
+	"github.com/jewgo/gateway/test/env"
 )
 
 func TestMain(m *testing.M) {
@@ -106,7 +108,7 @@ func (c *client) expect(s *Server, name string) {
 
 func port(t *testing.T) int {
 	t.Helper()
-	addr, err := net.ResolveTCPAddr("tcp", freeAddr(t))
+	addr, err := net.ResolveTCPAddr("tcp", net.JoinHostPort("127.0.0.1", env.FreePort(t)))
 	if err != nil {
 		t.Fatal(err)
 	}

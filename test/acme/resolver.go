@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/letsencrypt/challtestsrv"
+
+	"github.com/jewgo/gateway/test/env"
 )
 
 // resolver starts a DNS server that knows every name as 127.0.0.1, waits until it answers, and returns
@@ -18,7 +20,7 @@ func resolver(tb testing.TB, logger *log.Logger) string {
 	tb.Helper()
 	var err error
 	for range 5 { // another process may take the port before the server does
-		addr := freeAddr(tb)
+		addr := net.JoinHostPort("127.0.0.1", env.FreePort(tb))
 		server, failed := challtestsrv.New(challtestsrv.Config{Log: logger, DNSAddrs: []string{addr}})
 		if failed != nil {
 			tb.Fatal(failed)
@@ -61,15 +63,4 @@ func knows(client *net.Resolver, name string) error {
 		err = fmt.Errorf("%s is %v", name, ips)
 	}
 	return err
-}
-
-// freeAddr returns a loopback address with a port that is free at this moment.
-func freeAddr(tb testing.TB) string {
-	tb.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer func() { _ = l.Close() }() // it never accepted anything
-	return l.Addr().String()
 }

@@ -30,7 +30,7 @@ func Cluster(t T) *ClusterSet {
 		var bus string
 		node := launch(t, &RedisServer{args: func(port string) []string {
 			// Redis's default for the bus is port+10000, which may be taken or invalid.
-			bus = freePort(t)
+			bus = FreePort(t)
 			return volatile(port, "--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-node-timeout", "1000",
 				"--cluster-replica-validity-factor", "0", "--enable-debug-command", "yes")
 		}})

@@ -72,7 +72,7 @@ func launch(t T, s *RedisServer) *RedisServer {
 	}
 	t.Cleanup(s.Kill)
 	for range 5 { // another process may take the port before the server does
-		s.Addr = net.JoinHostPort(s.ip, freePort(t))
+		s.Addr = net.JoinHostPort(s.ip, FreePort(t))
 		s.URL = "redis://" + s.Addr
 		err := s.start()
 		if err == nil {
@@ -177,8 +177,8 @@ func (s *RedisServer) ping() error {
 	return err
 }
 
-// freePort returns a loopback port that is free at this moment.
-func freePort(t T) string {
+// FreePort returns a loopback port that is free at this moment.
+func FreePort(t T) string {
 	t.Helper()
 	l := must(net.Listen("tcp", "127.0.0.1:0"))(t)
 	defer func() { _ = l.Close() }() // it never accepted anything
