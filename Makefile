@@ -19,6 +19,8 @@ TEST_TIMEOUT ?= 10m
 FUZZTIME ?= 20s
 SOAK ?= 10m
 RESTARTS ?= 20
+VERSION ?=
+PLATFORMS ?= linux/amd64 linux/arm64
 
 .PHONY: help
 help: ## List the targets
@@ -27,6 +29,10 @@ help: ## List the targets
 .PHONY: build
 build: ## Build bin/gateway, statically linked
 	CGO_ENABLED=0 go build -trimpath -o bin/gateway ./cmd/gateway
+
+.PHONY: release
+release: ## Build the static binaries of a release into bin/release, with checksums (VERSION=v1.2.3)
+	@scripts/release.sh '$(VERSION)' $(PLATFORMS)
 
 # The drill is not part of the product, and not of its image.
 .PHONY: build-drill

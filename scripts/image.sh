@@ -72,16 +72,18 @@ build_buildah() {
 }
 
 # inspect_root checks the image's content: the gateway, certificates, a user, a
-# policy, a writable folder, and no other executables.
+# writable folder, and neither other executables nor a policy.
 inspect_root() {
   local programs
   programs=$(find "$root" -xdev -type f -perm /111 -printf '/%P\n')
   [ "$programs" = /gateway ] || fail "programs in the image: $programs"
-  for f in etc/ssl/certs/ca-certificates.crt etc/passwd etc/gateway/gateway.yaml; do
+  for f in etc/ssl/certs/ca-certificates.crt etc/passwd etc/gateway/gateway.schema.json; do
     [ -s "$root/$f" ] || fail "the image lacks /$f"
   done
   [ "$(stat -c %u:%g "$root/data")" = 65532:65532 ] || fail "/data belongs to $(stat -c %u:%g "$root/data")"
   as_user /gateway version
+  as_user /gateway run --config /etc/gateway/gateway.yaml 2>"$scratch/run.log" && fail "it serves without a policy"
+  grep -q 'gateway init --to' "$scratch/run.log" || fail "without a policy it says: $(cat "$scratch/run.log")"
 }
 
 as_user() { chroot --userspec=65532:65532 "$root" "$@"; }

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -34,6 +35,9 @@ func (e *environment) get(name string) string {
 func loadPolicy(file string) (*policy.Snapshot, error) {
 	var e environment
 	s, err := policy.Load(file, e.get)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, usage(fmt.Errorf("no policy: %w; `gateway init --to http://127.0.0.1:5000` prints one to start from, --config names another file", err))
+	}
 	if len(e.problems) > 0 {
 		return nil, errors.Join(e.problems...)
 	}

@@ -11,7 +11,7 @@ import (
 func configFlag(cmd *cobra.Command, file *string) {
 	preset := strings.TrimSpace(os.Getenv("GATEWAY_CONFIG"))
 	if preset == "" {
-		preset = "configs/gateway.yaml"
+		preset = "gateway.yaml"
 	}
 	cmd.Flags().StringVarP(file, "config", "c", preset, "the policy file (environment: GATEWAY_CONFIG)")
 }

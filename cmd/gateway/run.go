@@ -4,7 +4,6 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
 
@@ -19,7 +18,7 @@ func newRun() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Serve a policy until stopped",
-		Long: "Serve a policy until stopped. TERM or INT lets requests in flight end; a second INT stops at once.\n" +
+		Long: "Serve a policy until stopped: --config, or gateway.yaml in this folder. TERM or INT lets requests in flight end; a second INT stops at once.\n" +
 			"HUP, or a change of the file, reloads the policy; if it has a mistake, the old one stays in force.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -52,11 +51,12 @@ func newUp() *cobra.Command {
 		Long:  "Serve one backend without a policy file: everything is forwarded, and cached where the backend's headers allow it.",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if u, err := url.Parse(to); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-				return usage(fmt.Errorf("--to %q: want a URL such as http://127.0.0.1:5000", to))
+			backend, err := backendURL(to)
+			if err != nil {
+				return usage(err)
 			}
 			s.stdout, s.stderr = cmd.OutOrStdout(), cmd.ErrOrStderr()
-			return runEmbedded(cmd, &s, "up.yaml", upPolicy, map[string]string{"UPSTREAM_URL": to})
+			return runEmbedded(cmd, &s, "up.yaml", upPolicy, map[string]string{"UPSTREAM_URL": backend.String()})
 		},
 	}
 	cmd.Flags().StringVar(&to, "to", "", "the backend's URL")
