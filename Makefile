@@ -76,8 +76,8 @@ soak: deps ## Ten minutes of random faults and a log that is read now and then: 
 	GATEWAY_SOAK=$(SOAK) go test -count=1 -v -timeout 30m -run '^TestSoak$$' ./cmd/gateway
 
 .PHONY: restarts
-restarts: deps ## Restart two gateways in turn behind a balancer under load: no request fails (RESTARTS=20)
-	GATEWAY_RESTARTS=$(RESTARTS) go test -race -count=1 -v -timeout 30m -run '^TestRestartsUnderLoad$$' ./cmd/gateway
+restarts: deps ## Restart gateways under load, behind a balancer and by socket activation: no request fails, nobody is logged out (RESTARTS=20)
+	GATEWAY_RESTARTS=$(RESTARTS) go test -race -count=1 -v -timeout 30m -run '^TestRestarts' ./cmd/gateway
 
 .PHONY: conformance
 conformance: build ## HTTP cache conformance (CACHECONF_DIR=the cases and their runner; ARGS="-fails")

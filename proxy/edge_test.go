@@ -30,8 +30,9 @@ const patience = 10 * time.Second // far above anything that should happen
 // edge is a gateway that consists only of this package, on a real server.
 type edge struct {
 	*httptest.Server
-	pools *Pools
-	facts chan exchange.Facts // of each request, when its handler has returned
+	pools   *Pools
+	facts   chan exchange.Facts // of each request, when its handler has returned
+	handler *Handler
 }
 
 // setup configures an edge; the zero value forwards everything to the upstream app.
@@ -64,7 +65,7 @@ func newEdge(t *testing.T, s setup) *edge {
 	if s.between != nil {
 		transport = s.between(e.pools)
 	}
-	next := New(Config{Transport: transport, Identity: s.identity})
+	e.handler = New(Config{Transport: transport, Identity: s.identity})
 	e.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ex := &exchange.Exchange{
 			View: policy.View{
@@ -83,7 +84,7 @@ func newEdge(t *testing.T, s setup) *edge {
 		if s.outer != nil {
 			s.outer(w, r)
 		}
-		next.ServeHTTP(w, r)
+		e.handler.ServeHTTP(w, r)
 	}))
 	e.Config.ErrorLog = log.New(io.Discard, "", 0)
 	if s.serve == nil {

@@ -24,7 +24,7 @@ const (
 	ReasonTimeout     = "upstream too slow"                    // 504
 	ReasonBroken      = "upstream answered with no valid head" // 502
 	ReasonBrokeOff    = "upstream broke off its answer"        // the response's own status, aborted
-	ReasonLeaving     = "gateway stopped"                      // cut off after drain: the response's status, or 503 without one
+	ReasonLeaving     = "gateway stopped"                      // cut off after drain: the response's status, or 503 without one; also event streams that were ended for it
 )
 
 var (

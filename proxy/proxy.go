@@ -51,6 +51,7 @@ type Handler struct {
 	buffers  bufferPool
 	errorLog *log.Logger // for ReverseProxy, which knows no levels
 	switches switches
+	events   eventStreams
 }
 
 // New returns a Handler.
@@ -62,6 +63,10 @@ func New(cfg Config) *Handler {
 // Leave ends the WebSockets: both sides get a close frame with the status "going away". The client is
 // expected to close its connection then; when ctx is done, remaining connections are cut.
 func (h *Handler) Leave(ctx context.Context) { h.switches.leave(ctx) }
+
+// EndEvents ends the streams of server-sent events that answer a GET, and those that begin later, each between two
+// events: their clients reconnect, and should find another gateway.
+func (h *Handler) EndEvents() { h.events.leave() }
 
 // ServeHTTP forwards one request. If the response breaks off after its header is out, it panics with
 // http.ErrAbortHandler, so that a truncated body does not look complete.
@@ -84,6 +89,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if c.switched != nil && h.switches.remove(c.switched) {
 			c.ex.Facts.Note(ReasonLeaving)
 		}
+		if c.events != nil && h.events.remove(c.events) {
+			c.ex.Facts.Note(ReasonLeaving)
+		}
 	}()
 	proxy.ServeHTTP(c, r)
 	whole = true
@@ -96,8 +104,9 @@ type call struct {
 
 	h         *Handler
 	ex        *exchange.Exchange
-	rewritten bool      // ReverseProxy found nothing wrong with the request
-	switched  *switched // nil: the protocol is still HTTP
+	rewritten bool         // ReverseProxy found nothing wrong with the request
+	switched  *switched    // nil: the protocol is still HTTP
+	events    *eventStream // nil: the response is none
 }
 
 // Hijack is called when the upstream has switched protocols.
@@ -119,6 +128,11 @@ func (c *call) answered(resp *http.Response) error {
 		c.switched = &switched{upstream: body}
 	} else if !c.upload.finished() {
 		resp.Body = &answerBody{resp.Body, c.upload}
+	}
+	if c.switched == nil && reconnects(c.in.Method, resp) {
+		c.events = newEventStream(resp.Body)
+		resp.Body = c.events
+		c.h.events.add(c.events)
 	}
 	return nil
 }

@@ -24,6 +24,7 @@ missing() {
     { have gcc && links_c; } || packages+=(gcc libc6-dev) # for the race detector
     have git || packages+=(git)
     have curl || packages+=(curl)
+    have systemd-analyze || packages+=(systemd) # checks the units, and runs nothing
     ;;
   image)
     if have docker && docker info >/dev/null 2>&1; then return; fi

@@ -6,6 +6,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"github.com/jewgo/gateway/internal/systemd"
 )
 
 const (
@@ -21,8 +23,8 @@ const (
 
 // drain ends the service without failing a request. First /readyz says that the gateway
 // is not ready, while everything is served, one more request a connection (lame_duck).
-// Then no connection is accepted any more, and requests in flight have time to end
-// (drain). Those that are left are cut off, WebSockets with a close frame. A second INT
+// Then no connection is accepted any more, event streams end between two events, and
+// requests in flight have time to end (drain). Those that are left are cut off, WebSockets with a close frame. A second INT
 // skips all of this.
 func (g *gateway) drain(s *servers, signals <-chan os.Signal) {
 	timeouts := g.live.Load().Policy.Server.Timeouts
@@ -31,10 +33,12 @@ func (g *gateway) drain(s *servers, signals <-chan os.Signal) {
 	go g.heedInterrupt(patient, interrupt, signals)
 
 	g.draining.Store(true)
+	systemd.Stopping(timeouts.LameDuck.Std() + lastArrivals + timeouts.Drain.Std() + 4*lastWords)
 	g.certs.EndOrders(lastWords)
 	pause(patient, timeouts.LameDuck.Std())
 	s.deafen()
 	pause(patient, lastArrivals)
+	g.forward.EndEvents()
 
 	draining, end := context.WithTimeout(patient, timeouts.Drain.Std())
 	defer end()

@@ -274,3 +274,41 @@ func TestAStreamLeavesDataDirToASuccessor(t *testing.T) {
 	}
 	g.stderr.await(t, "requests were cut off")
 }
+
+// A stream of events ends as soon as no new connection is accepted, and whole, whatever is between the proxy and the
+// client: its client reconnects.
+func TestEventsEndWithTheListener(t *testing.T) {
+	t.Parallel()
+	backend := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, "data: 1\n\n")
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
+	text := drainPolicy("drain: 60s") + "  - {name: cached, match: {methods: [GET], path: /cached}, upstream: app, cache: {mode: strict}}\n"
+	g, _ := startSmall(t, backend, text)
+	var bodies []io.ReadCloser
+	for _, path := range []string{"/plain", "/cached"} {
+		res, err := http.Get(g.base + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		if _, err := io.ReadFull(res.Body, make([]byte, len("data: 1\n\n"))); err != nil {
+			t.Fatal(err)
+		}
+		bodies = append(bodies, res.Body)
+	}
+	g.signal(syscall.SIGTERM)
+	for _, body := range bodies {
+		if rest, err := io.ReadAll(body); err != nil || len(rest) > 0 {
+			t.Errorf("it ends with %q, %v", rest, err)
+		}
+	}
+	if code := g.wait(15 * time.Second); code != 0 {
+		t.Errorf("exit status %d", code)
+	}
+	if l := g.line("/plain"); l["reason"] != "gateway stopped" || l["status"] != 200.0 {
+		t.Errorf("logged: %v", l)
+	}
+}

@@ -17,6 +17,7 @@ import (
 	"github.com/jewgo/gateway/internal/certs"
 	"github.com/jewgo/gateway/internal/metrics"
 	"github.com/jewgo/gateway/internal/reload"
+	"github.com/jewgo/gateway/internal/systemd"
 	"github.com/jewgo/gateway/middleware"
 	"github.com/jewgo/gateway/middleware/cache"
 	"github.com/jewgo/gateway/middleware/ratelimit"
@@ -214,6 +215,7 @@ func (g *gateway) chain(p *parts) {
 // reloaded logs the outcome of a reload.
 func (g *gateway) reloaded(numbers *metrics.Metrics, s *policy.Snapshot, err error) {
 	numbers.Reload(err)
+	defer func() { systemd.Reloaded(g.summary()) }()
 	var mistakes policy.Errors
 	switch {
 	case errors.As(err, &mistakes):
@@ -226,6 +228,12 @@ func (g *gateway) reloaded(numbers *metrics.Metrics, s *policy.Snapshot, err err
 		g.log.Info("policy reloaded", "file", s.File, "digest", s.Digest)
 		_ = g.limits.replaced(context.Background(), s.Policy) // else they expire by themselves
 	}
+}
+
+// summary is the version and the policy in force in one line.
+func (g *gateway) summary() string {
+	p := g.policyInForce()
+	return fmt.Sprintf("gateway %s serves %s, %s", versionText(), p.File, p.Digest)
 }
 
 // conditions is the state of every part, for /readyz.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/jewgo/gateway/internal/certs"
 	"github.com/jewgo/gateway/internal/logwriter"
+	"github.com/jewgo/gateway/internal/systemd"
 	"github.com/jewgo/gateway/policy"
 )
 
@@ -123,12 +124,15 @@ func (s *service) run(ctx context.Context) error {
 
 	background, stop := context.WithCancel(ctx)
 	defer stop()
-	var reloading sync.WaitGroup
-	defer reloading.Wait()
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
 	defer stop()
 	if s.file != "" {
-		reloading.Go(func() { g.reloader.Run(background, hup, s.file) })
+		tasks.Go(func() { g.reloader.Run(background, hup, s.file) })
 	}
+	// conditions asks every part, so one that is stuck is not said to be alive.
+	tasks.Go(func() { systemd.Watch(background, func() { g.conditions() }) })
+	systemd.Ready(g.summary())
 	select {
 	case err := <-servers.failed:
 		return err

@@ -33,7 +33,7 @@ var layers = []layer{
 		packages: []string{"internal/store/memory", "internal/store/redis", "internal/metrics", "internal/admin", "internal/reload", "internal/logwriter", "internal/certs"},
 		imports:  []string{"proxy", "features", "chain", "exchange", "policy", "peers", "pure", "disk"},
 	},
-	{name: "demo", packages: []string{"internal/demo", "internal/starter"}, imports: []string{"pure"}},
+	{name: "demo", packages: []string{"internal/demo", "internal/starter", "internal/systemd"}, imports: []string{"pure"}},
 	{
 		name: "product", packages: []string{"cmd/gateway"},
 		imports: []string{"wire", "demo", "adapters", "peers", "proxy", "features", "chain", "exchange", "policy", "pure", "disk"},
@@ -56,7 +56,7 @@ var speakers = map[string][]string{
 	"github.com/prometheus":            {"internal/metrics"},
 	"github.com/spf13/cobra":           {"cmd/gateway", "cmd/gateway-drill"},
 	"go.yaml.in/yaml":                  {"policy/yamlfile", "test/drill"},
-	"github.com/coreos/go-systemd":     {"internal/wire"},
+	"github.com/coreos/go-systemd":     {"internal/systemd", "internal/wire"},
 	"github.com/caddyserver/certmagic": {"internal/certs"},
 	"github.com/mholt/acmez":           {"internal/certs"},
 	"go.uber.org/zap":                  {"internal/certs"},
