@@ -21,6 +21,7 @@ missing() {
     have redis-server || packages+=(redis-server)
     gunicorn_has flask:Flask || packages+=(python3-flask gunicorn)
     gunicorn_has flask_session:Session || packages+=(python3-flask-session)
+    gunicorn_has wsproto:WSConnection || packages+=(python3-wsproto)
     { have gcc && links_c; } || packages+=(gcc libc6-dev) # for the race detector
     have git || packages+=(git)
     have curl || packages+=(curl)

@@ -170,7 +170,7 @@ func newRedis() *cobra.Command {
 	c.declare(cmd, "start no fault after this time, in an order drawn by --seed (default: all, in order)", "seed of the traffic and of the order")
 	f := cmd.Flags()
 	f.StringVarP(&c.config, "config", "c", "", "drill this policy instead of the demo's")
-	f.BoolVar(&c.flask, "flask", false, "start examples/flask, and set UPSTREAM_URL to it for the policy")
+	f.BoolVar(&c.flask, "flask", false, "start examples/jewgo, and set UPSTREAM_URL to it for the policy")
 	f.StringVar(&c.Redis, "redis", "", "use this Redis, redis://host:port or unix:///path (default: the policy's, or else start one)")
 	f.StringSliceVar(&c.Faults, "fault", nil, "play only these faults, in this order")
 	f.DurationVar(&c.Each, "each", 3*time.Second, "how long a fault lasts")

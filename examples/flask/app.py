@@ -1,71 +1,137 @@
-"""A Flask application in the shape of JewGo's API, with generated data in memory."""
+"""A Flask application behind the gateway. docs/flask.md goes through it step by step."""
 
 import hashlib
+import json
+import os
+import secrets
+import time
 
-from flask import Flask, jsonify, request
-from werkzeug.exceptions import HTTPException
+from flask import Flask, Response, abort, g, jsonify, request, session
+from werkzeug.middleware.proxy_fix import ProxyFix
 
-import auth
-import families
+import chat
 import identity
 
-MAX_STATS = 10_000  # bound on distinct methods and paths in counts
-ALL = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-counts = {}  # requests by method and path, under families.LOCK
-
-app = Flask(__name__, static_folder=None)
-app.config["MAX_CONTENT_LENGTH"] = 1 << 20
-app.url_map.strict_slashes = False
-app.register_blueprint(auth.api)
-app.register_blueprint(families.api)
+app = Flask(__name__)
+app.config.update(SECRET_KEY=os.urandom(32), SESSION_COOKIE_SAMESITE="Lax", MAX_CONTENT_LENGTH=64 << 20)
+app.config.from_prefixed_env()  # FLASK_SECRET_KEY and the like
 app.before_request(identity.before_request)
-app.before_request(auth.authenticate)
-app.after_request(auth.refresh_early)
 
+# The gateway replaces X-Forwarded-For and X-Forwarded-Proto by what it knows: one value each.
+app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1)
 
-@app.before_request
-def count():
-    key = f"{request.method} {request.path}"
-    if request.path != "/__stats":
-        with families.LOCK:
-            key = key if key in counts or len(counts) < MAX_STATS else "other"
-            counts[key] = counts.get(key, 0) + 1
+if "SESSION_TYPE" in app.config:  # Flask-Session, whose cookie is an ID alone
+    from flask_session import Session
+    Session(app)
 
-
-@app.errorhandler(HTTPException)
-def http_error(error):
-    response = error.get_response()  # with its headers, such as Allow
-    if error.code and error.code >= 400:
-        response.data, response.mimetype = jsonify(success=False, error=error.description).data, "application/json"
-    return response
-
-
-@app.get("/__stats")
-def stats():
-    """Request counts, without requests for itself."""
-    with families.LOCK:
-        return jsonify(requests=counts)
+PASSWORDS = {"dina": ("secret", ["editor"]), "noam": ("secret", [])}  # a demonstration
+PRODUCTS = [{"id": n, "name": f"Product {n}"} for n in range(1, 51)]
 
 
 @app.get("/healthz")
-@app.get("/readyz")
-@app.get("/health")
-def healthy():
-    return jsonify(status="healthy", version="5.0")
+def healthz():
+    return "ok"
 
 
-@app.route("/api/v5/debug/<path:rest>", methods=ALL)
-def debug(rest):
-    """Open to everyone; a gateway must not forward it."""
-    return jsonify(database_url="postgres://demo:secret@db/demo")
+# --- Who is calling ------------------------------------------------------------------------------
+
+def signal(response, verb, **argument):
+    """Tells the gateway what becomes of the session. It never reaches the browser."""
+    response.headers["X-Gw-Session"] = f"{verb} {json.dumps(argument)}" if argument else verb
+    return response
 
 
-@app.route("/api/v5/echo", methods=ALL)
-@app.post("/webhook/<path:rest>")
-@app.post("/api/v5/webhook/<path:rest>")
-def echo(rest=""):
-    """The request as it arrived; RAW_URI comes from gunicorn."""
-    body = request.get_data()
-    return jsonify(
-        method=request.method, target=request.environ.get("RAW_URI"), headers=dict(request.headers),
-        length=len(body), sha256=hashlib.sha256(body).hexdigest())
+@app.post("/login")
+def login():
+    user = request.form.get("user", "")
+    password, roles = PASSWORDS.get(user, ("", []))
+    if not password or not secrets.compare_digest(password, request.form.get("password", "")):
+        abort(401)
+    return signal(jsonify(user=user), "login", user=user, roles=roles)
+
+
+@app.post("/logout")
+def logout():
+    session.clear()
+    return signal(jsonify(goodbye=True), "logout-all" if "everywhere" in request.form else "logout")
+
+
+@app.get("/me")
+def me():
+    if not g.identity:
+        abort(401)
+    return jsonify(user=g.identity["u"], roles=g.identity["r"], address=request.remote_addr, secure=request.is_secure)
+
+
+# --- The same for everyone, so the gateway caches it ---------------------------------------------
+
+@app.get("/products")
+def products():
+    page = max(request.args.get("page", 1, int), 1)
+    response = jsonify(page=page, products=PRODUCTS[10 * page - 10:10 * page])
+    response.headers["Cache-Control"] = "public, max-age=60"
+    return response
+
+
+@app.post("/products")
+def add_product():
+    check_csrf()
+    if not g.identity or "editor" not in g.identity["r"]:
+        abort(403)
+    PRODUCTS.insert(0, {"id": len(PRODUCTS) + 1, "name": request.form.get("name", "")[:99]})
+    return jsonify(PRODUCTS[0]), 201
+
+
+@app.get("/greeting")
+def greeting():
+    """Reads the session, so Flask adds Vary: Cookie: a copy for every browser would be stored."""
+    return jsonify(hello=session.get("name", "stranger"))
+
+
+# --- Flask's own session: a basket, and a token against forged forms -----------------------------
+
+@app.get("/basket")
+def basket():
+    session.setdefault("csrf", secrets.token_hex(16))
+    return jsonify(basket=session.get("basket", []), csrf=session["csrf"])
+
+
+@app.post("/basket")
+def fill_basket():
+    check_csrf()
+    session["basket"] = session.get("basket", []) + [request.form.get("product", "")[:99]]
+    return jsonify(basket=session["basket"])
+
+
+def check_csrf():
+    if not secrets.compare_digest(session.get("csrf", ""), request.form.get("csrf", "-")):
+        abort(400, "the form is too old, or another site's")
+
+
+# --- Bodies and connections that last -------------------------------------------------------------
+
+@app.post("/upload")
+def upload():
+    """Reads an upload as it arrives."""
+    digest, size = hashlib.sha256(), 0
+    while chunk := request.stream.read(64 << 10):
+        digest.update(chunk)
+        size += len(chunk)
+    return jsonify(bytes=size, sha256=digest.hexdigest())
+
+
+@app.get("/events")
+def events():
+    """Server-sent events. Last-Event-ID says what a client that reconnects has."""
+    def stream(n):
+        while True:
+            yield f"id: {n}\ndata: event {n}\n\n"
+            n += 1
+            time.sleep(0.5)
+    return Response(stream(request.headers.get("Last-Event-ID", 0, int) + 1), mimetype="text/event-stream")
+
+
+@app.get("/chat", websocket=True)
+def talk():
+    """A WebSocket that sends back what it gets."""
+    return chat.serve(request, lambda text: f"{(g.identity or {}).get('u') or 'somebody'}: {text}")

@@ -23,6 +23,7 @@ var policyTemplate = template.Must(template.New("policy").Funcs(template.FuncMap
 // route is what the template needs of a page.
 type route struct {
 	Name, Path    string
+	URL           string   // that was asked for
 	Params        []string // names in the query, sorted
 	Seen          string   // what was answered
 	Kept          bool     // cached by its own headers
@@ -36,7 +37,7 @@ func (b Backend) Policy(now time.Time) []byte {
 	var routes []route
 	names := map[string]bool{"read": true, "write": true}
 	for _, p := range b.Pages {
-		r := route{Path: pattern(p.URL), Name: free(names, p.URL.Path), Seen: p.seen()}
+		r := route{Path: pattern(p.URL), Name: free(names, p.URL.Path), URL: p.URL.String(), Seen: p.seen()}
 		if slices.ContainsFunc(routes, func(other route) bool { return other.Path == r.Path }) {
 			continue // two URLs of one path have one route
 		}

@@ -15,8 +15,7 @@ const saveAttempts = 16
 // hear obeys the upstream's signal. One that cannot be obeyed is noted and changes nothing.
 func (v *visit) hear(lines []string) {
 	if !v.ex.Route.SessionSignal {
-		v.note(errUnheard)
-		v.warn("signals are ignored on this route", "session_signal: true, on the route")
+		v.m.unheard(v.ex)
 		return
 	}
 	if p := v.ex.Plan; p != nil && (p.Lookup || p.Store) {
@@ -26,7 +25,7 @@ func (v *visit) hear(lines []string) {
 	s, err := parseSignal(lines)
 	if err != nil {
 		v.note(fmt.Errorf("malformed %s: %w", SignalHeader, err))
-		v.warn("malformed: "+err.Error(), exampleOf(lines))
+		v.m.warn(v.ex, "malformed: "+err.Error(), exampleOf(lines))
 		return
 	}
 	if v.overtaken() && (s.verb == "set" || s.verb == "logout") {

@@ -78,7 +78,7 @@ func (m *Manager) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ex := exchange.From(r.Context())
 		if !used(ex.Route) && len(ex.Snapshot.Policy.Session.Offload) == 0 {
-			s := &signalStripper{ex: ex}
+			s := &signalStripper{m: m, ex: ex}
 			w = middleware.OnHeader(w, s)
 			next.ServeHTTP(w, r)
 			stripTrailer(w.Header(), s.out)

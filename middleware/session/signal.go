@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"strings"
 	"time"
+
+	"github.com/jewgo/gateway/internal/exchange"
 )
 
 // SignalHeader is the response header in which an upstream logs in and out:
@@ -83,13 +85,19 @@ func strictJSON(text string, v any) error {
 // routes that is remembered.
 const warnEvery, maxWarned = time.Minute, 1024
 
+// unheard notes and warns of a signal on a route that takes none.
+func (m *Manager) unheard(ex *exchange.Exchange) {
+	ex.Facts.Note(SignalHeader + " from a route without session_signal")
+	m.warn(ex, "signals are ignored on this route", "session_signal: true, on the route")
+}
+
 // warn tells the operator why a signal was not obeyed, and of what would be.
-func (v *visit) warn(because, write string) {
-	route, now := v.ex.Route, v.m.now()
-	if last, ok := v.m.warned.Get(route.Name); !ok || now.Sub(last) >= warnEvery {
-		v.m.warned.Put(route.Name, now)
-		v.m.log.Warn("the upstream's "+SignalHeader+" is not obeyed", slog.String("because", because), slog.String("route", route.Name), slog.String("at", route.Position.String()),
-			slog.String("request_id", v.ex.RequestID), slog.String("write", write))
+func (m *Manager) warn(ex *exchange.Exchange, because, write string) {
+	route, now := ex.Route, m.now()
+	if last, ok := m.warned.Get(route.Name); !ok || now.Sub(last) >= warnEvery {
+		m.warned.Put(route.Name, now)
+		m.log.Warn("the upstream's "+SignalHeader+" is not obeyed", slog.String("because", because), slog.String("route", route.Name), slog.String("at", route.Position.String()),
+			slog.String("request_id", ex.RequestID), slog.String("write", write))
 	}
 }
 

@@ -16,6 +16,7 @@ func TestAMalformedSignalIsWarnedOf(t *testing.T) {
 		{"/signal", `set hunter2`, "malformed", `X-Gw-Session: set {\"key\":\"value\",\"gone\":null}`},
 		{"/signal", `Logout hunter2`, "malformed", `write="X-Gw-Session: logout"`},
 		{"/optional", `logout`, "ignored on this route", "session_signal: true"},
+		{"/off", `logout`, "ignored on this route", "session_signal: true"},
 	} {
 		g.clock.Advance(time.Minute)
 		g.get(tt.path, "", tt.signal)

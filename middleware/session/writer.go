@@ -1,17 +1,15 @@
 package session
 
 import (
-	"errors"
 	"net/http"
 
 	"github.com/jewgo/gateway/internal/exchange"
 	"github.com/jewgo/gateway/middleware"
 )
 
-var errUnheard = errors.New(SignalHeader + " from a route without session_signal")
-
 // signalStripper strips the signal on routes without sessions.
 type signalStripper struct {
+	m   *Manager
 	ex  *exchange.Exchange
 	out bool // the header is out
 }
@@ -25,7 +23,7 @@ func (s *signalStripper) OnHeader(status int, h http.Header) {
 	}
 	delete(h, SignalHeader)
 	if status >= 200 {
-		s.ex.Facts.Note(errUnheard.Error())
+		s.m.unheard(s.ex)
 	}
 }
 

@@ -8,8 +8,8 @@ app = Flask(__name__)
 app.secret_key = os.environ["SECRET_KEY"]
 
 
-@app.get("/__stats")
-def stats():
+@app.get("/healthz")
+def healthz():
     return "up"
 
 
