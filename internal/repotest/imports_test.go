@@ -68,6 +68,8 @@ var speakers = map[string][]string{
 	"go.uber.org/goleak":               nil,
 	"pgregory.net/rapid":               nil,
 	"github.com/santhosh-tekuri":       nil,
+	"k8s.io":                           nil,
+	"sigs.k8s.io":                      nil,
 
 	// As docs/architecture.md says about changes: only the wiring and its stores import a feature.
 	module + "/middleware/ratelimit": {"cmd/gateway", "internal/store/redis", "test/storetest"},
