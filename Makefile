@@ -77,7 +77,7 @@ soak: deps ## Ten minutes of random faults and a log that is read now and then: 
 
 .PHONY: restarts
 restarts: deps ## Restart gateways under load, behind a balancer and by socket activation: no request fails, nobody is logged out (RESTARTS=20)
-	GATEWAY_RESTARTS=$(RESTARTS) go test -race -count=1 -v -timeout 30m -run '^TestRestarts' ./cmd/gateway
+	GATEWAY_RESTARTS=$(RESTARTS) go test -race -count=1 -v -timeout 30m -parallel 1 -run '^TestRestarts' ./cmd/gateway
 
 .PHONY: conformance
 conformance: build ## HTTP cache conformance (CACHECONF_DIR=the cases and their runner; ARGS="-fails")

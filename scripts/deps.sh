@@ -25,6 +25,7 @@ missing() {
     { have gcc && links_c; } || packages+=(gcc libc6-dev) # for the race detector
     have git || packages+=(git)
     have curl || packages+=(curl)
+    have haproxy || packages+=(haproxy)
     have systemd-analyze || packages+=(systemd) # checks the units, and runs nothing
     ;;
   image)

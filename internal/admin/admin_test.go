@@ -142,6 +142,7 @@ func TestOnLoopbackOnlyItsOwnNamesAreServed(t *testing.T) {
 		{"the policy's name", "box:9901", loopback, 200},
 		{"a rebound name", "evil.example:9901", loopback, 421},
 		{"a rebound name without a port", "evil.example", loopback, 421},
+		{"no name, as a load balancer's check over HTTP/1.0", "", loopback, 200},
 		{"elsewhere any name", "gateway-1:9901", outside, 200},
 	} {
 		t.Run(tc.sentence, func(t *testing.T) {
