@@ -19,7 +19,13 @@ import (
 // startDemo serves the demo and returns the command lines that it prints.
 func startDemo(t *testing.T, flags ...string) (g *gatewayProcess, lines []string) {
 	t.Helper()
-	g = launch(t, []string{"REDIS_URL="}, append([]string{"demo", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"}, flags...)...)
+	return startDemoWith(t, "", flags...)
+}
+
+// startDemoWith is startDemo with a Redis.
+func startDemoWith(t *testing.T, redisURL string, flags ...string) (g *gatewayProcess, lines []string) {
+	t.Helper()
+	g = launch(t, []string{"REDIS_URL=" + redisURL}, append([]string{"demo", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"}, flags...)...)
 	g.stdout.await(t, "The access log follows.")
 	addresses := regexp.MustCompile(`gateway demo: (\S+) \(admin: (\S+)\)`).FindStringSubmatch(g.stdout.String())
 	if addresses == nil {

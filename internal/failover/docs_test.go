@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// The numbers in docs/failover.md are those of the code: its table lists all of them, and its prose
-// has none that the table lacks.
+// The numbers in docs/how-it-works/failover.md are those of the code: its table lists all of them,
+// and its prose has none that the table lacks.
 func TestTimesInDocs(t *testing.T) {
-	text, err := os.ReadFile("../../docs/failover.md")
+	text, err := os.ReadFile("../../docs/how-it-works/failover.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,16 +39,16 @@ func TestTimesInDocs(t *testing.T) {
 			want = inWords(d)
 		}
 		if !known || row[3] != fmt.Sprint(want) {
-			t.Errorf("docs/failover.md: %s is %s, but %v in the code", row[2], row[3], want)
+			t.Errorf("docs/how-it-works/failover.md: %s is %s, but %v in the code", row[2], row[3], want)
 		}
 		delete(own, row[2])
 	}
 	for name := range own {
-		t.Errorf("docs/failover.md lacks %s", name)
+		t.Errorf("docs/how-it-works/failover.md lacks %s", name)
 	}
 	for _, number := range regexp.MustCompile(`\d+ (ms|s|min|h)\b`).FindAllString(before+after, -1) {
 		if !documented[number] {
-			t.Errorf("docs/failover.md says %s, which is not in its table", number)
+			t.Errorf("docs/how-it-works/failover.md says %s, which is not in its table", number)
 		}
 	}
 }

@@ -7,7 +7,7 @@
 // Requests never probe. One loop (Run) does, through the same client that requests use, and sends
 // the store what it missed (Backlog) before requests use it again. The package knows no particular
 // store: Config.Classify says what an error means, and the Epoch of Config.Probe shows whether data
-// was lost. docs/failover.md describes it in full, with its times.
+// was lost. docs/how-it-works/failover.md describes it in full, with its times.
 package failover
 
 import (

@@ -260,11 +260,11 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
-// docs/operations.md has a row for every warning, with an ellipsis for variable parts, and no
+// docs/redis.md has a row for every warning, with an ellipsis for variable parts, and no
 // further rows.
 func TestWarningsInDocs(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../../../docs/operations.md")
+	text, err := os.ReadFile("../../../docs/redis.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -289,7 +289,7 @@ func TestWarningsInDocs(t *testing.T) {
 				}
 			}
 			if !documented {
-				t.Errorf("docs/operations.md lacks the warning %q", w)
+				t.Errorf("docs/redis.md lacks the warning %q", w)
 			}
 		}
 	}

@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// The numbers of this package in docs/failover.md equal those in the code.
+// The numbers of this package in docs/how-it-works/failover.md equal those in the code.
 func TestTimesInDocs(t *testing.T) {
-	text, err := os.ReadFile("../../../docs/failover.md")
+	text, err := os.ReadFile("../../../docs/how-it-works/failover.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -22,18 +22,18 @@ func TestTimesInDocs(t *testing.T) {
 	}
 	for _, row := range want {
 		if !strings.Contains(string(text), "\n"+row) {
-			t.Errorf("docs/failover.md lacks %s", row)
+			t.Errorf("docs/how-it-works/failover.md lacks %s", row)
 		}
 	}
 	if n := strings.Count(string(text), "\n| `redis."); n != len(want) {
-		t.Errorf("docs/failover.md has %d times of this package, the code %d", n, len(want))
+		t.Errorf("docs/how-it-works/failover.md has %d times of this package, the code %d", n, len(want))
 	}
 }
 
-// TestFaultsInDocs checks that every fault in docs/failover.md has a test in this package, and that
-// every fault code has a row.
+// TestFaultsInDocs checks that every fault in docs/how-it-works/failover.md has a test in this
+// package, and that every fault code has a row.
 func TestFaultsInDocs(t *testing.T) {
-	text, err := os.ReadFile("../../../docs/failover.md")
+	text, err := os.ReadFile("../../../docs/how-it-works/failover.md")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ var oldest = [2]int{6, 2}
 
 // Warnings lists, for people, the problems that a working Redis will cause one day; nil if there
 // are none. sessions says that sessions and limits are stored there, and not only responses, which
-// may be lost at any time. docs/operations.md says what to do about each. Unknown facts cause no
+// may be lost at any time. docs/redis.md says what to do about each. Unknown facts cause no
 // warnings.
 func Warnings(info Info, sessions bool) []string {
 	var all []string
