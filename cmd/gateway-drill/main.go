@@ -131,8 +131,8 @@ func newLimits() *cobra.Command {
 		Short: "Break Redis under three gateways, and count what their limits let through",
 		Long: "Start three gateways with their own redis-server, and an upstream that counts requests. Through all gateways, greedy\n" +
 			"clients send far more than their limits allow, polite clients less. Meanwhile Redis is killed, restarted empty or with\n" +
-			"an old copy, stopped, and emptied. In no time window may a client get more than docs/rate-limits.md allows; no request\n" +
-			"may fail, and no polite client may be refused.\n" +
+			"an old copy, stopped, and emptied. In no time window may a client get more than docs/how-it-works/limits.md allows;\n" +
+			"no request may fail, and no polite client may be refused.\n" +
 			"Exit status: 0 all of that held, 1 it did not, 2 the drill could not run.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -5,7 +5,7 @@
 // Every admitted token owns a slot on a bucket's time line. A slot is one Interval long and ends at
 // the TAT set by its charge. No two slots overlap, and a slot ends at most Burst intervals after
 // its token was charged: so in any span W at most Burst + Rate·W tokens are admitted.
-// docs/rate-limits.md builds on this.
+// docs/how-it-works/limits.md builds on this.
 package gcra
 
 import "time"

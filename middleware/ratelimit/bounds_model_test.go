@@ -87,7 +87,7 @@ const budget = 50 * time.Millisecond
 
 func exactly(w *world, key string) float64 { return w.burst(key) }
 
-// withFaults is the bound for all faults together. See docs/rate-limits.md.
+// withFaults is the bound for all faults together. See docs/how-it-works/limits.md.
 func withFaults(w *world, key string) float64 {
 	most := w.burst(key) * float64(1+w.losses)
 	if len(w.aloneWays[key]) > 0 {

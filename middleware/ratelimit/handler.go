@@ -1,6 +1,6 @@
 // Package ratelimit admits or refuses requests by the limits of their route. Handler decides which
 // limits apply and which buckets they charge. A Limiter charges the buckets: in the store that all
-// gateways share or, while that is unavailable, by what this gateway knows. docs/rate-limits.md
+// gateways share or, while that is unavailable, by what this gateway knows. docs/how-it-works/limits.md
 // states what the limits then guarantee, and why.
 package ratelimit
 

@@ -41,7 +41,7 @@ func (e event) String() string {
 const limitsTogether = time.Second
 
 // beyond is how many tokens a fault may add to the admissions of n gateways in a window that overlaps
-// it, by docs/rate-limits.md. Greedy clients make sure that all gateways know the bucket's level. In
+// it, by docs/how-it-works/limits.md. Greedy clients make sure that all gateways know the bucket's level. In
 // place of the one second assumed there, it uses the measured time.
 func (e event) beyond(q gcra.Quota, n int) float64 {
 	burst := float64(q.Burst)
