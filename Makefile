@@ -106,8 +106,8 @@ image: ## Build the container image and run the end-to-end test inside it (as ro
 	@scripts/image.sh
 
 .PHONY: fresh
-fresh: ## Try `make run` and `make test` in a clean Debian (as root)
-	@scripts/fresh.sh
+fresh: ## Try `make run`, docs/deploy.md and `make test` in a clean Debian, as root (ARGS="--worktree deploy")
+	@scripts/fresh.sh $(ARGS)
 
 .PHONY: clean
 clean: ## Remove what was built

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Follows the README's first steps on an empty machine: a new Debian with Go, git,
-# make and curl. First `make run` and the curl lines that it prints, then
-# `make test`, which must install the rest by itself. Run it as root.
-# Usage: scripts/fresh.sh [--worktree]
+# make and curl. First `make run` and the curl lines that it prints, then the commands
+# of docs/deploy.md for systemd, then `make test`, which must install the rest by
+# itself. Run it as root.
+# Usage: scripts/fresh.sh [--worktree] [run|deploy|test]
 #   --worktree  test the files in the working tree, not the last commit
+#   run, ...    only that step
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -46,7 +48,7 @@ checkout() {
   git clone -q --no-hardlinks . "$root/src/gateway"
 }
 
-# try_run starts the demo, runs the five curl lines that it prints, and stops it.
+# try_run starts the demo, runs the curl lines that it prints, and stops it.
 try_run() {
   local out=$root/src/run.log lines=() line pid
   ! answers 8080 || fail "port 8080 is taken: the demo needs it"
@@ -54,15 +56,15 @@ try_run() {
   local run=$!
   for ((i = 0; i < 600; i++)); do
     mapfile -t lines < <(grep -E '^  curl ' "$out")
-    [ ${#lines[@]} -lt 5 ] || ! answers 8080 || break
+    [ ${#lines[@]} -lt 7 ] || ! answers 8080 || break
     kill -0 "$run" 2>/dev/null || break
     sleep 1
   done
   cat "$out"
-  [ ${#lines[@]} -eq 5 ] || fail "make run printed ${#lines[@]} curl lines, not 5"
+  [ ${#lines[@]} -eq 7 ] || fail "make run printed ${#lines[@]} curl lines, not 7"
   for line in "${lines[@]}"; do
     say "${line#  }"
-    inside 60 /bin/bash -o pipefail -c "$line" >"$root/src/curl.log" 2>&1 ||
+    inside 60 /bin/bash -o pipefail -c "cd /src/gateway && $line" >"$root/src/curl.log" 2>&1 ||
       { cat "$root/src/curl.log"; fail "that line failed"; }
     [ -s "$root/src/curl.log" ] || fail "that line showed nothing"
     head -c 1500 "$root/src/curl.log"
@@ -72,6 +74,13 @@ try_run() {
   kill -TERM "$pid"
   wait "$run" || fail "make run ended with status $?"
   echo "it ended with status 0"
+}
+
+# try_deploy types the commands of docs/deploy.md. The test plays systemd, since PID 1 here is this script.
+try_deploy() {
+  for port in 80 443 5000 9901; do ! answers "$port" || fail "port $port is taken"; done
+  GOPROXY="file:///mnt/modules,$(go env GOPROXY)" GOSUMDB="$(go env GOSUMDB)" GATEWAY_FRESH_ROOT=$root \
+    timeout 1200 go test -count=1 -v -run '^TestDeployPage$' ./cmd/gateway
 }
 
 if [ "${1:-}" != --inside ]; then
@@ -84,16 +93,27 @@ if [ "${1:-}" != --inside ]; then
   # In its own namespaces: however this ends, all processes in there end too, and
   # all mounts are gone before the folder is removed.
   unshare --mount --propagation private --pid --fork --kill-child --mount-proc \
-    "$PWD/scripts/fresh.sh" --inside "$root" "${1:-}"
+    "$PWD/scripts/fresh.sh" --inside "$root" "$@"
   exit
 fi
 
 root=$2
-mode=${3:-}
+shift 2
+mode=
+if [ "${1:-}" = --worktree ]; then
+  mode=$1
+  shift
+fi
+steps=${*:-run deploy test}
 mount_all
 checkout
-say "make run"
-try_run
-say "make test"
-inside 2400 make -C /src/gateway test
+for step in $steps; do
+  say "$step"
+  case $step in
+  run) try_run ;;
+  deploy) try_deploy ;;
+  test) inside 2400 make -C /src/gateway test ;;
+  *) fail "unknown step $step" ;;
+  esac
+done
 say "fresh: passed"
