@@ -97,9 +97,10 @@ schema: build ## Regenerate configs/gateway.schema.json from the policy's types
 	@mv bin/schema.json configs/gateway.schema.json
 
 .PHONY: docs
-docs: ## Regenerate the import graph, the reference of the policy and the list of metrics in docs/
+docs: ## Regenerate the import graph, and the references of the policy, the metrics and the commands
 	go test -count=1 -run '^(TestImportGraph|TestMetricsInDocs)$$' ./internal/repotest -update
 	go test -count=1 -run '^TestReferenceInDocs$$' ./policy -update
+	go test -count=1 -run '^TestVerbsInDocs$$' ./cmd/gateway -update
 
 .PHONY: image
 image: ## Build the container image and run the end-to-end test inside it (as root)

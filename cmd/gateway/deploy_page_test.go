@@ -77,7 +77,7 @@ func (m *machine) systemctl(args []string) {
 	switch args[0] {
 	case "daemon-reload":
 	case "enable":
-		for _, name := range strings.Fields(m.unit("gateway.service")["Sockets"]) {
+		for name := range strings.FieldsSeq(m.unit("gateway.service")["Sockets"]) {
 			socket := m.unit(name)
 			l, err := net.Listen("tcp", ":"+socket["ListenStream"])
 			if err != nil {
@@ -133,6 +133,29 @@ func (m *machine) writeFiles(page string, policy *strings.Replacer) {
 	}
 }
 
+// deployBlocks are the blocks of the section on systemd in docs/deploy.md: whole, language and content.
+func deployBlocks(t *testing.T) [][]string {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/deploy.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(text), "## With systemd")
+	section, _, _ = strings.Cut(section, "## With Compose")
+	return regexp.MustCompile("(?s)```(sh|console|yaml)\n(.*?)```").FindAllStringSubmatch(section, -1)
+}
+
+// deployed are the sh blocks that TestDeployPage types.
+func deployed(t *testing.T) (blocks []string) {
+	t.Helper()
+	for _, block := range deployBlocks(t) {
+		if block[1] == "sh" {
+			blocks = append(blocks, block[2])
+		}
+	}
+	return blocks
+}
+
 // The section of docs/deploy.md on systemd, typed on an empty Debian, from the build to a purge over HTTPS, in front of
 // the Flask example. `make fresh` runs it.
 func TestDeployPage(t *testing.T) {
@@ -140,13 +163,6 @@ func TestDeployPage(t *testing.T) {
 	if m.root == "" {
 		t.Skip("GATEWAY_FRESH_ROOT is not set; make fresh does that")
 	}
-	text, err := os.ReadFile("../../docs/deploy.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, section, _ := strings.Cut(string(text), "## With systemd")
-	section, _, _ = strings.Cut(section, "## With Compose")
-
 	server := acme.Start(t, acme.Config{HTTPPort: 80, TLSPort: 443})
 	trusted := filepath.Join(m.root, "usr/local/share/ca-certificates")
 	for name, file := range map[string]string{"acme.crt": server.CAFile, "issued.crt": server.RootsFile()} {
@@ -159,15 +175,15 @@ func TestDeployPage(t *testing.T) {
 		}
 	}
 	m.enter("update-ca-certificates; echo 127.0.0.1 api.example.org >>/etc/hosts")
-	m.enter("apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends python3-flask gunicorn python3-wsproto")
+	m.enter("apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y python3-flask gunicorn python3-wsproto") // as docs/flask.md has it
 	policy := strings.NewReplacer("email: ops@example.org}", `email: ops@example.org, directory: "`+server.Directory+`", ca_file: /usr/local/share/ca-certificates/acme.crt}`)
 
 	commands, served := 0, false
-	for _, block := range regexp.MustCompile("(?s)```(sh|console|yaml)\n(.*?)```").FindAllStringSubmatch(section, -1) {
-		switch kind, lines := block[1], block[2]; {
-		case kind == "yaml":
+	for _, block := range deployBlocks(t) {
+		switch kind, lines := block[1], block[2]; kind {
+		case "yaml":
 			m.writeFiles(block[0], policy)
-		case kind == "sh":
+		case "sh":
 			for line := range strings.Lines(lines) {
 				if strings.HasPrefix(line, "gateway init") { // the application is there by now, with the group's keys
 					m.flask()
@@ -188,10 +204,13 @@ func TestDeployPage(t *testing.T) {
 			commands += typed(t, lines, m.enter)
 		}
 	}
-	t.Logf("%d commands were typed", commands)
 	if commands != 24 {
 		t.Errorf("%d commands were typed", commands)
 	}
+	for _, line := range []string{"make build", "install bin/gateway /usr/local/bin/gateway", "systemctl restart gateway"} { // docs/upgrade.md
+		m.enter(line)
+	}
+	m.enter("curl -sf -b cookies https://api.example.org/me")
 }
 
 // flask runs the example on the machine as a user of its own, in the group that reads the identity keys.

@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -116,7 +115,11 @@ func TestReadme(t *testing.T) {
 		t.Fatal(err)
 	}
 	g, worthTrying := startDemo(t)
-	here := strings.NewReplacer("http://localhost:8080", g.base, "http://127.0.0.1:9901", g.admin)
+	program, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	here := strings.NewReplacer("http://localhost:8080", g.base, "http://127.0.0.1:9901", g.admin, "http://127.0.0.1:5000", g.base, "bin/gateway", program)
 	dir := t.TempDir()
 	for _, line := range worthTrying {
 		shell(t, dir, line)
@@ -190,21 +193,9 @@ func TestAdminPage(t *testing.T) {
 // Every policy in the documentation is valid.
 func TestPoliciesInDocs(t *testing.T) {
 	t.Parallel()
-	docs, err := filepath.Glob("../../docs/*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	more, err := filepath.Glob("../../docs/how-it-works/*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
 	found := 0
-	for _, name := range append(slices.Concat(docs, more), "../../README.md") {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
+	for name, text := range documents(t) {
+		for _, block := range regexp.MustCompile("(?s)```ya?ml\n(.*?)```").FindAllStringSubmatch(text, -1) {
 			found++
 			if _, err := policy.Parse(filepath.Base(name), []byte(block[1]), nil); err != nil {
 				t.Errorf("%s: %v", name, err)
@@ -230,10 +221,10 @@ func TestMistakeInReadme(t *testing.T) {
 	}
 }
 
-// The order of the layers in docs/architecture.md is that of the chain.
+// The order of the layers in docs/how-it-works/architecture.md is that of the chain.
 func TestRequestPathInDocs(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../../docs/architecture.md")
+	text, err := os.ReadFile("../../docs/how-it-works/architecture.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,7 +234,7 @@ func TestRequestPathInDocs(t *testing.T) {
 	}
 	want := "<!-- request path: begin -->\n" + strings.Join(append(names, "proxy"), " → ") + "\n<!-- end -->"
 	if !strings.Contains(string(text), want) {
-		t.Errorf("docs/architecture.md lacks:\n%s", want)
+		t.Errorf("docs/how-it-works/architecture.md lacks:\n%s", want)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 )
 
 var (
@@ -16,6 +17,7 @@ var (
 	shellNote  = regexp.MustCompile(`(?m)^\s*#.*$`)
 	setting    = regexp.MustCompile(`(?:\{|(?:get|getenv|Getenv)\()"([a-z_]+\.[a-z0-9_.]+|[A-Z_]+)"`)
 	logField   = regexp.MustCompile(`(?:slog\.[A-Z][A-Za-z0-9]*|text)\("([a-z_]+)"`)
+	heading    = regexp.MustCompile(`(?m)^#+ (.*)$`)
 	link       = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	testRun    = regexp.MustCompile(`go test\b[^\n]* -run (\S+) \./(\S+)`)
 	testName   = regexp.MustCompile("`(Test\\w+)`")
@@ -46,7 +48,31 @@ func checkTargets(makefile string, callers map[string]string) (faults []string) 
 	return faults
 }
 
-// checkLinks follows the relative links of the Markdown files.
+// anchors are the names under which the headings of a page are reached, as GitHub makes them.
+func anchors(page string) map[string]bool {
+	found := map[string]bool{}
+	for _, m := range heading.FindAllStringSubmatch(fenced.ReplaceAllString(page, ""), -1) {
+		name := strings.Map(func(r rune) rune {
+			switch {
+			case unicode.IsLetter(r) || unicode.IsDigit(r) || r == '-' || r == '_':
+				return unicode.ToLower(r)
+			case r == ' ':
+				return '-'
+			}
+			return -1
+		}, target.ReplaceAllString(m[1], "]"))
+		for n, free := 1, name; ; n++ {
+			if !found[free] {
+				found[free] = true
+				break
+			}
+			free = fmt.Sprintf("%s-%d", name, n)
+		}
+	}
+	return found
+}
+
+// checkLinks follows the relative links of the Markdown files, to headings too.
 func checkLinks(files map[string]string) (faults []string) {
 	dirs := map[string]bool{}
 	for name := range files {
@@ -59,12 +85,16 @@ func checkLinks(files map[string]string) (faults []string) {
 			continue
 		}
 		for _, m := range link.FindAllStringSubmatch(codeBlock.ReplaceAllString(content, ""), -1) {
-			to, _, _ := strings.Cut(m[1], "#")
-			if to == "" || strings.Contains(to, "://") || strings.HasPrefix(to, "mailto:") {
+			to, at, _ := strings.Cut(m[1], "#")
+			if strings.Contains(to, "://") || strings.HasPrefix(to, "mailto:") {
 				continue
 			}
 			file := path.Join(path.Dir(name), to)
-			if _, ok := files[file]; !ok && !dirs[file] {
+			if to == "" {
+				file = name
+			}
+			page, ok := files[file]
+			if !ok && !dirs[file] || at != "" && !anchors(page)[at] {
 				faults = append(faults, fmt.Sprintf("%s links to %s, which is not there", name, m[1]))
 			}
 		}
@@ -208,10 +238,10 @@ func TestCheckTests(t *testing.T) {
 
 func TestCheckLinks(t *testing.T) {
 	expect(t, checkLinks(map[string]string{
-		"README.md":  "[a](docs/a.md#top) [b](https://example.org/x) [c](#here) [d](docs) `[e](nowhere.md)`",
-		"docs/a.md":  "[up](../README.md) [self](a.md)",
+		"README.md":  "# Here\n[a](docs/a.md#the-top-its-end) [b](https://example.org/x) [c](#here) [d](docs) `[e](nowhere.md)`",
+		"docs/a.md":  "[up](../README.md) [self](a.md)\n## The `top`: its [end](#x-1)\n## x\n## X\n",
 		"docs/x.txt": "[no](markdown.md)",
 	}))
-	expect(t, checkLinks(map[string]string{"README.md": "[a](docs/a.md)", "docs/b.md": "[up](README.md)"}),
-		"README.md links to docs/a.md", "docs/b.md links to README.md")
+	expect(t, checkLinks(map[string]string{"README.md": "[a](docs/a.md) [b](docs/b.md#c) [d](#d)", "docs/b.md": "[up](README.md)\n```\n# c\n```\n"}),
+		"README.md links to docs/a.md", "README.md links to docs/b.md#c", "README.md links to #d", "docs/b.md links to README.md")
 }

@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	graphFile  = "docs/architecture.md"
+	graphFile  = "docs/how-it-works/architecture.md"
 	graphBegin = "<!-- import graph: begin -->\n"
 )
 

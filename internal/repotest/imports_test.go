@@ -71,7 +71,7 @@ var speakers = map[string][]string{
 	"k8s.io":                           nil,
 	"sigs.k8s.io":                      nil,
 
-	// As docs/architecture.md says about changes: only the wiring and its stores import a feature.
+	// As docs/how-it-works/architecture.md says about changes: only the wiring and its stores import a feature.
 	module + "/middleware/ratelimit": {"cmd/gateway", "internal/store/redis", "test/storetest"},
 	module + "/middleware/session":   {"cmd/gateway", "internal/store/memory", "internal/store/redis", "test/storetest"},
 	module + "/middleware/cache":     {"cmd/gateway", "internal/store/memory", "internal/store/redis", "test/storetest"},
