@@ -16,15 +16,21 @@ const (
 	referenceEnd   = "<!-- end -->"
 )
 
-// reference describes every key of the policy, a table for each section, out of
-// what the schema is made from too.
-func reference() string {
+// reference describes every key of the policy, an example and a table for each section, out of what the
+// schema is made from too.
+func reference(t *testing.T) string {
+	t.Helper()
 	var b strings.Builder
 	for f := range reflect.TypeFor[Policy]().Fields() {
 		if f.Type.Kind() == reflect.Int {
 			continue // version, which is always 1
 		}
-		fmt.Fprintf(&b, "## %s\n\n%s\n\n| Key | Default | Meaning |\n|---|---|---|\n", f.Tag.Get("yaml"), f.Tag.Get("jsonschema_description"))
+		fmt.Fprintf(&b, "## %s\n\n%s\n\n", f.Tag.Get("yaml"), f.Tag.Get("jsonschema_description"))
+		example, err := os.ReadFile("testdata/examples/" + f.Tag.Get("yaml") + ".yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&b, "```yaml\n%s```\n\n| Key | Default | Meaning |\n|---|---|---|\n", example)
 		switch f.Type.Kind() {
 		case reflect.Map:
 			referenceRows(&b, f.Type.Elem(), "NAME.")
@@ -70,7 +76,7 @@ func TestReferenceInDocs(t *testing.T) {
 	if !ok || !ok2 {
 		t.Fatalf("%s lacks the marks %s and %s", referenceFile, strings.TrimSpace(referenceBegin), referenceEnd)
 	}
-	want := before + referenceBegin + reference() + referenceEnd + after
+	want := before + referenceBegin + reference(t) + referenceEnd + after
 	if want == string(document) {
 		return
 	}
