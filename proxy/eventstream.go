@@ -61,6 +61,13 @@ func (s *eventStream) leave() {
 	}
 }
 
+// ended reports whether leave has ended the stream.
+func (s *eventStream) ended() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.over
+}
+
 // finish makes the next Read, and one that waits, return io.EOF.
 func (s *eventStream) finish() { _ = s.sink.Close() } // never fails
 
@@ -118,43 +125,4 @@ func reconnects(method string, resp *http.Response) bool {
 	kind, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	return err == nil && kind == "text/event-stream" && method == http.MethodGet &&
 		resp.ContentLength < 0 && resp.Header.Get("Content-Encoding") == ""
-}
-
-// eventStreams holds the streams in flight. The zero value works.
-type eventStreams struct {
-	mu      sync.Mutex
-	all     map[*eventStream]struct{} // guarded by mu
-	leaving bool                      // guarded by mu
-}
-
-func (e *eventStreams) add(s *eventStream) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.all == nil {
-		e.all = map[*eventStream]struct{}{}
-	}
-	e.all[s] = struct{}{}
-	if e.leaving {
-		s.leave()
-	}
-}
-
-// remove drops s, and reports whether it was ended by leave.
-func (e *eventStreams) remove(s *eventStream) (left bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	delete(e.all, s)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.over
-}
-
-// leave ends them all, and those to come.
-func (e *eventStreams) leave() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.leaving = true
-	for s := range e.all {
-		s.leave()
-	}
 }

@@ -18,6 +18,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"time"
 
 	"github.com/jewgo/gateway/internal/exchange"
 	"github.com/jewgo/gateway/internal/problem"
@@ -50,8 +51,8 @@ type Handler struct {
 	cfg      Config
 	buffers  bufferPool
 	errorLog *log.Logger // for ReverseProxy, which knows no levels
-	switches switches
-	events   eventStreams
+	switches leaving[*switched]
+	events   leaving[*eventStream]
 }
 
 // New returns a Handler.
@@ -62,7 +63,17 @@ func New(cfg Config) *Handler {
 
 // Leave ends the WebSockets: both sides get a close frame with the status "going away". The client is
 // expected to close its connection then; when ctx is done, remaining connections are cut.
-func (h *Handler) Leave(ctx context.Context) { h.switches.leave(ctx) }
+func (h *Handler) Leave(ctx context.Context) {
+	h.switches.leave()
+	for h.switches.each(func(*switched) {}) > 0 {
+		select {
+		case <-ctx.Done():
+			h.switches.each((*switched).cut)
+			return
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
 
 // EndEvents ends the streams of server-sent events that answer a GET, and those that begin later, each between two
 // events: their clients reconnect, and should find another gateway.
@@ -89,8 +100,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if c.switched != nil && h.switches.remove(c.switched) {
 			c.ex.Facts.Note(ReasonLeaving)
 		}
-		if c.events != nil && h.events.remove(c.events) {
-			c.ex.Facts.Note(ReasonLeaving)
+		if c.events != nil {
+			h.events.remove(c.events)
+			if c.events.ended() {
+				c.ex.Facts.Note(ReasonLeaving)
+			}
 		}
 	}()
 	proxy.ServeHTTP(c, r)

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"encoding/binary"
 	"io"
 	"net"
@@ -186,63 +185,8 @@ type switched struct {
 	upstream *switchedBody
 }
 
-// switches holds the connections that have switched protocols. The zero value works.
-type switches struct {
-	mu      sync.Mutex
-	all     map[*switched]struct{} // guarded by mu
-	leaving bool                   // guarded by mu
-}
-
-func (s *switches) add(c *switched) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.all == nil {
-		s.all = map[*switched]struct{}{}
-	}
-	s.all[c] = struct{}{}
-	if s.leaving {
-		go c.upstream.leave() // as in leave
-	}
-}
-
-// remove drops c, and reports whether the gateway is leaving.
-func (s *switches) remove(c *switched) (left bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.all, c)
-	return s.leaving
-}
-
-// stopped reports whether leave has been called.
-func (s *switches) stopped() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.leaving
-}
-
-// leave is Handler.Leave.
-func (s *switches) leave(ctx context.Context) {
-	each := func(do func(*switched)) (left int) {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		for c := range s.all {
-			do(c)
-		}
-		return len(s.all)
-	}
-	s.mu.Lock()
-	s.leaving = true
-	s.mu.Unlock()
-	each(func(c *switched) { go c.upstream.leave() }) // ends at the latest with cut
-	for each(func(*switched) {}) > 0 {
-		select {
-		case <-ctx.Done():
-			each((*switched).cut)
-			return
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
-}
+// leave tells both sides. Writes may block, so it does not wait; what it starts ends at the latest with cut.
+func (c *switched) leave() { go c.upstream.leave() }
 
 // cut ends a connection and all waiting on the client.
 func (c *switched) cut() {

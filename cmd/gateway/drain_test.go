@@ -210,11 +210,11 @@ func TestWebSocketThatDoesNotAnswer(t *testing.T) {
 	}
 }
 
-// events is a backend that sends an event now and then, for as long as one listens.
-func events(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Content-Type", "text/event-stream")
+// ticks is a backend that sends a line now and then, for as long as one listens.
+func ticks(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/x-ndjson")
 	for {
-		_, _ = io.WriteString(w, "data: tick\n\n")
+		_, _ = io.WriteString(w, "{}\n")
 		_ = http.NewResponseController(w).Flush()
 		select {
 		case <-r.Context().Done():
@@ -228,7 +228,7 @@ func events(w http.ResponseWriter, r *http.Request) {
 // the time is over it is cut off, and logged.
 func TestAStreamLeavesDataDirToASuccessor(t *testing.T) {
 	t.Parallel()
-	g, file := startSmall(t, http.HandlerFunc(events), drainPolicy("drain: 6s"))
+	g, file := startSmall(t, http.HandlerFunc(ticks), drainPolicy("drain: 6s"))
 	res, err := http.Get(g.base + "/events")
 	if err != nil {
 		t.Fatal(err)
@@ -257,7 +257,7 @@ func TestAStreamLeavesDataDirToASuccessor(t *testing.T) {
 			}
 		}
 	}()
-	if line, err := stream.ReadString('\n'); err != nil || line != "data: tick\n" {
+	if line, err := stream.ReadString('\n'); err != nil || line != "{}\n" {
 		t.Errorf("the stream has ended: %q, %v", line, err)
 	}
 	if a := next.get(next.admin + "/livez"); a.StatusCode != http.StatusOK {

@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -24,19 +23,10 @@ import (
 	"github.com/jewgo/gateway/test/env"
 )
 
-// fixedAddr is a free address. It stays free while a gateway restarts: the system
-// gives ports this low to nobody who asks for any port.
+// fixedAddr is a free address, which stays free while a gateway restarts.
 func fixedAddr(t *testing.T) string {
 	t.Helper()
-	for range 100 {
-		addr := fmt.Sprint("127.0.0.1:", 20000+rand.IntN(10000))
-		if l, err := net.Listen("tcp", addr); err == nil {
-			_ = l.Close()
-			return addr
-		}
-	}
-	t.Fatal("no free port")
-	return ""
+	return "127.0.0.1:" + env.FreePort(t)
 }
 
 // restartable writes restartPolicy.
@@ -311,7 +301,7 @@ func startCompose(t *testing.T, backend string) (gateways []*balanced, base stri
 	files := ca.Issue(t, "localhost")
 	ports := make(map[string]string) // the container's, and which one is free here
 	for _, port := range []string{"8443", "8080", "9901", "9902", "443", "80"} {
-		_, ports[port], _ = net.SplitHostPort(fixedAddr(t))
+		ports[port] = env.FreePort(t)
 	}
 	read := func(name string, replace ...string) string {
 		text, err := os.ReadFile("../../deploy/compose/" + name)

@@ -68,11 +68,11 @@ func Start(tb testing.TB, cfg Config) *Server {
 	s.identity, s.CAFile = ca.Issue(tb, "127.0.0.1", "localhost").Pair(tb), ca.File
 	s.resolver = resolver(tb, s.log)
 	s.reset()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	s.addr = "127.0.0.1:" + env.FreePort(tb) // where Restart finds it free
+	l, err := net.Listen("tcp", s.addr)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	s.addr = l.Addr().String()
 	s.Directory = "https://" + s.addr + wfe.DirectoryPath
 	tb.Cleanup(s.Stop)
 	s.serve(l)

@@ -2,6 +2,7 @@ package env
 
 import (
 	"errors"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -177,12 +178,19 @@ func (s *RedisServer) ping() error {
 	return err
 }
 
-// FreePort returns a loopback port that is free at this moment.
+// FreePort returns a loopback port that is free at this moment. It stays so while a server restarts: the
+// system gives ports this low to nobody who asks for any port.
 func FreePort(t T) string {
 	t.Helper()
-	l := must(net.Listen("tcp", "127.0.0.1:0"))(t)
-	defer func() { _ = l.Close() }() // it never accepted anything
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+	for range 100 {
+		port := strconv.Itoa(20000 + rand.IntN(10000))
+		if l, err := net.Listen("tcp", "127.0.0.1:"+port); err == nil {
+			_ = l.Close() // it never accepted anything
+			return port
+		}
+	}
+	t.Fatal("no free port")
+	return ""
 }
 
 // alive returns the first of some servers that answers.
