@@ -2,7 +2,7 @@
 #
 #   docker build -t gateway .
 #   docker run --rm --network host gateway init --to http://127.0.0.1:5000 >gateway.yaml
-#   docker run -p 8080:8080 -v ./gateway.yaml:/etc/gateway/gateway.yaml:ro -v gateway-data:/data gateway
+#   docker run --network host -v ./gateway.yaml:/etc/gateway/gateway.yaml:ro -v gateway-data:/data gateway
 #
 # It holds no policy: without one it says so, and ends.
 ARG GO_IMAGE=golang:1.26-bookworm

@@ -205,7 +205,7 @@ func (c *compiler) conflicts(routes []*Route) {
 func (c *compiler) compareRoutes(at string, earlier, later *Route, paths relation, taken map[string]*Route) {
 	for _, a := range earlier.specificMethods() {
 		for _, b := range later.specificMethods() {
-			r, why := paths.and(compareMethods(a, b)), "one has the more specific path, the other the more specific methods"
+			r, why := paths.and(compareMethods(a, b)), "one has the more specific path, the other the more specific methods; give both the same methods"
 			if paths.overlaps() {
 				why = "both match some paths, and neither is more specific"
 			}

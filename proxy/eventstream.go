@@ -4,6 +4,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"strings"
 	"sync"
 )
 
@@ -119,10 +120,16 @@ func (e *eventPosition) step(c byte) {
 	e.last = c
 }
 
-// reconnects reports whether clients ask for the rest of a response when it ends: events in answer to a GET, as
-// EventSource has them (HTML, 9.2.3). Others, such as a long answer to a POST, come once.
-func reconnects(method string, resp *http.Response) bool {
+// sendsEvents reports whether a response may end between two events: it answers a GET, and is a stream of events that
+// can be followed. A long answer to a POST comes once, so it is cut off rather than made to look whole.
+func sendsEvents(request *http.Request, resp *http.Response) bool {
 	kind, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-	return err == nil && kind == "text/event-stream" && method == http.MethodGet &&
+	return err == nil && kind == "text/event-stream" && request.Method == http.MethodGet && resp.StatusCode == http.StatusOK &&
 		resp.ContentLength < 0 && resp.Header.Get("Content-Encoding") == ""
+}
+
+// reconnects reports whether the client asks for the rest when a stream of events ends, as EventSource does, which
+// always sends this Accept (HTML, 9.2.3).
+func reconnects(request *http.Request) bool {
+	return strings.Contains(strings.ToLower(strings.Join(request.Header["Accept"], ",")), "text/event-stream")
 }

@@ -57,24 +57,29 @@ func events(kind string, sent <-chan string, gone chan<- struct{}) http.HandlerF
 	}
 }
 
-// A gateway that leaves ends a stream of events between two of them, and others not at all.
+// A gateway that leaves ends a stream of events between two of them: at once if its client reconnects, at the end of
+// drain if it may not, and others not at all.
 func TestEventsEndBetweenTwo(t *testing.T) {
+	const reconnects, other, never = "EndEvents", "Leave", "" // which of the two ends it
 	for _, tc := range []struct {
-		sentence, method, kind string
-		before, after          string // what the upstream sends before and after EndEvents
-		want                   string // what the client gets
-		ends                   bool   // without an end by the upstream
+		sentence, method, kind, accept string
+		before, after                  string // what the upstream sends before and after EndEvents
+		want                           string // what the client gets
+		ends                           string
 	}{
-		{"before the first event", "GET", "text/event-stream", "", "", "", true},
-		{"after an event", "GET", "text/event-stream; charset=utf-8", "data: 1\n\n", "", "data: 1\n\n", true},
-		{"within an event", "GET", "text/event-stream", "data: 1\nda", "ta: 2\n\ndata: 3\n\n", "data: 1\ndata: 2\n\n", true},
-		{"an answer to a POST comes once", "POST", "text/event-stream", "data: 1\n\n", "data: 2\n\n", "data: 1\n\ndata: 2\n\n", false},
-		{"another type has no events", "GET", "text/plain", "data: 1\n\n", "data: 2\n\n", "data: 1\n\ndata: 2\n\n", false},
+		{"before the first event", "GET", "text/event-stream", "text/event-stream", "", "", "", reconnects},
+		{"after an event", "GET", "text/event-stream; charset=utf-8", "text/html, Text/Event-Stream", "data: 1\n\n", "", "data: 1\n\n", reconnects},
+		{"within an event", "GET", "text/event-stream", "text/event-stream", "data: 1\nda", "ta: 2\n\ndata: 3\n\n", "data: 1\ndata: 2\n\n", reconnects},
+		{"whose client may not reconnect", "GET", "text/event-stream", "*/*", "data: 1\n\n", "", "data: 1\n\n", other},
+		{"an answer to a POST comes once", "POST", "text/event-stream", "text/event-stream", "data: 1\n\n", "data: 2\n\n", "data: 1\n\ndata: 2\n\n", never},
+		{"another type has no events", "GET", "text/plain", "text/event-stream", "data: 1\n\n", "data: 2\n\n", "data: 1\n\ndata: 2\n\n", never},
 	} {
 		t.Run(tc.sentence, func(t *testing.T) {
 			sent, gone := make(chan string, 1), make(chan struct{})
 			e := newEdge(t, setup{app: one(backend(t, events(tc.kind, sent, gone)))})
-			resp, err := e.Client().Do(request(t, tc.method, e.URL, nil))
+			req := request(t, tc.method, e.URL, nil)
+			req.Header.Set("Accept", tc.accept)
+			resp, err := e.Client().Do(req)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -90,7 +95,15 @@ func TestEventsEndBetweenTwo(t *testing.T) {
 			if tc.after != "" {
 				sent <- tc.after
 			}
-			if !tc.ends {
+			switch tc.ends {
+			case other:
+				select {
+				case <-gone:
+					t.Error("it has ended too early")
+				case <-time.After(100 * time.Millisecond):
+				}
+				e.handler.Leave(t.Context())
+			case never:
 				close(sent)
 			}
 			got, err := io.ReadAll(r)
@@ -102,7 +115,7 @@ func TestEventsEndBetweenTwo(t *testing.T) {
 			case <-time.After(patience):
 				t.Error("the upstream still sends")
 			}
-			if facts := e.done(t); (facts.Reason == ReasonLeaving) != tc.ends {
+			if facts := e.done(t); (facts.Reason == ReasonLeaving) != (tc.ends != never) {
 				t.Errorf("reason %q", facts.Reason)
 			}
 		})
@@ -119,7 +132,9 @@ func TestBrokenEventsStayBroken(t *testing.T) {
 		<-breaks
 		panic(http.ErrAbortHandler)
 	}))})
-	resp, err := e.Client().Do(request(t, http.MethodGet, e.URL, nil))
+	req := request(t, http.MethodGet, e.URL, nil)
+	req.Header.Set("Accept", "text/event-stream")
+	resp, err := e.Client().Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,7 +52,8 @@ type Handler struct {
 	buffers  bufferPool
 	errorLog *log.Logger // for ReverseProxy, which knows no levels
 	switches leaving[*switched]
-	events   leaving[*eventStream]
+	events   leaving[*eventStream] // whose clients reconnect
+	others   leaving[*eventStream] // streams of events whose clients may not
 }
 
 // New returns a Handler.
@@ -62,10 +63,13 @@ func New(cfg Config) *Handler {
 }
 
 // Leave ends the WebSockets: both sides get a close frame with the status "going away". The client is
-// expected to close its connection then; when ctx is done, remaining connections are cut.
+// expected to close its connection then; when ctx is done, remaining connections are cut. The streams of
+// events that EndEvents has left end between two events.
 func (h *Handler) Leave(ctx context.Context) {
+	h.others.leave()
 	h.switches.leave()
-	for h.switches.each(func(*switched) {}) > 0 {
+	nothing := func(*eventStream) {}
+	for h.switches.each(func(*switched) {})+h.others.each(nothing)+h.events.each(nothing) > 0 {
 		select {
 		case <-ctx.Done():
 			h.switches.each((*switched).cut)
@@ -75,8 +79,8 @@ func (h *Handler) Leave(ctx context.Context) {
 	}
 }
 
-// EndEvents ends the streams of server-sent events that answer a GET, and those that begin later, each between two
-// events: their clients reconnect, and should find another gateway.
+// EndEvents ends the streams of server-sent events whose clients reconnect, and those that begin later, each between two
+// events. The clients should find another gateway.
 func (h *Handler) EndEvents() { h.events.leave() }
 
 // ServeHTTP forwards one request. If the response breaks off after its header is out, it panics with
@@ -101,7 +105,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			c.ex.Facts.Note(ReasonLeaving)
 		}
 		if c.events != nil {
-			h.events.remove(c.events)
+			c.among.remove(c.events)
 			if c.events.ended() {
 				c.ex.Facts.Note(ReasonLeaving)
 			}
@@ -118,9 +122,10 @@ type call struct {
 
 	h         *Handler
 	ex        *exchange.Exchange
-	rewritten bool         // ReverseProxy found nothing wrong with the request
-	switched  *switched    // nil: the protocol is still HTTP
-	events    *eventStream // nil: the response is none
+	rewritten bool                   // ReverseProxy found nothing wrong with the request
+	switched  *switched              // nil: the protocol is still HTTP
+	events    *eventStream           // nil: the response is none
+	among     *leaving[*eventStream] // where it is held
 }
 
 // Hijack is called when the upstream has switched protocols.
@@ -143,10 +148,13 @@ func (c *call) answered(resp *http.Response) error {
 	} else if !c.upload.finished() {
 		resp.Body = &answerBody{resp.Body, c.upload}
 	}
-	if c.switched == nil && reconnects(c.in.Method, resp) {
-		c.events = newEventStream(resp.Body)
+	if c.switched == nil && sendsEvents(c.in, resp) {
+		c.events, c.among = newEventStream(resp.Body), &c.h.others
+		if reconnects(c.in) {
+			c.among = &c.h.events
+		}
 		resp.Body = c.events
-		c.h.events.add(c.events)
+		c.among.add(c.events)
 	}
 	return nil
 }

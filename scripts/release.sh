@@ -12,6 +12,10 @@ if ! [[ $version =~ ^v[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$ ]]; then
   echo "release: bad version \"$version\": want one like v1.2.3, as in make release VERSION=v1.2.3" >&2
   exit 2
 fi
+if [ $# -eq 0 ]; then
+  echo "release: no platform, such as linux/amd64" >&2
+  exit 2
+fi
 dir=${RELEASE_DIR:-bin/release}
 mkdir -p "$dir"
 # Nothing of this machine goes into the bytes: no paths, no state of the checkout, no settings of its own.

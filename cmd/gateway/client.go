@@ -26,6 +26,7 @@ var errNoGateway = errors.New("no gateway")
 // adminClient speaks to a running gateway.
 type adminClient struct {
 	config, address, tokenFile string
+	byDefault                  bool // the address is the default one, since the policy could not be read
 }
 
 func (c *adminClient) flags(cmd *cobra.Command) {
@@ -38,8 +39,9 @@ func (c *adminClient) flags(cmd *cobra.Command) {
 // calls that need it. A policy that cannot be read is no error here, since the gateway may still run
 // an earlier version of it.
 func (c *adminClient) locate() (token string, why error) {
-	server, _ := policy.LoadServer(c.config, new(environment).get)
+	server, read := policy.LoadServer(c.config, new(environment).get)
 	if c.address == "" {
+		c.byDefault = !read
 		c.address = server.Admin
 	}
 	if token := strings.TrimSpace(os.Getenv("GATEWAY_ADMIN_TOKEN")); c.tokenFile == "" && token != "" {
@@ -85,7 +87,11 @@ func (c *adminClient) call(ctx context.Context, method, path string, body []byte
 	}
 	res, err := transport.RoundTrip(req)
 	if err != nil {
-		return "", fmt.Errorf("%w at %s: %w", errNoGateway, c.address, err)
+		err = fmt.Errorf("%w at %s: %w", errNoGateway, c.address, err)
+		if c.byDefault {
+			err = fmt.Errorf("%w; that is the default address, since the policy %s cannot be read: set --config or --admin", err, c.config)
+		}
+		return "", err
 	}
 	defer func() { _ = res.Body.Close() }() // it has been read
 	answer, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))

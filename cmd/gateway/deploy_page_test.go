@@ -204,7 +204,7 @@ func TestDeployPage(t *testing.T) {
 			commands += typed(t, lines, m.enter)
 		}
 	}
-	if commands != 24 {
+	if commands != 25 {
 		t.Errorf("%d commands were typed", commands)
 	}
 	for _, line := range []string{"make build", "install bin/gateway /usr/local/bin/gateway", "systemctl restart gateway"} { // docs/upgrade.md

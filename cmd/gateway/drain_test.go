@@ -275,8 +275,8 @@ func TestAStreamLeavesDataDirToASuccessor(t *testing.T) {
 	g.stderr.await(t, "requests were cut off")
 }
 
-// A stream of events ends as soon as no new connection is accepted, and whole, whatever is between the proxy and the
-// client: its client reconnects.
+// A stream of events whose client reconnects ends as soon as no new connection is accepted, and whole, whatever is
+// between the proxy and the client; one whose client may not when drain is over.
 func TestEventsEndWithTheListener(t *testing.T) {
 	t.Parallel()
 	backend := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -285,11 +285,16 @@ func TestEventsEndWithTheListener(t *testing.T) {
 		_ = http.NewResponseController(w).Flush()
 		<-r.Context().Done()
 	})
-	text := drainPolicy("drain: 60s") + "  - {name: cached, match: {methods: [GET], path: /cached}, upstream: app, cache: {mode: strict}}\n"
+	text := drainPolicy("drain: 3s") + "  - {name: cached, match: {methods: [GET], path: /cached}, upstream: app, cache: {mode: strict}}\n"
 	g, _ := startSmall(t, backend, text)
 	var bodies []io.ReadCloser
-	for _, path := range []string{"/plain", "/cached"} {
-		res, err := http.Get(g.base + path)
+	for i, path := range []string{"/plain", "/cached", "/curl"} {
+		req, err := http.NewRequest(http.MethodGet, g.base+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Accept", []string{"text/event-stream", "text/event-stream", "*/*"}[i])
+		res, err := http.DefaultClient.Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -300,9 +305,13 @@ func TestEventsEndWithTheListener(t *testing.T) {
 		bodies = append(bodies, res.Body)
 	}
 	g.signal(syscall.SIGTERM)
-	for _, body := range bodies {
+	began := time.Now()
+	for i, body := range bodies {
 		if rest, err := io.ReadAll(body); err != nil || len(rest) > 0 {
 			t.Errorf("it ends with %q, %v", rest, err)
+		}
+		if waited := time.Since(began) > 2*time.Second; waited != (i == 2) {
+			t.Errorf("stream %d ended after %v", i, time.Since(began))
 		}
 	}
 	if code := g.wait(15 * time.Second); code != 0 {

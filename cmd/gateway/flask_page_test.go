@@ -55,6 +55,12 @@ func TestFlaskPage(t *testing.T) {
 	}
 	g.stderr.await(t, `"route":"greeting"`) // the warning of Vary: Cookie
 
+	// Neither an empty token nor letters of other alphabets are anything but a refusal.
+	for path, form := range map[string]string{"/basket": "product=tea&csrf=", "/login": "user=dina&password=%D7%A1"} {
+		if a := g.do("POST", path, form, "Content-Type", "application/x-www-form-urlencoded"); a.StatusCode != 400 && a.StatusCode != 401 {
+			t.Errorf("%s %s: %s", path, form, a.Status)
+		}
+	}
 	// A user who is logged in speaks over a WebSocket.
 	cookie := g.do("POST", "/login", "user=dina&password=secret", "Content-Type", "application/x-www-form-urlencoded").Cookies()[0]
 	config, err := websocket.NewConfig("ws"+strings.TrimPrefix(g.base, "http")+"/chat", g.base)
@@ -67,7 +73,7 @@ func TestFlaskPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ws.Close()
-	for _, word := range []string{"shalom", "again"} {
+	for _, word := range []string{"shalom", strings.Repeat("long ", 4000)} {
 		var got string
 		if err := websocket.Message.Send(ws, word); err != nil {
 			t.Fatal(err)

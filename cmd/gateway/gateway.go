@@ -63,7 +63,7 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 	if err := atomicfile.MkdirAll(snapshot.Policy.Server.DataDir); err != nil {
 		return nil, fmt.Errorf("data_dir: %w", err)
 	}
-	secrets, err := loadSecrets(snapshot.Policy)
+	secrets, err := loadSecrets(snapshot.Policy, log)
 	if err != nil {
 		return nil, err
 	}

@@ -196,7 +196,7 @@ func TestPurge(t *testing.T) {
 		code int
 		want string
 	}{
-		{nil, 1, "name tags, urls, routes or groups, or all"},
+		{nil, 2, "say what to purge: --tag, --url, --route, --group or --all"},
 		{[]string{"--all"}, 2, "say --yes"},
 		{[]string{"--tag", "a,b"}, 1, `tag "a,b": tags are visible ASCII`},
 		{[]string{"--url", "http://elsewhere.example/list"}, 1, `host "elsewhere.example" is not served: server.hosts has localhost, 127.0.0.1`},

@@ -65,6 +65,9 @@ func newPurge() *cobra.Command {
 			if id != "" && (what.All || what.Soft || len(what.Tags)+len(what.URLs)+len(what.Routes)+len(what.Groups) > 0) {
 				return usage(errors.New("--status purges nothing: leave out what to purge"))
 			}
+			if id == "" && !what.All && len(what.Tags)+len(what.URLs)+len(what.Routes)+len(what.Groups) == 0 {
+				return usage(errors.New("say what to purge: --tag, --url, --route, --group or --all"))
+			}
 			if what.All && !yes {
 				if err := confirm(cmd, "Purge all responses?"); err != nil {
 					return err

@@ -16,13 +16,16 @@ import (
 func newRun() *cobra.Command {
 	var s service
 	cmd := &cobra.Command{
-		Use:   "run",
+		Use:   "run [FILE]",
 		Short: "Serve a policy until stopped",
-		Long: "Serve a policy until stopped: --config, or gateway.yaml in this folder. TERM or INT lets requests in flight end; a second INT stops at once.\n" +
+		Long: "Serve a policy until stopped: FILE, --config, or gateway.yaml in this folder. TERM or INT lets requests in flight end; a second INT stops at once.\n" +
 			"HUP, or a change of the file, reloads the policy; if it has a mistake, the old one stays in force.",
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
 			s.stdout, s.stderr = cmd.OutOrStdout(), cmd.ErrOrStderr()
+			if len(args) == 1 {
+				s.file = args[0]
+			}
 			loaded := false
 			s.load = func() (*policy.Snapshot, error) {
 				if loaded && reload.Once(s.file) {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
+	"os"
 	"strings"
 
 	"github.com/jewgo/gateway/internal/atomicfile"
@@ -19,7 +21,14 @@ type secrets struct {
 	adminToken        string
 }
 
-func loadSecrets(p *policy.Policy) (*secrets, error) {
+// loadSecrets reads the secrets, makes those that are missing, and logs which.
+func loadSecrets(p *policy.Policy, log *slog.Logger) (*secrets, error) {
+	var missing []string
+	for _, file := range []string{p.Session.KeysFile, p.Session.Identity.KeysFile, tokenFile(&p.Server)} {
+		if _, err := os.Lstat(file); errors.Is(err, fs.ErrNotExist) {
+			missing = append(missing, file)
+		}
+	}
 	var s secrets
 	var err error
 	if s.session, err = session.LoadKeyring(p.Session.KeysFile); err != nil {
@@ -30,6 +39,9 @@ func loadSecrets(p *policy.Policy) (*secrets, error) {
 	}
 	if s.adminToken, err = loadToken(tokenFile(&p.Server)); err != nil {
 		return nil, fmt.Errorf("admin token: %w", err)
+	}
+	if len(missing) > 0 {
+		log.Info("made new keys, since these files were not there", "files", missing)
 	}
 	return &s, nil
 }

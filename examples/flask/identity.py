@@ -7,18 +7,26 @@ lines of kid:base64key; it is read for each request, since keys are rotated.
 """
 
 import base64, hashlib, hmac, json, os, time
-from flask import g, request
+from flask import current_app, g, request
 
 
 def before_request():
-    g.identity = None
-    head, _, mac = request.headers.get("X-Gw-Identity", "").rpartition(".")
-    if not mac or not os.path.exists(os.environ.get("IDENTITY_KEYS", "")):
-        return
-    version, kid, payload = (head.split(".") + ["", ""])[:3]
+    g.identity, header = None, request.headers.get("X-Gw-Identity")
+    try:
+        g.identity = header and verified(header)
+    except (KeyError, OSError, ValueError) as error:
+        current_app.logger.warning("X-Gw-Identity is not accepted: %r", error)
+
+
+def verified(header):
+    head, _, mac = header.rpartition(".")
+    version, kid, payload = head.split(".")
     with open(os.environ["IDENTITY_KEYS"]) as file:
-        key = dict(line.strip().split(":", 1) for line in file if ":" in line).get(kid)
-    sum = hmac.new(base64.b64decode(key or ""), head.encode(), hashlib.sha256).digest()
-    if version == "v1" and key and hmac.compare_digest(base64.urlsafe_b64encode(sum).rstrip(b"="), mac.encode()):
-        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-        g.identity = claims if claims["m"] == request.method and claims["exp"] > time.time() else None
+        keys = dict(line.strip().split(":", 1) for line in file if ":" in line)
+    sum = hmac.new(base64.b64decode(keys[kid]), head.encode(), hashlib.sha256).digest()
+    if version != "v1" or not hmac.compare_digest(base64.urlsafe_b64encode(sum).rstrip(b"="), mac.encode()):
+        raise ValueError("the signature is wrong")
+    claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    if claims["m"] != request.method or claims["exp"] <= time.time():
+        raise ValueError("it is of another method, or too old")
+    return claims

@@ -153,7 +153,9 @@ func (p Page) Caching(now time.Time) (c Caching, why string) {
 		return None, "its headers forbid it: no-cache"
 	case refusal != rfc9111.Accepted:
 		return None, "its headers forbid it: " + string(refusal)
-	case source == rfc9111.Explicit && lifetime > 0:
+	case source == rfc9111.Explicit && lifetime <= 0:
+		return None, "its headers say that it is stale at once"
+	case source == rfc9111.Explicit:
 		return Strict, ""
 	}
 	return Managed, ""

@@ -35,7 +35,7 @@ type route struct {
 // Policy writes a policy for the backend, with comments on what was seen.
 func (b Backend) Policy(now time.Time) []byte {
 	var routes []route
-	names := map[string]bool{"read": true, "write": true}
+	names := map[string]bool{"rest": true, "login": true}
 	for _, p := range b.Pages {
 		r := route{Path: pattern(p.URL), Name: free(names, p.URL.Path), URL: p.URL.String(), Seen: p.seen()}
 		if slices.ContainsFunc(routes, func(other route) bool { return other.Path == r.Path }) {

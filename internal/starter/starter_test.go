@@ -51,7 +51,7 @@ func TestPages(t *testing.T) {
 		{"headers that give a lifetime decide", func(h http.Header) { h.Set("Cache-Control", "max-age=60") }, 200, []string{strict, "Cache-Control: max-age=60"}},
 		{"an Expires in the future is a lifetime", func(h http.Header) { h.Set("Expires", time.Now().Add(time.Hour).UTC().Format(http.TimeFormat)) }, 200, []string{strict}},
 		{"without a lifetime the policy may give one", func(h http.Header) { h.Set("ETag", `"1"`) }, 200, []string{managed, "an ETag"}},
-		{"a lifetime of zero is none", func(h http.Header) { h.Set("Cache-Control", "max-age=0") }, 200, []string{managed}},
+		{"a lifetime of zero is the backend's wish", func(h http.Header) { h.Set("Cache-Control", "max-age=0") }, 200, []string{"stale at once"}},
 		{"a cookie belongs to one client", func(h http.Header) { h.Set("Set-Cookie", "a=b") }, 200, []string{"not cached: it sets a cookie", "the cookie a"}},
 		{"private is not for a shared cache", func(h http.Header) { h.Set("Cache-Control", "private, max-age=60") }, 200, []string{"forbid it: private"}},
 		{"no-store is not stored", func(h http.Header) { h.Set("Cache-Control", "no-store") }, 200, []string{"forbid it: no-store"}},
@@ -110,6 +110,16 @@ func TestHealth(t *testing.T) {
 	}
 }
 
+// Names of routes that are words of YAML stay strings.
+func TestNamesAreStrings(t *testing.T) {
+	policy := draft(t, func(http.ResponseWriter, *http.Request) {}, "/123", "/true", "/2024-01-01")
+	for _, want := range []string{`- name: "123"`, `- name: "true"`, `- name: "2024-01-01"`} {
+		if !strings.Contains(policy, want) {
+			t.Errorf("no %s in:\n%s", want, policy)
+		}
+	}
+}
+
 func TestCookies(t *testing.T) {
 	policy := draft(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
@@ -137,7 +147,7 @@ func TestSilence(t *testing.T) {
 				}
 				<-r.Context().Done()
 			}, "/page")
-			if took := time.Since(began); took > 5*time.Second || !strings.Contains(policy, "name: page") {
+			if took := time.Since(began); took > 5*time.Second || !strings.Contains(policy, `name: "page"`) {
 				t.Errorf("after %v:\n%s", took, policy)
 			}
 			if strings.Contains(policy, "It did not answer") == say {

@@ -88,7 +88,7 @@ const warnEvery, maxWarned = time.Minute, 1024
 // unheard notes and warns of a signal on a route that takes none.
 func (m *Manager) unheard(ex *exchange.Exchange) {
 	ex.Facts.Note(SignalHeader + " from a route without session_signal")
-	m.warn(ex, "signals are ignored on this route", "session_signal: true, on the route")
+	m.warn(ex, "signals are ignored on this route", "session: optional, session_signal: true, on the route")
 }
 
 // warn tells the operator why a signal was not obeyed, and of what would be.
