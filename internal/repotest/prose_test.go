@@ -20,7 +20,7 @@ var (
 	target      = regexp.MustCompile(`\]\([^)]*\)`)
 	definition  = regexp.MustCompile(`^\[[^\]]+\]: `)
 	item        = regexp.MustCompile(`^\s*(?:[-*]|\d+\.) `)
-	sentenceEnd = regexp.MustCompile(`[.!?:]["')]*(?: |$)`)
+	sentenceEnd = regexp.MustCompile(`[.!?]["')]*(?: |$)`)
 )
 
 // checkProse checks the Markdown files for lines and sentences that are too long to read.
