@@ -52,7 +52,8 @@ func shell(t *testing.T, dir, line string) string {
 	return strings.ReplaceAll(string(out), "\r", "")
 }
 
-func TestEndToEndDemoLines(t *testing.T) {
+// The lines that the demo prints, typed as they are. They name files of the machine that it runs on.
+func TestDemoLines(t *testing.T) {
 	t.Parallel()
 	_, lines := startDemo(t)
 	if len(lines) != 7 {
