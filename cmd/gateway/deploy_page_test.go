@@ -98,25 +98,41 @@ func (m *machine) systemctl(args []string) {
 	}
 }
 
+// serviceUser is one of those that DynamicUser takes.
+const serviceUser = 61184
+
+// service is a command of the unit, run as its user.
+func (m *machine) service(key string) *exec.Cmd {
+	m.Helper()
+	unit := m.unit("gateway.service")
+	groups := strings.TrimSpace(m.enter("getent group " + unit["SupplementaryGroups"] + " | cut -d: -f3"))
+	args := []string{
+		m.root, "setpriv", fmt.Sprint("--reuid=", serviceUser), fmt.Sprint("--regid=", serviceUser), "--groups=" + groups,
+		"--inh-caps=-all", "--bounding-set=-all", "--no-new-privs", "--",
+	}
+	return exec.Command("chroot", append(args, strings.Fields(unit[key])...)...)
+}
+
+// reloads checks what `systemctl reload` does: its exit status, and what it prints.
+func (m *machine) reloads(well bool, says string) {
+	m.Helper()
+	if out, err := m.service("ExecReload").CombinedOutput(); (err == nil) != well || !strings.Contains(string(out), says) {
+		m.Errorf("reload: %v\n%s", err, out)
+	}
+}
+
 // start runs the unit's command as its user, until it serves.
 func (m *machine) start() {
 	m.Helper()
-	const user = 61184 // of those that DynamicUser takes
-	service := m.unit("gateway.service")
-	state := filepath.Join(m.root, "var/lib", service["StateDirectory"])
+	state := filepath.Join(m.root, "var/lib", m.unit("gateway.service")["StateDirectory"])
 	if err := os.MkdirAll(state, 0o700); err != nil {
 		m.Fatal(err)
 	}
-	if err := os.Chown(state, user, user); err != nil {
+	if err := os.Chown(state, serviceUser, serviceUser); err != nil {
 		m.Fatal(err)
 	}
-	groups := strings.TrimSpace(m.enter("getent group " + service["SupplementaryGroups"] + " | cut -d: -f3"))
-	as := []string{
-		"setpriv", fmt.Sprint("--reuid=", user), fmt.Sprint("--regid=", user), "--groups=" + groups,
-		"--inh-caps=-all", "--bounding-set=-all", "--no-new-privs", "--",
-	}
 	m.g = launchAs(m.T, func(cmd *exec.Cmd) {
-		c := exec.Command("chroot", append(append([]string{m.root}, as...), strings.Fields(service["ExecStart"])...)...)
+		c := m.service("ExecStart")
 		cmd.Path, cmd.Args = c.Path, c.Args
 		passSockets(m.T, cmd, m.names, m.listeners...)
 	})
@@ -136,11 +152,7 @@ func (m *machine) writeFiles(page string, policy *strings.Replacer) {
 // deployBlocks are the blocks of the section on systemd in docs/deploy.md: whole, language and content.
 func deployBlocks(t *testing.T) [][]string {
 	t.Helper()
-	text, err := os.ReadFile("../../docs/deploy.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, section, _ := strings.Cut(string(text), "## With systemd")
+	_, section, _ := strings.Cut(document(t, "deploy.md"), "## With systemd")
 	section, _, _ = strings.Cut(section, "## With Compose")
 	return regexp.MustCompile("(?s)```(sh|console|yaml)\n(.*?)```").FindAllStringSubmatch(section, -1)
 }
@@ -211,6 +223,9 @@ func TestDeployPage(t *testing.T) {
 		m.enter(line)
 	}
 	m.enter("curl -sf -b cookies https://api.example.org/me")
+	m.reloads(true, "reloaded")
+	m.enter("echo 'mistake: 1' >>/etc/gateway/gateway.yaml")
+	m.reloads(false, `unknown key "mistake"`)
 }
 
 // flask runs the example on the machine as a user of its own, in the group that reads the identity keys.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -111,10 +110,7 @@ func masked(s string) string {
 // prints were tried.
 func TestReadme(t *testing.T) {
 	t.Parallel()
-	readme, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	readme := document(t, "../README.md")
 	g, worthTrying := startDemo(t)
 	program, err := binary()
 	if err != nil {
@@ -126,7 +122,7 @@ func TestReadme(t *testing.T) {
 		shell(t, dir, line)
 	}
 	commands := 0
-	for _, block := range consoles(string(readme)) {
+	for _, block := range consoles(readme) {
 		commands += typed(t, block, func(line string) string { return shell(t, dir, here.Replace(line)) })
 	}
 	if commands < 10 {
@@ -160,10 +156,7 @@ func typed(t *testing.T, block string, shell func(line string) string) (commands
 // The commands of docs/admin.md, against one of two gateways; Redis is gone for the last block.
 func TestAdminPage(t *testing.T) {
 	t.Parallel()
-	page, err := os.ReadFile("../../docs/admin.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	page := document(t, "admin.md")
 	server := env.Redis(t)
 	f := startPurgeFleet(t, server.URL)
 	for _, path := range []string{"/auth/login", "/list", "/list", "/item/7", "/item/7"} {
@@ -173,7 +166,7 @@ func TestAdminPage(t *testing.T) {
 	if res := f.a.get(f.a.admin + "/v1/sessions?user=42"); json.Unmarshal([]byte(res.body), &ids) != nil || len(ids.Sessions) != 1 {
 		t.Fatalf("%s\n%s", res.Status, res.body)
 	}
-	blocks := consoles(string(page))
+	blocks := consoles(page)
 	for i, block := range blocks {
 		if i == len(blocks)-1 {
 			server.Kill()
@@ -211,13 +204,10 @@ func TestPoliciesInDocs(t *testing.T) {
 // The README shows how a mistake in its policy is reported.
 func TestMistakeInReadme(t *testing.T) {
 	t.Parallel()
-	readme, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindStringSubmatch(string(readme))[1]
-	_, err = policy.Parse("gateway.yaml", []byte(strings.Replace(text, "burst", "burts", 1)), nil)
-	if err == nil || !strings.Contains(string(readme), "`"+err.Error()+"`") {
+	readme := document(t, "../README.md")
+	text := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindStringSubmatch(readme)[1]
+	_, err := policy.Parse("gateway.yaml", []byte(strings.Replace(text, "burst", "burts", 1)), nil)
+	if err == nil || !strings.Contains(readme, "`"+err.Error()+"`") {
 		t.Errorf("the README lacks the message %v", err)
 	}
 }
@@ -225,16 +215,13 @@ func TestMistakeInReadme(t *testing.T) {
 // The order of the layers in docs/how-it-works/architecture.md is that of the chain.
 func TestRequestPathInDocs(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../../docs/how-it-works/architecture.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := document(t, "how-it-works/architecture.md")
 	var names []string
 	for _, l := range (&gateway{stores: &stores{}}).layers(&parts{secrets: &secrets{}}) {
 		names = append(names, l.name)
 	}
 	want := "<!-- request path: begin -->\n" + strings.Join(append(names, "proxy"), " → ") + "\n<!-- end -->"
-	if !strings.Contains(string(text), want) {
+	if !strings.Contains(text, want) {
 		t.Errorf("docs/how-it-works/architecture.md lacks:\n%s", want)
 	}
 }

@@ -23,9 +23,9 @@ const (
 
 // drain ends the service without failing a request. First /readyz says that the gateway
 // is not ready, while everything is served, one more request a connection (lame_duck).
-// Then no connection is accepted any more, event streams end between two events, and
-// requests in flight have time to end (drain). Those that are left are cut off, WebSockets with a close frame. A second INT
-// skips all of this.
+// Then no connection is accepted any more, event streams whose clients reconnect end
+// between two events, and requests in flight have time to end (drain). Those that are
+// left are cut off, WebSockets with a close frame. A second INT skips all of this.
 func (g *gateway) drain(s *servers, signals <-chan os.Signal) {
 	timeouts := g.live.Load().Policy.Server.Timeouts
 	patient, interrupt := context.WithCancel(context.Background())

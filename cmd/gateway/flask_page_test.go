@@ -18,11 +18,7 @@ import (
 // startFlaskPage serves the example of docs/flask.md as the page does, and types its lines.
 func startFlaskPage(t *testing.T, vars ...string) (g *gatewayProcess, page string, enter func(line string) string) {
 	t.Helper()
-	text, err := os.ReadFile("../../docs/flask.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	page = string(text)
+	page = document(t, "flask.md")
 	dir := t.TempDir()
 	flask := env.FlaskIn(t, "../../examples/flask", append(vars, "IDENTITY_KEYS="+filepath.Join(dir, "identity.keys"))...)
 	block := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindStringSubmatch(page)
@@ -101,13 +97,10 @@ func TestFlaskSessionStaysInTheGateway(t *testing.T) {
 
 func TestFlaskPageShowsTheShim(t *testing.T) {
 	t.Parallel()
-	page, err := os.ReadFile("../../docs/flask.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	page := document(t, "flask.md")
 	shim, err := os.ReadFile("../../examples/flask/identity.py")
 	_, code, _ := strings.Cut(string(shim), "\n\"\"\"\n\n")
-	if err != nil || code == "" || !strings.Contains(string(page), code) {
+	if err != nil || code == "" || !strings.Contains(page, code) {
 		t.Error("docs/flask.md does not show identity.py as it is")
 	}
 }
@@ -115,11 +108,8 @@ func TestFlaskPageShowsTheShim(t *testing.T) {
 // Each row of docs/flask.md about X-Gw-Session: what a header that is not obeyed is answered in the log.
 func TestSignalsInFlaskPage(t *testing.T) {
 	t.Parallel()
-	page, err := os.ReadFile("../../docs/flask.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, table, _ := strings.Cut(string(page), "| Because | The header was, for example |\n|---|---|\n")
+	page := document(t, "flask.md")
+	_, table, _ := strings.Cut(page, "| Because | The header was, for example |\n|---|---|\n")
 	table, _, _ = strings.Cut(table, "\n\n")
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header()["X-Gw-Session"] = r.URL.Query()["say"]

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -41,17 +40,10 @@ func (p *httpsPage) shell(line string) string {
 // The commands of docs/https.md: each policy of the page is served, with its commands after it.
 func TestHTTPSPage(t *testing.T) {
 	t.Parallel()
-	page, err := os.ReadFile("../../docs/https.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	backend, end, err := startBackend(0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(end)
+	page := document(t, "https.md")
+	backend := demoBackend(t)
 	redis := env.Redis(t)
-	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```.*?```console\n(.*?)```").FindAllStringSubmatch(string(page), -1)
+	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```.*?```console\n(.*?)```").FindAllStringSubmatch(page, -1)
 	commands := 0
 	for _, block := range blocks {
 		p := &httpsPage{T: t, dir: t.TempDir(), https: fixedAddr(t), plain: fixedAddr(t)}

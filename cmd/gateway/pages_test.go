@@ -29,7 +29,7 @@ func TestPages(t *testing.T) {
 	for page, want := range pages {
 		t.Run(page, func(t *testing.T) {
 			t.Parallel()
-			if commands := typePage(t, "../../docs/"+page); commands != want {
+			if commands := typePage(t, page); commands != want {
 				t.Errorf("%d commands were typed, want %d", commands, want)
 			}
 		})
@@ -40,17 +40,9 @@ func TestPages(t *testing.T) {
 // Those of a section with a policy are for that one, the others for the page's first.
 func typePage(t *testing.T, name string) (commands int) {
 	t.Helper()
-	page, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	backend, end, err := startBackend(0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(end)
+	backend := demoBackend(t)
 	var first func(line string) string
-	for i, section := range strings.Split(string(page), "\n## ") {
+	for i, section := range strings.Split(document(t, name), "\n## ") {
 		enter, blocks := first, consoles(section)
 		if text := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindStringSubmatch(section); text != nil && (len(blocks) > 0 || first == nil) {
 			enter = startPagePolicy(t, text[1], backend)
@@ -103,12 +95,36 @@ func startPagePolicy(t *testing.T, policy, backend string) (enter func(line stri
 	}
 }
 
+// document reads a page by its path from docs/.
+func document(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("../../docs", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// demoBackend serves the demo's backend until the test ends.
+func demoBackend(t *testing.T) (base string) {
+	t.Helper()
+	base, end, err := startBackend(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(end)
+	return base
+}
+
 // documents are all Markdown files, by their path from docs/.
 func documents(t *testing.T) map[string]string {
 	t.Helper()
 	found := map[string]string{}
 	if err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || filepath.Ext(path) != ".md" || strings.HasPrefix(path, "../../bin/") {
+		switch {
+		case err == nil && d.IsDir() && slices.Contains([]string{".git", "bin", "data"}, d.Name()):
+			return filepath.SkipDir
+		case err != nil || d.IsDir() || filepath.Ext(path) != ".md":
 			return err
 		}
 		text, err := os.ReadFile(path)

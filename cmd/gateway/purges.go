@@ -62,10 +62,11 @@ func newPurge() *cobra.Command {
 			"Exit status: 0 if it is in force here, 1 if not, 2 if the command line is wrong.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if id != "" && (what.All || what.Soft || len(what.Tags)+len(what.URLs)+len(what.Routes)+len(what.Groups) > 0) {
+			some := what.All || len(what.Tags)+len(what.URLs)+len(what.Routes)+len(what.Groups) > 0
+			if id != "" && (some || what.Soft) {
 				return usage(errors.New("--status purges nothing: leave out what to purge"))
 			}
-			if id == "" && !what.All && len(what.Tags)+len(what.URLs)+len(what.Routes)+len(what.Groups) == 0 {
+			if id == "" && !some {
 				return usage(errors.New("say what to purge: --tag, --url, --route, --group or --all"))
 			}
 			if what.All && !yes {

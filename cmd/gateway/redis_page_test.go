@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"net"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -14,10 +13,7 @@ import (
 // The commands of docs/redis.md: one block while Redis is up, one that stops it, and one after it came back empty.
 func TestRedisPage(t *testing.T) {
 	t.Parallel()
-	page, err := os.ReadFile("../../docs/redis.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	page := document(t, "redis.md")
 	server := env.Redis(t)
 	_, port, err := net.SplitHostPort(server.Addr)
 	if err != nil {
@@ -35,7 +31,7 @@ func TestRedisPage(t *testing.T) {
 	}
 	here := strings.NewReplacer("http://localhost:8080", g.base, "http://127.0.0.1:9901", g.admin, "redis-cli -p 6380", "redis-cli -p "+port)
 	dir := t.TempDir()
-	blocks := consoles(string(page))
+	blocks := consoles(page)
 	if len(blocks) != 3 {
 		t.Fatalf("%d blocks of commands", len(blocks))
 	}

@@ -18,7 +18,8 @@ func newRun() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run [FILE]",
 		Short: "Serve a policy until stopped",
-		Long: "Serve a policy until stopped: FILE, --config, or gateway.yaml in this folder. TERM or INT lets requests in flight end; a second INT stops at once.\n" +
+		Long: "Serve a policy until stopped: FILE, --config, or gateway.yaml in this folder.\n" +
+			"TERM or INT lets requests in flight end; a second INT stops at once.\n" +
 			"HUP, or a change of the file, reloads the policy; if it has a mistake, the old one stays in force.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

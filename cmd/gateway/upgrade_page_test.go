@@ -3,7 +3,6 @@ package main
 import (
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -54,10 +53,7 @@ func (w *twins) restart() {
 // logged in at any moment stay so.
 func TestUpgradePage(t *testing.T) {
 	t.Parallel()
-	page, err := os.ReadFile("../../docs/upgrade.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	page := document(t, "upgrade.md")
 	backend := httptest.NewServer(http.HandlerFunc(workaday))
 	t.Cleanup(backend.Close)
 	dir := t.TempDir()
@@ -73,7 +69,7 @@ func TestUpgradePage(t *testing.T) {
 	}
 	program := regexp.MustCompile(`^gateway (\S+)`)
 	commands := 0
-	for _, block := range consoles(string(page)) {
+	for _, block := range consoles(page) {
 		commands += typed(t, block, func(line string) string {
 			switch {
 			case line == "systemctl restart gateway":

@@ -78,13 +78,14 @@ def add_product():
     check_csrf()
     if not g.identity or "editor" not in g.identity["r"]:
         abort(403)
-    PRODUCTS.insert(0, {"id": len(PRODUCTS) + 1, "name": request.form.get("name", "")[:99]})
+    PRODUCTS.insert(0, {"id": max(p["id"] for p in PRODUCTS) + 1, "name": request.form.get("name", "")[:99]})
+    del PRODUCTS[200:]
     return jsonify(PRODUCTS[0]), 201
 
 
 @app.get("/greeting")
 def greeting():
-    """Reads the session, so Flask adds Vary: Cookie: a copy for every browser would be stored."""
+    """Reads the session, so Flask adds Vary: Cookie."""
     return jsonify(hello=session.get("name", "stranger"))
 
 

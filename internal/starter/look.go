@@ -122,13 +122,13 @@ func Client() *http.Client {
 }
 
 // Caching is how a page may be cached.
-type Caching int
+type Caching string
 
 // A page is not cached, as its own headers say, or for as long as the policy says.
 const (
-	None Caching = iota
-	Strict
-	Managed
+	None    Caching = ""
+	Strict  Caching = "strict"
+	Managed Caching = "managed"
 )
 
 // Caching judges a page by the rules of the gateway's own shared cache; why says what speaks against it.

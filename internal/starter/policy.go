@@ -11,6 +11,8 @@ import (
 	"text/template"
 	"time"
 	"unicode"
+
+	"github.com/jewgo/gateway/internal/rfc9111"
 )
 
 //go:embed policy.yaml.tmpl
@@ -26,9 +28,8 @@ type route struct {
 	URL           string   // that was asked for
 	Params        []string // names in the query, sorted
 	Seen          string   // what was answered
-	Kept          bool     // cached by its own headers
-	Could         bool     // cached, if the policy says for how long
-	Why           string   // it is not cached
+	Caching       Caching
+	Why           string // it is not cached
 	VariesCookies bool
 }
 
@@ -45,9 +46,8 @@ func (b Backend) Policy(now time.Time) []byte {
 			r.Params = append(r.Params, name)
 		}
 		slices.Sort(r.Params)
-		caching, why := p.Caching(now)
-		r.Kept, r.Could, r.Why = caching == Strict, caching == Managed, why
-		r.VariesCookies = slices.ContainsFunc(p.Header.Values("Vary"), func(v string) bool { return strings.Contains(strings.ToLower(v), "cookie") })
+		r.Caching, r.Why = p.Caching(now)
+		r.VariesCookies = rfc9111.Varies(p.Header, "Cookie")
 		routes = append(routes, r)
 	}
 	var out bytes.Buffer
