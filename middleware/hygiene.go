@@ -11,6 +11,7 @@ import (
 
 	"github.com/jewgo/gateway/internal/exchange"
 	"github.com/jewgo/gateway/internal/problem"
+	"github.com/jewgo/gateway/policy"
 )
 
 // Hygiene refuses malformed or ambiguous requests before any decision. It brings path and query
@@ -40,15 +41,21 @@ func check(r *http.Request, ex *exchange.Exchange) problem.Problem {
 	case r.Method == http.MethodTrace || r.Method == http.MethodConnect:
 		return refuse(http.StatusNotImplemented, "the method is not served")
 	case !wellFormedMethod(r.Method):
+		if p := problem.From(r.Context()); p != nil { // internal/wire has found it malformed, and knows more
+			return *p
+		}
 		return refuse(http.StatusBadRequest, "the method is malformed")
 	case r.URL.Scheme != "" && r.URL.Scheme != "http" && r.URL.Scheme != "https":
 		return refuse(http.StatusBadRequest, "the target's scheme is not served")
 	case !wellFormedHost(r.Host):
 		return refuse(http.StatusBadRequest, "the host is malformed")
-	case r.ProtoMajor >= 2 && !wellFormedHTTP2(r):
-		return refuse(http.StatusBadRequest, "a header field that HTTP/2 does not allow")
 	}
 	server := &ex.Snapshot.Policy.Server
+	if r.ProtoMajor >= 2 {
+		if status, detail := http2Problem(r, server); status != 0 {
+			return refuse(status, detail)
+		}
+	}
 	if len(server.Hosts) > 0 && !slices.Contains(server.Hosts, ex.View.Host) {
 		return refuse(http.StatusMisdirectedRequest, "the host is not served")
 	}
@@ -63,21 +70,47 @@ func check(r *http.Request, ex *exchange.Exchange) problem.Problem {
 	return problem.Problem{}
 }
 
-// wellFormedHTTP2 refuses what net/http passes on although the message is malformed (RFC 9113): a host
-// that differs from :authority (8.3.1), and fields of a connection (8.2.2).
-func wellFormedHTTP2(r *http.Request) bool {
+// http2Problem checks what internal/wire checks of HTTP/1, and what net/http passes on although the message
+// is malformed (RFC 9113): a host that differs from :authority (8.3.1), and fields of a connection (8.2.2).
+func http2Problem(r *http.Request, server *policy.Server) (status int, detail string) {
 	for _, host := range r.Header["Host"] {
 		if !strings.EqualFold(host, r.Host) {
-			return false
+			return http.StatusBadRequest, "Host differs from :authority"
 		}
 	}
 	delete(r.Header, "Host") // as in HTTP/1.1, where it is r.Host alone
 	for _, name := range []string{"Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Upgrade"} {
 		if len(r.Header[name]) > 0 {
-			return false
+			return http.StatusBadRequest, "a header field that HTTP/2 does not allow"
 		}
 	}
-	return !slices.ContainsFunc(r.Header["Te"], func(te string) bool { return !strings.EqualFold(te, "trailers") })
+	if slices.ContainsFunc(r.Header["Te"], func(te string) bool { return !strings.EqualFold(te, "trailers") }) {
+		return http.StatusBadRequest, "a header field that HTTP/2 does not allow"
+	}
+	if strings.ContainsFunc(r.RequestURI, func(c rune) bool { return c <= ' ' || c > '~' || c == '#' }) {
+		return http.StatusBadRequest, "the target is malformed"
+	}
+	return tooLarge(r, server)
+}
+
+// tooLarge finds heads of HTTP/2 that upstreams refuse.
+func tooLarge(r *http.Request, server *policy.Server) (status int, detail string) {
+	if len(r.RequestURI) > int(server.MaxTarget) {
+		return http.StatusRequestURITooLong, "the target is too long"
+	}
+	fields := 1 // Host
+	for name, values := range r.Header {
+		fields += len(values)
+		for _, v := range values {
+			if len(name)+len(": ")+len(v) > int(server.MaxField) {
+				return http.StatusRequestHeaderFieldsTooLarge, "a header field is too long"
+			}
+		}
+	}
+	if fields > server.MaxFields {
+		return http.StatusRequestHeaderFieldsTooLarge, "too many header fields"
+	}
+	return 0, ""
 }
 
 // wellFormedMethod accepts upper-case methods, known or not: an unknown one must also reach the

@@ -12,12 +12,21 @@ const upperHex = "0123456789ABCDEF"
 // path that two programs could read differently has no such form, and problem says why: an encoded
 // slash, a backslash, a semicolon (servers with path parameters drop the rest of the segment, so
 // patterns would not hold), a control character, an empty or dot segment, or bytes that are not
-// UTF-8.
+// UTF-8. All that is not ASCII must be escaped.
 func CanonicalPath(escaped string) (path, problem string) {
 	if escaped == "" || escaped[0] != '/' {
 		return "", "the path does not start with a slash"
 	}
-	if !strings.ContainsAny(escaped, "%\\;") && !hasBadSegment(escaped) && printable(escaped) {
+	plain := true
+	for i := range len(escaped) {
+		switch c := escaped[i]; {
+		case c < 0x21 || c > 0x7e:
+			return "", "the path holds a character that must be escaped"
+		case c == '%' || c == '\\' || c == ';':
+			plain = false
+		}
+	}
+	if plain && !hasBadSegment(escaped) {
 		return escaped, ""
 	}
 	var canonical, decoded strings.Builder
@@ -110,8 +119,8 @@ func queryProblem(raw string) string {
 			parameters++
 		case c == ';':
 			return "the query holds a semicolon"
-		case c < 0x21 || c == 0x7f:
-			return "the query holds a control character"
+		case c < 0x21 || c > 0x7e:
+			return "the query holds a character that must be escaped"
 		case c == '%':
 			if i+2 >= len(raw) || unhex(raw[i+1]) < 0 || unhex(raw[i+2]) < 0 {
 				return "the query holds a malformed escape"

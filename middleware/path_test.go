@@ -34,6 +34,7 @@ func TestCanonicalPath(t *testing.T) {
 		{"a malformed escape is refused", "/a%zz", "", "malformed"},
 		{"a cut escape is refused", "/a%4", "", "malformed"},
 		{"bytes that are not UTF-8 decode to anything", "/a%ff", "", "UTF-8"},
+		{"bytes that are not ASCII must be escaped", "/café", "", "escaped"},
 		{"the asterisk form is not a path", "*", "", "slash"},
 	} {
 		t.Run(tc.sentence, func(t *testing.T) {
@@ -70,11 +71,11 @@ func TestQueryProblem(t *testing.T) {
 	for _, tc := range []struct{ sentence, in, problem string }{
 		{"no query is fine", "", ""},
 		{"an ordinary query is fine", "page=1&limit=50&q=caf%C3%A9", ""},
-		{"raw UTF-8 is fine", "q=café", ""},
+		{"raw UTF-8 is refused", "q=café", "escaped"},
 		{"some parsers split at a semicolon", "a=1;b=2", "semicolon"},
 		{"some parsers drop the whole query for a malformed escape", "a=%zz", "malformed"},
 		{"a cut escape too", "a=%4", "malformed"},
-		{"control characters are refused", "a=\x01", "control"},
+		{"control characters are refused", "a=\x01", "escaped"},
 		{"as many parameters as parsers take are fine", strings.Repeat("a&", 511), ""},
 		{"more are refused", strings.Repeat("a&", 512), "too many"},
 	} {

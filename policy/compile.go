@@ -52,6 +52,8 @@ func (c *compiler) server() {
 	c.addresses()
 	c.tls()
 	c.InvalidIf(s.MaxHeader < 1<<10 || s.MaxHeader > 1<<20, "server.max_header", "max_header must be from 1KiB to 1MiB")
+	c.InvalidIf(s.MaxTarget < 256 || s.MaxTarget > 64<<10, "server.max_target", "max_target must be from 256 bytes to 64KiB")
+	c.InvalidIf(s.MaxField < 256 || s.MaxField > 1<<20, "server.max_field", "max_field must be from 256 bytes to 1MiB")
 }
 
 // addresses finds addresses that are named twice.

@@ -42,6 +42,9 @@ type Server struct {
 	DataDir        string     `yaml:"data_dir" default:"./data" check:"filled" jsonschema_description:"Folder for generated keys, certificates and journals, relative to the file."`
 	Timeouts       Timeouts   `yaml:"timeouts" jsonschema_description:"Timeouts towards clients."`
 	MaxHeader      Size       `yaml:"max_header" default:"32KiB" jsonschema_description:"Largest request head; above it 431."`
+	MaxTarget      Size       `yaml:"max_target" default:"4000" jsonschema_description:"Longest target of a request (path and query) in bytes; above it 414. gunicorn takes request lines of 4,094 bytes."`
+	MaxFields      int        `yaml:"max_fields" default:"80" jsonschema:"minimum=16,maximum=1000" jsonschema_description:"Most header fields of a request; above it 431. gunicorn takes 100, and the gateway adds up to 12."`
+	MaxField       Size       `yaml:"max_field" default:"8000" jsonschema_description:"Longest header field in bytes, with its name; above it 431. gunicorn takes 8,190."`
 	MaxBody        Size       `yaml:"max_body" default:"10MiB" jsonschema_description:"Largest request body; above it 413. A route may have its own."`
 	MinUploadRate  Size       `yaml:"min_upload_rate" default:"1000" jsonschema_description:"Bytes a second that a client must send of a body after timeouts.upload_grace; else 408. Only time spent waiting for the client counts, until the response's head. 0: none."`
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/jewgo/gateway/internal/gcra"
+	"github.com/jewgo/gateway/internal/wire"
 	"github.com/jewgo/gateway/middleware/ratelimit"
 	"github.com/jewgo/gateway/policy"
 	"github.com/jewgo/gateway/test/env"
@@ -89,14 +90,18 @@ func TestBench(t *testing.T) {
 	}
 	upstream := strings.TrimSuffix(benchChild(t, "upstream").line(t), "/")
 	store := env.Redis(t)
-	g := benchListen(t, map[string]string{"REDIS_URL": store.URL, "UPSTREAM_URL": upstream})
-	silent := benchListen(t, map[string]string{"REDIS_URL": store.URL, "UPSTREAM_URL": upstream, "IETF": "off", "LEGACY": "false"})
+	g, unchecked := benchListen(t, map[string]string{"REDIS_URL": store.URL, "UPSTREAM_URL": upstream})
+	silent, _ := benchListen(t, map[string]string{"REDIS_URL": store.URL, "UPSTREAM_URL": upstream, "IETF": "off", "LEGACY": "false"})
 	client := benchChild(t, "client")
 	cases := []*benchCase{
 		{what: "a refusal, through the whole chain", url: g + "/refused", status: http.StatusTooManyRequests, target: 1.35},
 		{what: "a fresh hit of 1 KiB", url: g + "/cached/1024", status: http.StatusOK, target: 1.25},
 		{what: "a fresh hit of 10 KiB", url: g + "/cached/10240", status: http.StatusOK, target: 1.20},
 		{what: "a fresh hit of 232 KiB", url: g + "/cached/237568", status: http.StatusOK, target: 1.10},
+		{
+			what: "a fresh hit of 1 KiB, its head checked below net/http", url: g + "/cached/1024", status: http.StatusOK,
+			baseline: "the same unchecked", baselineURL: unchecked + "/cached/1024", target: 1.03,
+		},
 		{
 			what: "a forwarded request with a leased limit, not told of", url: silent + "/leased", status: http.StatusOK,
 			baseline: "the same without a limit", baselineURL: silent + "/plain", target: 1.05,
@@ -244,15 +249,20 @@ func benchGateway(tb testing.TB, vars map[string]string) (*gateway, *policy.Snap
 	return g, snapshot
 }
 
-// benchListen serves a gateway.
-func benchListen(t *testing.T, vars map[string]string) string {
+// benchListen serves a gateway at checked, and at unchecked without the check of heads and framing.
+func benchListen(t *testing.T, vars map[string]string) (checked, unchecked string) {
 	g, snapshot := benchGateway(t, vars)
 	servers, err := g.open(snapshot.Policy)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(servers.close)
-	return shownURL(servers.scheme, servers.data.listeners[0])
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = servers.data.server.Serve(wire.Listener{Listener: l}) }() // ends with the server
+	return shownURL(servers.scheme, servers.data.listeners[0]), shownURL("http", l)
 }
 
 // benchServe serves a handler in this process.

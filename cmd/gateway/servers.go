@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log"
@@ -86,10 +85,11 @@ func (g *gateway) openData(s *servers, p *policy.Server, sockets *wire.Sockets, 
 				open++
 				g.log.Warn("every user may connect to the socket, so forwarded client addresses are not trusted: all requests count as one client", "listen", address)
 			}
+			checked := requestsOf(l, p)
 			if p.TLS != nil {
-				s.scheme, l = "https", tls.NewListener(l, g.certs.TLS())
+				s.scheme, checked.TLS = "https", g.certs.TLS()
 			}
-			s.data.listeners = append(s.data.listeners, l)
+			s.data.listeners = append(s.data.listeners, checked)
 		}
 	}
 	https := tcpAddr(s.data.listeners)
@@ -104,6 +104,9 @@ func (g *gateway) openData(s *servers, p *policy.Server, sockets *wire.Sockets, 
 				open++
 			}
 		}
+		for i, l := range s.redirect.listeners {
+			s.redirect.listeners[i] = requestsOf(l, p)
+		}
 	}
 	g.observer.TrustSocket = guarded > 0 && open == 0
 	if p.TLS != nil {
@@ -115,22 +118,20 @@ func (g *gateway) openData(s *servers, p *policy.Server, sockets *wire.Sockets, 
 // newServer is a server for clients, within the policy's bounds.
 func (g *gateway) newServer(h http.Handler, p *policy.Server, quiet *log.Logger) *http.Server {
 	var fresh newConns
-	resets := wire.Resets{Now: time.Now, Many: g.observer.Believes}
 	server := &http.Server{
-		Handler:           resets.Handler(g.lastOnes(h)),
-		ConnContext:       resets.ConnContext,
+		Handler:           g.lastOnes(h),
 		ReadHeaderTimeout: p.Timeouts.ReadHeader.Std(),
 		IdleTimeout:       p.Timeouts.Idle.Std(),
-		MaxHeaderBytes:    int(p.MaxHeader),
+		MaxHeaderBytes:    int(p.MaxHeader), // of HTTP/2
 		ConnState:         fresh.track,
 		ErrorLog:          quiet,
 		HTTP2:             http2Bounds(p),
 		Protocols:         &http.Protocols{},
 	}
 	server.Protocols.SetHTTP1(true)
-	server.Protocols.SetHTTP2(p.TLS != nil)
-	server.Protocols.SetUnencryptedHTTP2(p.H2C)
+	server.Protocols.SetUnencryptedHTTP2(p.TLS != nil || p.H2C) // encryption is a matter of the listener
 	server.RegisterOnShutdown(fresh.close)
+	wire.Adapt(server, wire.Resets{Now: time.Now, Many: g.observer.Believes})
 	return server
 }
 
@@ -141,6 +142,14 @@ func listenAt(address string, p *policy.Server, sockets *wire.Sockets) ([]net.Li
 		listeners[i] = wire.ProxyProtocol(wire.Listener{Listener: l}, p.ProxyProtocol, p.Timeouts.ReadHeader.Std())
 	}
 	return listeners, err
+}
+
+// requestsOf lets only well-formed requests in.
+func requestsOf(l net.Listener, p *policy.Server) *wire.Requests {
+	return &wire.Requests{
+		Listener: l, H2C: p.H2C, Timeout: p.Timeouts.ReadHeader.Std(),
+		Limits: wire.Limits{Head: int(p.MaxHeader), Target: int(p.MaxTarget), Field: int(p.MaxField), Fields: p.MaxFields},
+	}
 }
 
 // tcpAddr is the first TCP address of listeners; nil: none.

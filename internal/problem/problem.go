@@ -3,6 +3,7 @@
 package problem
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"strconv"
@@ -15,6 +16,19 @@ type Problem struct {
 	Title    string   // "": the status's text
 	Detail   string   // for a person; never an internal error
 	Violated []string // names of the refusing limits (draft-ietf-httpapi-ratelimit-headers); nil: none
+}
+
+type contextKey struct{}
+
+// With returns the context of a request that is refused with p before its handler is called.
+func With(ctx context.Context, p *Problem) context.Context {
+	return context.WithValue(ctx, contextKey{}, p)
+}
+
+// From returns the problem for which a request is to be refused; nil: none.
+func From(ctx context.Context) *Problem {
+	p, _ := ctx.Value(contextKey{}).(*Problem)
+	return p
 }
 
 var (

@@ -1,9 +1,6 @@
 package wire
 
 import (
-	"context"
-	"crypto/tls"
-	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -17,8 +14,7 @@ const (
 	resetsInterval = time.Second / resetsASecond
 )
 
-// Resets ends HTTP/2 connections whose clients cancel more requests than that. Its methods belong to one
-// http.Server.
+// Resets ends HTTP/2 connections whose clients cancel more requests than that.
 type Resets struct {
 	Now func() time.Time
 	// Many reports whether a peer carries many clients on one connection, as a proxy does. Their requests are
@@ -28,37 +24,19 @@ type Resets struct {
 
 // resets counts those of a connection, as GCRA does: full is when it may cancel resetsAtOnce again.
 type resets struct {
-	conn net.Conn
 	mu   sync.Mutex
 	full time.Time // guarded by mu
 }
 
-type resetsKey struct{}
-
-// ConnContext is an http.Server's.
-func (Resets) ConnContext(ctx context.Context, c net.Conn) context.Context {
-	if encrypted, ok := c.(*tls.Conn); ok {
-		c = encrypted.NetConn() // closing it sends nothing, and so never waits
+// count counts a request of HTTP/2 that is over, if its client has cancelled it.
+func (r Resets) count(c *checkedConn, req *http.Request) {
+	if req.Context().Err() == nil || r.Many(req.RemoteAddr) || !c.resets.tooMany(r.Now()) {
+		return
 	}
-	return context.WithValue(ctx, resetsKey{}, &resets{conn: c})
-}
-
-// Handler counts the requests that were cancelled.
-func (r Resets) Handler(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		if req.ProtoMajor == 2 {
-			ctx := req.Context()
-			defer func() {
-				if ctx.Err() == nil || r.Many(req.RemoteAddr) {
-					return
-				}
-				if c, ok := ctx.Value(resetsKey{}).(*resets); ok && c.tooMany(r.Now()) {
-					_ = c.conn.Close() // it ends either way
-				}
-			}()
-		}
-		next.ServeHTTP(w, req)
-	})
+	if c.secure != nil {
+		_ = c.secure.NetConn().Close() // sends nothing, and so never waits; it ends either way
+	}
+	_ = c.Close() // as above
 }
 
 // tooMany counts one.
