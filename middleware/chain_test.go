@@ -96,7 +96,7 @@ func newEdge(t *testing.T, text string, next http.HandlerFunc) *edge {
 	live.Store(snapshot)
 	logger := slog.New(slog.NewJSONHandler(e.log, nil))
 	o := &middleware.Observer{Live: &live, Log: logger, Errors: logger, Metrics: e.metrics, Now: time.Now}
-	e.Server = httptest.NewServer(middleware.Chain(next, o.Handler, middleware.CORS, middleware.Hygiene, middleware.Route))
+	e.Server = httptest.NewServer(middleware.Chain(next, o.Handler, middleware.Headers, middleware.CORS, middleware.Hygiene("edge (this one)"), middleware.Route))
 	t.Cleanup(e.Close)
 	return e
 }

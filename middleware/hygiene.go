@@ -3,7 +3,6 @@ package middleware
 import (
 	"net/http"
 	"net/netip"
-	"net/textproto"
 	"net/url"
 	"slices"
 	"strconv"
@@ -17,19 +16,36 @@ import (
 // Hygiene refuses malformed or ambiguous requests before any decision. It brings path and query
 // into the canonical form that all later layers see, and strips the headers that only the gateway
 // may send upstream.
-func Hygiene(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ex := exchange.From(r.Context())
-		if p := check(r, ex); p.Status != 0 {
-			ex.Refuse(w, p.Detail, p)
-			return
-		}
-		endHops(r.Header)
-		strip(r.Header, ex.Snapshot.Policy.Session.Identity.Header)
-		// In place, since nothing else uses it.
-		*r.URL = url.URL{Path: r.URL.Path, RawPath: ex.View.Path, RawQuery: ex.View.Query}
-		next.ServeHTTP(w, r)
-	})
+//
+// hop is this gateway's entry in Via, without the version; it is unique. A request that holds it comes back
+// from the gateway's own upstream.
+func Hygiene(hop string) Middleware {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { hygiene(hop, next, w, r) })
+	}
+}
+
+func hygiene(hop string, next http.Handler, w http.ResponseWriter, r *http.Request) {
+	ex := exchange.From(r.Context())
+	p := check(r, ex)
+	if p.Status == 0 {
+		p = checkHops(r, hop)
+	}
+	if p.Status != 0 {
+		ex.Refuse(w, p.Detail, p)
+		return
+	}
+	if r.Method == http.MethodOptions && lastHop(r) {
+		ex.Facts.Reason = "OPTIONS for the gateway itself"
+		w.Header().Set("Allow", strings.Join(ex.Snapshot.Allowed(&ex.View), ", "))
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	endHops(r.Header)
+	strip(r.Header, ex.Snapshot.Policy.Session.Identity.Header)
+	// In place, since nothing else uses it.
+	*r.URL = url.URL{Path: r.URL.Path, RawPath: ex.View.Path, RawQuery: ex.View.Query}
+	next.ServeHTTP(w, r)
 }
 
 // check completes the View, or returns why the request is refused.
@@ -59,7 +75,11 @@ func check(r *http.Request, ex *exchange.Exchange) problem.Problem {
 	if len(server.Hosts) > 0 && !slices.Contains(server.Hosts, ex.View.Host) {
 		return refuse(http.StatusMisdirectedRequest, "the host is not served")
 	}
-	path, bad := CanonicalPath(r.URL.EscapedPath())
+	escaped := r.URL.EscapedPath()
+	if r.Method == http.MethodOptions && escaped == "*" { // the server as a whole (RFC 9110, 9.3.7)
+		escaped = "/"
+	}
+	path, bad := CanonicalPath(escaped, server.DecodesSlashes())
 	if bad == "" {
 		bad = queryProblem(r.URL.RawQuery)
 	}
@@ -122,21 +142,6 @@ func wellFormedMethod(m string) bool {
 		}
 	}
 	return m != "" && len(m) <= 32
-}
-
-// endHops removes the fields that Connection names: they end here (RFC 9110, 7.6.1), so no decision
-// may depend on them. The proxy removes them too, but only after the cache key is built. Upgrade
-// and TE are left to the proxy.
-func endHops(h http.Header) {
-	for _, line := range h["Connection"] {
-		for name := range strings.SplitSeq(line, ",") {
-			switch name = textproto.CanonicalMIMEHeaderKey(strings.TrimSpace(name)); name {
-			case "Connection", "Upgrade", "Te":
-			default:
-				delete(h, name)
-			}
-		}
-	}
 }
 
 // strip removes names that the upstream could take for the gateway's own: X-Gw-*, the identity

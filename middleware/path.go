@@ -12,8 +12,8 @@ const upperHex = "0123456789ABCDEF"
 // path that two programs could read differently has no such form, and problem says why: an encoded
 // slash, a backslash, a semicolon (servers with path parameters drop the rest of the segment, so
 // patterns would not hold), a control character, an empty or dot segment, or bytes that are not
-// UTF-8. All that is not ASCII must be escaped.
-func CanonicalPath(escaped string) (path, problem string) {
+// UTF-8. All that is not ASCII must be escaped. With decode, an encoded slash is a slash.
+func CanonicalPath(escaped string, decode bool) (path, problem string) {
 	if escaped == "" || escaped[0] != '/' {
 		return "", "the path does not start with a slash"
 	}
@@ -49,8 +49,10 @@ func CanonicalPath(escaped string) (path, problem string) {
 		b := byte(unhex(escaped[i+1])<<4 | unhex(escaped[i+2]))
 		i += 2
 		switch {
-		case b == '/' || b == '\\':
+		case b == '\\' || b == '/' && !decode:
 			return "", "the path holds an encoded slash or backslash"
+		case b == '/':
+			canonical.WriteByte(b)
 		case unreserved(b):
 			canonical.WriteByte(b)
 		default:

@@ -38,7 +38,7 @@ func TestCanonicalPath(t *testing.T) {
 		{"the asterisk form is not a path", "*", "", "slash"},
 	} {
 		t.Run(tc.sentence, func(t *testing.T) {
-			got, problem := CanonicalPath(tc.in)
+			got, problem := CanonicalPath(tc.in, false)
 			if got != tc.want || !strings.Contains(problem, tc.problem) || (problem == "") != (tc.problem == "") {
 				t.Errorf("CanonicalPath(%q) = %q, %q; want %q, %q", tc.in, got, problem, tc.want, tc.problem)
 			}
@@ -46,15 +46,27 @@ func TestCanonicalPath(t *testing.T) {
 	}
 }
 
+func TestEncodedSlashesAreDecodedOnce(t *testing.T) {
+	for in, want := range map[string]string{
+		"/a%2Fb": "/a/b", "/a%2fb%C3%A9/": "/a/b%C3%A9/", "/a%252Fb": "/a%252Fb", "/a%2F": "/a/",
+		"/a%2F..%2Fb": "", "/a/%2Fb": "", "%2Fa": "", "/a%2F%2e%2e": "", "/a%5Cb": "",
+	} {
+		if got, problem := CanonicalPath(in, true); got != want || (problem == "") != (want != "") {
+			t.Errorf("CanonicalPath(%q) = %q, %q; want %q", in, got, problem, want)
+		}
+	}
+}
+
 // The canonical form is a fixed point, and decodes to the same as the original path.
 func TestCanonicalPathIsStable(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		in := "/" + rapid.StringOfN(rapid.SampledFrom([]rune("ab/.%0123456789AFaf~é\\")), 0, 20, -1).Draw(t, "path")
-		once, problem := CanonicalPath(in)
+		decode := rapid.Bool().Draw(t, "decode")
+		once, problem := CanonicalPath(in, decode)
 		if problem != "" {
 			return
 		}
-		if twice, p := CanonicalPath(once); p != "" || twice != once {
+		if twice, p := CanonicalPath(once, decode); p != "" || twice != once {
 			t.Fatalf("%q → %q → %q (%s)", in, once, twice, p)
 		}
 		want, err := url.PathUnescape(in)

@@ -94,6 +94,9 @@ func (b *countingBody) answered() {
 	}
 }
 
+// parting is how long a client may still send of a body that nobody takes, so that it can read the answer.
+const parting = 2 * time.Second
+
 // abandon prepares a response that is sent before the whole body came. net/http reads the rest
 // first to keep the connection. A client that stalls must not hold it forever, and a body that is
 // too large is not worth reading.
@@ -102,6 +105,7 @@ func (b *countingBody) abandon(status int, h http.Header) {
 	case b == nil || b.ended.Load():
 	case status == http.StatusRequestEntityTooLarge || b.failed.Load():
 		h.Set("Connection", "close")
+		b.expectBy(b.deadline.now().Add(parting))
 	default:
 		b.expectBy(b.deadline.now().Add(b.deadline.progress))
 	}

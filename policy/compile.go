@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/textproto"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 func compile(doc *yamlfile.Document, s *Snapshot) {
 	c := &compiler{Document: doc, policy: s.Policy}
 	c.server()
+	s.Headers, s.HSTS = c.headers(), hsts(s.Policy.Server.TLS)
 	c.redisURL("redis.url", s.Policy.Redis.URL)
 	for _, name := range keys(s.Policy.Upstreams) {
 		c.upstream(name)
@@ -54,6 +56,45 @@ func (c *compiler) server() {
 	c.InvalidIf(s.MaxHeader < 1<<10 || s.MaxHeader > 1<<20, "server.max_header", "max_header must be from 1KiB to 1MiB")
 	c.InvalidIf(s.MaxTarget < 256 || s.MaxTarget > 64<<10, "server.max_target", "max_target must be from 256 bytes to 64KiB")
 	c.InvalidIf(s.MaxField < 256 || s.MaxField > 1<<20, "server.max_field", "max_field must be from 256 bytes to 1MiB")
+}
+
+// headers checks what is set on every response.
+func (c *compiler) headers() http.Header {
+	headers := http.Header{}
+	for _, name := range keys(c.policy.Server.Headers) {
+		path, value := "server.headers."+name, c.policy.Server.Headers[name]
+		canonical := textproto.CanonicalMIMEHeaderKey(name)
+		_, twice := headers[canonical]
+		c.InvalidIf(twice, path, "duplicate header %s", canonical)
+		c.InvalidIf(!isToken(name), path, "bad header name %q", yamlfile.Clip(name))
+		c.InvalidIf(canonical == "Strict-Transport-Security", path, "write server.tls.hsts")
+		c.InvalidIf(perResponse[canonical] || strings.HasPrefix(canonical, "Access-Control-") || strings.HasPrefix(canonical, "X-Gw-"),
+			path, "%s is not the same for every response", yamlfile.Clip(name))
+		c.InvalidIf(value == "" || strings.Trim(value, " \t") != value || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r > '~' }),
+			path, "bad value %q: printable ASCII, and no space around it", yamlfile.Clip(value))
+		headers[canonical] = []string{value}
+	}
+	return headers
+}
+
+// perResponse are fields that are about one response or one connection.
+var perResponse = set([]string{
+	"Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Proxy-Authenticate", "Proxy-Connection", "Content-Length",
+	"Content-Type", "Content-Encoding", "Content-Language", "Content-Location", "Content-Range", "Content-Disposition", "Accept-Ranges",
+	"Age", "Cache-Control", "Cdn-Cache-Control", "Surrogate-Control", "Cache-Status", "Date", "Etag", "Expires", "Last-Modified", "Vary", "Location",
+	"Ratelimit", "Ratelimit-Policy", "Retry-After", "Server-Timing", "Set-Cookie", "Via", "Www-Authenticate", "X-Request-Id",
+})
+
+// hsts is the field of a policy's HSTS, if it has any.
+func hsts(t *TLS) http.Header {
+	if t == nil || t.HSTS.MaxAge <= 0 {
+		return nil
+	}
+	value := "max-age=" + strconv.FormatInt(int64(t.HSTS.MaxAge.Std()/time.Second), 10)
+	if t.HSTS.Subdomains {
+		value += "; includeSubDomains"
+	}
+	return http.Header{"Strict-Transport-Security": {value}}
 }
 
 // addresses finds addresses that are named twice.

@@ -166,7 +166,7 @@ routes: [{name: a, match: {path: /a}, upstream: app, cache: {}}]
 				ReadHeader: Duration(3 * time.Second), Progress: Duration(30 * time.Second),
 				UploadGrace: Duration(30 * time.Second), Idle: Duration(75 * time.Second), Drain: Duration(20 * time.Second),
 			},
-			MaxHeader: 32 * 1024, MaxTarget: 4000, MaxFields: 80, MaxField: 8000, MaxBody: 10 * 1024 * 1024, MinUploadRate: 1000,
+			MaxHeader: 32 * 1024, Paths: "strict", MaxTarget: 4000, MaxFields: 80, MaxField: 8000, MaxBody: 10 * 1024 * 1024, MinUploadRate: 1000,
 		},
 		Log:   Log{Access: "on", Format: "json"},
 		Redis: Redis{Budget: Duration(50 * time.Millisecond)},

@@ -28,26 +28,31 @@ type Policy struct {
 
 // Server configures the listeners and what is checked before routing.
 type Server struct {
-	Listen         StringList `yaml:"listen" default:":8080" check:"address" jsonschema:"minItems=1" jsonschema_description:"Address of the gateway, or a list of them: host:port, unix:/path, or systemd:NAME for the sockets that systemd passes by that name."`
-	SocketMode     FileMode   `yaml:"socket_mode" default:"0660" jsonschema_description:"Permissions of listen's unix sockets. If other users may not write to them, every peer is trusted like one of trusted_proxies. Those of a socket from systemd are set by its unit, and count the same."`
-	ProxyProtocol  []Prefix   `yaml:"proxy_protocol" jsonschema_description:"Networks whose connections begin with a PROXY header, version 1 or 2, which names the client; without one they are closed. Headers from elsewhere are refused. Unix sockets have none."`
-	TLS            *TLS       `yaml:"tls" jsonschema_description:"HTTPS at every address of listen; absent: HTTP."`
-	H2C            bool       `yaml:"h2c" jsonschema_description:"Without tls: also take HTTP/2 from clients that begin with it (prior knowledge), such as a proxy in front."`
-	Admin          string     `yaml:"admin" default:"127.0.0.1:9901" check:"address,optional" jsonschema_description:"Address of health, metrics and the admin API, as in listen; empty: none."`
-	AdminTokenFile string     `yaml:"admin_token_file" jsonschema_description:"File with the admin API's bearer token; with it, reads from this machine need the token too, as those from elsewhere always do."`
-	Peers          string     `yaml:"peers" jsonschema_description:"Address, host:port, at which other gateways reach this one, for logouts and purges while Redis is unavailable. They need the same session.keys_file and use mutual TLS with keys derived from it. Empty: none."`
-	Hosts          []string   `yaml:"hosts" check:"host" jsonschema_description:"Host names that are served, without port; others get 421. Omitted: every host."`
-	TrustedProxies []Prefix   `yaml:"trusted_proxies" jsonschema_description:"Networks whose X-Forwarded-For and X-Forwarded-Proto, or Forwarded, are trusted."`
-	Production     bool       `yaml:"production" jsonschema_description:"This policy serves real users, so gateway-drill needs --yes."`
-	DataDir        string     `yaml:"data_dir" default:"./data" check:"filled" jsonschema_description:"Folder for generated keys, certificates and journals, relative to the file."`
-	Timeouts       Timeouts   `yaml:"timeouts" jsonschema_description:"Timeouts towards clients."`
-	MaxHeader      Size       `yaml:"max_header" default:"32KiB" jsonschema_description:"Largest request head; above it 431."`
-	MaxTarget      Size       `yaml:"max_target" default:"4000" jsonschema_description:"Longest target of a request (path and query) in bytes; above it 414. gunicorn takes request lines of 4,094 bytes."`
-	MaxFields      int        `yaml:"max_fields" default:"80" jsonschema:"minimum=16,maximum=1000" jsonschema_description:"Most header fields of a request; above it 431. gunicorn takes 100, and the gateway adds up to 12."`
-	MaxField       Size       `yaml:"max_field" default:"8000" jsonschema_description:"Longest header field in bytes, with its name; above it 431. gunicorn takes 8,190."`
-	MaxBody        Size       `yaml:"max_body" default:"10MiB" jsonschema_description:"Largest request body; above it 413. A route may have its own."`
-	MinUploadRate  Size       `yaml:"min_upload_rate" default:"1000" jsonschema_description:"Bytes a second that a client must send of a body after timeouts.upload_grace; else 408. Only time spent waiting for the client counts, until the response's head. 0: none."`
+	Listen         StringList        `yaml:"listen" default:":8080" check:"address" jsonschema:"minItems=1" jsonschema_description:"Address of the gateway, or a list of them: host:port, unix:/path, or systemd:NAME for the sockets that systemd passes by that name."`
+	SocketMode     FileMode          `yaml:"socket_mode" default:"0660" jsonschema_description:"Permissions of listen's unix sockets. If other users may not write to them, every peer is trusted like one of trusted_proxies. Those of a socket from systemd are set by its unit, and count the same."`
+	ProxyProtocol  []Prefix          `yaml:"proxy_protocol" jsonschema_description:"Networks whose connections begin with a PROXY header, version 1 or 2, which names the client; without one they are closed. Headers from elsewhere are refused. Unix sockets have none."`
+	TLS            *TLS              `yaml:"tls" jsonschema_description:"HTTPS at every address of listen; absent: HTTP."`
+	H2C            bool              `yaml:"h2c" jsonschema_description:"Without tls: also take HTTP/2 from clients that begin with it (prior knowledge), such as a proxy in front."`
+	Admin          string            `yaml:"admin" default:"127.0.0.1:9901" check:"address,optional" jsonschema_description:"Address of health, metrics and the admin API, as in listen; empty: none."`
+	AdminTokenFile string            `yaml:"admin_token_file" jsonschema_description:"File with the admin API's bearer token; with it, reads from this machine need the token too, as those from elsewhere always do."`
+	Peers          string            `yaml:"peers" jsonschema_description:"Address, host:port, at which other gateways reach this one, for logouts and purges while Redis is unavailable. They need the same session.keys_file and use mutual TLS with keys derived from it. Empty: none."`
+	Hosts          []string          `yaml:"hosts" check:"host" jsonschema_description:"Host names that are served, without port; others get 421. Omitted: every host."`
+	TrustedProxies []Prefix          `yaml:"trusted_proxies" jsonschema_description:"Networks whose X-Forwarded-For and X-Forwarded-Proto, or Forwarded, are trusted."`
+	Production     bool              `yaml:"production" jsonschema_description:"This policy serves real users, so gateway-drill needs --yes."`
+	DataDir        string            `yaml:"data_dir" default:"./data" check:"filled" jsonschema_description:"Folder for generated keys, certificates and journals, relative to the file."`
+	Timeouts       Timeouts          `yaml:"timeouts" jsonschema_description:"Timeouts towards clients."`
+	MaxHeader      Size              `yaml:"max_header" default:"32KiB" jsonschema_description:"Largest request head; above it 431."`
+	Headers        map[string]string `yaml:"headers" jsonschema_description:"Fields that are set on every response in place of the upstream's, as in {X-Content-Type-Options: nosniff}. None by default."`
+	Paths          string            `yaml:"paths" default:"strict" jsonschema:"enum=strict,enum=decode" jsonschema_description:"What becomes of an escaped slash (%2F) in a path: strict answers 400, decode takes it for a slash, for matching, keying and sending alike."`
+	MaxTarget      Size              `yaml:"max_target" default:"4000" jsonschema_description:"Longest target of a request (path and query) in bytes; above it 414. gunicorn takes request lines of 4,094 bytes."`
+	MaxFields      int               `yaml:"max_fields" default:"80" jsonschema:"minimum=16,maximum=1000" jsonschema_description:"Most header fields of a request; above it 431. gunicorn takes 100, and the gateway adds up to 12."`
+	MaxField       Size              `yaml:"max_field" default:"8000" jsonschema_description:"Longest header field in bytes, with its name; above it 431. gunicorn takes 8,190."`
+	MaxBody        Size              `yaml:"max_body" default:"10MiB" jsonschema_description:"Largest request body; above it 413. A route may have its own."`
+	MinUploadRate  Size              `yaml:"min_upload_rate" default:"1000" jsonschema_description:"Bytes a second that a client must send of a body after timeouts.upload_grace; else 408. Only time spent waiting for the client counts, until the response's head. 0: none."`
 }
+
+// DecodesSlashes reports whether an escaped slash in a path is a slash.
+func (s *Server) DecodesSlashes() bool { return s.Paths == "decode" }
 
 // TLS configures HTTPS. It needs certificates, acme or both.
 type TLS struct {

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -14,6 +15,8 @@ type Snapshot struct {
 	Digest string  // the first 12 hex digits of the file's SHA-256
 	Routes []*Route
 	Limits map[string]*Limit
+	// Headers are set on every response, HSTS on those over HTTPS. Their values have no spare capacity.
+	Headers, HSTS http.Header
 
 	table table
 }

@@ -10,6 +10,7 @@ package proxy
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -31,11 +32,14 @@ type Config struct {
 	// Identity returns the header that identifies the user to the upstream; an empty value is not
 	// sent. It is not called for requests whose response may be shared. nil: no header.
 	Identity func(ex *exchange.Exchange) (header, value string)
+	// Hop is the gateway's entry in Via, without the version, of requests. "": edge.
+	Hop string
 	// Log gets failures that are not the client's. nil: discarded.
 	Log *slog.Logger
 }
 
 func (c Config) withDefaults() Config {
+	c.Hop = cmp.Or(c.Hop, pseudonym)
 	if c.Identity == nil {
 		c.Identity = func(*exchange.Exchange) (string, string) { return "", "" }
 	}

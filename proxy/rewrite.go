@@ -40,7 +40,7 @@ func (c *call) rewrite(pr *httputil.ProxyRequest) {
 	if ex.RequestID != "" {
 		h["X-Request-Id"] = []string{ex.RequestID}
 	}
-	h.Add("Via", via(pr.In.ProtoMajor, pr.In.ProtoMinor))
+	h.Add("Via", via(pr.In.ProtoMajor, pr.In.ProtoMinor, c.h.cfg.Hop))
 	c.body(pr)
 }
 
@@ -114,13 +114,13 @@ func (c *call) body(pr *httputil.ProxyRequest) {
 func rewriteResponse(resp *http.Response) {
 	delete(resp.Header, "Server")
 	delete(resp.Header, "X-Request-Id")
-	resp.Header.Add("Via", via(resp.ProtoMajor, resp.ProtoMinor))
+	resp.Header.Add("Via", via(resp.ProtoMajor, resp.ProtoMinor, pseudonym))
 }
 
+// pseudonym is what the gateway calls itself in Via.
+const pseudonym = "edge"
+
 // via is the gateway's Via entry for a message received in that version (RFC 9110, 7.6.3).
-func via(major, minor int) string {
-	if major == 1 && minor == 1 {
-		return "1.1 edge"
-	}
-	return strconv.Itoa(major) + "." + strconv.Itoa(minor) + " edge"
+func via(major, minor int, by string) string {
+	return strconv.Itoa(major) + "." + strconv.Itoa(minor) + " " + by
 }

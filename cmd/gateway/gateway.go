@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -36,6 +37,7 @@ type gateway struct {
 	reloader *reload.Reloader
 	draining atomic.Bool
 	log      *slog.Logger
+	hop      string // in Via; unique, so that a loop is noticed
 
 	durable  *durable
 	fleet    *fleet
@@ -69,7 +71,7 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 	}
 	numbers := metrics.New(versionText())
 	numbers.Counter("gateway_log_dropped_total", "Log lines that were dropped because their reader was gone or too slow.", s.droppedLines)
-	g := &gateway{log: log}
+	g := &gateway{log: log, hop: "edge (" + rand.Text()[:8] + ")"}
 	defer func() {
 		if err != nil {
 			g.abandon()
@@ -185,9 +187,9 @@ func (g *gateway) layers(p *parts) []layer {
 	inFlight := func(l *policy.Limit, allowed bool) { p.numbers.Limit(l.Name, "in_flight", allowed, l.Shadow) }
 	return []layer{
 		{"Observe", g.observer.Handler},
-		{"HSTS", middleware.HSTS},
+		{"Headers", middleware.Headers},
 		{"CORS", middleware.CORS},
-		{"Hygiene", middleware.Hygiene},
+		{"Hygiene", middleware.Hygiene(g.hop)},
 		{"Route", middleware.Route},
 		{"session", p.sessions.Handler},
 		{"ratelimit", ratelimit.Handler(ratelimit.HandlerConfig{Store: g.limits, Count: inFlight})},
@@ -203,6 +205,7 @@ func (g *gateway) chain(p *parts) {
 	g.forward = proxy.New(proxy.Config{
 		Transport: p.sessions.Transport(g.cache.Transport(g.pools)),
 		Identity:  session.NewIdentity(p.secrets.identity, time.Now).Header,
+		Hop:       g.hop,
 		Log:       g.log,
 	})
 	var wraps []middleware.Middleware

@@ -164,6 +164,12 @@ func TestHTTP2Hygiene(t *testing.T) {
 		{"a WebSocket as RFC 8441 has it, which was not offered", []string{":method", "CONNECT", ":protocol", "websocket", ":scheme", "https", ":path", "/", ":authority", "a.test"}, "PROTOCOL_ERROR"},
 		{"CONNECT", []string{":method", "CONNECT", ":authority", "a.test:443"}, "501"},
 		{"a host that is not served", []string{":method", "GET", ":scheme", "https", ":path", "/", ":authority", "other.test"}, "421"},
+		{"a long target", []string{":method", "GET", ":scheme", "https", ":path", "/" + strings.Repeat("a", 4000), ":authority", "a.test"}, "414"},
+		{"UTF-8 in the target", []string{":method", "GET", ":scheme", "https", ":path", "/café", ":authority", "a.test"}, "400"},
+		{"a fragment", []string{":method", "GET", ":scheme", "https", ":path", "/a#b", ":authority", "a.test"}, "400"},
+		{"the method that stands for refused requests", []string{":method", "-", ":scheme", "https", ":path", "/", ":authority", "a.test"}, "400"},
+		{"a long field", []string{"x-a", strings.Repeat("a", 8000)}, "431"},
+		{"many fields", strings.Split(strings.Repeat("x-a b ", 80)+"x-a b", " "), "431"},
 	} {
 		if got := c.ask("/", r.fields...); got != r.want {
 			t.Errorf("%s: %s, want %s", r.why, got, r.want)

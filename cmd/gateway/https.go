@@ -48,7 +48,7 @@ func (g *gateway) toHTTPS(to int) http.Handler {
 		w.Header().Set("Location", "https://"+host+port+r.URL.RequestURI())
 		w.WriteHeader(http.StatusPermanentRedirect)
 	})
-	return middleware.Chain(redirect, g.observer.Handler, g.certs.Plain, middleware.Hygiene)
+	return middleware.Chain(redirect, g.observer.Handler, g.certs.Plain, middleware.Hygiene(g.hop))
 }
 
 // certificatesPurpose is what the keys are derived for that seal certificates in Redis.
