@@ -140,6 +140,7 @@ func (c *compiler) redisURL(path string, raw Secret) {
 func (c *compiler) upstream(name string) {
 	u, path := c.policy.Upstreams[name], "upstreams."+name
 	c.name(path, "upstream", name)
+	c.InvalidIf(u.Concurrency.Min > u.Concurrency.Max, path+".concurrency.min", "min is more than max, %d", u.Concurrency.Max)
 	for i, target := range u.Targets {
 		c.InvalidIf(slices.Contains(u.Targets[:i], target), c.Item(path+".targets", i), "duplicate target")
 		h2c := func(target string) bool { return strings.HasPrefix(target, "h2c:") }

@@ -166,14 +166,15 @@ routes: [{name: a, match: {path: /a}, upstream: app, cache: {}}]
 				ReadHeader: Duration(3 * time.Second), Progress: Duration(30 * time.Second),
 				UploadGrace: Duration(30 * time.Second), Idle: Duration(75 * time.Second), Drain: Duration(20 * time.Second),
 			},
-			MaxHeader: 32 * 1024, Paths: "strict", MaxTarget: 4000, MaxFields: 80, MaxField: 8000, MaxBody: 10 * 1024 * 1024, MinUploadRate: 1000,
+			MaxHeader: 32 * 1024, MaxConnectionsPerClient: 512, Paths: "strict", MaxTarget: 4000, MaxFields: 80, MaxField: 8000, MaxBody: 10 * 1024 * 1024, MinUploadRate: 1000,
 		},
 		Log:   Log{Access: "on", Format: "json"},
 		Redis: Redis{Budget: Duration(50 * time.Millisecond)},
 		Upstreams: map[string]Upstream{"app": {
 			Targets: []string{"http://127.0.0.1:5000"}, Balance: "p2c", Timeout: Duration(30 * time.Second), Idle: Duration(60 * time.Second), Fills: 32,
-			Retries: Retries{Attempts: 2, Budget: 0.2},
-			Health:  Health{Interval: Duration(5 * time.Second), Timeout: Duration(time.Second), UnhealthyAfter: 3},
+			Concurrency: Concurrency{Min: 64, Max: 1024, Wait: Duration(time.Second)},
+			Retries:     Retries{Attempts: 2, Budget: 0.2},
+			Health:      Health{Interval: Duration(5 * time.Second), Timeout: Duration(time.Second), UnhealthyAfter: 3},
 		}},
 		RateLimit: RateLimit{Keys: 262_144, Headers: RateLimitHeaders{IETF: "draft-10", Legacy: true}},
 		Limits: map[string]LimitDef{

@@ -28,27 +28,29 @@ type Policy struct {
 
 // Server configures the listeners and what is checked before routing.
 type Server struct {
-	Listen         StringList        `yaml:"listen" default:":8080" check:"address" jsonschema:"minItems=1" jsonschema_description:"Address of the gateway, or a list of them: host:port, unix:/path, or systemd:NAME for the sockets that systemd passes by that name."`
-	SocketMode     FileMode          `yaml:"socket_mode" default:"0660" jsonschema_description:"Permissions of listen's unix sockets. If other users may not write to them, every peer is trusted like one of trusted_proxies. Those of a socket from systemd are set by its unit, and count the same."`
-	ProxyProtocol  []Prefix          `yaml:"proxy_protocol" jsonschema_description:"Networks whose connections begin with a PROXY header, version 1 or 2, which names the client; without one they are closed. Headers from elsewhere are refused. Unix sockets have none."`
-	TLS            *TLS              `yaml:"tls" jsonschema_description:"HTTPS at every address of listen; absent: HTTP."`
-	H2C            bool              `yaml:"h2c" jsonschema_description:"Without tls: also take HTTP/2 from clients that begin with it (prior knowledge), such as a proxy in front."`
-	Admin          string            `yaml:"admin" default:"127.0.0.1:9901" check:"address,optional" jsonschema_description:"Address of health, metrics and the admin API, as in listen; empty: none."`
-	AdminTokenFile string            `yaml:"admin_token_file" jsonschema_description:"File with the admin API's bearer token; with it, reads from this machine need the token too, as those from elsewhere always do."`
-	Peers          string            `yaml:"peers" jsonschema_description:"Address, host:port, at which other gateways reach this one, for logouts and purges while Redis is unavailable. They need the same session.keys_file and use mutual TLS with keys derived from it. Empty: none."`
-	Hosts          []string          `yaml:"hosts" check:"host" jsonschema_description:"Host names that are served, without port; others get 421. Omitted: every host."`
-	TrustedProxies []Prefix          `yaml:"trusted_proxies" jsonschema_description:"Networks whose X-Forwarded-For and X-Forwarded-Proto, or Forwarded, are trusted."`
-	Production     bool              `yaml:"production" jsonschema_description:"This policy serves real users, so gateway-drill needs --yes."`
-	DataDir        string            `yaml:"data_dir" default:"./data" check:"filled" jsonschema_description:"Folder for generated keys, certificates and journals, relative to the file."`
-	Timeouts       Timeouts          `yaml:"timeouts" jsonschema_description:"Timeouts towards clients."`
-	MaxHeader      Size              `yaml:"max_header" default:"32KiB" jsonschema_description:"Largest request head; above it 431."`
-	Headers        map[string]string `yaml:"headers" jsonschema_description:"Fields that are set on every response in place of the upstream's, as in {X-Content-Type-Options: nosniff}. None by default."`
-	Paths          string            `yaml:"paths" default:"strict" jsonschema:"enum=strict,enum=decode" jsonschema_description:"What becomes of an escaped slash (%2F) in a path: strict answers 400, decode takes it for a slash, for matching, keying and sending alike."`
-	MaxTarget      Size              `yaml:"max_target" default:"4000" jsonschema_description:"Longest target of a request (path and query) in bytes; above it 414. gunicorn takes request lines of 4,094 bytes."`
-	MaxFields      int               `yaml:"max_fields" default:"80" jsonschema:"minimum=16,maximum=1000" jsonschema_description:"Most header fields of a request; above it 431. gunicorn takes 100, and the gateway adds up to 12."`
-	MaxField       Size              `yaml:"max_field" default:"8000" jsonschema_description:"Longest header field in bytes, with its name; above it 431. gunicorn takes 8,190."`
-	MaxBody        Size              `yaml:"max_body" default:"10MiB" jsonschema_description:"Largest request body; above it 413. A route may have its own."`
-	MinUploadRate  Size              `yaml:"min_upload_rate" default:"1000" jsonschema_description:"Bytes a second that a client must send of a body after timeouts.upload_grace; else 408. Only time spent waiting for the client counts, until the response's head. 0: none."`
+	Listen                  StringList        `yaml:"listen" default:":8080" check:"address" jsonschema:"minItems=1" jsonschema_description:"Address of the gateway, or a list of them: host:port, unix:/path, or systemd:NAME for the sockets that systemd passes by that name."`
+	SocketMode              FileMode          `yaml:"socket_mode" default:"0660" jsonschema_description:"Permissions of listen's unix sockets. If other users may not write to them, every peer is trusted like one of trusted_proxies. Those of a socket from systemd are set by its unit, and count the same."`
+	ProxyProtocol           []Prefix          `yaml:"proxy_protocol" jsonschema_description:"Networks whose connections begin with a PROXY header, version 1 or 2, which names the client; without one they are closed. Headers from elsewhere are refused. Unix sockets have none."`
+	TLS                     *TLS              `yaml:"tls" jsonschema_description:"HTTPS at every address of listen; absent: HTTP."`
+	H2C                     bool              `yaml:"h2c" jsonschema_description:"Without tls: also take HTTP/2 from clients that begin with it (prior knowledge), such as a proxy in front."`
+	Admin                   string            `yaml:"admin" default:"127.0.0.1:9901" check:"address,optional" jsonschema_description:"Address of health, metrics and the admin API, as in listen; empty: none."`
+	AdminTokenFile          string            `yaml:"admin_token_file" jsonschema_description:"File with the admin API's bearer token; with it, reads from this machine need the token too, as those from elsewhere always do."`
+	Peers                   string            `yaml:"peers" jsonschema_description:"Address, host:port, at which other gateways reach this one, for logouts and purges while Redis is unavailable. They need the same session.keys_file and use mutual TLS with keys derived from it. Empty: none."`
+	Hosts                   []string          `yaml:"hosts" check:"host" jsonschema_description:"Host names that are served, without port; others get 421. Omitted: every host."`
+	TrustedProxies          []Prefix          `yaml:"trusted_proxies" jsonschema_description:"Networks whose X-Forwarded-For and X-Forwarded-Proto, or Forwarded, are trusted."`
+	Production              bool              `yaml:"production" jsonschema_description:"This policy serves real users, so gateway-drill needs --yes."`
+	DataDir                 string            `yaml:"data_dir" default:"./data" check:"filled" jsonschema_description:"Folder for generated keys, certificates and journals, relative to the file."`
+	Timeouts                Timeouts          `yaml:"timeouts" jsonschema_description:"Timeouts towards clients."`
+	MaxHeader               Size              `yaml:"max_header" default:"32KiB" jsonschema_description:"Largest request head; above it 431."`
+	Headers                 map[string]string `yaml:"headers" jsonschema_description:"Fields that are set on every response in place of the upstream's, as in {X-Content-Type-Options: nosniff}. None by default."`
+	Paths                   string            `yaml:"paths" default:"strict" jsonschema:"enum=strict,enum=decode" jsonschema_description:"What becomes of an escaped slash (%2F) in a path: strict answers 400, decode takes it for a slash, for matching, keying and sending alike."`
+	MaxTarget               Size              `yaml:"max_target" default:"4000" jsonschema_description:"Longest target of a request (path and query) in bytes; above it 414. gunicorn takes request lines of 4,094 bytes."`
+	MaxFields               int               `yaml:"max_fields" default:"80" jsonschema:"minimum=16,maximum=1000" jsonschema_description:"Most header fields of a request; above it 431. gunicorn takes 100, and the gateway adds up to 12."`
+	MaxField                Size              `yaml:"max_field" default:"8000" jsonschema_description:"Longest header field in bytes, with its name; above it 431. gunicorn takes 8,190."`
+	MaxConnections          int               `yaml:"max_connections" jsonschema:"minimum=0" jsonschema_description:"Most connections of clients at once; others wait until one ends, and idle ones are closed for them. 0: as many as half the file descriptors of the process allow."`
+	MaxConnectionsPerClient int               `yaml:"max_connections_per_client" default:"512" jsonschema:"minimum=0" jsonschema_description:"Most connections at once from one address (IPv6: /64), other than loopback and trusted_proxies; more are closed. 0: no bound."`
+	MaxBody                 Size              `yaml:"max_body" default:"10MiB" jsonschema_description:"Largest request body; above it 413. A route may have its own."`
+	MinUploadRate           Size              `yaml:"min_upload_rate" default:"1000" jsonschema_description:"Bytes a second that a client must send of a body after timeouts.upload_grace; else 408. Only time spent waiting for the client counts, until the response's head. 0: none."`
 }
 
 // DecodesSlashes reports whether an escaped slash in a path is a slash.
@@ -112,19 +114,27 @@ type Redis struct {
 
 // Upstream is one backend, served by one or more targets.
 type Upstream struct {
-	Targets []string `yaml:"targets" check:"target" jsonschema:"required,minItems=1" jsonschema_description:"Base URLs without path: http, https, or h2c for HTTP/2 without TLS, as many gRPC servers speak it."`
-	Balance string   `yaml:"balance" default:"p2c" jsonschema:"enum=p2c,enum=round_robin,enum=hash" jsonschema_description:"How a target is chosen: p2c (least busy of two), round_robin, or hash (by client address)."`
-	Timeout Duration `yaml:"timeout" default:"30s" check:"positive" jsonschema_description:"From sending the request to the response's headers. A route may have its own."`
-	Idle    Duration `yaml:"idle" default:"60s" check:"positive" jsonschema_description:"How long an idle connection is kept; set it shorter than the target's own. A target's Keep-Alive: timeout=N shortens it."`
-	Fills   int      `yaml:"fills" default:"32" jsonschema:"minimum=1,maximum=10000" jsonschema_description:"Most requests of the cache that wait for its responses at once, so that an empty cache does not overload it. The others wait for their turn."`
-	Retries Retries  `yaml:"retries" jsonschema_description:"Second tries of idempotent requests without a body."`
-	Health  Health   `yaml:"health" jsonschema_description:"Active health checks; without a path there are none."`
+	Targets     []string    `yaml:"targets" check:"target" jsonschema:"required,minItems=1" jsonschema_description:"Base URLs without path: http, https, or h2c for HTTP/2 without TLS, as many gRPC servers speak it."`
+	Balance     string      `yaml:"balance" default:"p2c" jsonschema:"enum=p2c,enum=round_robin,enum=hash" jsonschema_description:"How a target is chosen: p2c (least busy of two), round_robin, or hash (by client address)."`
+	Timeout     Duration    `yaml:"timeout" default:"30s" check:"positive" jsonschema_description:"From sending the request to the response's headers. A route may have its own."`
+	Idle        Duration    `yaml:"idle" default:"60s" check:"positive" jsonschema_description:"How long an idle connection is kept; set it shorter than the target's own. A target's Keep-Alive: timeout=N shortens it."`
+	Fills       int         `yaml:"fills" default:"32" jsonschema:"minimum=1,maximum=10000" jsonschema_description:"Most requests of the cache that wait for its responses at once, so that an empty cache does not overload it. The others wait for their turn."`
+	Concurrency Concurrency `yaml:"concurrency" jsonschema_description:"How many requests it gets at once. The gateway finds the number by how long answers take; those beyond it wait for their turn, and then get 503 with Retry-After, or a stale response."`
+	Retries     Retries     `yaml:"retries" jsonschema_description:"Second tries of idempotent requests without a body."`
+	Health      Health      `yaml:"health" jsonschema_description:"Active health checks; without a path there are none."`
 }
 
 // Retries bounds how often a failed request is sent again.
 type Retries struct {
 	Attempts int     `yaml:"attempts" default:"2" jsonschema:"minimum=0,maximum=5" jsonschema_description:"Further tries after the first."`
 	Budget   Percent `yaml:"budget" default:"20%" jsonschema_description:"Retries as a share of recent requests."`
+}
+
+// Concurrency bounds the requests that an upstream has at once.
+type Concurrency struct {
+	Min  int      `yaml:"min" default:"64" jsonschema:"minimum=1,maximum=100000" jsonschema_description:"So many are always let through, however slow it is."`
+	Max  int      `yaml:"max" default:"1024" jsonschema:"minimum=1,maximum=100000" jsonschema_description:"Never more than these, however fast it is."`
+	Wait Duration `yaml:"wait" default:"1s" jsonschema_description:"How long a request waits for its turn; 0s: not at all."`
 }
 
 // Health configures active checks of an upstream's targets.

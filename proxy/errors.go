@@ -20,6 +20,7 @@ const (
 	ReasonSlowBody    = "request body stalled"                 // 408
 	ReasonUpgrade     = "upgrade malformed"                    // 400
 	ReasonNoTarget    = "upstream has no target"               // 503
+	ReasonBusy        = "upstream busy"                        // 503
 	ReasonUnreachable = "upstream unreachable"                 // 502
 	ReasonTimeout     = "upstream too slow"                    // 504
 	ReasonBroken      = "upstream answered with no valid head" // 502
@@ -30,6 +31,8 @@ const (
 var (
 	// ErrNoTarget is returned by Pools for an unknown upstream.
 	ErrNoTarget = errors.New("proxy: no target")
+	// ErrBusy is returned by Pools for a request beyond what the upstream can serve at once.
+	ErrBusy = errors.New("proxy: upstream busy")
 
 	errStalled = errors.New("proxy: upstream sent nothing for too long")
 	errStatus  = errors.New("proxy: upstream answered with a status below 100")
@@ -60,6 +63,8 @@ func judge(ctxErr, upload, err error) failure {
 		return failure{http.StatusGatewayTimeout, ReasonTimeout, "the upstream did not answer in time"}
 	case errors.Is(err, ErrNoTarget):
 		return failure{http.StatusServiceUnavailable, ReasonNoTarget, "the upstream is not available"}
+	case errors.Is(err, ErrBusy):
+		return failure{http.StatusServiceUnavailable, ReasonBusy, "the upstream has as many requests as it can serve"}
 	case errors.As(err, &op) && op.Op == "dial":
 		return failure{http.StatusBadGateway, ReasonUnreachable, "the upstream cannot be reached"}
 	case isTimeout(err):

@@ -123,9 +123,11 @@ func (e *eventPosition) step(c byte) {
 // sendsEvents reports whether a response may end between two events: it answers a GET, and is a stream of events that
 // can be followed. A long answer to a POST comes once, so it is cut off rather than made to look whole.
 func sendsEvents(request *http.Request, resp *http.Response) bool {
+	if request.Method != http.MethodGet || resp.StatusCode != http.StatusOK || resp.ContentLength >= 0 || resp.Header.Get("Content-Encoding") != "" {
+		return false
+	}
 	kind, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-	return err == nil && kind == "text/event-stream" && request.Method == http.MethodGet && resp.StatusCode == http.StatusOK &&
-		resp.ContentLength < 0 && resp.Header.Get("Content-Encoding") == ""
+	return err == nil && kind == "text/event-stream"
 }
 
 // reconnects reports whether the client asks for the rest when a stream of events ends, as EventSource does, which

@@ -25,7 +25,9 @@ type pool struct {
 	targets []*target // never empty
 	conns   atomic.Pointer[transports]
 	budget  retryBudget
-	turn    atomic.Uint64 // for round robin
+
+	concurrency *concurrency
+	turn        atomic.Uint64 // for round robin
 
 	stop    context.CancelFunc // nil before start
 	watches sync.WaitGroup
@@ -50,7 +52,8 @@ type target struct {
 func newPool(cfg PoolsConfig, name string, def policy.Upstream, all []bounds) (*pool, error) {
 	p := &pool{
 		cfg: cfg, def: def, bounds: all,
-		budget: retryBudget{share: float64(def.Retries.Budget)},
+		budget:      retryBudget{share: float64(def.Retries.Budget)},
+		concurrency: newConcurrency(def.Concurrency),
 	}
 	h2c := 0
 	for _, raw := range def.Targets {
@@ -105,16 +108,28 @@ func (p *pool) retire() {
 
 // roundTrip sends a request, and retries it where that is allowed.
 func (p *pool) roundTrip(req *http.Request, ex *exchange.Exchange) (*http.Response, error) {
+	leave, ok := p.enter(req.Context(), ex)
+	if !ok {
+		if req.Body != nil {
+			_ = req.Body.Close() // a RoundTripper always closes it
+		}
+		return nil, ErrBusy
+	}
 	p.budget.request(p.cfg.Now())
 	var tried []*target
 	for {
 		t := p.pick(ex.View.Client, tried)
 		ex.Facts.Target = t.url.Host
-		resp, err := p.try(req, ex.Route, t)
+		began := p.cfg.Now()
+		resp, err := p.try(req, ex.Route, t, leave)
+		if now := p.cfg.Now(); req.Body == nil && (err == nil || isTimeout(err)) { // the time of a body is the client's
+			p.concurrency.answered(now.Sub(began), now)
+		}
 		if err == nil {
 			return resp, nil
 		}
 		if len(tried) >= p.def.Retries.Attempts || !repeatable(req, err) || !p.budget.take(p.cfg.Now()) {
+			leave()
 			return nil, err
 		}
 		tried = append(tried, t)
@@ -122,8 +137,16 @@ func (p *pool) roundTrip(req *http.Request, ex *exchange.Exchange) (*http.Respon
 	}
 }
 
-// try sends a request to one target.
-func (p *pool) try(req *http.Request, route *policy.Route, t *target) (*http.Response, error) {
+// enter counts a request until leave is called. Health checks that come through the gateway always pass.
+func (p *pool) enter(ctx context.Context, ex *exchange.Exchange) (leave func(), ok bool) {
+	if ex.View.Path == p.def.Health.Path {
+		return func() {}, true
+	}
+	return sync.OnceFunc(p.concurrency.leave), p.concurrency.enter(ctx, p.cfg.Tight())
+}
+
+// try sends a request to one target. leave is called when the response ends; streams do not count.
+func (p *pool) try(req *http.Request, route *policy.Route, t *target, leave func()) (*http.Response, error) {
 	out := req.WithContext(carrying(req.Context(), req.Body)) // a shallow copy: req is the caller's
 	u := *req.URL
 	u.Scheme, u.Host = t.url.Scheme, t.url.Host
@@ -142,7 +165,10 @@ func (p *pool) try(req *http.Request, route *policy.Route, t *target) (*http.Res
 	if idle, told := keptFor(resp.Header); told && resp.ProtoMajor == 1 {
 		p.keepFor(conns, idle)
 	}
-	holdBody(resp, progress, func() { p.release(t) })
+	if resp.StatusCode == http.StatusSwitchingProtocols || sendsEvents(req, resp) {
+		leave()
+	}
+	holdBody(resp, progress, func() { p.release(t); leave() })
 	if resp.StatusCode < 100 { // net/http can read it, but panics when it has to write it
 		_ = resp.Body.Close() // as below
 		return nil, errStatus

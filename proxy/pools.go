@@ -19,6 +19,9 @@ import (
 type PoolsConfig struct {
 	Log *slog.Logger     // targets that become unhealthy or healthy again; nil: discarded
 	Now func() time.Time // nil: time.Now
+	// Tight reports whether resources are scarce: then upstreams get no more requests at once than their
+	// concurrency.min. nil: never.
+	Tight func() bool
 }
 
 // Pools holds a pool of targets for each upstream of the policy. It is an http.RoundTripper for
@@ -50,6 +53,9 @@ func NewPools(cfg PoolsConfig) *Pools {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Tight == nil {
+		cfg.Tight = func() bool { return false }
 	}
 	p := &Pools{cfg: cfg}
 	p.current.Store(&generation{})
@@ -164,6 +170,16 @@ func (p *Pools) Status() []TargetStatus {
 		for _, t := range g.pools[name].targets {
 			all = append(all, t.status())
 		}
+	}
+	return all
+}
+
+// Load returns the load of all upstreams in the order of their names.
+func (p *Pools) Load() []Load {
+	var all []Load
+	g := p.current.Load()
+	for _, name := range slices.Sorted(maps.Keys(g.pools)) {
+		all = append(all, g.pools[name].concurrency.load(name))
 	}
 	return all
 }

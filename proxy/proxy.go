@@ -200,7 +200,7 @@ func (c *call) fail(_ http.ResponseWriter, r *http.Request, err error) {
 		abort(r)
 		return
 	}
-	if f.status >= 500 {
+	if f.status >= 500 && f.reason != ReasonBusy { // which metrics count: logging it would cost more than refusing
 		c.h.cfg.Log.LogAttrs(r.Context(), slog.LevelWarn, "request not answered by its upstream",
 			slog.String("request_id", c.ex.RequestID), slog.String("upstream", c.ex.Route.Upstream),
 			slog.String("target", facts.Target), slog.String("reason", f.reason), slog.Any("error", err))

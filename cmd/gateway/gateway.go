@@ -39,16 +39,17 @@ type gateway struct {
 	log      *slog.Logger
 	hop      string // in Via; unique, so that a loop is noticed
 
-	durable  *durable
-	fleet    *fleet
-	stores   *stores
-	limits   *limits
-	pools    *proxy.Pools
-	certs    *certs.Keeper
-	cache    *cache.Cache
-	stop     context.CancelFunc
-	watching sync.WaitGroup // of the goroutines that end with stop
-	resting  sync.Once
+	durable   *durable
+	fleet     *fleet
+	resources *resources
+	stores    *stores
+	limits    *limits
+	pools     *proxy.Pools
+	certs     *certs.Keeper
+	cache     *cache.Cache
+	stop      context.CancelFunc
+	watching  sync.WaitGroup // of the goroutines that end with stop
+	resting   sync.Once
 }
 
 // parts are what the chain needs beside the gateway's own.
@@ -87,7 +88,8 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 	g.fleet = g.durable.fleet
 	g.fleet.openRoll(&g.live, g.stores, log)
 	g.limits = openLimits(snapshot.Policy, g.stores.redis, g.fleet.roll, numbers)
-	g.pools = proxy.NewPools(proxy.PoolsConfig{Log: log})
+	g.resources = openResources(numbers, log)
+	g.pools = proxy.NewPools(proxy.PoolsConfig{Log: log, Tight: g.resources.tight.Load})
 	if g.certs, err = g.openCertificates(snapshot.Policy, secrets); err != nil {
 		return nil, fmt.Errorf("certificates: %w", err)
 	}
@@ -110,6 +112,7 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 	}
 	numbers.Peers(g.fleet.numbers)
 	numbers.Targets(g.targets)
+	numbers.Loads(g.loads)
 	numbers.Certificates(g.certificates)
 	g.begin(ctx)
 	return g, nil
@@ -171,6 +174,7 @@ func (g *gateway) begin(ctx context.Context) {
 	g.stores.await(g.log)
 	g.fleet.join(ctx)
 	g.watching.Go(func() { g.fleet.roll.Run(ctx) })
+	g.watching.Go(func() { g.resources.watch(ctx) })
 	g.watching.Go(func() { g.certs.Run(ctx) })
 }
 
@@ -270,6 +274,13 @@ func (g *gateway) conditions() []admin.Condition {
 }
 
 // targets is the state of the upstreams' targets for the metrics.
+func (g *gateway) loads() (all []metrics.Load) {
+	for _, l := range g.pools.Load() {
+		all = append(all, metrics.Load(l))
+	}
+	return all
+}
+
 func (g *gateway) targets() (all []metrics.Target) {
 	for _, t := range g.pools.Status() {
 		all = append(all, metrics.Target{Upstream: t.Upstream, Address: t.Target, Up: t.Healthy})

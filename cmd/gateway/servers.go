@@ -71,6 +71,7 @@ func ownerAndGroup(umasked os.FileMode) os.FileMode { return umasked &^ 0o007 }
 // openData opens the addresses for clients, and those of plain HTTP beside HTTPS.
 func (g *gateway) openData(s *servers, p *policy.Server, sockets *wire.Sockets, quiet *log.Logger) error {
 	s.data.server = g.newServer(g.handler, p, quiet)
+	bounds := g.resources.bound(p, g.observer.Believes)
 	guarded, open := 0, 0 // unix sockets
 	for _, address := range p.Listen {
 		listeners, err := listenAt(address, p, sockets)
@@ -85,7 +86,7 @@ func (g *gateway) openData(s *servers, p *policy.Server, sockets *wire.Sockets, 
 				open++
 				g.log.Warn("every user may connect to the socket, so forwarded client addresses are not trusted: all requests count as one client", "listen", address)
 			}
-			checked := requestsOf(l, p)
+			checked := requestsOf(l, p, bounds)
 			if p.TLS != nil {
 				s.scheme, checked.TLS = "https", g.certs.TLS()
 			}
@@ -105,7 +106,7 @@ func (g *gateway) openData(s *servers, p *policy.Server, sockets *wire.Sockets, 
 			}
 		}
 		for i, l := range s.redirect.listeners {
-			s.redirect.listeners[i] = requestsOf(l, p)
+			s.redirect.listeners[i] = requestsOf(l, p, bounds)
 		}
 	}
 	g.observer.TrustSocket = guarded > 0 && open == 0
@@ -145,9 +146,9 @@ func listenAt(address string, p *policy.Server, sockets *wire.Sockets) ([]net.Li
 }
 
 // requestsOf lets only well-formed requests in.
-func requestsOf(l net.Listener, p *policy.Server) *wire.Requests {
+func requestsOf(l net.Listener, p *policy.Server, bounds *wire.Connections) *wire.Requests {
 	return &wire.Requests{
-		Listener: l, H2C: p.H2C, Timeout: p.Timeouts.ReadHeader.Std(),
+		Listener: l, Bounds: bounds, H2C: p.H2C, Timeout: p.Timeouts.ReadHeader.Std(),
 		Limits: wire.Limits{Head: int(p.MaxHeader), Target: int(p.MaxTarget), Field: int(p.MaxField), Fields: p.MaxFields},
 	}
 }

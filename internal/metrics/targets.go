@@ -36,3 +36,39 @@ func (t targets) Collect(to chan<- prometheus.Metric) {
 		to <- prometheus.MustNewConstMetric(targetUp, prometheus.GaugeValue, up, one.Upstream, one.Address)
 	}
 }
+
+// Load is what an upstream has to do at present.
+type Load struct {
+	Upstream string
+	InFlight int    // requests that it has
+	Limit    int    // most that it gets at once
+	Refused  uint64 // requests beyond Limit, so far
+}
+
+// Loads adds the load of all upstreams. read is called at every scrape. Call Loads once.
+func (m *Metrics) Loads(read func() []Load) { m.registry.MustRegister(loads(read)) }
+
+var (
+	loadInFlight = desc("gateway_upstream_in_flight", "Requests that an upstream has, streams aside.", "upstream")
+	loadLimit    = desc("gateway_upstream_concurrency_limit", "Most requests that an upstream gets at once, by how long its answers take.", "upstream")
+	loadRefused  = desc("gateway_upstream_refused_total", "Requests beyond that, which were not sent.", "upstream")
+)
+
+// loads collects the families of every upstream.
+type loads func() []Load
+
+// Describe implements prometheus.Collector.
+func (l loads) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{loadInFlight, loadLimit, loadRefused} {
+		to <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (l loads) Collect(to chan<- prometheus.Metric) {
+	for _, one := range l() {
+		to <- prometheus.MustNewConstMetric(loadInFlight, prometheus.GaugeValue, float64(one.InFlight), one.Upstream)
+		to <- prometheus.MustNewConstMetric(loadLimit, prometheus.GaugeValue, float64(one.Limit), one.Upstream)
+		to <- prometheus.MustNewConstMetric(loadRefused, prometheus.CounterValue, float64(one.Refused), one.Upstream)
+	}
+}

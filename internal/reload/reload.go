@@ -102,6 +102,8 @@ func unchangeable(old, next *policy.Policy) error {
 		{"server.max_target", old.Server.MaxTarget != next.Server.MaxTarget},
 		{"server.max_fields", old.Server.MaxFields != next.Server.MaxFields},
 		{"server.max_field", old.Server.MaxField != next.Server.MaxField},
+		{"server.max_connections", old.Server.MaxConnections != next.Server.MaxConnections},
+		{"server.max_connections_per_client", old.Server.MaxConnectionsPerClient != next.Server.MaxConnectionsPerClient},
 		{"server.timeouts.read_header", old.Server.Timeouts.ReadHeader != next.Server.Timeouts.ReadHeader},
 		{"server.timeouts.idle", old.Server.Timeouts.Idle != next.Server.Timeouts.Idle},
 		{"log.format", old.Log.Format != next.Log.Format},

@@ -23,8 +23,11 @@ func Adapt(s *http.Server, r Resets) {
 	s.ConnContext = func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) }
 	states := s.ConnState
 	s.ConnState = func(c net.Conn, state http.ConnState) {
-		if checked, ok := c.(*checkedConn); ok && state == http.StateHijacked {
-			checked.unchecked = true
+		if checked, ok := c.(*checkedConn); ok {
+			checked.turned(state, r.Now())
+			if state == http.StateHijacked {
+				checked.unchecked = true
+			}
 		}
 		if states != nil {
 			states(c, state)

@@ -7,9 +7,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jewgo/gateway/internal/problem"
@@ -25,20 +27,34 @@ type Requests struct {
 	TLS     *tls.Config   // nil: plain HTTP
 	H2C     bool          // in plain HTTP, connections may begin with HTTP/2
 	Timeout time.Duration // of a TLS handshake, and then of the first head
+	Bounds  *Connections  // required
+
+	closed atomic.Bool
 }
 
 // Accept implements net.Listener. A TLS handshake is made with the first Read.
 func (r *Requests) Accept() (net.Conn, error) {
+	if !r.Bounds.await(&r.closed) {
+		return nil, net.ErrClosed
+	}
 	raw, err := r.Listener.Accept()
 	if err != nil {
+		r.Bounds.accepted(nil)
 		return nil, err
 	}
 	c := &checkedConn{Conn: raw, of: r}
+	r.Bounds.accepted(c)
 	if r.TLS != nil {
 		c.secure = tls.Server(raw, r.TLS)
 		c.Conn = c.secure
 	}
 	return c, nil
+}
+
+// Close implements net.Listener.
+func (r *Requests) Close() error {
+	r.closed.Store(true)
+	return r.Listener.Close()
 }
 
 // checkedConn is a connection of Requests. net/http reads it from one goroutine at a time.
@@ -48,6 +64,10 @@ type checkedConn struct {
 	secure   *tls.Conn            // Conn, if it is encrypted
 	state    *tls.ConnectionState // nil before the handshake
 	resets   resets
+
+	admitted  bool         // by the bounds
+	client    netip.Prefix // that counts; guarded by the bounds
+	idleSince atomic.Int64 // in nanoseconds; 0: it is not idle
 
 	unchecked bool             // it is HTTP/2, or was hijacked
 	buf       []byte           // was read, and not passed on
@@ -80,8 +100,14 @@ const (
 
 // Read implements net.Conn.
 func (c *checkedConn) Read(p []byte) (int, error) {
-	if c.secure != nil && c.state == nil && c.broken == nil {
-		c.broken = c.handshake()
+	if !c.admitted {
+		c.admitted = true
+		switch {
+		case !c.of.Bounds.admit(c):
+			c.broken = errNoHTTP
+		case c.secure != nil:
+			c.broken = c.handshake()
+		}
 	}
 	for {
 		switch {
@@ -297,6 +323,7 @@ func (c *checkedConn) SetDeadline(t time.Time) error {
 // Close implements net.Conn.
 func (c *checkedConn) Close() error {
 	c.changed(func() { c.closed = true })
+	c.of.Bounds.ended(c)
 	return c.Conn.Close()
 }
 

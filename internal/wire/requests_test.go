@@ -40,7 +40,7 @@ func (p *pieces) Read(b []byte) (int, error) {
 
 // read returns what net/http would read of text, with a buffer of room bytes.
 func read(text string, room int, sizes ...int) (got string, c *checkedConn, err error) {
-	c = &checkedConn{Conn: &pieces{b: []byte(text), sizes: sizes}, of: &Requests{Limits: testLimits}}
+	c = &checkedConn{Conn: &pieces{b: []byte(text), sizes: sizes}, of: &Requests{Limits: testLimits, Bounds: &Connections{}}, admitted: true}
 	p := make([]byte, room)
 	for {
 		n, err := c.Read(p)
@@ -246,7 +246,7 @@ func TestARefusedRequestWaitsItsTurn(t *testing.T) {
 // Nothing of the next request is read into the buffers of net/http while a request is served.
 func TestTheNextRequestIsNotReadAhead(t *testing.T) {
 	get := "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-	c := &checkedConn{Conn: &pieces{b: []byte(get + get)}, of: &Requests{Limits: testLimits}}
+	c := &checkedConn{Conn: &pieces{b: []byte(get + get)}, of: &Requests{Limits: testLimits, Bounds: &Connections{}}, admitted: true}
 	p := make([]byte, 4096)
 	if n, err := c.Read(p); string(p[:n]) != get || err != nil {
 		t.Fatalf("%q was read: %v", p[:n], err)
@@ -299,7 +299,7 @@ func (closing) Close() error                    { return nil }
 func TestReadingDoesNotAllocate(t *testing.T) {
 	get := []byte("GET /api/v5/restaurants?page=1 HTTP/1.1\r\nHost: api.example.org\r\nAccept: */*\r\nUser-Agent: curl/8.0\r\n\r\n")
 	in := &pieces{}
-	c := &checkedConn{Conn: in, of: &Requests{Limits: testLimits}}
+	c := &checkedConn{Conn: in, of: &Requests{Limits: testLimits, Bounds: &Connections{}}, admitted: true}
 	p := make([]byte, 4096)
 	if n := testing.AllocsPerRun(100, func() {
 		in.b = get
