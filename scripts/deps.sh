@@ -26,6 +26,7 @@ missing() {
     have git || packages+=(git)
     have curl || packages+=(curl)
     have haproxy || packages+=(haproxy)
+    have slowhttptest || packages+=(slowhttptest)
     have systemd-analyze || packages+=(systemd) # checks the units, and runs nothing
     ;;
   image)

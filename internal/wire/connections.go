@@ -28,7 +28,10 @@ const (
 	// look is how often a listener looks for room, and thus how often one connection is let in while
 	// memory is scarce.
 	look = 20 * time.Millisecond
-	// evicted is the share of idle connections that are closed at once to make room.
+	// spare is how long a connection must have been idle to be closed for another: not one of a client that
+	// asks every now and then.
+	spare = 5 * time.Second
+	// evicted is the share of such connections that are closed at once.
 	evicted = 16
 )
 
@@ -54,17 +57,18 @@ func (c *Connections) reserve(slowly bool) bool {
 	}
 	c.mu.Unlock()
 	if full || tight {
-		c.closeIdle()
+		c.closeIdle(time.Now())
 	}
 	return ok
 }
 
 // closeIdle closes connections that have been idle for longest: a client that has a request opens another.
-func (c *Connections) closeIdle() {
+func (c *Connections) closeIdle(now time.Time) {
+	before := now.Add(-spare).UnixNano()
 	c.mu.Lock()
 	var idle []*checkedConn
 	for conn := range c.open {
-		if conn.idleSince.Load() > 0 {
+		if since := conn.idleSince.Load(); since > 0 && since < before {
 			idle = append(idle, conn)
 		}
 	}

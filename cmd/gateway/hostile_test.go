@@ -1,0 +1,240 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jewgo/gateway/test/env"
+)
+
+// others are clients that behave, while something goes on. Some keep their connection, some do not.
+type others struct {
+	mu    sync.Mutex // guards what follows
+	took  []time.Duration
+	wrong map[string]int
+	end   chan struct{}
+	ended sync.WaitGroup
+}
+
+// startOthers has them ask for a cached path and for one that is forwarded, about 100 times a second.
+func startOthers(t *testing.T, base string, newConns bool) *others {
+	o := &others{wrong: map[string]int{}, end: make(chan struct{})}
+	for i := range 4 {
+		transport := &http.Transport{DisableKeepAlives: newConns && i%2 == 1}
+		client := &http.Client{Transport: transport, Timeout: 10 * time.Second}
+		path := []string{"/cached/small", "/forwarded"}[i/2]
+		o.ended.Go(func() {
+			defer transport.CloseIdleConnections()
+			for {
+				select {
+				case <-o.end:
+					return
+				case <-time.After(40 * time.Millisecond):
+					o.ask(client, base+path)
+				}
+			}
+		})
+	}
+	t.Cleanup(func() { o.stop() })
+	return o
+}
+
+func (o *others) ask(client *http.Client, url string) {
+	began := time.Now()
+	res, err := client.Get(url)
+	result := ""
+	if err != nil {
+		result = err.Error()
+	} else {
+		_, err = io.Copy(io.Discard, res.Body)
+		_ = res.Body.Close() // it is read
+		if res.StatusCode != http.StatusOK || err != nil {
+			result = fmt.Sprint(res.Status, " ", err)
+		}
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.took = append(o.took, time.Since(began))
+	if result != "" {
+		o.wrong[result]++
+	}
+}
+
+// stop ends them, and returns what went wrong, and how long 99 of 100 requests took at most.
+func (o *others) stop() (asked int, wrong map[string]int, p99 time.Duration) {
+	select {
+	case <-o.end:
+	default:
+		close(o.end)
+	}
+	o.ended.Wait()
+	slices.Sort(o.took)
+	return len(o.took), o.wrong, o.took[len(o.took)*99/100]
+}
+
+// check reports what went wrong, and asks for so many requests.
+func (o *others) check(t *testing.T, least int) (p99 time.Duration) {
+	t.Helper()
+	asked, wrong, p99 := o.stop()
+	if len(wrong) > 0 || asked < least {
+		t.Errorf("of %d requests of others failed: %v", asked, wrong)
+	}
+	return p99
+}
+
+const hostilePolicy = `
+version: 1
+server: {data_dir: ./data}
+session: {cookie: {name: gw, secure: false}}
+cache: {memory: 16MiB}
+upstreams: {app: {targets: [%q]}}
+routes:
+  - {name: cached, match: {path: "/cached/{size}"}, upstream: app, cache: {ttl: 1h}}
+  - {name: all, match: {path: "/{rest...}"}, upstream: app}
+`
+
+// hostileBackend reads what it is sent, and has one large answer.
+var hostileBackend = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body) // a client that is gone is no concern
+	size := 1000
+	if r.URL.Path == "/cached/large" {
+		size = 200000
+	}
+	w.Header().Set("Content-Type", "application/octet-stream") // which nobody compresses
+	_, _ = io.WriteString(w, strings.Repeat("x", size))        // as above
+})
+
+// slowhttptest sends heads and bodies a few bytes at a time, or reads answers so. Other clients do not notice.
+// GATEWAY_SLOW, which make slow sets, is the length of each attack, and asks for a p99 below 50 ms.
+func TestSlowHTTPTest(t *testing.T) {
+	t.Parallel()
+	tool, err := exec.LookPath("slowhttptest")
+	if err != nil {
+		t.Fatal("apt-get install slowhttptest")
+	}
+	length, connections, measured := 3*time.Second, "300", os.Getenv("GATEWAY_SLOW") != ""
+	if measured {
+		connections = "1000"
+		if length, err = time.ParseDuration(os.Getenv("GATEWAY_SLOW")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, mode := range []struct{ name, args string }{
+		{"slow heads", "-H -i 1 -x 24"},
+		{"slow bodies", "-B -i 1 -x 24 -s 8192"},
+		{"slow reads", "-X -w 10 -y 20 -n 5 -z 32 -k 3"},
+	} {
+		t.Run(mode.name, func(t *testing.T) {
+			if !measured {
+				t.Parallel()
+			}
+			g, _ := startSmall(t, hostileBackend, hostilePolicy)
+			o := startOthers(t, g.base, true)
+			args := append(strings.Fields(mode.args), "-c", connections, "-r", connections, "-p", "5", "-l", fmt.Sprint(int(length.Seconds())), "-u", g.base+"/cached/large")
+			attack := exec.CommandContext(t.Context(), tool, args...)
+			attack.WaitDelay = time.Second
+			out, err := attack.CombinedOutput()
+			if err != nil || !strings.Contains(string(out), "service available:") || strings.Contains(string(out), "NO\x1b") {
+				t.Errorf("%v\n%s", err, out[max(0, len(out)-1500):])
+			}
+			if p99 := o.check(t, 10); measured {
+				t.Logf("p99 of others: %v", p99)
+				if p99 > 50*time.Millisecond {
+					t.Errorf("p99 of others is %v", p99)
+				}
+			}
+		})
+	}
+}
+
+// begin opens connections that send the beginning of a head, until there are so many or no more come.
+func begin(t *testing.T, g *gatewayProcess, n int, text string) (all []net.Conn) {
+	t.Helper()
+	addr := strings.TrimPrefix(g.base, "http://")
+	for range n {
+		conn, err := net.DialTimeout("tcp", addr, time.Second)
+		if err != nil {
+			break
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		_ = conn.SetWriteDeadline(time.Now().Add(time.Second)) // as below
+		_, _ = io.WriteString(conn, text)                      // the gateway may take nothing
+		all = append(all, conn)
+	}
+	return all
+}
+
+// With few file descriptors, connections that are open and their requests go on, also those that are
+// forwarded. New ones wait, and are served without a restart.
+func TestDescriptorsRunOut(t *testing.T) {
+	t.Parallel()
+	upstream := serveBackend(t, hostileBackend)
+	file := t.TempDir() + "/gateway.yaml"
+	writePolicy(t, file, fmt.Sprintf(hostilePolicy, upstream))
+	g := startAs(t, func(cmd *exec.Cmd) {
+		cmd.Args = append([]string{"sh", "-c", `ulimit -n 200 && exec "$0" "$@"`, cmd.Path}, cmd.Args[1:]...)
+		cmd.Path = "/bin/sh"
+	}, "run", "--config", file)
+	o := startOthers(t, g.base, false)
+	time.Sleep(300 * time.Millisecond) // they have their connections
+	all := begin(t, g, 400, "GET /forwarded HTTP/1.1\r\n")
+	if open := g.metric(t, "gateway_connections"); open < 50 || open > 100 || len(all) < 200 {
+		t.Errorf("of %d connections %v are open", len(all), open)
+	}
+	time.Sleep(2 * time.Second)
+	for _, conn := range all {
+		_ = conn.Close()
+	}
+	env.Eventually(t, 20*time.Second, func() error {
+		fresh := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Second}
+		res, err := fresh.Get(g.base + "/forwarded")
+		if err != nil {
+			return err
+		}
+		return res.Body.Close()
+	})
+	o.check(t, 10)
+}
+
+// With little memory, requests go on as well, and the gateway does not die.
+func TestMemoryRunsOut(t *testing.T) {
+	t.Parallel()
+	upstream := serveBackend(t, hostileBackend)
+	file := t.TempDir() + "/gateway.yaml"
+	writePolicy(t, file, fmt.Sprintf(hostilePolicy, upstream))
+	g := start(t, []string{"GOMEMLIMIT=40MiB"}, "run", "--config", file)
+	o := startOthers(t, g.base, false)
+	time.Sleep(300 * time.Millisecond) // they have their connections
+	head := "GET / HTTP/1.1\r\n" + strings.Repeat("A: "+strings.Repeat("b", 7000)+"\r\n", 4)
+	for _, conn := range begin(t, g, 1000, head) { // the gateway ends them after three seconds
+		defer conn.Close()
+	}
+	g.stderr.await(t, "memory is scarce")
+	env.Eventually(t, 30*time.Second, func() error {
+		if n := g.metric(t, "gateway_memory_scarce"); n != 0 {
+			return fmt.Errorf("memory is scarce")
+		}
+		return nil
+	})
+	if a := getBy(t, http.DefaultClient, g.base+"/forwarded"); a.StatusCode != http.StatusOK {
+		t.Errorf("afterwards: %s", a.Status)
+	}
+	o.check(t, 10)
+}
+
+// serveBackend serves a backend.
+func serveBackend(t *testing.T, h http.Handler) string {
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return s.URL
+}
