@@ -238,3 +238,71 @@ func serveBackend(t *testing.T, h http.Handler) string {
 	t.Cleanup(s.Close)
 	return s.URL
 }
+
+// An upstream with more requests than it can serve answers as many as before. The others get 503 with
+// Retry-After, while hits, stale responses and health checks go on; and it recovers by itself.
+func TestOverload(t *testing.T) {
+	t.Parallel()
+	workers := make(chan struct{}, 2)
+	g, _ := startSmall(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/healthz" || r.URL.Path == "/cached/small" {
+			_, _ = io.WriteString(w, "ok") // a client that is gone is no concern
+			return
+		}
+		workers <- struct{}{}
+		defer func() { <-workers }()
+		time.Sleep(50 * time.Millisecond)
+		w.Header().Set("Cache-Control", "max-age=1, stale-if-error=600")
+		_, _ = io.WriteString(w, "ok") // as above
+	}), strings.Replace(hostilePolicy, "targets: [%q]", "targets: [%q], concurrency: {min: 4, max: 16, wait: 200ms}, health: {path: /healthz}", 1)+
+		"  - {name: stale, match: {path: /stale}, upstream: app, cache: {ttl: 1s, stale_if_error: 10m}}\n")
+	for _, path := range []string{"/cached/small", "/stale"} {
+		if a := getBy(t, http.DefaultClient, g.base+path); a.StatusCode != http.StatusOK {
+			t.Fatal(a.Status)
+		}
+	}
+	time.Sleep(1100 * time.Millisecond) // until that is stale
+	end := make(chan struct{})
+	var flood sync.WaitGroup
+	var mu sync.Mutex
+	statuses := map[string]int{}
+	for range 60 {
+		flood.Go(func() {
+			client := &http.Client{Transport: &http.Transport{}, Timeout: 10 * time.Second}
+			defer client.CloseIdleConnections()
+			for {
+				select {
+				case <-end:
+					return
+				default:
+				}
+				res, err := client.Get(g.base + "/forwarded")
+				if err != nil {
+					continue
+				}
+				_ = res.Body.Close() // it is short
+				mu.Lock()
+				statuses[res.Status+" "+res.Header.Get("Retry-After")]++
+				mu.Unlock()
+				time.Sleep(20 * time.Millisecond)
+			}
+		})
+	}
+	time.Sleep(500 * time.Millisecond)
+	for range 30 {
+		for _, path := range []string{"/cached/small", "/stale", "/healthz"} {
+			if a := getBy(t, http.DefaultClient, g.base+path); a.StatusCode != http.StatusOK {
+				t.Errorf("%s: %s", path, a.Status)
+			}
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	close(end)
+	flood.Wait()
+	if statuses["200 OK "] < 30 || statuses["503 Service Unavailable 1"] < 30 || len(statuses) != 2 {
+		t.Errorf("the flood got %v", statuses)
+	}
+	if a := getBy(t, http.DefaultClient, g.base+"/forwarded"); a.StatusCode != http.StatusOK {
+		t.Errorf("afterwards: %s", a.Status)
+	}
+}
