@@ -68,6 +68,25 @@ func SelectRanges(request Fields, stored http.Header, size int64, now time.Time)
 	return r
 }
 
+// ValidRange reports whether the lines of Range ask for bytes as the grammar has it (RFC 9110,
+// 14.1.1 and 14.2). What a server makes of anything else is its own affair.
+func ValidRange(lines []string) bool {
+	if len(lines) != 1 || !strings.HasPrefix(lines[0], "bytes=") {
+		return false
+	}
+	seen := false
+	for spec := range strings.SplitSeq(lines[0][len("bytes="):], ",") {
+		if spec = trim(spec); spec == "" {
+			continue
+		}
+		if _, v := parseSpec(spec, 1); v == malformed {
+			return false
+		}
+		seen = true
+	}
+	return seen
+}
+
 func bytesRanges(value string) (set string, ok bool) {
 	unit, set, ok := strings.Cut(value, "=")
 	return set, ok && strings.EqualFold(trim(unit), "bytes")

@@ -48,6 +48,21 @@ func TestSelectRanges(t *testing.T) {
 	}
 }
 
+func TestValidRange(t *testing.T) {
+	for value, want := range map[string]bool{
+		"bytes=0-4": true, "bytes=5-": true, "bytes=-3": true, "bytes=0-1, 5-,,-1": true, "bytes=99-": true, "bytes=-0": true,
+		"": false, "bytes": false, "bytes=": false, "bytes=,": false, "bytes=5-4": false, "bytes=0-1,x": false, "bytes=evil": false,
+		"lines=0-1": false, "Bytes=0-1": false,
+	} {
+		if got := ValidRange([]string{value}); got != want {
+			t.Errorf("RFC 9110, 14.1.1: %q is valid: %v", value, got)
+		}
+	}
+	if ValidRange(nil) || ValidRange([]string{"bytes=0-1", "bytes=0-1"}) {
+		t.Error("RFC 9110, 14.2: there must be one Range")
+	}
+}
+
 func TestIfRange(t *testing.T) {
 	stored := header("Etag", `"a"`, "Last-Modified", at(-100), "Date", at(0))
 	for _, tt := range []struct {

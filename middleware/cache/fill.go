@@ -119,14 +119,18 @@ func (c *call) usable(e *Entry) (past time.Duration) {
 	return past
 }
 
-// ofUnknownRange reports whether a response answers a Range of unknown meaning: in a unit that is
-// not the standard's, or answered by a 200 that is a part.
+// ofUnknownRange reports whether a response answers a Range of unknown meaning: one that is not the
+// standard's, be it by its unit, its form or its number; one with an If-Range that is not of the
+// stored response; or one answered by a 200 that is a part. No key has these fields, so their text
+// must not choose what others get.
 func (c *call) ofUnknownRange(got head) bool {
-	asked := c.ex.View.Header.Get("Range")
-	if asked == "" || c.whole || got.status == http.StatusPartialContent {
+	h := c.ex.View.Header
+	asked := h.Values("Range")
+	if len(asked) == 0 || c.whole || got.status == http.StatusPartialContent {
 		return false
 	}
-	return !strings.HasPrefix(asked, "bytes=") || len(got.header["Content-Range"]) > 0
+	known := len(h.Values("If-Range")) == 0 || c.stored != nil && rfc9111.IfRange(h, c.stored.Header, c.ex.View.Now)
+	return !known || !rfc9111.ValidRange(asked) || len(got.header["Content-Range"]) > 0
 }
 
 // endless lists the media types of live responses, which end with their connection: events,

@@ -33,6 +33,8 @@ func TestWhyAResponseIsNotStored(t *testing.T) {
 		{path: "/list", answer: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }, want: "status"},
 		{path: "/list", answer: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTooManyRequests) }, want: "policy"},
 		{path: "/strict/a", request: []string{"Range", "lines=1-2"}, answer: says("a", "Cache-Control", "max-age=60"), body: "a", want: "range"},
+		{path: "/strict/a", request: []string{"Range", "bytes=evil"}, answer: says("a", "Cache-Control", "max-age=60"), body: "a", want: "range"},
+		{path: "/strict/a", request: []string{"Range", "bytes=0-0", "If-Range", `"evil"`}, answer: says("a", "Cache-Control", "max-age=60"), body: "a", want: "range"},
 	} {
 		t.Run(tt.want+" "+tt.path, func(t *testing.T) {
 			e := newEdge(t, options{})
