@@ -93,7 +93,7 @@ slow: deps ## Three attacks of slowhttptest: other clients have no failure and a
 	GATEWAY_SLOW=$(SLOW) go test -count=1 -v -timeout 10m -run '^TestSlowHTTPTest$$' ./cmd/gateway
 
 .PHONY: fuzz
-fuzz: ## Run every fuzz test for FUZZTIME each
+fuzz: ## Run every fuzz test for FUZZTIME each, and a million requests against werkzeug
 	@scripts/fuzz.sh $(FUZZTIME)
 
 .PHONY: schema
