@@ -63,6 +63,7 @@ func (c *compiler) route(path string, def *RouteDef, limits map[string]*Limit) *
 func (c *compiler) bounds(path string, def *RouteDef, r *Route) {
 	r.Timeout, r.Progress = c.policy.Upstreams[def.Upstream].Timeout.Std(), c.policy.Server.Timeouts.Progress.Std()
 	r.MaxBody, r.Fills = int64(c.policy.Server.MaxBody), c.policy.Upstreams[def.Upstream].Fills
+	r.Buffer = int64(c.policy.Upstreams[def.Upstream].Buffer)
 	if c.Has(path + ".timeout") {
 		r.Timeout = def.Timeout.Std()
 	}

@@ -172,6 +172,7 @@ routes: [{name: a, match: {path: /a}, upstream: app, cache: {}}]
 		Redis: Redis{Budget: Duration(50 * time.Millisecond)},
 		Upstreams: map[string]Upstream{"app": {
 			Targets: []string{"http://127.0.0.1:5000"}, Balance: "p2c", Timeout: Duration(30 * time.Second), Idle: Duration(60 * time.Second), Fills: 32,
+			Buffer:      1 << 20,
 			Concurrency: Concurrency{Min: 64, Max: 1024, Wait: Duration(time.Second)},
 			Retries:     Retries{Attempts: 2, Budget: 0.2},
 			Health:      Health{Interval: Duration(5 * time.Second), Timeout: Duration(time.Second), UnhealthyAfter: 3},

@@ -50,6 +50,7 @@ type Route struct {
 	Progress      time.Duration // the server's where the route has none
 	Fills         int           // requests of the cache that its upstream gets at once
 	MaxBody       int64         // bytes; the server's where the route has none
+	Buffer        int64         // bytes of a body that are read before the upstream is asked
 
 	pattern pattern
 	header  []headerMatch

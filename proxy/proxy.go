@@ -53,7 +53,8 @@ func (c Config) withDefaults() Config {
 // which has an Upstream.
 type Handler struct {
 	cfg      Config
-	buffers  bufferPool
+	buffers  bufferPool  // for responses
+	uploads  buffers     // of requests
 	errorLog *log.Logger // for ReverseProxy, which knows no levels
 	switches leaving[*switched]
 	events   leaving[*eventStream] // whose clients reconnect
@@ -115,7 +116,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 	}()
-	proxy.ServeHTTP(c, r)
+	release, err := h.uploads.hold(r, c.ex.Route.Buffer)
+	defer release()
+	if err != nil {
+		c.rewritten, c.early = true, err
+		c.fail(c, r, err)
+	} else {
+		proxy.ServeHTTP(c, r)
+	}
 	whole = true
 }
 
@@ -127,6 +135,7 @@ type call struct {
 	h         *Handler
 	ex        *exchange.Exchange
 	rewritten bool                   // ReverseProxy found nothing wrong with the request
+	early     error                  // of the client's body, before anything went upstream
 	switched  *switched              // nil: the protocol is still HTTP
 	events    *eventStream           // nil: the response is none
 	among     *leaving[*eventStream] // where it is held
@@ -186,7 +195,7 @@ func (c *call) fail(_ http.ResponseWriter, r *http.Request, err error) {
 	c.upload.detach()
 	var f failure
 	if c.rewritten {
-		f = judge(ctxErr, c.upload.failure(), err)
+		f = judge(ctxErr, cmp.Or(c.early, c.upload.failure()), err)
 	} else {
 		f = failure{status: http.StatusBadRequest, reason: ReasonUpgrade}
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net"
@@ -140,7 +141,7 @@ func TestSlowHTTPTest(t *testing.T) {
 			}
 			g, _ := startSmall(t, hostileBackend, hostilePolicy)
 			o := startOthers(t, g.base, true)
-			args := append(strings.Fields(mode.args), "-c", connections, "-r", connections, "-p", "5", "-l", fmt.Sprint(int(length.Seconds())), "-u", g.base+"/cached/large")
+			args := append(strings.Fields(mode.args), "-c", connections, "-r", "200", "-p", "5", "-l", fmt.Sprint(int(length.Seconds())), "-u", g.base+"/cached/large")
 			attack := exec.CommandContext(t.Context(), tool, args...)
 			attack.WaitDelay = time.Second
 			out, err := attack.CombinedOutput()
@@ -237,6 +238,28 @@ func serveBackend(t *testing.T, h http.Handler) string {
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)
 	return s.URL
+}
+
+// Clients that send a body slowly do not occupy the workers of gunicorn: it is asked when the body is there.
+func TestSlowBodiesHoldNoWorkers(t *testing.T) {
+	t.Parallel()
+	upstream := env.FlaskIn(t, "testdata/raw", "SEEN="+t.TempDir()+"/seen", "THREADS=2")
+	file := t.TempDir() + "/gateway.yaml"
+	writePolicy(t, file, fmt.Sprintf(hostilePolicy, upstream))
+	g := start(t, nil, "run", "--config", file)
+	slow := begin(t, g, 20, "POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n01234")
+	for range 5 {
+		if a := getBy(t, &http.Client{Timeout: 5 * time.Second}, g.base+"/other"); a.StatusCode != http.StatusOK {
+			t.Fatal(a.Status)
+		}
+	}
+	_ = slow[0].SetDeadline(time.Now().Add(10 * time.Second))
+	if _, err := io.WriteString(slow[0], "56789"); err != nil {
+		t.Fatal(err)
+	}
+	if status, err := rawAnswer(bufio.NewReader(slow[0]), http.MethodPost); status != http.StatusOK {
+		t.Errorf("a slow one gets %d: %v", status, err)
+	}
 }
 
 // An upstream with more requests than it can serve answers as many as before. The others get 503 with
