@@ -17,10 +17,10 @@ import (
 
 const (
 	// werkzeugRequests is how many requests the test makes; GATEWAY_WERKZEUG makes it more.
-	werkzeugRequests = 16_000
+	werkzeugRequests = 8_000
 	// werkzeugRound is how many of them have one seed. Keys are compared within a round, which bounds
 	// memory, and lets a failure be repeated by itself.
-	werkzeugRound = 8_000
+	werkzeugRound = 4_000
 	// werkzeugBatch is how many requests werkzeug is asked about at once.
 	werkzeugBatch = 1000
 	werkzeugSeed  = 2026
