@@ -213,10 +213,15 @@ func TestMemoryRunsOut(t *testing.T) {
 	o := startOthers(t, g.base, false)
 	time.Sleep(300 * time.Millisecond) // they have their connections
 	head := "GET / HTTP/1.1\r\n" + strings.Repeat("A: "+strings.Repeat("b", 7000)+"\r\n", 4)
-	for _, conn := range begin(t, g, 1000, head) { // the gateway ends them after three seconds
-		defer conn.Close()
-	}
-	g.stderr.await(t, "memory is scarce")
+	env.Eventually(t, 60*time.Second, func() error { // the gateway ends them after three seconds
+		for _, conn := range begin(t, g, 1500, head) {
+			defer conn.Close()
+		}
+		if !strings.Contains(g.stderr.String(), "memory is scarce") {
+			return fmt.Errorf("memory is not scarce")
+		}
+		return nil
+	})
 	env.Eventually(t, 30*time.Second, func() error {
 		if n := g.metric(t, "gateway_memory_scarce"); n != 0 {
 			return fmt.Errorf("memory is scarce")
