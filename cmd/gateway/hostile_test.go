@@ -208,12 +208,12 @@ func TestMemoryRunsOut(t *testing.T) {
 	t.Parallel()
 	upstream := serveBackend(t, hostileBackend)
 	file := t.TempDir() + "/gateway.yaml"
-	writePolicy(t, file, fmt.Sprintf(hostilePolicy, upstream))
+	writePolicy(t, file, fmt.Sprintf(strings.Replace(hostilePolicy, "data_dir: ./data", "data_dir: ./data, timeouts: {read_header: 15s}", 1), upstream))
 	g := start(t, []string{"GOMEMLIMIT=40MiB"}, "run", "--config", file)
 	o := startOthers(t, g.base, false)
 	time.Sleep(300 * time.Millisecond) // they have their connections
 	head := "GET / HTTP/1.1\r\n" + strings.Repeat("A: "+strings.Repeat("b", 7000)+"\r\n", 4)
-	env.Eventually(t, 60*time.Second, func() error { // the gateway ends them after three seconds
+	env.Eventually(t, 60*time.Second, func() error { // the gateway ends them after 15 seconds
 		for _, conn := range begin(t, g, 1500, head) {
 			defer conn.Close()
 		}
