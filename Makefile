@@ -90,7 +90,7 @@ bench: deps ## What limits, hits and HTTPS cost, as ratios (ARGS="-strict" fails
 
 .PHONY: slow
 slow: deps ## Three attacks of slowhttptest: other clients have no failure and a p99 below 50 ms (SLOW=30s)
-	GATEWAY_SLOW=$(SLOW) go test -count=1 -v -timeout 10m -run '^TestSlowHTTPTest$$' ./cmd/gateway
+	GATEWAY_SLOW=$(SLOW) go test -count=1 -v -timeout 10m -run '^(TestSlowHTTPTest|TestMemoryRunsOut)$$' ./cmd/gateway
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz test for FUZZTIME each, and a million requests against werkzeug
