@@ -90,6 +90,7 @@ bench: deps ## What limits, hits and HTTPS cost, as ratios (ARGS="-strict" fails
 
 .PHONY: slow
 slow: deps ## Three attacks of slowhttptest: other clients have no failure and a p99 below 50 ms (SLOW=30s)
+	@scripts/deps.sh slow
 	GATEWAY_SLOW=$(SLOW) go test -count=1 -v -timeout 10m -run '^(TestSlowHTTPTest|TestMemoryRunsOut)$$' ./cmd/gateway
 
 .PHONY: fuzz

@@ -92,3 +92,14 @@ func TestLoops(t *testing.T) {
 		}
 	}
 }
+
+// OPTIONS that ends here names the methods of routes that list them.
+func TestOptionsThatEndHere(t *testing.T) {
+	e := newEdge(t, testPolicy, func(http.ResponseWriter, *http.Request) { t.Error("it went on") })
+	for target, want := range map[string][]string{"/things/7": {"GET, HEAD"}, "/post": {"POST"}, "/secret/a": nil} {
+		res := e.raw(t, "OPTIONS", "OPTIONS "+target+" HTTP/1.1\r\nHost: localhost\r\nMax-Forwards: 0\r\n\r\n")
+		if res.StatusCode != http.StatusNoContent || !slices.Equal(res.Header["Allow"], want) {
+			t.Errorf("%s: %s, Allow %q", target, res.Status, res.Header["Allow"])
+		}
+	}
+}

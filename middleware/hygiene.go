@@ -37,7 +37,9 @@ func hygiene(hop string, next http.Handler, w http.ResponseWriter, r *http.Reque
 	}
 	if r.Method == http.MethodOptions && lastHop(r) {
 		ex.Facts.Reason = "OPTIONS for the gateway itself"
-		w.Header().Set("Allow", strings.Join(ex.Snapshot.Allowed(&ex.View), ", "))
+		if allowed := ex.Snapshot.Allowed(&ex.View); len(allowed) > 0 { // an empty field would say that none is
+			w.Header().Set("Allow", strings.Join(allowed, ", "))
+		}
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}

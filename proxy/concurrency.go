@@ -30,6 +30,7 @@ const (
 type concurrency struct {
 	least, most int
 	wait        time.Duration // for a turn
+	tight       func() bool   // resources are scarce: no more than least
 
 	mu       sync.Mutex // guards what follows
 	limit    float64
@@ -47,16 +48,15 @@ type concurrency struct {
 // turn is a request that waits. It is closed when the request may go.
 type turn chan struct{}
 
-func newConcurrency(def policy.Concurrency) *concurrency {
+func newConcurrency(def policy.Concurrency, tight func() bool) *concurrency {
 	most := cmp.Or(def.Max, math.MaxInt32)
-	return &concurrency{least: def.Min, most: most, wait: def.Wait.Std(), limit: float64(most)}
+	return &concurrency{least: def.Min, most: most, wait: def.Wait.Std(), tight: tight, limit: float64(most)}
 }
 
-// enter reports whether a request may go to the upstream, and counts it until leave. With hard no more than
-// least may be there. It waits for its turn.
-func (c *concurrency) enter(ctx context.Context, hard bool) bool {
+// enter reports whether a request may go to the upstream, and counts it until leave. It waits for its turn.
+func (c *concurrency) enter(ctx context.Context) bool {
 	c.mu.Lock()
-	if c.roomLocked(hard) && c.waiting.Len() == 0 {
+	if c.roomLocked() && c.waiting.Len() == 0 {
 		c.countLocked()
 		c.mu.Unlock()
 		return true
@@ -89,8 +89,8 @@ func (c *concurrency) enter(ctx context.Context, hard bool) bool {
 	return false
 }
 
-func (c *concurrency) roomLocked(hard bool) bool {
-	return c.inFlight < c.least || !hard && c.inFlight < int(c.limit)
+func (c *concurrency) roomLocked() bool {
+	return c.inFlight < c.least || c.inFlight < int(c.limit) && !c.tight()
 }
 
 func (c *concurrency) countLocked() {
@@ -107,7 +107,7 @@ func (c *concurrency) leave() {
 
 // turnsLocked lets those in whose turn it is.
 func (c *concurrency) turnsLocked() {
-	for c.waiting.Len() > 0 && c.roomLocked(false) {
+	for c.waiting.Len() > 0 && c.roomLocked() {
 		close(c.waiting.Remove(c.waiting.Front()).(turn))
 		c.countLocked()
 	}

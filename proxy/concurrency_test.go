@@ -25,7 +25,7 @@ func served(c *concurrency, clients, capacity int, service, length time.Duration
 	for range clients {
 		all.Go(func() {
 			for time.Now().Before(end) {
-				if !c.enter(context.Background(), false) {
+				if !c.enter(context.Background()) {
 					mu.Lock()
 					refused++
 					mu.Unlock()
@@ -53,7 +53,7 @@ func served(c *concurrency, clients, capacity int, service, length time.Duration
 // serve; and it gets more again when it can.
 func TestConcurrencyFollowsTheUpstream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newConcurrency(policy.Concurrency{Min: 16, Max: 1000, Wait: policy.Duration(time.Second)})
+		c := newConcurrency(policy.Concurrency{Min: 16, Max: 1000, Wait: policy.Duration(time.Second)}, never)
 		if n, refused, _ := served(c, 900, 1000, 50*time.Millisecond, 10*time.Second); refused > 0 || n < 900*190 {
 			t.Errorf("while it keeps up: %d served, %d refused", n, refused)
 		}
@@ -76,18 +76,48 @@ func TestConcurrencyFollowsTheUpstream(t *testing.T) {
 	})
 }
 
+func never() bool { return false }
+
+// While resources are scarce, those that wait do not pass either.
+func TestTurnsWhileResourcesAreScarce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tight := false
+		c := newConcurrency(policy.Concurrency{Min: 1, Max: 10, Wait: policy.Duration(time.Minute)}, func() bool { return tight })
+		for range 3 {
+			c.enter(t.Context())
+		}
+		tight = true
+		entered := false
+		go func() { entered = c.enter(t.Context()) }()
+		synctest.Wait()
+		c.leave()
+		c.leave()
+		synctest.Wait()
+		if entered {
+			t.Error("a second one is let in")
+		}
+		c.leave()
+		synctest.Wait()
+		if !entered {
+			t.Error("the only one is not let in")
+		}
+	})
+}
+
 // Turns come in order, end with their time or their client, and are counted once.
 func TestTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newConcurrency(policy.Concurrency{Min: 2, Max: 2, Wait: policy.Duration(time.Second)})
-		if !c.enter(t.Context(), false) || !c.enter(t.Context(), true) {
-			t.Fatal("the first two are refused")
+		c := newConcurrency(policy.Concurrency{Min: 2, Max: 2, Wait: policy.Duration(time.Second)}, never)
+		for range 2 {
+			if !c.enter(t.Context()) {
+				t.Fatal("one of the first two is refused")
+			}
 		}
 		ctx, leave := context.WithCancel(t.Context())
 		results := make(chan string, 2)
-		go func() { results <- fmt.Sprint("gone ", c.enter(ctx, false)) }()
+		go func() { results <- fmt.Sprint("gone ", c.enter(ctx)) }()
 		synctest.Wait()
-		go func() { results <- fmt.Sprint("second ", c.enter(t.Context(), true)) }()
+		go func() { results <- fmt.Sprint("second ", c.enter(t.Context())) }()
 		synctest.Wait()
 		leave()
 		if got := <-results; got != "gone false" {
@@ -98,7 +128,7 @@ func TestTurns(t *testing.T) {
 			t.Error(got)
 		}
 		began := time.Now()
-		if c.enter(t.Context(), false) || time.Since(began) != time.Second {
+		if c.enter(t.Context()) || time.Since(began) != time.Second {
 			t.Errorf("refused after %v", time.Since(began))
 		}
 		c.leave()

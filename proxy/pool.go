@@ -53,7 +53,7 @@ func newPool(cfg PoolsConfig, name string, def policy.Upstream, all []bounds) (*
 	p := &pool{
 		cfg: cfg, def: def, bounds: all,
 		budget:      retryBudget{share: float64(def.Retries.Budget)},
-		concurrency: newConcurrency(def.Concurrency),
+		concurrency: newConcurrency(def.Concurrency, cfg.Tight),
 	}
 	h2c := 0
 	for _, raw := range def.Targets {
@@ -142,7 +142,7 @@ func (p *pool) enter(ctx context.Context, ex *exchange.Exchange) (leave func(), 
 	if ex.View.Path == p.def.Health.Path {
 		return func() {}, true
 	}
-	return sync.OnceFunc(p.concurrency.leave), p.concurrency.enter(ctx, p.cfg.Tight())
+	return sync.OnceFunc(p.concurrency.leave), p.concurrency.enter(ctx)
 }
 
 // try sends a request to one target. leave is called when the response ends; streams do not count.

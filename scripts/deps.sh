@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what a task needs beside Go with apt-get if it runs as root.
 # Otherwise it prints the commands to run, and fails.
-# Usage: scripts/deps.sh test|image|fresh
+# Usage: scripts/deps.sh test|slow|image|fresh
 set -euo pipefail
 task=${1:-test}
 
@@ -26,8 +26,10 @@ missing() {
     have git || packages+=(git)
     have curl || packages+=(curl)
     have haproxy || packages+=(haproxy)
-    have slowhttptest || packages+=(slowhttptest)
     have systemd-analyze || packages+=(systemd) # checks the units, and runs nothing
+    ;;
+  slow)
+    have slowhttptest || packages+=(slowhttptest)
     ;;
   image)
     if have docker && docker info >/dev/null 2>&1; then return; fi

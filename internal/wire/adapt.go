@@ -24,8 +24,11 @@ func Adapt(s *http.Server, r Resets) {
 	states := s.ConnState
 	s.ConnState = func(c net.Conn, state http.ConnState) {
 		if checked, ok := c.(*checkedConn); ok {
-			checked.turned(state, r.Now())
-			if state == http.StateHijacked {
+			checked.idleSince.Store(0)
+			switch state {
+			case http.StateIdle:
+				checked.idleSince.Store(r.Now().UnixNano())
+			case http.StateHijacked:
 				checked.unchecked = true
 			}
 		}

@@ -2,8 +2,8 @@ package wire
 
 import "errors"
 
-// ErrMalformed ends a body whose chunks are malformed.
-var ErrMalformed = errors.New("wire: the chunked body is malformed")
+// errMalformed ends a body whose chunks are malformed.
+var errMalformed = errors.New("wire: the chunked body is malformed")
 
 // Most bytes of a chunk's line: its length, and extensions, which nobody uses.
 const maxChunkLine = 256
@@ -43,7 +43,7 @@ func (c *chunks) follow(b []byte, limits *Limits) (n int, err error) {
 			continue
 		}
 		if !c.step(b[n], limits) {
-			return n, ErrMalformed
+			return n, errMalformed
 		}
 		n++
 	}

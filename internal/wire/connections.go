@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"net/http"
 	"net/netip"
 	"slices"
 	"sync"
@@ -143,13 +142,4 @@ func (c *Connections) Open() (open int, refused uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.open), c.refused
-}
-
-// turned notes whether a connection is idle.
-func (c *checkedConn) turned(state http.ConnState, now time.Time) {
-	if state == http.StateIdle {
-		c.idleSince.Store(now.UnixNano())
-	} else {
-		c.idleSince.Store(0)
-	}
 }

@@ -224,7 +224,7 @@ func TestChunks(t *testing.T) {
 				if tc.ok && (got != head+tc.body || !errors.Is(err, io.EOF)) {
 					t.Errorf("in pieces of %v, %q was read: %v", sizes, got, err)
 				}
-				if !tc.ok && (!errors.Is(err, ErrMalformed) || len(got) >= len(head+tc.body) || !strings.HasPrefix(head+tc.body, got)) {
+				if !tc.ok && (!errors.Is(err, errMalformed) || len(got) >= len(head+tc.body) || !strings.HasPrefix(head+tc.body, got)) {
 					t.Errorf("in pieces of %v, %q was read: %v", sizes, got, err)
 				}
 			}
@@ -343,7 +343,7 @@ func FuzzRequests(f *testing.F) {
 		if refused != (c.refusal != nil) && !strings.HasSuffix(text, refusedHead) {
 			t.Fatalf("%q was read, and the refusal is %v", got, c.refusal)
 		}
-		if !errors.Is(err, io.EOF) && !errors.Is(err, ErrMalformed) {
+		if !errors.Is(err, io.EOF) && !errors.Is(err, errMalformed) {
 			t.Fatal(err)
 		}
 		whole := c.requests
