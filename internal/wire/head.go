@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/jewgo/gateway/internal/problem"
@@ -182,6 +183,9 @@ func isTarget(b, method []byte) bool {
 			n = len(rest)
 		}
 		if n == 0 || !isAuthority(rest[:n]) {
+			return false
+		}
+		if _, err := url.ParseRequestURI(string(b)); err != nil { // such as a port that is no number; it is seldom used
 			return false
 		}
 		b = rest[n:]

@@ -213,7 +213,7 @@ func (c *checkedConn) judge(b []byte) int {
 	if c.left == chunked {
 		m, err := c.chunks.follow(b[n:], &c.of.Limits)
 		n, c.broken = n+m, err
-		if c.chunks.at != bodyEnd {
+		if err != nil || c.chunks.at != bodyEnd {
 			return n
 		}
 	} else {

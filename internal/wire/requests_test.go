@@ -91,6 +91,7 @@ func TestHeads(t *testing.T) {
 		{"an absolute target without a path", "GET http://a HTTP/1.1\r\nHost: a\r\n\r\n", 0},
 		{"user information in it", "GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400},
 		{"no host in it", "GET http:///b HTTP/1.1\r\nHost: a\r\n\r\n", 400},
+		{"a port that is no number in it", "GET http://a:b/ HTTP/1.1\r\nHost: a\r\n\r\n", 400},
 		{"another scheme", "GET file:///etc/passwd HTTP/1.1\r\nHost: a\r\n\r\n", 400},
 		{"a long target", "GET /" + strings.Repeat("a", 200) + " HTTP/1.1\r\nHost: a\r\n\r\n", 414},
 		{"a target without end", "GET /" + strings.Repeat("a", 500), 414},
@@ -332,6 +333,7 @@ func FuzzRequests(f *testing.F) {
 		"GET / HTTP/1.1\r\nHost: a\r\n\r\n", post + "Content-Length: 3\r\n\r\nabcGET / HTTP/1.0\r\n\r\n",
 		post + "Transfer-Encoding: chunked\r\n\r\n3;a=b\r\nabc\r\n0\r\nA: b\r\n\r\n" + post + "\r\n",
 		"GET http://a:80/?b HTTP/1.1\r\nHost: a\r\nA:\t b \r\nTrailer: X\r\n\r\n", "OPTIONS * HTTP/1.1\r\nHost: [::1]:80\r\n\r\n",
+		post + "Transfer-Encoding: chunked\r\n\r\n0\r\n\rGET / HTTP/1.1\r\n\r\n",
 		"GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nA: b\r\n c\r\n\r\n", "\r\nGET /a HTTP/1.1\nHost: a\r\n\r\n",
 	} {
 		f.Add(text, uint8(3), uint8(200))
