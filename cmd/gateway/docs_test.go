@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/jewgo/gateway/policy"
 	"github.com/jewgo/gateway/test/env"
@@ -235,7 +234,7 @@ func TestUp(t *testing.T) {
 	if a.StatusCode != 200 || !strings.Contains(a.Header.Get("Cache-Control"), "max-age=300") {
 		t.Fatalf("%s %v", a.Status, a.Header)
 	}
-	env.Eventually(t, 5*time.Second, func() error {
+	env.Eventually(t, env.Patience, func() error {
 		if a := g.get("/api/v5/auth/.well-known/jwks.json"); !strings.Contains(cacheStatus(a), "edge; hit") {
 			return fmt.Errorf("Cache-Status %q", cacheStatus(a))
 		}

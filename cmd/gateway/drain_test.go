@@ -20,7 +20,7 @@ import (
 
 // drainPolicy is smallPolicy with other timeouts.
 func drainPolicy(timeouts string) string {
-	return strings.Replace(smallPolicy, "timeouts: {drain: 10s}", "timeouts: {"+timeouts+"}", 1)
+	return strings.Replace(smallPolicy, "drain: 10s", timeouts, 1)
 }
 
 // readying gives the statuses of /readyz and of a request by a new connection, and
@@ -53,7 +53,7 @@ func TestLameDuck(t *testing.T) {
 	_ = res.Body.Close()
 	began := time.Now()
 	g.signal(syscall.SIGTERM)
-	env.Eventually(t, 2*time.Second, func() error {
+	env.Eventually(t, env.Patience, func() error {
 		ready, served, last, err := g.readying()
 		if ready != http.StatusServiceUnavailable || served != http.StatusOK || !last {
 			return fmt.Errorf("readyz %d, served %d, last %v, %v", ready, served, last, err)
@@ -124,7 +124,7 @@ func dialEcho(t *testing.T, g *gatewayProcess) *websocket.Conn {
 func (g *gatewayProcess) line(path string) map[string]any {
 	g.t.Helper()
 	var found map[string]any
-	env.Eventually(g.t, 5*time.Second, func() error {
+	env.Eventually(g.t, env.Patience, func() error {
 		for _, l := range g.accessLog() {
 			if l["uri"] == path {
 				found = l

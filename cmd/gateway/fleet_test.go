@@ -22,8 +22,8 @@ import (
 // fleetPolicy is one of two gateways; the upstream and the Redis stand for %s.
 const fleetPolicy = `
 version: 1
-server: {data_dir: ./%[1]s, peers: "127.0.0.1:0"}
-redis: {url: %[2]q, budget: 500ms}
+server: {data_dir: ./%[1]s, peers: "127.0.0.1:0", timeouts: {read_header: 30s}}
+redis: {url: %[2]q, budget: 2s}
 session: {cookie: {name: gw, secure: false}, keys_file: ./%[4]s, identity: {keys_file: ./identity.keys}}
 upstreams:
   app: {targets: [%[3]q]}
@@ -102,7 +102,7 @@ func TestALogoutWithoutRedisReachesTheOtherGateway(t *testing.T) {
 	if out := a.do("POST", "/auth/logout", "", "Cookie", ended); out.StatusCode != http.StatusOK {
 		t.Fatalf("logout: %s", out.Status)
 	}
-	env.Eventually(t, time.Second, func() error {
+	env.Eventually(t, 5*time.Second, func() error {
 		if r := b.get("/home", "Cookie", ended); r.StatusCode != http.StatusUnauthorized {
 			return fmt.Errorf("the other gateway, after the logout: %s", r.Status)
 		}
@@ -147,7 +147,7 @@ func TestGatewaysHearEachOtherDuringARotation(t *testing.T) {
 	}
 	a.do("POST", "/auth/logout", "", "Cookie", ofA)
 	b.do("POST", "/auth/logout", "", "Cookie", ofB)
-	env.Eventually(t, 5*time.Second, func() error {
+	env.Eventually(t, env.Patience, func() error {
 		there, here := b.get("/home", "Cookie", ofA), a.get("/home", "Cookie", ofB)
 		if there.StatusCode != http.StatusUnauthorized || here.StatusCode != http.StatusUnauthorized {
 			return fmt.Errorf("after logouts on the other gateway: %s, %s", there.Status, here.Status)

@@ -53,7 +53,7 @@ func (g *gatewayProcess) redis(t *testing.T) []shownRedis {
 	t.Helper()
 	start := time.Now()
 	a := g.get(g.admin + "/v1/redis")
-	if took := time.Since(start); a.StatusCode != http.StatusOK || took > 3*time.Second {
+	if took := time.Since(start); a.StatusCode != http.StatusOK || took > 10*time.Second { // 2 s and a busy machine
 		t.Fatalf("%s after %v\n%s", a.Status, took, a.body)
 	}
 	if strings.Contains(a.body, "hush") {
@@ -124,7 +124,7 @@ func TestEndToEndHealthOfRedis(t *testing.T) {
 	}
 	server.Cont()
 	g.readyz(t, "ok")
-	env.Eventually(t, 5*time.Second, func() error {
+	env.Eventually(t, env.Patience, func() error {
 		if a := g.get(g.admin + "/readyz?verbose"); strings.Contains(a.body, "[!]") {
 			return fmt.Errorf("old warnings:\n%s", a.body)
 		}

@@ -324,7 +324,7 @@ func TestGRPCPasses(t *testing.T) {
 	go func() { _ = upstream.Serve(l) }() // ends with the test
 	t.Cleanup(func() { _ = upstream.Close() })
 	g, ca, _ := startSecure(t, tells, func(policy string) string {
-		i, j := strings.Index(policy, "targets: ["), strings.Index(policy, "]}\nlimits")
+		i, j := strings.Index(policy, "targets: ["), strings.Index(policy, "], concurrency")
 		return policy[:i] + `targets: ["h2c://` + l.Addr().String() + `"` + policy[j:]
 	})
 	body, messages := io.Pipe()

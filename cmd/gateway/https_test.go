@@ -29,13 +29,13 @@ version: 1
 server:
   data_dir: ./data
   hosts: [a.test, 127.0.0.1, "::1"]
-  timeouts: {drain: 10s}
+  timeouts: {drain: 10s, read_header: 30s}
   tls:
     certificates: [{cert_file: %q, key_file: %q}]
     redirect: "127.0.0.1:0"
     hsts: {max_age: 365d, subdomains: true}
 upstreams:
-  app: {targets: [%q]}
+  app: {targets: [%q], concurrency: {wait: 30s}}
 limits:
   few: {rate: 2/day}
 routes:

@@ -22,7 +22,7 @@ import (
 // smallPolicy has one upstream, whose URL stands for %s.
 const smallPolicy = `
 version: 1
-server: {data_dir: ./data, timeouts: {drain: 10s}}
+server: {data_dir: ./data, timeouts: {drain: 10s, read_header: 30s}}
 session: {cookie: {name: gw, secure: false}}
 upstreams:
   app: {targets: [%q]}
@@ -82,14 +82,14 @@ func TestTermDrains(t *testing.T) {
 	}()
 	<-backend.entered
 	g.signal(syscall.SIGTERM)
-	env.Eventually(t, 5*time.Second, func() error {
+	env.Eventually(t, env.Patience, func() error {
 		a := g.get(g.admin + "/readyz")
 		if a.StatusCode != http.StatusServiceUnavailable {
 			return fmt.Errorf("readyz while draining: %s", a.Status)
 		}
 		return nil
 	})
-	env.Eventually(t, 5*time.Second, func() error {
+	env.Eventually(t, env.Patience, func() error {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(g.base, "http://"))
 		if err == nil {
 			_ = conn.Close()

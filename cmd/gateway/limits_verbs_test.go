@@ -16,7 +16,7 @@ import (
 
 const limitVerbsPolicy = `
 version: 1
-server: {data_dir: ./data, trusted_proxies: [127.0.0.1/32]}
+server: {data_dir: ./data, trusted_proxies: [127.0.0.1/32], timeouts: {read_header: 30s}}
 redis: {url: %q, budget: 500ms}
 upstreams:
   app: {targets: [%q]}
@@ -95,7 +95,7 @@ func TestLimitVerbsThroughAnOutage(t *testing.T) {
 	f.prints(0, `^`+key+`\n  all gateways: 0 left, whole in`, "limits show", of...)
 	f.prints(0, `\n1 +1 +`+key+`\n`, "limits top")
 	f.prints(0, `^`+key+` is whole on all gateways within 1s\n$`, "limits reset", of...)
-	env.Eventually(t, time.Second, func() error {
+	env.Eventually(t, 5*time.Second, func() error {
 		if r := f.b.get("/login"); r.StatusCode != http.StatusOK {
 			return fmt.Errorf("on the other gateway after the reset: %s", r.Status)
 		}

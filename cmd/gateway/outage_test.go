@@ -131,7 +131,7 @@ func TestEndToEndNoRedisAtStart(t *testing.T) {
 	g.readyz(t, "ok")
 	g.stderr.await(t, "redis is in use")
 	page := 0
-	env.Eventually(t, 5*time.Second, func() error {
+	env.Eventually(t, env.Patience, func() error {
 		page++ // on a busy machine the first may not have been written in time
 		g.get(fmt.Sprint("/api/v5/stores?page=", page), "X-Forwarded-For", "198.51.100.50")
 		keys, err := exec.Command("redis-cli", "-u", server.URL, "--raw", "keys", "*").CombinedOutput()

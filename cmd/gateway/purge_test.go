@@ -20,8 +20,8 @@ import (
 
 const purgePolicy = `
 version: 1
-server: {data_dir: ./%[1]s, hosts: [localhost, 127.0.0.1]}
-redis: {url: %[2]q, budget: 500ms}
+server: {data_dir: ./%[1]s, hosts: [localhost, 127.0.0.1], timeouts: {read_header: 30s}}
+redis: {url: %[2]q, budget: 2s}
 session: {cookie: {name: gw, secure: false}, keys_file: ./session.keys, identity: {keys_file: ./identity.keys}}
 upstreams:
   app: {targets: [%[3]q]}
@@ -80,7 +80,7 @@ func (f *purgeFleet) want(why, path string, version int) {
 	if r := f.a.get(path); r.body != text {
 		f.t.Errorf("%s: %q here, want %q", why, r.body, text)
 	}
-	env.Eventually(f.t, time.Second, func() error {
+	env.Eventually(f.t, 5*time.Second, func() error {
 		if r := f.b.get(path); r.body != text {
 			return fmt.Errorf("%s: %q on the other gateway, want %q", why, r.body, text)
 		}
@@ -155,7 +155,7 @@ func TestPurge(t *testing.T) {
 	if !strings.HasSuffix(stale.body, fmt.Sprint(" ", version)) || !strings.Contains(stale.Header.Get("Cache-Status"), "stale-while-revalidate") {
 		t.Errorf("after a soft purge: %q, %s", stale.body, stale.Header.Get("Cache-Status"))
 	}
-	env.Eventually(t, 5*time.Second, func() error {
+	env.Eventually(t, env.Patience, func() error {
 		if r := f.a.get("/list"); r.body != "/list 100" {
 			return fmt.Errorf("after the refresh: %q", r.body)
 		}

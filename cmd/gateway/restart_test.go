@@ -40,10 +40,10 @@ func restartable(t *testing.T, backend, keys, lameDuck string) (config string) {
 
 const restartPolicy = `
 version: 1
-server: {data_dir: ./data, timeouts: {lame_duck: %s, drain: 5s}}
+server: {data_dir: ./data, timeouts: {lame_duck: %s, drain: 5s, read_header: 30s}}
 session: {cookie: {name: gw, secure: false}, keys_file: %q}
 upstreams:
-  app: {targets: [%q]}
+  app: {targets: [%q], concurrency: {wait: 30s}}
 routes:
   - {name: login, match: {path: /login}, upstream: app, session: optional, session_signal: true}
   - {name: me, match: {path: /me}, upstream: app, session: optional}
@@ -322,7 +322,7 @@ func startCompose(t *testing.T, backend string) (gateways []*balanced, base stri
 		writePolicy(t, config, read("gateway.yaml",
 			`":8443"`, `"`+ip+":"+ports["8443"]+`"`, `":8080"`, `"`+ip+":"+ports["8080"]+`"`, `":9901"`, `"`+ip+":"+ports["9901"]+`"`, ":9902", ":"+ports["9902"],
 			"/data", data, "/keys", dir, "tls/tls.crt", files.Cert, "tls/tls.key", files.Key, "http://flask:5000", backend,
-			"[10.0.0.0/8,", "[127.0.0.0/8, 10.0.0.0/8,", "redirect_port: 443", "redirect_port: "+ports["443"], "rate: 600/min, burst: 300", "rate: 100000/s"))
+			"[10.0.0.0/8,", "[127.0.0.0/8, 10.0.0.0/8,", "redirect_port: 443", "redirect_port: "+ports["443"], "drain: 20s", "drain: 20s, read_header: 30s", "{path: /healthz}", "{path: /healthz}, concurrency: {wait: 30s}", "rate: 600/min, burst: 300", "rate: 100000/s"))
 		g := &balanced{ip: ip, config: config, releases: releases, env: []string{"GATEWAY_NAME=" + ip, "REDIS_URL=" + redis.URL}}
 		g.start(t)
 		gateways = append(gateways, g)

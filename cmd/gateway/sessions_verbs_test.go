@@ -49,7 +49,7 @@ func TestSessionVerbs(t *testing.T) {
 		t.Helper()
 		for i, c := range cookies {
 			for _, g := range []*gatewayProcess{a, b} {
-				env.Eventually(t, time.Second, func() error {
+				env.Eventually(t, 5*time.Second, func() error {
 					if r := g.get("/home", "Cookie", c); r.StatusCode != want[i] {
 						return &statusError{when, i, r.StatusCode}
 					}

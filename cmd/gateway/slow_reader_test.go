@@ -17,8 +17,8 @@ func TestASlowReaderOfAHitIsNotCutOff(t *testing.T) {
 	body := bytes.Repeat([]byte("0123456789abcdef"), 8<<20/16)
 	backend := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(body) })
 	const cached = "  - {name: slowly, match: {path: /slowly}, upstream: app, cache: {ttl: 1h}}\n"
-	plain, _ := startSmall(t, backend, strings.Replace(smallPolicy, "drain: 10s", "progress: 1s", 1)+cached)
-	secure, ca, _ := startSecure(t, backend, func(policy string) string { return strings.Replace(policy, "drain: 10s", "progress: 1s", 1) + cached })
+	plain, _ := startSmall(t, backend, strings.Replace(smallPolicy, "drain: 10s", "progress: 2s", 1)+cached)
+	secure, ca, _ := startSecure(t, backend, func(policy string) string { return strings.Replace(policy, "drain: 10s", "progress: 2s", 1) + cached })
 	for name, c := range map[string]struct {
 		g      *gatewayProcess
 		client *http.Client

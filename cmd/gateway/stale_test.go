@@ -42,7 +42,7 @@ const staleSeed = "GATEWAY_STALE_SEED"
 // budget and the upstream.
 const stalePolicy = `
 version: 1
-server: {data_dir: ./%s}
+server: {data_dir: ./%s, timeouts: {read_header: 30s}}
 redis: {url: %q, budget: %v}
 session: {cookie: {name: gw, secure: false}}
 upstreams:

@@ -572,7 +572,7 @@ func TestADiskThatIsFullAtRenewal(t *testing.T) {
 	if err := os.Remove(file + ".new"); err != nil {
 		t.Fatal(err)
 	}
-	env.Eventually(t, 5*time.Second, func() error {
+	env.Eventually(t, env.Patience, func() error {
 		pair, err := openStorage(t, dir).load(n.acme.unit("full.test")).pair()
 		if err != nil || pair.Leaf.SerialNumber.String() != next {
 			return fmt.Errorf("on disk is another one (%w)", err)

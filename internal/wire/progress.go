@@ -3,6 +3,7 @@ package wire
 
 import (
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -11,9 +12,11 @@ import (
 	"time"
 )
 
-// Listener returns connections whose write deadline bounds the time without progress, not the whole
-// write: every byte that the client takes renews the time. Otherwise a large write to a slow reader
-// would fail although bytes keep moving.
+// Listener returns connections of which no deadline blames the client for what it did not do.
+//   - A write deadline bounds the time without progress, not the whole write: every byte that the client
+//     takes renews the time. Otherwise a large write to a slow reader would fail although bytes keep moving.
+//   - A read deadline that has passed gives what has arrived, once. Otherwise all clients whose requests
+//     came while the machine stood still for longer than a deadline would be cut off.
 type Listener struct{ net.Listener }
 
 // Accept implements net.Listener.
@@ -29,6 +32,31 @@ func (l Listener) Accept() (net.Conn, error) {
 type conn struct {
 	net.Conn
 	patience atomic.Int64 // time without progress, in nanoseconds; 0: no bound
+	lastLook atomic.Bool  // is to be made when the read deadline has passed
+}
+
+// SetReadDeadline implements net.Conn. A time that has passed interrupts a read, which then gives nothing.
+func (c *conn) SetReadDeadline(t time.Time) error {
+	c.lastLook.Store(time.Until(t) > 0)
+	return c.Conn.SetReadDeadline(t)
+}
+
+// Read implements net.Conn.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if !errors.Is(err, os.ErrDeadlineExceeded) || !c.lastLook.CompareAndSwap(true, false) {
+		return n, err
+	}
+	c.control(func(fd uintptr) {
+		switch m, failed := syscall.Read(int(fd), p); {
+		case failed != nil: // there is nothing, so that the deadline stands
+		case m == 0 && len(p) > 0:
+			err = io.EOF
+		default:
+			n, err = m, nil
+		}
+	})
+	return n, err
 }
 
 // looks is how often a write checks for progress within its patience.
@@ -86,16 +114,19 @@ func (c *conn) persist(p []byte, n int, err error) (int, error) {
 
 // queued is how many bytes the kernel holds that the client has not taken; 0 if unknown.
 func (c *conn) queued() (n int) {
+	c.control(func(fd uintptr) { n = outgoing(fd) })
+	return n
+}
+
+// control calls f, which must not block, with the connection's descriptor if it is open and has one.
+func (c *conn) control(f func(fd uintptr)) {
 	s, ok := c.Conn.(syscall.Conn)
 	if !ok {
-		return 0
+		return
 	}
-	raw, err := s.SyscallConn()
-	if err != nil {
-		return 0
+	if raw, err := s.SyscallConn(); err == nil {
+		_ = raw.Control(f) // it fails if the connection is closed
 	}
-	_ = raw.Control(func(fd uintptr) { n = outgoing(fd) }) // it fails if the connection is closed; n stays 0
-	return n
 }
 
 // CloseWrite is used by net/http and httputil, which close one direction first.

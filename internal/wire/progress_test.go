@@ -100,3 +100,44 @@ func TestOtherDeadlines(t *testing.T) {
 		t.Errorf("read %q, %v", got, err)
 	}
 }
+
+// What arrives while the machine stands still is read although the deadline has passed, once. A deadline that
+// interrupts a read gives nothing.
+func TestWhatHasArrivedIsReadAfterTheDeadline(t *testing.T) {
+	t.Parallel()
+	ours, client := pair(t, 8<<10)
+	read := func(deadline time.Duration, arrives string) (string, error) {
+		t.Helper()
+		if err := ours.SetReadDeadline(time.Now().Add(deadline)); err != nil {
+			t.Fatal(err)
+		}
+		if arrives != "" {
+			if _, err := io.WriteString(client, arrives); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(100 * time.Millisecond) // for longer than the deadline
+		p := make([]byte, 3)
+		n, err := ours.Read(p)
+		return string(p[:n]), err
+	}
+	if got, err := read(-time.Second, "one"); got != "" || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("interrupted: %q, %v", got, err)
+	}
+	if got, err := read(10*time.Millisecond, "two"); got != "one" || err != nil {
+		t.Errorf("after the deadline: %q, %v", got, err)
+	}
+	if n, err := ours.Read(make([]byte, 3)); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a second time: %d bytes, %v", n, err)
+	}
+	if got, err := read(10*time.Millisecond, ""); got != "two" || err != nil {
+		t.Errorf("with the next deadline: %q, %v", got, err)
+	}
+	if got, err := read(10*time.Millisecond, ""); got != "" || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("nothing has arrived: %q, %v", got, err)
+	}
+	_ = client.CloseWrite()
+	if got, err := read(10*time.Millisecond, ""); got != "" || err != io.EOF {
+		t.Errorf("at the end: %q, %v", got, err)
+	}
+}

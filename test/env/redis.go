@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -178,12 +179,21 @@ func (s *RedisServer) ping() error {
 	return err
 }
 
-// FreePort returns a loopback port that is free at this moment. It stays so while a server restarts: the
-// system gives ports this low to nobody who asks for any port.
+// What is not referred to is closed when garbage is collected.
+var reservations sync.Map // of ports, to net.Listener
+
+// FreePort returns a loopback port that is free. It stays so while a server restarts: the system gives
+// ports this low to nobody who asks for any port, and no other call returns it, in whatever process,
+// until this process ends. The name that reserves it ends with the process too.
 func FreePort(t T) string {
 	t.Helper()
 	for range 100 {
 		port := strconv.Itoa(20000 + rand.IntN(10000))
+		reservation, err := net.Listen("unix", "@gateway-test-port-"+port)
+		if err != nil {
+			continue
+		}
+		reservations.Store(port, reservation)
 		if l, err := net.Listen("tcp", "127.0.0.1:"+port); err == nil {
 			_ = l.Close() // it never accepted anything
 			return port
