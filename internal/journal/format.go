@@ -56,7 +56,7 @@ func parse(data []byte) (c contents, err error) {
 	switch {
 	case len(data) < headSize && bytes.HasPrefix(fileHead(), data):
 		return contents{torn: len(data)}, nil
-	case !bytes.HasPrefix(data, magic):
+	case len(data) < headSize, !bytes.HasPrefix(data, magic):
 		return contents{damaged: len(data)}, nil
 	}
 	if v := binary.BigEndian.Uint16(data[len(magic):]); v != format {
