@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -268,7 +269,7 @@ func TestSelecting(t *testing.T) {
 func FuzzSelecting(f *testing.F) {
 	f.Add("gzip;q=0.5, br", "de, en;q=0.999")
 	f.Fuzz(func(t *testing.T, a, b string) {
-		if a == absent || b == absent {
+		if strings.Contains(a+b, "\x00") {
 			return // not a field value: net/http refuses NUL
 		}
 		for _, name := range []string{"X-A", "Accept-Language"} {
