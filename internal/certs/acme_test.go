@@ -558,7 +558,7 @@ func TestADiskThatIsFullAtRenewal(t *testing.T) {
 	at, dir := newPlace(t), t.TempDir()
 	cfg := at.config()
 	cfg.Lifetime = 9 * time.Second
-	server := acme.Start(t, cfg)
+	server, began := acme.Start(t, cfg), time.Now()
 	n := startNode(t, nodeConfig{server: server, at: at, host: "full.test", dir: dir})
 	first := n.await(server.Roots())
 	file := fileOf(dir, n.acme.unit("full.test"))
@@ -566,7 +566,8 @@ func TestADiskThatIsFullAtRenewal(t *testing.T) {
 		t.Fatal(err)
 	}
 	next := n.awaitNew(server.Roots(), first)
-	if c := n.Certificates()[0]; !strings.Contains(c.Problem, "not on disk") || server.Orders() != 2 {
+	most := 1 + int(time.Since(began)/(cfg.Lifetime*2/3)) // 2, unless the machine was busy
+	if c := n.Certificates()[0]; !strings.Contains(c.Problem, "not on disk") || server.Orders() < 2 || server.Orders() > most {
 		t.Errorf("%d orders, status %s", server.Orders(), c)
 	}
 	if err := os.Remove(file + ".new"); err != nil {
