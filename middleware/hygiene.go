@@ -109,6 +109,9 @@ func http2Problem(r *http.Request, server *policy.Server) (status int, detail st
 	if slices.ContainsFunc(r.Header["Te"], func(te string) bool { return !strings.EqualFold(te, "trailers") }) {
 		return http.StatusBadRequest, "a header field that HTTP/2 does not allow"
 	}
+	if slices.ContainsFunc(r.Header["Expect"], func(what string) bool { return !strings.EqualFold(what, "100-continue") }) {
+		return http.StatusExpectationFailed, "only 100-continue can be expected"
+	}
 	if strings.ContainsFunc(r.RequestURI, func(c rune) bool { return c <= ' ' || c > '~' || c == '#' }) {
 		return http.StatusBadRequest, "the target is malformed"
 	}

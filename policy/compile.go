@@ -140,6 +140,10 @@ func (c *compiler) redisURL(path string, raw Secret) {
 func (c *compiler) upstream(name string) {
 	u, path := c.policy.Upstreams[name], "upstreams."+name
 	c.name(path, "upstream", name)
+	if !c.Has(path + ".concurrency.min") {
+		u.Concurrency.Min = min(u.Concurrency.Min, u.Concurrency.Max)
+		c.policy.Upstreams[name] = u
+	}
 	c.InvalidIf(u.Concurrency.Min > u.Concurrency.Max, path+".concurrency.min", "min is more than max, %d", u.Concurrency.Max)
 	for i, target := range u.Targets {
 		c.InvalidIf(slices.Contains(u.Targets[:i], target), c.Item(path+".targets", i), "duplicate target")

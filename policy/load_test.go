@@ -208,6 +208,14 @@ routes: [{name: a, match: {path: /a}, upstream: app, cache: {}}]
 	}
 }
 
+// A most that is below the least by default lowers it.
+func TestConcurrencyMaxAlone(t *testing.T) {
+	s := mustParse(t, "version: 1\nupstreams: {app: {targets: [\"http://127.0.0.1:1\"], concurrency: {max: 10}}}", nil)
+	if got := s.Policy.Upstreams["app"].Concurrency; got.Min != 10 || got.Max != 10 {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestRelativePathsStartAtTheFilesFolder(t *testing.T) {
 	text := `
 version: 1

@@ -97,13 +97,16 @@ func (s *Snapshot) Match(v *View) (*Route, Params) {
 }
 
 // Allowed returns the methods, sorted, that routes take at the request's path:
-// what Allow says (RFC 9110, 10.2.1) when Match found no route. It is empty if
-// no method would.
+// what Allow says (RFC 9110, 10.2.1). It is empty if no method would be taken, or any.
 func (s *Snapshot) Allowed(v *View) []string {
 	var methods []string
 	for _, t := range []methodTable{s.table[v.Host], s.table[""]} {
 		for method, n := range t {
-			if method != "" && n.match(v.Path, v) != nil {
+			switch {
+			case n.match(v.Path, v) == nil:
+			case method == "":
+				return nil
+			default:
 				methods = append(methods, method)
 			}
 		}

@@ -106,6 +106,15 @@ func TestMatch(t *testing.T) {
 	}
 }
 
+func TestAllowIsEmptyWhereAnyMethodIsTaken(t *testing.T) {
+	s := routesOf(t, `name: get, match: {methods: [GET], path: /a}`, `name: all, match: {path: "/{rest...}"}`, `name: other, match: {host: b.test, methods: [PUT], path: /b}`)
+	for _, path := range []string{"/a", "/b"} {
+		if got := s.Allowed(&View{Host: "b.test", Path: path}); len(got) > 0 {
+			t.Errorf("%s: Allow %q, though a route takes any method", path, got)
+		}
+	}
+}
+
 func TestRoutesApartByHeaderDoNotConflict(t *testing.T) {
 	s := routesOf(t,
 		`name: one, match: {path: "/a/{x}", header: {X-Version: "1"}}`,

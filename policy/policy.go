@@ -44,12 +44,12 @@ type Server struct {
 	MaxHeader               Size              `yaml:"max_header" default:"32KiB" jsonschema_description:"Largest request head; above it 431."`
 	Headers                 map[string]string `yaml:"headers" jsonschema_description:"Fields that are set on every response in place of the upstream's, as in {X-Content-Type-Options: nosniff}. None by default."`
 	Paths                   string            `yaml:"paths" default:"strict" jsonschema:"enum=strict,enum=decode" jsonschema_description:"What becomes of an escaped slash (%2F) in a path: strict answers 400, decode takes it for a slash, for matching, keying and sending alike."`
-	MaxTarget               Size              `yaml:"max_target" default:"4000" jsonschema_description:"Longest target of a request (path and query) in bytes; above it 414. gunicorn takes request lines of 4,094 bytes."`
+	MaxTarget               Size              `yaml:"max_target" default:"4000" jsonschema_description:"Longest target of a request (path and query, as sent) in bytes; above it 414. gunicorn takes request lines of 4,094 bytes."`
 	MaxFields               int               `yaml:"max_fields" default:"80" jsonschema:"minimum=16,maximum=1000" jsonschema_description:"Most header fields of a request; above it 431. gunicorn takes 100, and the gateway adds up to 12."`
 	MaxField                Size              `yaml:"max_field" default:"8000" jsonschema_description:"Longest header field in bytes, with its name; above it 431. gunicorn takes 8,190."`
-	MaxConnections          int               `yaml:"max_connections" jsonschema:"minimum=0" jsonschema_description:"Most connections of clients at once; others wait until one ends, and idle ones are closed for them. 0: as many as half the file descriptors of the process allow."`
+	MaxConnections          int               `yaml:"max_connections" jsonschema:"minimum=0" jsonschema_description:"Most connections of clients at once; others wait until one ends, and those that were idle for 5 s are closed for them. 0: as many as half the file descriptors of the process allow."`
 	MaxConnectionsPerClient int               `yaml:"max_connections_per_client" default:"512" jsonschema:"minimum=0" jsonschema_description:"Most connections at once from one address (IPv6: /64), other than loopback and trusted_proxies; more are closed. 0: no bound."`
-	MaxBody                 Size              `yaml:"max_body" default:"10MiB" jsonschema_description:"Largest request body; above it 413. A route may have its own."`
+	MaxBody                 Size              `yaml:"max_body" default:"10MiB" jsonschema_description:"Largest request body; above it 413; 0: no body. A route may have its own."`
 	MinUploadRate           Size              `yaml:"min_upload_rate" default:"1000" jsonschema_description:"Bytes a second that a client must send of a body after timeouts.upload_grace; else 408. Only time spent waiting for the client counts, until the response's head. 0: none."`
 }
 
@@ -255,7 +255,7 @@ type RouteDef struct {
 	Upgrade       StringList `yaml:"upgrade" check:"websocket" jsonschema_description:"Protocols that a client may switch to: websocket."`
 	Timeout       Duration   `yaml:"timeout" check:"positive" jsonschema_description:"Replaces the upstream's."`
 	Progress      Duration   `yaml:"progress" check:"positive" jsonschema_description:"Replaces server.timeouts.progress, in both directions; set it long for streams that are silent at times."`
-	MaxBody       Size       `yaml:"max_body" jsonschema_description:"Replaces server.max_body."`
+	MaxBody       Size       `yaml:"max_body" jsonschema_description:"Replaces server.max_body where it is written; 0: no body."`
 }
 
 // MatchDef says which requests a route takes. Path is a net/http ServeMux

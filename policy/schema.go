@@ -53,7 +53,10 @@ func (d schemas) object(t reflect.Type) *jsonschema.Schema {
 	for f := range t.Fields() {
 		name := f.Tag.Get("yaml")
 		property := d.value(f.Type, fields[name])
-		property.Description, property.Default = f.Tag.Get("jsonschema_description"), defaultText(defaults.FieldByIndex(f.Index))
+		property.Description = f.Tag.Get("jsonschema_description")
+		if f.Tag.Get("check") != "positive" || f.Tag.Get("default") != "" { // else zero cannot be written
+			property.Default = defaultText(defaults.FieldByIndex(f.Index))
+		}
 		s.Properties.Set(name, property)
 		if fields[name].Required {
 			s.Required = append(s.Required, name)

@@ -160,6 +160,7 @@ func TestHTTP2Hygiene(t *testing.T) {
 		{"keep-alive", []string{"keep-alive", "timeout=5"}, "400"},
 		{"te other than trailers", []string{"te", "gzip"}, "400"},
 		{"te", []string{"te", "trailers"}, "200"},
+		{"another expectation", []string{"expect", "the impossible"}, "417"},
 		{"an upgrade to WebSocket", []string{"upgrade", "websocket", "connection", "upgrade"}, "400"},
 		{"a WebSocket as RFC 8441 has it, which was not offered", []string{":method", "CONNECT", ":protocol", "websocket", ":scheme", "https", ":path", "/", ":authority", "a.test"}, "PROTOCOL_ERROR"},
 		{"CONNECT", []string{":method", "CONNECT", ":authority", "a.test:443"}, "501"},
