@@ -77,7 +77,7 @@ func check(r *http.Request, ex *exchange.Exchange) problem.Problem {
 	if len(server.Hosts) > 0 && !slices.Contains(server.Hosts, ex.View.Host) {
 		return refuse(http.StatusMisdirectedRequest, "the host is not served")
 	}
-	escaped := r.URL.EscapedPath()
+	escaped := SentPath(r.URL)
 	if r.Method == http.MethodOptions && escaped == "*" { // the server as a whole (RFC 9110, 9.3.7)
 		escaped = "/"
 	}

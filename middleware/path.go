@@ -1,14 +1,24 @@
 package middleware
 
 import (
+	"cmp"
+	"net/url"
 	"strings"
 	"unicode/utf8"
 )
 
-const upperHex = "0123456789ABCDEF"
+const (
+	upperHex = "0123456789ABCDEF"
+	toEscape = "\"<>^`{|}" // printable, and in no path (RFC 3986, 3.3)
+)
+
+// SentPath is a URL's path as it was written. [url.URL.EscapedPath] decodes %2F where the path also holds
+// a character that ought to be escaped.
+func SentPath(u *url.URL) string { return cmp.Or(u.RawPath, u.EscapedPath()) }
 
 // CanonicalPath returns the one form of an escaped path that is matched, keyed and forwarded:
-// unreserved characters are literal, and other escapes have upper-case digits (RFC 3986, 6.2.2). A
+// unreserved characters are literal, and other escapes have upper-case digits (RFC 3986, 6.2.2);
+// characters of ASCII that ought to be escaped are. A
 // path that two programs could read differently has no such form, and problem says why: an encoded
 // slash, a backslash, a semicolon (servers with path parameters drop the rest of the segment, so
 // patterns would not hold), a control character, an empty or dot segment, or bytes that are not
@@ -22,7 +32,7 @@ func CanonicalPath(escaped string, decode bool) (path, problem string) {
 		switch c := escaped[i]; {
 		case c < 0x21 || c > 0x7e:
 			return "", "the path holds a character that must be escaped"
-		case c == '%' || c == '\\' || c == ';':
+		case c == '%' || c == '\\' || c == ';' || strings.IndexByte(toEscape, c) >= 0:
 			plain = false
 		}
 	}
@@ -39,8 +49,12 @@ func CanonicalPath(escaped string, decode bool) (path, problem string) {
 			case ';':
 				return "", "the path holds a semicolon"
 			}
-			canonical.WriteByte(c)
 			decoded.WriteByte(c)
+			if strings.IndexByte(toEscape, c) >= 0 {
+				canonical.Write([]byte{'%', upperHex[c>>4], upperHex[c&15]})
+			} else {
+				canonical.WriteByte(c)
+			}
 			continue
 		}
 		if i+2 >= len(escaped) || unhex(escaped[i+1]) < 0 || unhex(escaped[i+2]) < 0 {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/textproto"
 	"slices"
+	"strings"
 
 	"github.com/jewgo/gateway/policy/yamlfile"
 )
@@ -64,6 +65,7 @@ func (c *compiler) bounds(path string, def *RouteDef, r *Route) {
 	r.Timeout, r.Progress = c.policy.Upstreams[def.Upstream].Timeout.Std(), c.policy.Server.Timeouts.Progress.Std()
 	r.MaxBody, r.Fills = int64(c.policy.Server.MaxBody), c.policy.Upstreams[def.Upstream].Fills
 	r.Buffer = int64(c.policy.Upstreams[def.Upstream].Buffer)
+	r.HTTP2 = slices.ContainsFunc(c.policy.Upstreams[def.Upstream].Targets, func(target string) bool { return !strings.HasPrefix(target, "http:") })
 	if c.Has(path + ".timeout") {
 		r.Timeout = def.Timeout.Std()
 	}

@@ -119,7 +119,7 @@ type Upstream struct {
 	Timeout     Duration    `yaml:"timeout" default:"30s" check:"positive" jsonschema_description:"From sending the request to the response's headers. A route may have its own."`
 	Idle        Duration    `yaml:"idle" default:"60s" check:"positive" jsonschema_description:"How long an idle connection is kept; set it shorter than the target's own. A target's Keep-Alive: timeout=N shortens it."`
 	Fills       int         `yaml:"fills" default:"32" jsonschema:"minimum=1,maximum=10000" jsonschema_description:"Most requests of the cache that wait for its responses at once, so that an empty cache does not overload it. The others wait for their turn."`
-	Buffer      Size        `yaml:"buffer" default:"1MiB" jsonschema_description:"So much of a request's body is read before the upstream is asked, so that slow clients do not occupy its workers; the rest streams. 0: all of it streams. Bodies of gRPC always do."`
+	Buffer      Size        `yaml:"buffer" default:"1MiB" jsonschema_description:"So much of a request's body is read before the upstream is asked, so that slow clients do not occupy its workers; the rest streams. 0: all of it streams. Bodies of gRPC do where the client speaks HTTP/2 and a target is h2c or https."`
 	Concurrency Concurrency `yaml:"concurrency" jsonschema_description:"How many requests it gets at once. The gateway finds the number by how long answers take; those beyond it wait for their turn, and then get 503 with Retry-After, or a stale response."`
 	Retries     Retries     `yaml:"retries" jsonschema_description:"Second tries of idempotent requests without a body."`
 	Health      Health      `yaml:"health" jsonschema_description:"Active health checks; without a path there are none."`

@@ -51,6 +51,7 @@ type Route struct {
 	Fills         int           // requests of the cache that its upstream gets at once
 	MaxBody       int64         // bytes; the server's where the route has none
 	Buffer        int64         // bytes of a body that are read before the upstream is asked
+	HTTP2         bool          // the upstream may speak it
 
 	pattern pattern
 	header  []headerMatch

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strings"
 	"sync/atomic"
+
+	"github.com/jewgo/gateway/policy"
 )
 
 // buffersInAll bounds the bytes of all bodies that are held at once. Beyond it bodies stream.
@@ -16,11 +18,17 @@ const buffersInAll = 64 << 20
 // a worker of the upstream meanwhile. The zero value works.
 type buffers struct{ held atomic.Int64 }
 
+// streams reports a stream of gRPC, which may wait for the answer before it goes on. Its content type alone may
+// come from anybody; but only HTTP/2 carries gRPC.
+func streams(r *http.Request, route *policy.Route) bool {
+	return route.HTTP2 && r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc")
+}
+
 // hold reads up to most bytes of r's body, and puts them in front of the rest. release is called when the
-// request is over. A stream of gRPC is not held: it may wait for the answer before it goes on.
+// request is over.
 func (b *buffers) hold(r *http.Request, most int64) (release func(), err error) {
 	release = func() {}
-	if most == 0 || r.Body == nil || r.Body == http.NoBody || strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
+	if most == 0 || r.Body == nil || r.Body == http.NoBody {
 		return release, nil
 	}
 	var read bytes.Buffer

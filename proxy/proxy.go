@@ -116,7 +116,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 	}()
-	release, err := h.uploads.hold(r, c.ex.Route.Buffer)
+	most := c.ex.Route.Buffer
+	if streams(r, c.ex.Route) {
+		most = 0
+	}
+	release, err := h.uploads.hold(r, most)
 	defer release()
 	if err != nil {
 		c.rewritten, c.early = true, err
@@ -147,6 +151,9 @@ func (c *call) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if c.switched != nil {
 		c.switched.client = conn
 		if err == nil {
+			if progress := c.ex.Route.Progress; progress > 0 {
+				_ = conn.SetWriteDeadline(time.Now().Add(progress)) // of each write from now on (see internal/wire); if it fails, so do they
+			}
 			c.h.switches.add(c.switched)
 		}
 	}

@@ -249,7 +249,8 @@ func serveBackend(t *testing.T, h http.Handler) string {
 	return s.URL
 }
 
-// Clients that send a body slowly do not occupy the workers of gunicorn: it is asked when the body is there.
+// Clients that send a body slowly do not occupy the workers of gunicorn: it is asked when the body is there,
+// whatever they call it.
 func TestSlowBodiesHoldNoWorkers(t *testing.T) {
 	t.Parallel()
 	upstream := env.FlaskIn(t, "testdata/raw", "SEEN="+t.TempDir()+"/seen", "THREADS=2")
@@ -257,6 +258,7 @@ func TestSlowBodiesHoldNoWorkers(t *testing.T) {
 	writePolicy(t, file, fmt.Sprintf(hostilePolicy, upstream))
 	g := start(t, nil, "run", "--config", file)
 	slow := begin(t, g, 20, "POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n01234")
+	begin(t, g, 20, "POST /slow HTTP/1.1\r\nHost: a\r\nContent-Type: application/grpc\r\nContent-Length: 10\r\n\r\n01234")
 	for range 5 {
 		if a := getBy(t, &http.Client{Timeout: 5 * time.Second}, g.base+"/other"); a.StatusCode != http.StatusOK {
 			t.Fatal(a.Status)

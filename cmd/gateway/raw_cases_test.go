@@ -325,6 +325,7 @@ func rawPaths() []rawCase {
 		bad("two slashes", "//admin/x"),
 		bad("two slashes within", "/private//x"),
 		bad("an escaped slash", "/private%2fadmin"),
+		bad("an escaped slash beside a character that ought to be escaped", "/private|%2fadmin"),
 		bad("an escaped slash and a dot segment", "/private/..%2fadmin/x"),
 		bad("a backslash", `/private\..\admin/x`),
 		bad("an escaped backslash", "/private%5cadmin"),

@@ -140,7 +140,7 @@ func (g *gateway) newServer(h http.Handler, p *policy.Server, quiet *log.Logger)
 func listenAt(address string, p *policy.Server, sockets *wire.Sockets) ([]net.Listener, error) {
 	listeners, err := sockets.Open(address, func(os.FileMode) os.FileMode { return os.FileMode(p.SocketMode) })
 	for i, l := range listeners {
-		listeners[i] = wire.ProxyProtocol(wire.Listener{Listener: l}, p.ProxyProtocol, p.Timeouts.ReadHeader.Std())
+		listeners[i] = wire.ProxyProtocol(wire.Listener{Listener: l, Patience: p.Timeouts.Progress.Std()}, p.ProxyProtocol, p.Timeouts.ReadHeader.Std())
 	}
 	return listeners, err
 }

@@ -13,6 +13,9 @@ import (
 // lastRead is how long a client that was refused may still send.
 const lastRead = 500 * time.Millisecond
 
+// lastAlert is how long closing a connection waits until the client has been told.
+const lastAlert = 5 * time.Millisecond
+
 type connKey struct{}
 
 // Adapt prepares s, whose fields are otherwise complete, for connections of Requests: its handler gets

@@ -2,6 +2,7 @@
 package wire
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"net"
@@ -17,7 +18,12 @@ import (
 //     takes renews the time. Otherwise a large write to a slow reader would fail although bytes keep moving.
 //   - A read deadline that has passed gives what has arrived, once. Otherwise all clients whose requests
 //     came while the machine stood still for longer than a deadline would be cut off.
-type Listener struct{ net.Listener }
+//   - A write without a deadline has Patience, 0 for no bound: TLS answers a client in the midst of a read,
+//     and would wait for it for ever.
+type Listener struct {
+	net.Listener
+	Patience time.Duration
+}
 
 // Accept implements net.Listener.
 func (l Listener) Accept() (net.Conn, error) {
@@ -25,14 +31,15 @@ func (l Listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &conn{Conn: c}, nil
+	return &conn{Conn: c, standard: l.Patience}, nil
 }
 
 // conn is a client's connection.
 type conn struct {
 	net.Conn
-	patience atomic.Int64 // time without progress, in nanoseconds; 0: no bound
-	lastLook atomic.Bool  // is to be made when the read deadline has passed
+	standard time.Duration // the patience of writes without a deadline
+	patience atomic.Int64  // time without progress, in nanoseconds; 0: the standard
+	lastLook atomic.Bool   // is to be made when the read deadline has passed
 }
 
 // SetReadDeadline implements net.Conn. A time that has passed interrupts a read, which then gives nothing.
@@ -66,11 +73,19 @@ const looks = 4
 func (c *conn) SetWriteDeadline(t time.Time) error {
 	if t.IsZero() {
 		c.patience.Store(0)
-		return c.Conn.SetWriteDeadline(t)
+		return c.arm(t)
 	}
 	patience := time.Until(t)
 	c.patience.Store(int64(max(patience, 1)))
 	return c.Conn.SetWriteDeadline(t.Add(-patience + patience/looks))
+}
+
+// arm lets a write without a deadline, which may be under way, look for progress from now on.
+func (c *conn) arm(deadline time.Time) error {
+	if c.standard > 0 {
+		deadline = time.Now().Add(c.standard / looks)
+	}
+	return c.Conn.SetWriteDeadline(deadline)
 }
 
 // SetDeadline implements net.Conn.
@@ -80,6 +95,9 @@ func (c *conn) SetDeadline(t time.Time) error {
 
 // Write implements net.Conn.
 func (c *conn) Write(p []byte) (int, error) {
+	if c.patience.Load() == 0 && c.standard > 0 {
+		_ = c.arm(time.Time{}) // it fails only if the connection is closed, as the write then does
+	}
 	n, err := c.Conn.Write(p)
 	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 		return n, err
@@ -93,7 +111,7 @@ func (c *conn) Write(p []byte) (int, error) {
 func (c *conn) persist(p []byte, n int, err error) (int, error) {
 	moved, queued := time.Now(), c.queued()
 	for errors.Is(err, os.ErrDeadlineExceeded) {
-		patience := time.Duration(c.patience.Load())
+		patience := cmp.Or(time.Duration(c.patience.Load()), c.standard)
 		if patience == 0 || time.Since(moved) > patience-patience/looks {
 			break
 		}

@@ -28,7 +28,7 @@ func pair(t *testing.T, buffer int) (ours net.Conn, client *net.TCPConn) {
 		t.Fatal(err)
 	}
 	client = raw.(*net.TCPConn)
-	ours, err = Listener{l}.Accept()
+	ours, err = Listener{Listener: l}.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,5 +139,20 @@ func TestWhatHasArrivedIsReadAfterTheDeadline(t *testing.T) {
 	_ = client.CloseWrite()
 	if got, err := read(10*time.Millisecond, ""); got != "" || err != io.EOF {
 		t.Errorf("at the end: %q, %v", got, err)
+	}
+}
+
+// A write without a deadline, such as TLS makes in the midst of a read, does not wait for a client for ever.
+func TestAWriteWithoutADeadline(t *testing.T) {
+	t.Parallel()
+	ours, _ := pair(t, 8<<10)
+	ours.(*conn).standard = 200 * time.Millisecond
+	for _, when := range []string{"before any deadline", "after one was lifted"} {
+		if n, err := ours.Write(make([]byte, 16<<20)); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: %d bytes, %v", when, n, err)
+		}
+		if err := errors.Join(ours.SetWriteDeadline(time.Now().Add(time.Hour)), ours.SetWriteDeadline(time.Time{})); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -29,7 +29,7 @@ func addressServer(t *testing.T, timeout time.Duration, sources ...string) strin
 	server := &http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, r.RemoteAddr)
 	})}
-	go func() { _ = server.Serve(ProxyProtocol(Listener{l}, listed, timeout)) }() // ends with the test
+	go func() { _ = server.Serve(ProxyProtocol(Listener{Listener: l}, listed, timeout)) }() // ends with the test
 	t.Cleanup(func() { _ = server.Close() })
 	return l.Addr().String()
 }

@@ -26,7 +26,7 @@ type Requests struct {
 	Limits  Limits
 	TLS     *tls.Config   // nil: plain HTTP
 	H2C     bool          // in plain HTTP, connections may begin with HTTP/2
-	Timeout time.Duration // of a TLS handshake, and then of the first head
+	Timeout time.Duration // of a TLS handshake, and of each head
 	Bounds  *Connections  // required
 
 	closed atomic.Bool
@@ -75,6 +75,7 @@ type checkedConn struct {
 	requests  int              // begun
 	empty     int              // lines before the next request
 	head      head             // of the next request, or of that whose body is read
+	timed     bool             // the head has a deadline
 	inBody    bool             // the head is passed on
 	left      int64            // bytes of a body with a length
 	chunks    chunks           // of another body
@@ -157,6 +158,10 @@ func (c *checkedConn) more(p []byte) (int, error) {
 		if cap(c.buf)-len(c.buf) < readSize/2 {
 			c.buf = append(make([]byte, 0, len(c.buf)+readSize), c.buf...)
 		}
+		if !c.inBody && c.requests > 0 && !c.timed { // net/http has seen nothing of this head, and takes the connection for idle
+			c.timed = true
+			_ = c.SetReadDeadline(time.Now().Add(c.of.Timeout)) // it fails only if the connection is closed
+		}
 		n, err := c.Conn.Read(c.buf[len(c.buf):cap(c.buf)])
 		c.buf = c.buf[:len(c.buf)+n]
 		if n > 0 {
@@ -208,6 +213,7 @@ func (c *checkedConn) judge(b []byte) int {
 			return 0
 		}
 		c.requests++
+		c.timed = false
 		c.inBody, c.left, n = true, c.head.length, end
 	}
 	if c.left == chunked {
@@ -320,11 +326,26 @@ func (c *checkedConn) SetDeadline(t time.Time) error {
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
-// Close implements net.Conn.
+// Close implements net.Conn. Over TLS an alert comes first, which a client that takes nothing may hold up, or
+// a Read that is answering it. Nobody waits for that: the servers close many connections in turn.
 func (c *checkedConn) Close() error {
 	c.changed(func() { c.closed = true })
 	c.of.Bounds.ended(c)
-	return c.Conn.Close()
+	if c.secure == nil {
+		return c.Conn.Close()
+	}
+	cut := time.AfterFunc(lastRead, func() { _ = c.secure.NetConn().Close() }) // it ends either way
+	closed := make(chan error, 1)
+	go func() { // ends with the connection
+		defer cut.Stop()
+		closed <- c.secure.Close()
+	}()
+	select {
+	case err := <-closed:
+		return err
+	case <-time.After(lastAlert):
+		return nil
+	}
 }
 
 // changed makes a change that watch waits for.

@@ -24,6 +24,8 @@ type pieces struct {
 	reads int
 }
 
+func (p *pieces) SetReadDeadline(time.Time) error { return nil }
+
 func (p *pieces) Read(b []byte) (int, error) {
 	if len(p.b) == 0 {
 		return 0, io.EOF

@@ -50,7 +50,7 @@ func urisOf(ex *exchange.Exchange, h http.Header) (tags []string) {
 	v.Method = http.MethodGet
 	for _, u := range append(rfc9111.InvalidatedToo(target, h), target) {
 		var bad string
-		if v.Path, bad = middleware.CanonicalPath(u.EscapedPath(), ex.Snapshot.Policy.Server.DecodesSlashes()); bad != "" {
+		if v.Path, bad = middleware.CanonicalPath(middleware.SentPath(u), ex.Snapshot.Policy.Server.DecodesSlashes()); bad != "" {
 			continue // nothing is stored under it
 		}
 		if route, _ := ex.Snapshot.Match(&v); route != nil && route.Cache != nil {

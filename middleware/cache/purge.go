@@ -93,7 +93,7 @@ func tagsOfURL(p *policy.Snapshot, text string) ([]string, error) {
 	if err != nil || u.Host == "" && !strings.HasPrefix(text, "/") || u.Host != "" && u.Scheme != "http" && u.Scheme != "https" {
 		return nil, errors.New("write http://HOST/PATH or https://HOST/PATH, or /PATH")
 	}
-	path, wrong := middleware.CanonicalPath(u.EscapedPath(), p.Policy.Server.DecodesSlashes())
+	path, wrong := middleware.CanonicalPath(middleware.SentPath(u), p.Policy.Server.DecodesSlashes())
 	if wrong != "" {
 		return nil, errors.New(wrong)
 	}
