@@ -24,11 +24,12 @@ func streams(r *http.Request, route *policy.Route) bool {
 	return route.HTTP2 && r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc")
 }
 
-// hold reads up to most bytes of r's body, and puts them in front of the rest. release is called when the
+// hold reads as much of r's body as the route says, and puts it in front of the rest. release is called when the
 // request is over.
-func (b *buffers) hold(r *http.Request, most int64) (release func(), err error) {
+func (b *buffers) hold(r *http.Request, route *policy.Route) (release func(), err error) {
 	release = func() {}
-	if most == 0 || r.Body == nil || r.Body == http.NoBody {
+	most := route.Buffer
+	if most == 0 || r.Body == nil || r.Body == http.NoBody || streams(r, route) {
 		return release, nil
 	}
 	var read bytes.Buffer

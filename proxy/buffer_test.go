@@ -24,7 +24,7 @@ func TestHeldBodies(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			release, err := b.hold(r, most)
+			release, err := b.hold(r, &policy.Route{Buffer: most})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -48,7 +48,7 @@ func TestBodiesThatFailWhileTheyAreHeld(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	release, err := b.hold(r, 100)
+	release, err := b.hold(r, &policy.Route{Buffer: 100})
 	if !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Error(err)
 	}
@@ -58,7 +58,7 @@ func TestBodiesThatFailWhileTheyAreHeld(t *testing.T) {
 	}
 	b.held.Store(buffersInAll)
 	r.Body = io.NopCloser(strings.NewReader("abc"))
-	if _, err := b.hold(r, 100); err != nil || b.held.Load() != buffersInAll {
+	if _, err := b.hold(r, &policy.Route{Buffer: 100}); err != nil || b.held.Load() != buffersInAll {
 		t.Errorf("with no room: %v, %d bytes are held", err, b.held.Load())
 	}
 }

@@ -116,11 +116,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 	}()
-	most := c.ex.Route.Buffer
-	if streams(r, c.ex.Route) {
-		most = 0
-	}
-	release, err := h.uploads.hold(r, most)
+	release, err := h.uploads.hold(r, c.ex.Route)
 	defer release()
 	if err != nil {
 		c.rewritten, c.early = true, err

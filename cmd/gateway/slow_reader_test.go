@@ -3,11 +3,14 @@ package main
 import (
 	"bytes"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jewgo/gateway/test/env"
 )
 
 // A client that reads a hit steadily, and more slowly than what is written at
@@ -53,5 +56,37 @@ func TestASlowReaderOfAHitIsNotCutOff(t *testing.T) {
 				t.Errorf("the request has ended: %d lines\n%s", n, c.g.stdout.String())
 			}
 		})
+	}
+}
+
+// A WebSocket whose client takes nothing ends after its route's progress, not the server's and not never.
+func TestAWebSocketThatNobodyReads(t *testing.T) {
+	t.Parallel()
+	ended := make(chan time.Duration, 1)
+	g, _ := startSmall(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		_, err = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+		var began time.Time
+		for err == nil {
+			began = time.Now()
+			_, err = conn.Write(make([]byte, 64<<10))
+		}
+		ended <- time.Since(began)
+	}), strings.NewReplacer("drain: 10s", "drain: 10s, progress: 500ms", "upgrade: [websocket]", "upgrade: [websocket], progress: 4s").Replace(smallPolicy))
+	conn, err := net.Dial("tcp", strings.TrimPrefix(g.base, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if took := env.Receive(t, "the end", ended); took < 2*time.Second {
+		t.Errorf("it ended %v after the last byte", took)
 	}
 }

@@ -73,7 +73,7 @@ const looks = 4
 func (c *conn) SetWriteDeadline(t time.Time) error {
 	if t.IsZero() {
 		c.patience.Store(0)
-		return c.arm(t)
+		return c.arm()
 	}
 	patience := time.Until(t)
 	c.patience.Store(int64(max(patience, 1)))
@@ -81,7 +81,8 @@ func (c *conn) SetWriteDeadline(t time.Time) error {
 }
 
 // arm lets a write without a deadline, which may be under way, look for progress from now on.
-func (c *conn) arm(deadline time.Time) error {
+func (c *conn) arm() error {
+	var deadline time.Time
 	if c.standard > 0 {
 		deadline = time.Now().Add(c.standard / looks)
 	}
@@ -96,7 +97,7 @@ func (c *conn) SetDeadline(t time.Time) error {
 // Write implements net.Conn.
 func (c *conn) Write(p []byte) (int, error) {
 	if c.patience.Load() == 0 && c.standard > 0 {
-		_ = c.arm(time.Time{}) // it fails only if the connection is closed, as the write then does
+		_ = c.arm() // it fails only if the connection is closed, as the write then does
 	}
 	n, err := c.Conn.Write(p)
 	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
