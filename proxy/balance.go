@@ -14,7 +14,18 @@ func (p *pool) pick(client netip.Addr, tried []*target) *target {
 		return p.targets[0]
 	}
 	var room [8]*target // enough for most pools; larger ones allocate
-	from := room[:0]
+	from := p.candidates(room[:0], tried)
+	switch p.def.Balance {
+	case "round_robin":
+		return from[(p.turn.Add(1)-1)%uint64(len(from))]
+	case "hash":
+		return byHash(from, client)
+	}
+	return leastBusy(from)
+}
+
+// candidates appends the targets of which a try gets one. from is empty.
+func (p *pool) candidates(from, tried []*target) []*target {
 	for _, t := range p.targets {
 		if !t.out.Load() {
 			from = append(from, t)
@@ -29,13 +40,7 @@ func (p *pool) pick(client netip.Addr, tried []*target) *target {
 			from = fresh
 		}
 	}
-	switch p.def.Balance {
-	case "round_robin":
-		return from[(p.turn.Add(1)-1)%uint64(len(from))]
-	case "hash":
-		return byHash(from, client)
-	}
-	return leastBusy(from)
+	return from
 }
 
 // leastBusy is the power of two choices (Mitzenmacher, 2001): of two random targets it returns the

@@ -2,7 +2,10 @@
 // to without end. Use it only for values that can be found out again.
 package bounded
 
-import "sync"
+import (
+	"maps"
+	"sync"
+)
 
 // Map is a map of at most Limit keys, safe for concurrent use. If it is full, a new key replaces a
 // random one.
@@ -42,6 +45,13 @@ func (m *Map[K, V]) Delete(key K) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.of, key)
+}
+
+// Copy returns a map with the same limit, keys and values.
+func (m *Map[K, V]) Copy() Map[K, V] {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return Map[K, V]{Limit: m.Limit, of: maps.Clone(m.of)}
 }
 
 // Len is the number of keys.

@@ -151,6 +151,9 @@ func New(cfg Config) *Switch {
 	}
 }
 
+// Unavailable returns a Switch that is Down and stays so, for a rehearsal of an outage.
+func Unavailable() *Switch { return New(Config{}) }
+
 // Up reports whether requests may use the store now.
 func (s *Switch) Up() bool { return s != nil && s.load().state() == Up }
 

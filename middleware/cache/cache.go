@@ -54,6 +54,7 @@ type Cache struct {
 	streaming chan struct{} // slots for encodings of streamed responses
 	lingering chan struct{} // slots for writes whose clients have left
 	doubt     doubts
+	dry       *Dry // nil: it is none
 
 	alone   notes[struct{}] // flight keys with responses that cannot be shared
 	failing notes[failure]  // flight keys that the upstream failed to validate

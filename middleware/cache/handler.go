@@ -23,6 +23,7 @@ func (c *Cache) Handler(next http.Handler) http.Handler {
 		}
 		defer c.ratios.count(ex)
 		p := c.plan(ex, r, cc)
+		c.dry.plans(&p)
 		if p.Lookup && c.serveStored(w, r, &p) {
 			return
 		}

@@ -29,7 +29,7 @@ func (c *Cache) invalidate(ctx context.Context, ex *exchange.Exchange, resp *htt
 	if tags = slices.Compact(tags); len(tags) == 0 {
 		return nil
 	}
-	if err := c.tags.Purge(ctx, tags...); err != nil {
+	if err := c.purge(ctx, tags...); err != nil {
 		ex.Facts.Note("purged on this gateway, perhaps not on others: " + err.Error())
 	}
 	return tags
@@ -192,5 +192,5 @@ func (c *Cache) EndSessions(ctx context.Context, s *policy.Snapshot, who exchang
 	case len(tags) == 0:
 		tags = everyones
 	}
-	return c.tags.Purge(ctx, tags...)
+	return c.purge(ctx, tags...)
 }

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"time"
 
 	"github.com/jewgo/gateway/internal/rfc9111"
 )
@@ -16,6 +17,22 @@ type Store interface {
 	// values. It may drop any entry at any time. It takes over e, which must not be changed any
 	// more.
 	Put(ctx context.Context, key string, e *Entry) error
+}
+
+// Select returns the first of the entries of a key, newest first, that the request's fields select
+// and that is not past its Keep.
+func Select(variants []*Entry, fields rfc9111.Fields, now time.Time) Found {
+	others := false
+	for _, e := range variants {
+		if e.Expired(now) {
+			continue
+		}
+		if e.Matches(fields) {
+			return Found{Entry: e}
+		}
+		others = true
+	}
+	return Found{Others: others}
 }
 
 // Found is what a store has for a request.

@@ -34,6 +34,7 @@ type Tiers struct {
 	// nil: always.
 	Room func(bytes int) bool
 
+	dry    *Dry // keeps nothing; nil: it does
 	writes writes
 	puts   atomic.Uint64 // into memory
 	parts  atomic.Bool   // memory may contain parts
@@ -47,6 +48,8 @@ type LocalStore interface {
 	Finder
 	// Bytes is the memory taken.
 	Bytes() int64
+	// Variants returns the entries of a key, newest first, and does not count as a use.
+	Variants(key string) []*Entry
 	// Reweigh weighs the entries of a key again, since one has grown.
 	Reweigh(key string)
 }
@@ -68,9 +71,11 @@ func (t *Tiers) Get(ctx context.Context, key string, fields rfc9111.Fields) (Fou
 	if err != nil || e == nil || !t.Tags.trusts(e.Marks) || local.Entry != nil && !e.Received.After(local.Entry.Received) {
 		return local, nil
 	}
-	t.Tags.learn(e.Marks) // the gateway that filled it may know of more purges
-	t.Tags.learn(e.Soft)
-	t.remember(ctx, key, e)
+	if t.dry == nil {
+		t.Tags.learn(e.Marks) // the gateway that filled it may know of more purges
+		t.Tags.learn(e.Soft)
+		t.remember(ctx, key, e)
+	}
 	shared.Tier, shared.Entry = tierShared, t.softened(e)
 	return shared, nil
 }
@@ -108,6 +113,10 @@ func (t *Tiers) remember(ctx context.Context, key string, e *Entry) {
 
 // Put stores in both tiers.
 func (t *Tiers) Put(ctx context.Context, key string, e *Entry) error {
+	if t.dry != nil {
+		t.dry.puts(key, e)
+		return nil
+	}
 	t.remember(ctx, key, e)
 	if t.Shared == nil || !t.Tags.shareable(e.Marks) || !t.Tags.shareable(e.Soft) || e.Size() > maxShared || !t.writes.may(t.Now()) || t.Room != nil && !t.Room(e.Size()) {
 		return nil // a later request fills it again

@@ -127,7 +127,7 @@ func (w *write) unknown() {
 	c, tags := w.cache, w.cache.written(w.ex, nil)
 	marks := c.tags.Marks(tags)
 	later := c.doubt.begin(marks) // false: too many at once; their second purges still come
-	if err := c.tags.Purge(w.client, tags...); err != nil {
+	if err := c.purge(w.client, tags...); err != nil {
 		w.ex.Facts.Note("purged on this gateway, perhaps not on others: " + err.Error())
 	}
 	if !later {
@@ -135,7 +135,7 @@ func (w *write) unknown() {
 	}
 	owned := c.begin(func() {
 		pause(c.life, w.timeout)
-		_ = c.tags.Purge(context.WithoutCancel(c.life), tags...) // what the shared store refuses now is repeated later
+		_ = c.purge(context.WithoutCancel(c.life), tags...) // what the shared store refuses now is repeated later
 		c.doubt.end(marks)
 	})
 	if !owned {

@@ -25,13 +25,18 @@ type HandlerConfig struct {
 	// Count is called for each request that an in-flight limit admits or refuses; nil: no calls.
 	// Store counts the charges of the other limits.
 	Count func(l *policy.Limit, allowed bool)
+	// Flights counts requests in flight; nil: an InFlight of its own.
+	Flights Flights
 }
 
 // Handler charges all limits of the route before the request goes on.
 func Handler(cfg HandlerConfig) middleware.Middleware {
-	h := &handler{HandlerConfig: cfg}
+	h := &handler{cfg}
 	if h.Count == nil {
 		h.Count = func(*policy.Limit, bool) {}
+	}
+	if h.Flights == nil {
+		h.Flights = &InFlight{}
 	}
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -47,10 +52,7 @@ func Handler(cfg HandlerConfig) middleware.Middleware {
 	}
 }
 
-type handler struct {
-	HandlerConfig
-	inFlight InFlight
-}
+type handler struct{ HandlerConfig }
 
 // limited is a request with its limits.
 type limited struct {
@@ -106,7 +108,7 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, q *limited) {
 // enter counts the request in. It returns how many limits it entered, and the full one, if any.
 func (h *handler) enter(flights []flight) (int, *policy.Limit) {
 	for i, f := range flights {
-		ok := h.inFlight.Enter(f.key, f.limit.InFlight)
+		ok := h.Flights.Enter(f.key, f.limit.InFlight)
 		h.Count(f.limit, ok)
 		switch {
 		case ok:
@@ -122,7 +124,7 @@ func (h *handler) enter(flights []flight) (int, *policy.Limit) {
 func (h *handler) leave(flights []flight) {
 	for _, f := range flights {
 		if f.key != "" {
-			h.inFlight.Leave(f.key)
+			h.Flights.Leave(f.key)
 		}
 	}
 }
@@ -226,6 +228,14 @@ func tooMany(w http.ResponseWriter, violated []string, retryAfter int) {
 	})
 }
 
+// Flights counts the requests of each key that are being served.
+type Flights interface {
+	// Enter counts one more request of key, unless there are most of them already.
+	Enter(key string, most int) bool
+	// Leave counts one request less.
+	Leave(key string)
+}
+
 // InFlight counts the requests of each key that this gateway is serving. It holds at most one key
 // for each such request. The zero value is ready.
 type InFlight struct {
@@ -233,7 +243,7 @@ type InFlight struct {
 	counts map[string]int // never 0; guarded by mu
 }
 
-// Enter counts one more request of key, unless there are most of them already.
+// Enter implements Flights.
 func (f *InFlight) Enter(key string, most int) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -247,7 +257,7 @@ func (f *InFlight) Enter(key string, most int) bool {
 	return true
 }
 
-// Leave counts one request less.
+// Leave implements Flights.
 func (f *InFlight) Leave(key string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -14,6 +14,8 @@ type plan struct {
 	denied  *policy.Limit // refuses the request: the key is missing, or the address is on its deny list
 	reason  string        // of denied
 
+	skipped func(l *policy.Limit, why string) // is told of limits that do not count the request; nil: nobody asks
+
 	// Room for what most routes need, without allocations of its own.
 	room struct {
 		limits   [2]*policy.Limit
@@ -38,6 +40,7 @@ func (p *plan) resolve(ex *exchange.Exchange) {
 	for _, l := range ex.Route.Limits {
 		switch l.Verdict(who.Client) { // the lists apply whatever When says
 		case policy.Exempt:
+			p.skip(l, "the address is exempt")
 			continue
 		case policy.Denied:
 			if !l.Shadow {
@@ -45,15 +48,23 @@ func (p *plan) resolve(ex *exchange.Exchange) {
 				return
 			}
 			ex.Facts.Note("address denied by shadow limit " + l.Name)
+			p.skip(l, "the address would be denied, were it no shadow")
 			continue
 		case policy.Counted:
 		}
 		if l.When == policy.Anonymous && who.Session || l.When == policy.WithSession && !who.Session {
+			p.skip(l, [...]string{policy.Anonymous: "the request has a session", policy.WithSession: "the request has no session"}[l.When])
 			continue
 		}
 		if !p.add(l, ex, who) {
 			return
 		}
+	}
+}
+
+func (p *plan) skip(l *policy.Limit, why string) {
+	if p.skipped != nil {
+		p.skipped(l, why)
 	}
 }
 
@@ -70,6 +81,7 @@ func (p *plan) add(l *policy.Limit, ex *exchange.Exchange, who policy.Caller) bo
 		if l.Missing == policy.MissingDeny {
 			ex.Facts.Note("key of shadow limit " + l.Name + " missing")
 		}
+		p.skip(l, "the request lacks the key")
 		return true
 	}
 	tier, quota := l.TierOf(who, parts...)

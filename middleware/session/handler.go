@@ -34,6 +34,9 @@ type Config struct {
 	// nil: no revocation is ever dropped.
 	Forgotten func() time.Time
 
+	// As is the session of every request, whatever its cookies say; nil: they say.
+	As *Listed
+
 	// Log gets warnings of signals that are not obeyed. nil: discarded.
 	Log *slog.Logger
 }
@@ -46,6 +49,7 @@ type Manager struct {
 	now       func() time.Time
 	ended     func(ctx context.Context, ex *exchange.Exchange, everywhere bool) error
 	forgotten func() time.Time
+	as        *Listed
 	log       *slog.Logger
 	warned    bounded.Map[string, time.Time] // time of the last warning, by route
 }
@@ -66,7 +70,7 @@ func New(cfg Config) *Manager {
 	}
 	return &Manager{
 		warned: bounded.Map[string, time.Time]{Limit: maxWarned},
-		sealer: NewSealer(cfg.Keys), store: cfg.Store, now: cfg.Now, ended: cfg.Ended, forgotten: cfg.Forgotten, log: cfg.Log,
+		sealer: NewSealer(cfg.Keys), store: cfg.Store, now: cfg.Now, ended: cfg.Ended, forgotten: cfg.Forgotten, as: cfg.As, log: cfg.Log,
 	}
 }
 
@@ -164,12 +168,18 @@ const maxSeals = 8
 func (v *visit) open(r *http.Request) {
 	v.ex.Facts.Session = "none"
 	var refused error
+	if v.m.as != nil {
+		if err := v.enterAs(*v.m.as); err != nil {
+			v.refuse(err)
+		}
+		return
+	}
 	name, asked := v.policy.Cookie.Name, 0
 	for value := range policy.CookieValues(r.Header, name) {
 		seal, err := v.m.sealer.Open(name, v.ex.View.Host, value, v.m.now())
 		if err == nil && asked < maxSeals {
 			asked++
-			if err = v.enter(seal); err == nil {
+			if err = v.enter(seal, seal.Ref()); err == nil {
 				return
 			}
 			v.late = v.late || seal.User == "" && errors.Is(err, ErrRevoked)
@@ -183,9 +193,9 @@ func (v *visit) open(r *http.Request) {
 	}
 }
 
-// enter makes a session the request's own, unless it was revoked.
-func (v *visit) enter(seal Seal) error {
-	record, err := v.m.store.Load(v.ctx, seal.Ref())
+// enter makes a session the request's own, unless it was revoked. ref is the seal's.
+func (v *visit) enter(seal Seal, ref Ref) error {
+	record, err := v.m.store.Load(v.ctx, ref)
 	switch {
 	case err == nil:
 	case errors.Is(err, ErrRevoked):
@@ -201,15 +211,13 @@ func (v *visit) enter(seal Seal) error {
 	v.seal.Apart = seal.Apart && !v.known
 	v.adopt(record)
 	v.ex.Facts.Session = "valid"
-	v.ex.Principal = exchange.Principal{SessionID: shortKey(seal.ID), User: seal.User, Roles: seal.Roles}
+	v.ex.Principal = exchange.Principal{SessionID: ref.Key[:shortKeyLen], User: seal.User, Roles: seal.Roles}
 	return nil
 }
 
+// shortKeyLen is how much of its key names a session in logs, in keys of limits and private cache
+// entries, and to upstreams: 128 bits.
 const shortKeyLen = 32
-
-// shortKey names a session in logs, in keys of limits and private cache entries, and to upstreams:
-// 128 bits of its key.
-func shortKey(id ID) string { return id.Key()[:shortKeyLen] }
 
 // refuse rejects the session cookie. The client does not see why: the request just has no session.
 func (v *visit) refuse(err error) {

@@ -38,6 +38,8 @@ type Store interface {
 type Replica interface {
 	Store
 	Lister
+	// Peek is Load, but does not count as a use.
+	Peek(ctx context.Context, ref Ref) (Record, error)
 	// Revocations returns those that have not expired.
 	Revocations() []Revocation
 	// Forgotten returns a time: unexpired revocations of sessions issued up to then were dropped,

@@ -57,17 +57,16 @@ func (c *Cache) Get(_ context.Context, key string, fields rfc9111.Fields) (cache
 	if !ok {
 		return cache.Found{}, nil
 	}
-	now, others := c.now(), false
-	for _, e := range r.variants {
-		if e.Expired(now) {
-			continue
-		}
-		if e.Matches(fields) {
-			return cache.Found{Entry: e}, nil
-		}
-		others = true
+	return cache.Select(r.variants, fields, c.now()), nil
+}
+
+// Variants implements cache.LocalStore.
+func (c *Cache) Variants(key string) []*cache.Entry {
+	r, ok := c.resources.GetEntryQuietly(key)
+	if !ok {
+		return nil
 	}
-	return cache.Found{Others: others}, nil
+	return r.Value.variants
 }
 
 // Put stores an entry; it never fails. An entry larger than the whole store is evicted at once.

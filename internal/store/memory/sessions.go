@@ -76,14 +76,23 @@ func NewSessions(cfg SessionsConfig) *Sessions {
 
 // Load implements session.Store.
 func (s *Sessions) Load(_ context.Context, ref session.Ref) (session.Record, error) {
-	encoded, err := s.load(ref)
+	return s.load(ref, true)
+}
+
+// Peek implements session.Replica.
+func (s *Sessions) Peek(_ context.Context, ref session.Ref) (session.Record, error) {
+	return s.load(ref, false)
+}
+
+func (s *Sessions) load(ref session.Ref, use bool) (session.Record, error) {
+	encoded, err := s.find(ref, use)
 	if err != nil {
 		return session.Record{}, err
 	}
 	return session.DecodeRecord(encoded)
 }
 
-func (s *Sessions) load(ref session.Ref) ([]byte, error) {
+func (s *Sessions) find(ref session.Ref, use bool) ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.revokedLocked(ref) {
@@ -98,7 +107,9 @@ func (s *Sessions) load(ref session.Ref) ([]byte, error) {
 		s.removeLocked(e)
 		return nil, session.ErrUnknown
 	}
-	s.recent.MoveToFront(e)
+	if use {
+		s.recent.MoveToFront(e)
+	}
 	return r.encoded, nil // never modified
 }
 

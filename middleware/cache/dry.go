@@ -1,0 +1,127 @@
+package cache
+
+import (
+	"context"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/jewgo/gateway/internal/exchange"
+	"github.com/jewgo/gateway/internal/failover"
+	"github.com/jewgo/gateway/internal/rfc9111"
+	"github.com/jewgo/gateway/policy"
+)
+
+// Dry is a Cache that decides as another one would, by what that one has stored and learned, and
+// keeps and changes nothing. It serves one request; Close it after that.
+type Dry struct {
+	*Cache
+
+	// Plan is that of the request; nil: its route is not cached.
+	Plan *exchange.Plan
+
+	mu     sync.Mutex // guards what follows, until Close
+	stored *Entry
+	key    string // of stored
+	purged []string
+}
+
+// DryConfig says under which circumstances a Dry decides.
+type DryConfig struct {
+	Now  func() time.Time // may be ahead of the Cache's
+	Down bool             // as if the shared store were unavailable
+}
+
+// Dry returns a Dry of c.
+func (c *Cache) Dry(cfg DryConfig) *Dry {
+	d := &Dry{}
+	tiers := &Tiers{Shared: c.store.Shared, Switch: c.store.Switch, Tags: c.tags, Now: cfg.Now, dry: d}
+	tiers.parts.Store(c.store.parts.Load())
+	if c.store.Local != nil {
+		tiers.Local = unusedStore{c.store.Local, cfg.Now}
+	}
+	if cfg.Down && tiers.Switch != nil {
+		tiers.Switch = failover.Unavailable()
+	}
+	d.Cache = New(Config{Store: tiers, Tags: c.tags, Now: cfg.Now, Random: func() float64 { return 0 }}) // no hit refreshes early
+	d.dry = d
+	d.search, d.alone.Map, d.failing.Map, d.varies.Map = c.search.Copy(), c.alone.Copy(), c.failing.Copy(), c.varies.Copy()
+	c.declared.mu.RLock()
+	defer c.declared.mu.RUnlock()
+	d.declared.names = maps.Clone(c.declared.names)
+	return d
+}
+
+// Stored is the response that the request would store, with its key; nil: none.
+func (d *Dry) Stored() (e *Entry, key string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.stored, d.key
+}
+
+// Purged are the tags that the request would purge.
+func (d *Dry) Purged() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.purged
+}
+
+// Variants returns what is in memory under the request's key, newest first.
+func (d *Dry) Variants(s *policy.Snapshot) (all []Stored) {
+	t := d.store
+	if d.Plan == nil || !d.Plan.Lookup || t.Local == nil {
+		return nil
+	}
+	for _, e := range t.Local.Variants(d.Plan.Key) {
+		if !e.Expired(d.now()) && t.Tags.Valid(e.Marks) {
+			all = append(all, d.Cache.stored(s, d.Plan.Key, t.softened(e), tierLocal))
+		}
+	}
+	return all
+}
+
+// Describe returns what an operator sees of an entry.
+func (d *Dry) Describe(s *policy.Snapshot, key string, e *Entry) Stored {
+	return d.Cache.stored(s, key, e, "")
+}
+
+func (d *Dry) plans(p *exchange.Plan) {
+	if d != nil {
+		plan := *p
+		d.Plan = &plan
+	}
+}
+
+func (d *Dry) puts(key string, e *Entry) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.key, d.stored = key, e
+}
+
+// purge invalidates the entries with these tags; see Tags.Purge.
+func (c *Cache) purge(ctx context.Context, tags ...string) error {
+	if d := c.dry; d != nil {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.purged = append(d.purged, tags...)
+		return nil
+	}
+	return c.tags.Purge(ctx, tags...)
+}
+
+// unusedStore reads a LocalStore without counting uses.
+type unusedStore struct {
+	LocalStore
+	now func() time.Time
+}
+
+// Get implements Store. What it returns neither counts its answers nor keeps encoded forms.
+func (s unusedStore) Get(_ context.Context, key string, fields rfc9111.Fields) (Found, error) {
+	found := Select(s.Variants(key), fields, s.now())
+	if found.Entry != nil {
+		e := *found.Entry
+		e.Uses, e.Codings = nil, nil
+		found.Entry = &e
+	}
+	return found, nil
+}
