@@ -44,6 +44,9 @@ func (d *Dry) RoundTrip(req *http.Request) (*http.Response, error) {
 		Upstream: ex.Route.Upstream, Targets: d.Targets(ex.Route.Upstream, ex.View.Client),
 		Method: req.Method, URI: req.URL.RequestURI(), Host: req.Host, Header: req.Header.Clone(),
 	}
+	if sent.Header.Get("User-Agent") == "" { // so net/http knows that there is none
+		sent.Header.Del("User-Agent")
+	}
 	if len(sent.Targets) == 0 {
 		return nil, ErrNoTarget
 	}

@@ -236,7 +236,12 @@ func cpuTime(t *testing.T) time.Duration {
 
 // benchGateway makes a gateway by benchPolicy and its variables, in this process.
 func benchGateway(tb testing.TB, vars map[string]string) (*gateway, *policy.Snapshot) {
-	snapshot, err := policy.Parse(filepath.Join(tb.TempDir(), "bench.yaml"), []byte(benchPolicy), func(key string) string { return vars[key] })
+	return inThisProcess(tb, benchPolicy, vars)
+}
+
+// inThisProcess makes a gateway by a policy and its variables, without listeners.
+func inThisProcess(tb testing.TB, text string, vars map[string]string) (*gateway, *policy.Snapshot) {
+	snapshot, err := policy.Parse(filepath.Join(tb.TempDir(), "gateway.yaml"), []byte(text), func(key string) string { return vars[key] })
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -216,7 +216,7 @@ func TestRequestPathInDocs(t *testing.T) {
 	t.Parallel()
 	text := document(t, "how-it-works/architecture.md")
 	var names []string
-	for _, l := range (&gateway{stores: &stores{}}).layers(&parts{secrets: &secrets{}}) {
+	for _, l := range new(chain).layers() {
 		names = append(names, l.name)
 	}
 	want := "<!-- request path: begin -->\n" + strings.Join(append(names, "proxy"), " → ") + "\n<!-- end -->"

@@ -44,6 +44,7 @@ type gateway struct {
 	resources *resources
 	stores    *stores
 	limits    *limits
+	flights   ratelimit.InFlight
 	pools     *proxy.Pools
 	certs     *certs.Keeper
 	cache     *cache.Cache
@@ -54,10 +55,9 @@ type gateway struct {
 
 // parts are what the chain needs beside the gateway's own.
 type parts struct {
-	secrets  *secrets
-	numbers  *metrics.Metrics
-	access   *slog.Logger
-	sessions *session.Manager
+	secrets *secrets
+	numbers *metrics.Metrics
+	access  *slog.Logger
 }
 
 // newGateway wires a gateway for a policy and starts its background work. It waits a
@@ -105,8 +105,8 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 		Load: s.loadOverridden, Live: &g.live, Parts: byPolicy, Every: 250 * time.Millisecond,
 		Report: func(s *policy.Snapshot, err error) { g.reloaded(numbers, s, err) },
 	}
-	g.chain(&parts{secrets: secrets, numbers: numbers, access: accessLogger(s, snapshot.Policy)})
-	g.admin = g.adminHandler(snapshot, secrets.adminToken, numbers)
+	g.join(&parts{secrets: secrets, numbers: numbers, access: accessLogger(s, snapshot.Policy)})
+	g.admin = g.adminHandler(snapshot, secrets, numbers)
 	if err = g.fleet.listen(g, snapshot.Policy, secrets); err != nil {
 		return nil, fmt.Errorf("server.peers: %w", err)
 	}
@@ -135,9 +135,9 @@ func (g *gateway) abandon() {
 }
 
 // adminHandler is the admin API.
-func (g *gateway) adminHandler(snapshot *policy.Snapshot, token string, numbers *metrics.Metrics) http.Handler {
+func (g *gateway) adminHandler(snapshot *policy.Snapshot, secrets *secrets, numbers *metrics.Metrics) http.Handler {
 	return admin.New(admin.Config{
-		Token:         token,
+		Token:         secrets.adminToken,
 		TokenForReads: snapshot.Policy.Server.AdminTokenFile != "",
 		Address:       snapshot.Policy.Server.Admin,
 		Conditions:    g.conditions,
@@ -149,6 +149,7 @@ func (g *gateway) adminHandler(snapshot *policy.Snapshot, token string, numbers 
 		Cache:         cacheAdmin{g.cache, g.stores.cacheRedis, &g.live},
 		Purges:        purgesAdmin{&cache.Purges{Tags: g.stores.tags, Fleet: g.fleet, Now: time.Now}, &g.live},
 		Sessions:      sessionsAdmin{g.stores.sessions, g.cache, &g.live},
+		Explain:       g.explainer(secrets).answer,
 		Log:           g.log,
 		Redis: func(ctx context.Context) any {
 			v := g.stores.view(ctx)
@@ -184,39 +185,68 @@ type layer struct {
 	wrap middleware.Middleware
 }
 
-// layers is what every request passes through before it is forwarded, outermost first.
-// Each layer reads its route from the request, so a reload rebuilds nothing.
-func (g *gateway) layers(p *parts) []layer {
-	g.observer = &middleware.Observer{Live: &g.live, Log: p.access, Errors: g.log, Metrics: p.numbers, Now: time.Now}
-	inFlight := func(l *policy.Limit, allowed bool) { p.numbers.Limit(l.Name, "in_flight", allowed, l.Shadow) }
+// chain is what every request passes through: the layers, and the proxy behind them.
+type chain struct {
+	observer *middleware.Observer
+	hop      string
+	sessions *session.Manager
+	limits   ratelimit.HandlerConfig
+	cache    *cache.Cache
+
+	upstreams http.RoundTripper
+	identity  *session.Keyring
+	now       func() time.Time
+	log       *slog.Logger
+}
+
+// layers is what a request passes through before it is forwarded, outermost first. Each layer reads
+// its route from the request, so a reload rebuilds nothing.
+func (c *chain) layers() []layer {
 	return []layer{
-		{"Observe", g.observer.Handler},
+		{"Observe", c.observer.Handler},
 		{"Headers", middleware.Headers},
 		{"CORS", middleware.CORS},
-		{"Hygiene", middleware.Hygiene(g.hop)},
+		{"Hygiene", middleware.Hygiene(c.hop)},
 		{"Route", middleware.Route},
-		{"session", p.sessions.Handler},
-		{"ratelimit", ratelimit.Handler(ratelimit.HandlerConfig{Store: g.limits, Count: inFlight})},
-		{"cache.Handler", g.cache.Handler},
+		{"session", c.sessions.Handler},
+		{"ratelimit", ratelimit.Handler(c.limits)},
+		{"cache.Handler", c.cache.Handler},
 	}
 }
 
-// chain joins the layers with the proxy behind them.
-func (g *gateway) chain(p *parts) {
-	g.cache = cache.New(cache.Config{Store: g.stores.cache, Tags: g.stores.tags, Now: time.Now, Log: g.log})
-	sessions := g.stores.sessions
-	p.sessions = session.New(session.Config{Keys: p.secrets.session, Store: sessions, Now: time.Now, Ended: g.cache.EndSession, Forgotten: sessions.Forgotten, Log: g.log})
-	g.forward = proxy.New(proxy.Config{
-		Transport: p.sessions.Transport(g.cache.Transport(g.pools)),
-		Identity:  session.NewIdentity(p.secrets.identity, time.Now).Header,
-		Hop:       g.hop,
-		Log:       g.log,
+// forward is the end of the chain.
+func (c *chain) forward() *proxy.Handler {
+	return proxy.New(proxy.Config{
+		Transport: c.sessions.Transport(c.cache.Transport(c.upstreams)),
+		Identity:  session.NewIdentity(c.identity, c.now).Header,
+		Hop:       c.hop,
+		Log:       c.log,
 	})
+}
+
+// before joins the layers in front of h.
+func (c *chain) before(h http.Handler) http.Handler {
 	var wraps []middleware.Middleware
-	for _, l := range g.layers(p) {
+	for _, l := range c.layers() {
 		wraps = append(wraps, l.wrap)
 	}
-	g.handler = middleware.Chain(g.forward, wraps...)
+	return middleware.Chain(h, wraps...)
+}
+
+// join makes the gateway's chain.
+func (g *gateway) join(p *parts) {
+	g.cache = cache.New(cache.Config{Store: g.stores.cache, Tags: g.stores.tags, Now: time.Now, Log: g.log})
+	g.observer = &middleware.Observer{Live: &g.live, Log: p.access, Errors: g.log, Metrics: p.numbers, Now: time.Now}
+	sessions := g.stores.sessions
+	inFlight := func(l *policy.Limit, allowed bool) { p.numbers.Limit(l.Name, "in_flight", allowed, l.Shadow) }
+	c := chain{
+		observer: g.observer, hop: g.hop, cache: g.cache,
+		sessions:  session.New(session.Config{Keys: p.secrets.session, Store: sessions, Now: time.Now, Ended: g.cache.EndSession, Forgotten: sessions.Forgotten, Log: g.log}),
+		limits:    ratelimit.HandlerConfig{Store: g.limits, Count: inFlight, Flights: &g.flights},
+		upstreams: g.pools, identity: p.secrets.identity, now: time.Now, log: g.log,
+	}
+	g.forward = c.forward()
+	g.handler = c.before(g.forward)
 }
 
 // reloaded logs the outcome of a reload.

@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -56,6 +57,7 @@ type Config struct {
 	Cache         Cache
 	Purges        Purges
 	Sessions      Sessions
+	Explain       func(ctx context.Context, question url.Values) (any, error)
 	Redis         func(ctx context.Context) any // the JSON value of its page, within about a second
 	Upstreams     func() any
 	Log           *slog.Logger // gets a line for each change, made or refused; nil: none

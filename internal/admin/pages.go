@@ -67,6 +67,9 @@ func (c *Config) pages() []page {
 			page{http.MethodGet, "/v1/sessions/{id}", read, "a session, by the beginning of its ID", c.showSession},
 			page{http.MethodPost, "/v1/sessions/revoke", change, "end a session, those of a user, or all", c.revokeSessions})
 	}
+	if c.Explain != nil {
+		all = append(all, page{http.MethodGet, "/v1/explain", read, "what would happen to a request of ?method= and ?url=, and why", c.explain})
+	}
 	return append(all,
 		page{http.MethodGet, "/debug/pprof/", secret, "profiles of the process", pprof.Index},
 		page{http.MethodGet, "/debug/pprof/cmdline", secret, "its command line", pprof.Cmdline},
@@ -176,6 +179,11 @@ func (c *Config) config(w http.ResponseWriter, _ *http.Request) {
 	v := c.Policy()
 	w.Header().Set("ETag", `"`+v.Digest+`"`)
 	document(w, http.StatusOK, v)
+}
+
+func (c *Config) explain(w http.ResponseWriter, r *http.Request) {
+	explanation, err := c.Explain(r.Context(), r.URL.Query())
+	answered(w, explanation, err)
 }
 
 // PolicyInForce identifies the policy that is in force.

@@ -28,22 +28,22 @@ type Dry struct {
 
 // DryConfig says under which circumstances a Dry decides.
 type DryConfig struct {
-	Now  func() time.Time // may be ahead of the Cache's
-	Down bool             // as if the shared store were unavailable
+	At   time.Time // now, or later
+	Down bool      // as if the shared store were unavailable
 }
 
 // Dry returns a Dry of c.
 func (c *Cache) Dry(cfg DryConfig) *Dry {
-	d := &Dry{}
-	tiers := &Tiers{Shared: c.store.Shared, Switch: c.store.Switch, Tags: c.tags, Now: cfg.Now, dry: d}
+	d, now := &Dry{}, func() time.Time { return cfg.At }
+	tiers := &Tiers{Shared: c.store.Shared, Switch: c.store.Switch, Tags: c.tags, Now: now, dry: d}
 	tiers.parts.Store(c.store.parts.Load())
 	if c.store.Local != nil {
-		tiers.Local = unusedStore{c.store.Local, cfg.Now}
+		tiers.Local = unusedStore{c.store.Local, now}
 	}
 	if cfg.Down && tiers.Switch != nil {
 		tiers.Switch = failover.Unavailable()
 	}
-	d.Cache = New(Config{Store: tiers, Tags: c.tags, Now: cfg.Now, Random: func() float64 { return 0 }}) // no hit refreshes early
+	d.Cache = New(Config{Store: tiers, Tags: c.tags, Now: now, Random: func() float64 { return 0 }}) // no hit refreshes early
 	d.dry = d
 	d.search, d.alone.Map, d.failing.Map, d.varies.Map = c.search.Copy(), c.alone.Copy(), c.failing.Copy(), c.varies.Copy()
 	c.declared.mu.RLock()

@@ -31,8 +31,8 @@ type Dry struct {
 
 // DryConfig says under which circumstances a Dry decides.
 type DryConfig struct {
-	Now  func() time.Time // may be ahead of the Limiter's
-	Down bool             // as if the shared store were unavailable
+	At   time.Time // now, or later
+	Down bool      // as if the shared store were unavailable
 }
 
 // Outcome is a charge, and what the limit would say to it.
@@ -50,10 +50,10 @@ func (l *Limiter) Dry(remote Peeker, cfg DryConfig) *Dry {
 // Take implements Store: it runs Limiter.Take on copies of the buckets.
 func (d *Dry) Take(ctx context.Context, charges []Charge, results []gcra.Result) ([]gcra.Result, error) {
 	cfg, by := d.of.cfg, make(map[string]Decider, len(charges))
-	cfg.Now, cfg.Local = d.cfg.Now, NewTable(len(charges))
+	cfg.Now, cfg.Local = func() time.Time { return d.cfg.At }, NewTable(len(charges))
 	cfg.Count = func(c Charge, decider Decider, _ bool) { by[c.Key] = decider }
 	if cfg.Remote != nil {
-		cfg.Remote = peeking{Remote: cfg.Remote, peeker: d.remote, ahead: d.cfg.Now().Sub(d.of.cfg.Now())}
+		cfg.Remote = peeking{Remote: cfg.Remote, peeker: d.remote, ahead: max(d.cfg.At.Sub(d.of.cfg.Now()), 0)}
 	}
 	if d.cfg.Down && cfg.Switch != nil {
 		cfg.Switch = failover.Unavailable()

@@ -49,15 +49,30 @@ func LoadKeyring(path string) (*Keyring, error) {
 	return parseKeyring(path, text)
 }
 
+// PeekKeyring is LoadKeyring, but makes no file: if there is none, or it cannot be read, the keyring
+// has a random key, and opens nothing that was made with another one.
+func PeekKeyring(path string) (*Keyring, error) {
+	text, err := atomicfile.ReadSecret(path)
+	if err != nil {
+		text = []byte(randomKey())
+	}
+	return parseKeyring(path, text)
+}
+
+// randomKey is the line of a new key.
+func randomKey() string {
+	var random [4 + keySize]byte
+	_, _ = rand.Read(random[:]) // never fails
+	return hex.EncodeToString(random[:4]) + ":" + base64.StdEncoding.EncodeToString(random[4:]) + "\n"
+}
+
 // makeKeyring makes a keyring of one random key. The file is durable when it returns, since cookies
 // are sealed with its key from then on.
 func makeKeyring(path string) error {
 	if err := atomicfile.MkdirAll(filepath.Dir(path)); err != nil {
 		return err
 	}
-	var random [4 + keySize]byte
-	_, _ = rand.Read(random[:]) // never fails
-	line := hex.EncodeToString(random[:4]) + ":" + base64.StdEncoding.EncodeToString(random[4:]) + "\n"
+	line := randomKey()
 	return atomicfile.Create(atomicfile.OS{}, path, []byte(line))
 }
 
