@@ -16,6 +16,7 @@ import (
 
 	"github.com/jewgo/gateway/internal/admin"
 	"github.com/jewgo/gateway/internal/store/memory"
+	"github.com/jewgo/gateway/internal/store/redis"
 	"github.com/jewgo/gateway/middleware/cache"
 	"github.com/jewgo/gateway/middleware/ratelimit"
 	"github.com/jewgo/gateway/middleware/session"
@@ -26,24 +27,38 @@ import (
 type explainer struct {
 	live     *policy.Live
 	limits   *ratelimit.Limiter
-	peeker   ratelimit.Peeker
 	flights  *ratelimit.InFlight
 	sessions *session.Failover
 	cache    *cache.Cache
 	secrets  *secrets
 	targets  func(upstream string, client netip.Addr) []string
 	redis    []*remote
+	remote   rehearsed
 	hop      string
 	log      *slog.Logger
 	alone    bool // no gateway runs: its stores are empty
 }
 
+// rehearsed reads what is in Redis, without using it.
+type rehearsed struct {
+	limits    ratelimit.Peeker
+	sessions  session.Store
+	responses cache.Store
+}
+
 // explainer returns the one of a running gateway.
 func (g *gateway) explainer(s *secrets) *explainer {
-	return &explainer{
-		live: &g.live, limits: g.limits.Limiter, peeker: g.limits.shared, flights: &g.flights, sessions: g.stores.sessions,
+	e := &explainer{
+		live: &g.live, limits: g.limits.Limiter, flights: &g.flights, sessions: g.stores.sessions,
 		cache: g.cache, secrets: s, targets: g.pools.Candidates, redis: g.stores.remotes(), hop: g.hop, log: g.log,
 	}
+	if r := g.stores.redis; r != nil {
+		e.remote.limits, e.remote.sessions = redis.NewLimits(r.quiet), redis.NewSessions(r.quiet, time.Now)
+	}
+	if r := g.stores.cacheRedis; r != nil {
+		e.remote.responses = redis.NewCache(r.quiet, time.Now)
+	}
+	return e
 }
 
 // answer answers a question in the form of a query.

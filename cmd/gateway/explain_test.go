@@ -19,6 +19,9 @@ import (
 	"testing"
 	"time"
 
+	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/jewgo/gateway/internal/gcra"
 	"github.com/jewgo/gateway/test/env"
 )
 
@@ -420,4 +423,59 @@ func (rig *explainRig) awaitRedis(state string) {
 		}
 		return nil
 	})
+}
+
+// Explaining changes nothing: not the metrics, and not what is in memory or in Redis.
+func TestExplainChangesNothing(t *testing.T) {
+	t.Parallel()
+	server := env.Redis(t)
+	rig := startExplainRig(t, explainPolicy, server.URL)
+	for range 300 {
+		rig.compare(rig.random.next())
+	}
+	client := goredis.NewClient(&goredis.Options{Addr: strings.TrimPrefix(server.URL, "redis://")})
+	t.Cleanup(func() { _ = client.Close() })
+	state := func() map[string]string {
+		all := map[string]string{}
+		w := httptest.NewRecorder()
+		rig.gateway.admin.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://127.0.0.1/metrics", nil))
+		for line := range strings.Lines(w.Body.String()) {
+			name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+			if strings.HasPrefix(name, "gateway_") && !strings.HasPrefix(name, "gateway_redis_") { // the probe's
+				all[name] = value
+			}
+		}
+		overview := rig.gateway.cache.Overview(rig.live.Load())
+		for _, e := range slices.Concat(overview.Hottest, overview.Largest) {
+			all["memory "+e.Key] = fmt.Sprint(e.Hits, e.Vary)
+		}
+		all["memory"] = fmt.Sprint(overview.Memory, rig.gateway.limits.local.Len())
+		rig.gateway.limits.local.All(func(key string, b *gcra.Bucket) { all["bucket "+key] = fmt.Sprintf("%+v", *b) })
+		for _, key := range client.Keys(t.Context(), "*").Val() {
+			if !strings.HasPrefix(key, "rate:") && !strings.HasPrefix(key, "gw:{c:") && !strings.HasPrefix(key, "gw:{s:") {
+				continue // probes and heartbeats
+			}
+			all["redis "+key] = client.Type(t.Context(), key).Val()
+			if text, err := client.Get(t.Context(), key).Result(); err == nil {
+				all["redis "+key] += text
+			}
+		}
+		return all
+	}
+	before := state()
+	if len(before) < 100 {
+		t.Fatalf("there is little to change: %v", before)
+	}
+	for range 300 {
+		rig.explain(rig.random.next().question())
+	}
+	after := state()
+	for _, name := range slices.Sorted(maps.Keys(after)) {
+		if before[name] != after[name] {
+			t.Errorf("%s was %q, is %q", name, before[name], after[name])
+		}
+	}
+	if got := rig.backend.take(); len(got) > 0 {
+		t.Errorf("the backend was asked: %v", got[0])
+	}
 }

@@ -51,8 +51,8 @@ func (e *explainer) rehearse(ctx context.Context, q *question, under circumstanc
 	now := func() time.Time { return under.at }
 	s := e.live.Load()
 	r := &rehearsal{
-		limits:   e.limits.Dry(e.peeker, ratelimit.DryConfig{At: under.at, Down: under.down}),
-		cache:    e.cache.Dry(cache.DryConfig{At: under.at, Down: under.down}),
+		limits:   e.limits.Dry(ratelimit.DryConfig{At: under.at, Remote: e.remote.limits, Down: under.down}),
+		cache:    e.cache.Dry(cache.DryConfig{At: under.at, Shared: e.remote.responses, Down: under.down}),
 		upstream: &proxy.Dry{Targets: e.targets, Status: q.status, Header: q.response, Now: now},
 	}
 	quiet := slog.New(slog.DiscardHandler)
@@ -60,7 +60,7 @@ func (e *explainer) rehearse(ctx context.Context, q *question, under circumstanc
 		observer: &middleware.Observer{Live: e.live, Log: quiet, Errors: e.log, Metrics: uncounted{}, Now: now},
 		hop:      e.hop, cache: r.cache.Cache,
 		sessions: session.New(session.Config{
-			Keys: e.secrets.session, Store: e.sessions.Dry(under.down), Now: now,
+			Keys: e.secrets.session, Store: e.sessions.Dry(e.remote.sessions, under.down), Now: now,
 			Ended: r.cache.EndSession, Forgotten: e.sessions.Forgotten, As: under.as,
 		}),
 		limits:    ratelimit.HandlerConfig{Store: r.limits, Flights: e.flights.Dry()},

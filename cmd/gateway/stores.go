@@ -28,6 +28,7 @@ const startWait = 500 * time.Millisecond
 type remote struct {
 	name   string
 	client redis.Client
+	quiet  redis.Client // for rehearsals: what it reads does not count
 	health *failover.Switch
 
 	sessions   bool // limits and sessions live there
@@ -52,7 +53,11 @@ func openRemote(name, url string, cfg *policy.Redis, numbers *metrics.Metrics, l
 	if err != nil {
 		return nil, err
 	}
-	r := &remote{name: name, client: client, cameUp: make(chan struct{}, 1), looking: make(chan struct{}, 1)}
+	quiet, err := redis.Open(redis.Config{URL: url, Budget: budget, PoolSize: 2, Untouched: true})
+	if err != nil {
+		return nil, err
+	}
+	r := &remote{name: name, client: client, quiet: quiet, cameUp: make(chan struct{}, 1), looking: make(chan struct{}, 1)}
 	r.health = failover.New(failover.Config{
 		Probe:     redis.Probe(client),
 		Renew:     redis.Renew(client),
@@ -216,5 +221,6 @@ func (s *stores) conditions() []admin.Condition {
 func (s *stores) close() {
 	for _, r := range s.remotes() {
 		_ = r.client.Close() // nothing is left to lose
+		_ = r.quiet.Close()
 	}
 }

@@ -151,8 +151,23 @@ func New(cfg Config) *Switch {
 	}
 }
 
-// Unavailable returns a Switch that is Down and stays so, for a rehearsal of an outage.
-func Unavailable() *Switch { return New(Config{}) }
+// rehearsalBudget is the budget of a rehearsal, which may have to connect first.
+const rehearsalBudget = time.Second
+
+// Rehearse returns a Switch in the state of s, or one that is Down, whose calls change nothing of s.
+// Without Run it never goes Up again. A nil s gives nil.
+func Rehearse(s *Switch, down bool) *Switch {
+	if s == nil {
+		return nil
+	}
+	cfg := s.cfg
+	cfg.OnChange, cfg.Budget = nil, rehearsalBudget
+	copied := New(cfg)
+	if !down {
+		copied.word.Store(s.word.Load())
+	}
+	return copied
+}
 
 // Up reports whether requests may use the store now.
 func (s *Switch) Up() bool { return s != nil && s.load().state() == Up }

@@ -28,20 +28,18 @@ type Dry struct {
 
 // DryConfig says under which circumstances a Dry decides.
 type DryConfig struct {
-	At   time.Time // now, or later
-	Down bool      // as if the shared store were unavailable
+	At     time.Time // now, or later
+	Shared Store     // the Cache's shared store, or another way to read it; nil: it has none
+	Down   bool      // as if that were unavailable
 }
 
 // Dry returns a Dry of c.
 func (c *Cache) Dry(cfg DryConfig) *Dry {
 	d, now := &Dry{}, func() time.Time { return cfg.At }
-	tiers := &Tiers{Shared: c.store.Shared, Switch: c.store.Switch, Tags: c.tags, Now: now, dry: d}
+	tiers := &Tiers{Shared: cfg.Shared, Switch: failover.Rehearse(c.store.Switch, cfg.Down), Tags: c.tags, Now: now, dry: d}
 	tiers.parts.Store(c.store.parts.Load())
 	if c.store.Local != nil {
 		tiers.Local = unusedStore{c.store.Local, now}
-	}
-	if cfg.Down && tiers.Switch != nil {
-		tiers.Switch = failover.Unavailable()
 	}
 	d.Cache = New(Config{Store: tiers, Tags: c.tags, Now: now, Random: func() float64 { return 0 }}) // no hit refreshes early
 	d.dry = d

@@ -21,9 +21,8 @@ var _ Store = (*Dry)(nil)
 
 // Dry is a Store that answers as a Limiter would and charges nothing. It serves one request.
 type Dry struct {
-	of     *Limiter
-	remote Peeker
-	cfg    DryConfig
+	of  *Limiter
+	cfg DryConfig
 
 	// Outcomes are those of the charges, in the order of the route's limits.
 	Outcomes []Outcome
@@ -31,8 +30,9 @@ type Dry struct {
 
 // DryConfig says under which circumstances a Dry decides.
 type DryConfig struct {
-	At   time.Time // now, or later
-	Down bool      // as if the shared store were unavailable
+	At     time.Time // now, or later
+	Remote Peeker    // reads the Limiter's shared store; nil: it has none
+	Down   bool      // as if the shared store were unavailable
 }
 
 // Outcome is a charge, and what the limit would say to it.
@@ -42,21 +42,16 @@ type Outcome struct {
 	By Decider
 }
 
-// Dry returns a Dry of l. remote reads l's shared store; nil: there is none.
-func (l *Limiter) Dry(remote Peeker, cfg DryConfig) *Dry {
-	return &Dry{of: l, remote: remote, cfg: cfg}
-}
+// Dry returns a Dry of l.
+func (l *Limiter) Dry(cfg DryConfig) *Dry { return &Dry{of: l, cfg: cfg} }
 
 // Take implements Store: it runs Limiter.Take on copies of the buckets.
 func (d *Dry) Take(ctx context.Context, charges []Charge, results []gcra.Result) ([]gcra.Result, error) {
 	cfg, by := d.of.cfg, make(map[string]Decider, len(charges))
 	cfg.Now, cfg.Local = func() time.Time { return d.cfg.At }, NewTable(len(charges))
 	cfg.Count = func(c Charge, decider Decider, _ bool) { by[c.Key] = decider }
-	if cfg.Remote != nil {
-		cfg.Remote = peeking{Remote: cfg.Remote, peeker: d.remote, ahead: max(d.cfg.At.Sub(d.of.cfg.Now()), 0)}
-	}
-	if d.cfg.Down && cfg.Switch != nil {
-		cfg.Switch = failover.Unavailable()
+	if cfg.Switch = failover.Rehearse(cfg.Switch, d.cfg.Down); cfg.Switch != nil {
+		cfg.Remote = peeking{peeker: d.cfg.Remote, ahead: max(d.cfg.At.Sub(d.of.cfg.Now()), 0)}
 	}
 	copied := &Limiter{cfg: cfg, origin: d.of.origin}
 	for _, c := range charges {

@@ -5,17 +5,12 @@ import (
 	"github.com/jewgo/gateway/internal/failover"
 )
 
-// Dry returns a Store that answers as f does, and keeps and changes nothing. down: as if the remote
-// store were unavailable.
-func (f *Failover) Dry(down bool) Store {
-	cfg := FailoverConfig{Switch: f.cfg.Switch, Local: unusedReplica{f.cfg.Local}}
-	if f.cfg.Remote != nil {
-		cfg.Remote = readOnly{f.cfg.Remote}
-	}
-	if down && cfg.Switch != nil {
-		cfg.Switch = failover.Unavailable()
-	}
-	return &Failover{cfg: cfg, records: map[string]Ref{}}
+// Dry returns a Store that answers as f does, and keeps and changes nothing. remote is f's remote
+// store, or another way to read it. down: as if it were unavailable.
+func (f *Failover) Dry(remote Store, down bool) Store {
+	return &Failover{records: map[string]Ref{}, cfg: FailoverConfig{
+		Switch: failover.Rehearse(f.cfg.Switch, down), Remote: readOnly{remote}, Local: unusedReplica{f.cfg.Local},
+	}}
 }
 
 // readOnly is a Store that keeps nothing.

@@ -32,6 +32,9 @@ type Config struct {
 	Budget time.Duration
 	// PoolSize is the number of connections per node; 0: ten per processor, in a cluster five.
 	PoolSize int
+	// Untouched keeps what is read from counting as used, where the server evicts by use and can tell:
+	// from Redis 7.2 on, with the right +client|no-touch.
+	Untouched bool
 	// Observe receives the duration of every command, every pipeline and every connection's
 	// handshake, including the wait for a connection, on the caller's goroutine; nil: none.
 	Observe func(time.Duration)
@@ -58,6 +61,12 @@ func Open(cfg Config) (Client, error) {
 		MasterName: u.Service, SentinelUsername: u.SentinelUser, SentinelPassword: u.SentinelPassword,
 	}
 	cfg.apply(opts)
+	if cfg.Untouched {
+		opts.OnConnect = func(ctx context.Context, c *redis.Conn) error {
+			_ = c.Do(ctx, "client", "no-touch", "on").Err() // else reading counts
+			return nil
+		}
+	}
 	opts.Dialer = dialer{url: u, timeout: opts.DialTimeout}.dial
 	redis.SetLogger(silence{})
 	if u.Cluster {
