@@ -90,6 +90,12 @@ var masks = []struct{ pattern, mask string }{
 	{`"} \d+`, `"} N`}, // a metric
 	{`purge [a-z0-9]{16}`, `purge ID`},
 	{`127\.0\.0\.1:\d+`, `ADDRESS`},
+	{`\d+\.\d/s, p50 \S+ ms, p99 \S+ ms`, `RATE`},
+	{`in the last \S+`, `in the last N`},
+	{`again after \d+ s`, `again after N s`},
+	{`admits it in \S+;`, `admits it in N;`},
+	{`\S*gateway\.yaml [0-9a-f]{12}\b`, `gateway.yaml DIGEST`},
+	{`(gateway  +)\S+, ok`, `${1}VERSION, ok`},
 	{`(age|fresh for)  +\S+`, `$1  N`},
 	{`\d+ B\b`, `N B`},
 	{`(\S)  +`, `$1  `}, // the width of a column

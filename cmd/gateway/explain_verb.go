@@ -230,6 +230,9 @@ func (e *explained) showCache(x *outcome) {
 	if c.Key != "" {
 		e.line("key %s, query %q", c.Key, c.Query)
 	}
+	for _, url := range c.Elsewhere {
+		e.line("stored, but of another host or query: %s", url)
+	}
 	for _, v := range c.Variants {
 		e.line("stored: %s", storedText(&v))
 	}

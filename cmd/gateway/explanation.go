@@ -97,13 +97,14 @@ type limitOutcome struct {
 
 type cacheOutcome struct {
 	Key       string         `json:"key,omitempty"`
-	Query     string         `json:"query,omitempty"`    // in the key, and sent upstream
-	Bypass    string         `json:"bypass,omitempty"`   // why stored responses are not used
-	Forward   string         `json:"forward,omitempty"`  // why it goes upstream (RFC 9211, 2.2)
-	Private   bool           `json:"private,omitempty"`  // of one session
-	Variants  []cache.Stored `json:"variants,omitempty"` // in this gateway's memory
-	Stores    *cache.Stored  `json:"stores,omitempty"`   // what it would store
-	Keeps     float64        `json:"keeps,omitempty"`    // how long that is kept
+	Query     string         `json:"query,omitempty"`     // in the key, and sent upstream
+	Bypass    string         `json:"bypass,omitempty"`    // why stored responses are not used
+	Forward   string         `json:"forward,omitempty"`   // why it goes upstream (RFC 9211, 2.2)
+	Private   bool           `json:"private,omitempty"`   // of one session
+	Variants  []cache.Stored `json:"variants,omitempty"`  // in this gateway's memory
+	Elsewhere []string       `json:"elsewhere,omitempty"` // on a miss, URLs in memory with the same path
+	Stores    *cache.Stored  `json:"stores,omitempty"`    // what it would store
+	Keeps     float64        `json:"keeps,omitempty"`     // how long that is kept
 	NotStored string         `json:"not_stored,omitempty"`
 }
 
@@ -113,7 +114,7 @@ type sentView struct {
 	Method   string      `json:"method"`
 	URI      string      `json:"uri"`
 	Host     string      `json:"host"`
-	Header   http.Header `json:"header"`
+	Header   http.Header `json:"header"` // cookies and the identity without their values
 }
 
 // describe describes a rehearsal.
@@ -156,6 +157,22 @@ func (e *explainer) describe(r *rehearsal, q *question) *explanation {
 	}
 	x.describeLimits(r, e.flights)
 	return x
+}
+
+// hideSecrets hides what an operator could use as another one: the identity that the backend trusts, and cookies
+// that a session holds.
+func hideSecrets(h http.Header, identity string) {
+	if h.Get(identity) != "" {
+		h.Set(identity, "[hidden]")
+	}
+	for i, line := range h["Cookie"] {
+		var pairs []string
+		for pair := range strings.SplitSeq(line, ";") {
+			name, _, _ := strings.Cut(strings.TrimSpace(pair), "=")
+			pairs = append(pairs, name+"=[hidden]")
+		}
+		h["Cookie"][i] = strings.Join(pairs, "; ")
+	}
 }
 
 func matchText(r *policy.Route) string {
@@ -211,6 +228,7 @@ func (x *explanation) describeLimits(r *rehearsal, flights *ratelimit.InFlight) 
 func outcomeOf(r *rehearsal) outcome {
 	x := outcome{Answer: answerOf(r), Purged: r.cache.Purged()}
 	for _, s := range r.upstream.Sent() {
+		hideSecrets(s.Header, r.ex.Snapshot.Policy.Session.Identity.Header)
 		x.Sent = append(x.Sent, sentView{s.Upstream, s.Targets, s.Method, s.URI, s.Host, s.Header})
 	}
 	p := r.cache.Plan
@@ -221,6 +239,9 @@ func outcomeOf(r *rehearsal) outcome {
 	c.Variants = r.cache.Variants(r.ex.Snapshot)
 	if r.ex.Plan != nil {
 		c.Forward = r.ex.Plan.Forward
+	}
+	if c.Forward == "uri-miss" {
+		c.Elsewhere = r.cache.Elsewhere(r.ex, 3)
 	}
 	if e, key := r.cache.Stored(); e != nil {
 		c.Stores, c.Keeps = new(r.cache.Describe(r.ex.Snapshot, key, e)), e.Keep.Seconds()

@@ -30,6 +30,7 @@ import (
 // gateway is all the parts of a running gateway.
 type gateway struct {
 	live     policy.Live
+	inForce  inForce
 	handler  http.Handler // for clients: observer outermost, forward innermost
 	observer *middleware.Observer
 	forward  *proxy.Handler
@@ -79,6 +80,7 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 		}
 	}()
 	g.live.Store(snapshot)
+	g.inForce.put(snapshot, time.Now())
 	if g.durable, err = openDurable(snapshot.Policy.Server.DataDir, numbers, log); err != nil {
 		return nil, err
 	}
@@ -114,7 +116,7 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 	numbers.Targets(g.targets)
 	numbers.Loads(g.loads)
 	numbers.Certificates(g.certificates)
-	g.begin(ctx)
+	g.begin(ctx, numbers)
 	return g, nil
 }
 
@@ -141,7 +143,7 @@ func (g *gateway) adminHandler(snapshot *policy.Snapshot, secrets *secrets, numb
 		TokenForReads: snapshot.Policy.Server.AdminTokenFile != "",
 		Address:       snapshot.Policy.Server.Admin,
 		Conditions:    g.conditions,
-		Policy:        g.policyInForce,
+		Policy:        g.inForce.show,
 		Reload:        g.reloader.Reload,
 		Upstreams:     func() any { return map[string]any{"targets": g.pools.Status()} },
 		Metrics:       numbers.Handler(),
@@ -150,6 +152,7 @@ func (g *gateway) adminHandler(snapshot *policy.Snapshot, secrets *secrets, numb
 		Purges:        purgesAdmin{&cache.Purges{Tags: g.stores.tags, Fleet: g.fleet, Now: time.Now}, &g.live},
 		Sessions:      sessionsAdmin{g.stores.sessions, g.cache, &g.live},
 		Explain:       g.explainer(secrets).answer,
+		Status:        func() any { return g.status(numbers) },
 		Log:           g.log,
 		Redis: func(ctx context.Context) any {
 			v := g.stores.view(ctx)
@@ -159,14 +162,9 @@ func (g *gateway) adminHandler(snapshot *policy.Snapshot, secrets *secrets, numb
 	})
 }
 
-func (g *gateway) policyInForce() admin.PolicyInForce {
-	s := g.live.Load()
-	return admin.PolicyInForce{File: s.File, Digest: s.Digest, Routes: len(s.Routes), Limits: len(s.Limits)}
-}
-
 // begin starts the background work, which ends with close, and waits a moment for Redis
 // and the other gateways.
-func (g *gateway) begin(ctx context.Context) {
+func (g *gateway) begin(ctx context.Context, numbers *metrics.Metrics) {
 	ctx, g.stop = context.WithCancel(ctx)
 	g.stores.run(ctx, &g.watching)
 	if g.limits.resets != nil {
@@ -177,6 +175,7 @@ func (g *gateway) begin(ctx context.Context) {
 	g.watching.Go(func() { g.fleet.roll.Run(ctx) })
 	g.watching.Go(func() { g.resources.watch(ctx) })
 	g.watching.Go(func() { g.certs.Run(ctx) })
+	g.watching.Go(func() { numbers.Sample(ctx) })
 }
 
 // layer is one layer of the chain, with the name that the documentation uses.
@@ -252,6 +251,11 @@ func (g *gateway) join(p *parts) {
 // reloaded logs the outcome of a reload.
 func (g *gateway) reloaded(numbers *metrics.Metrics, s *policy.Snapshot, err error) {
 	numbers.Reload(err)
+	if err != nil {
+		g.inForce.refuse(err, time.Now())
+	} else {
+		g.inForce.put(s, time.Now())
+	}
 	defer func() { systemd.Reloaded(g.summary()) }()
 	var mistakes policy.Errors
 	switch {
@@ -269,7 +273,7 @@ func (g *gateway) reloaded(numbers *metrics.Metrics, s *policy.Snapshot, err err
 
 // summary is the version and the policy in force in one line.
 func (g *gateway) summary() string {
-	p := g.policyInForce()
+	p := g.inForce.show()
 	return fmt.Sprintf("gateway %s serves %s, %s", versionText(), p.File, p.Digest)
 }
 

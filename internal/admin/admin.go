@@ -32,6 +32,17 @@ const (
 	NotReady
 )
 
+// String returns the level's name.
+func (l Level) String() string { return [...]string{"ok", "degraded", "not ready"}[l] }
+
+// Worst returns the level of all parts together.
+func Worst(conditions []Condition) (worst Level) {
+	for _, c := range conditions {
+		worst = max(worst, c.Level)
+	}
+	return worst
+}
+
 // Condition is the state of one part.
 type Condition struct {
 	Name   string
@@ -58,6 +69,7 @@ type Config struct {
 	Purges        Purges
 	Sessions      Sessions
 	Explain       func(ctx context.Context, question url.Values) (any, error)
+	Status        func() any
 	Redis         func(ctx context.Context) any // the JSON value of its page, within about a second
 	Upstreams     func() any
 	Log           *slog.Logger // gets a line for each change, made or refused; nil: none
@@ -159,10 +171,9 @@ func (c *Config) redis(w http.ResponseWriter, r *http.Request) {
 // readyz answers ok, degraded or not ready; ?verbose adds a line for each part.
 func (c *Config) readyz(w http.ResponseWriter, r *http.Request) {
 	conditions := c.Conditions()
-	worst := OK
+	worst := Worst(conditions)
 	var lines strings.Builder
 	for _, cond := range conditions {
-		worst = max(worst, cond.Level)
 		fmt.Fprintf(&lines, "[%s] %s: %s\n", [...]string{"+", "~", "-"}[cond.Level], cond.Name, cond.Detail)
 		for _, line := range cond.Serves {
 			fmt.Fprintf(&lines, "    %s\n", line)
@@ -175,7 +186,7 @@ func (c *Config) readyz(w http.ResponseWriter, r *http.Request) {
 	if worst == NotReady {
 		status = http.StatusServiceUnavailable
 	}
-	body := [...]string{"ok\n", "degraded\n", "not ready\n"}[worst]
+	body := worst.String() + "\n"
 	if r.URL.Query().Has("verbose") {
 		body += lines.String()
 	}

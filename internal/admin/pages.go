@@ -5,8 +5,10 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"strings"
+	"time"
 
 	"github.com/jewgo/gateway/internal/problem"
+	"github.com/jewgo/gateway/policy"
 )
 
 // access says who may call a page.
@@ -66,6 +68,9 @@ func (c *Config) pages() []page {
 			page{http.MethodGet, "/v1/sessions", read, "the sessions of ?user=", c.listSessions},
 			page{http.MethodGet, "/v1/sessions/{id}", read, "a session, by the beginning of its ID", c.showSession},
 			page{http.MethodPost, "/v1/sessions/revoke", change, "end a session, those of a user, or all", c.revokeSessions})
+	}
+	if c.Status != nil {
+		all = append(all, page{http.MethodGet, "/v1/status", read, "how it is, and what happened in the last minute", c.status})
 	}
 	if c.Explain != nil {
 		all = append(all, page{http.MethodGet, "/v1/explain", read, "what would happen to a request of ?method= and ?url=, and why", c.explain})
@@ -181,6 +186,10 @@ func (c *Config) config(w http.ResponseWriter, _ *http.Request) {
 	document(w, http.StatusOK, v)
 }
 
+func (c *Config) status(w http.ResponseWriter, _ *http.Request) {
+	document(w, http.StatusOK, c.Status())
+}
+
 func (c *Config) explain(w http.ResponseWriter, r *http.Request) {
 	explanation, err := c.Explain(r.Context(), r.URL.Query())
 	answered(w, explanation, err)
@@ -192,6 +201,12 @@ type PolicyInForce struct {
 	Digest string `json:"digest"`
 	Routes int    `json:"routes"`
 	Limits int    `json:"limits"`
+
+	Since     time.Time       `json:"since"`
+	Before    string          `json:"before,omitempty"`  // the digest of the one before; "": it was not reloaded
+	Changes   []policy.Change `json:"changes,omitempty"` // since that one
+	Refused   string          `json:"refused,omitempty"` // why a later reload was refused
+	RefusedAt time.Time       `json:"refused_at,omitzero"`
 }
 
 func (c *Config) reload(w http.ResponseWriter, r *http.Request) {

@@ -33,10 +33,8 @@ type Metrics struct {
 	redisMove *prometheus.CounterVec
 	redisCall *prometheus.HistogramVec
 	redises   redises
+	recent    samples
 }
-
-// buckets range from a hit in memory to a slow upstream, in seconds.
-var buckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
 
 // New returns the metrics of a build with this version.
 func New(version string) *Metrics {
@@ -58,6 +56,8 @@ func New(version string) *Metrics {
 	m.redisMove = m.counter("gateway_redis_changes_total", "Changes of the state of a Redis.", "redis", "to")
 	m.redisCall = m.histogramOf(callBuckets, "gateway_redis_call_duration_seconds", "Of commands and pipelines to Redis, successful or not, including the wait for a connection.", "redis")
 	m.registry.MustRegister(&m.redises)
+	m.recent.sampled = prometheus.NewRegistry()
+	m.recent.sampled.MustRegister(m.requests, m.duration, m.upstream, m.cache)
 	return m
 }
 
@@ -74,7 +74,7 @@ func (m *Metrics) gauge(name, help string, labels ...string) *prometheus.GaugeVe
 }
 
 func (m *Metrics) histogram(name, help string, labels ...string) *prometheus.HistogramVec {
-	return m.histogramOf(buckets, name, help, labels...)
+	return m.histogramOf(bounds[:], name, help, labels...)
 }
 
 func (m *Metrics) histogramOf(buckets []float64, name, help string, labels ...string) *prometheus.HistogramVec {

@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -76,6 +77,24 @@ func (d *Dry) Variants(s *policy.Snapshot) (all []Stored) {
 		}
 	}
 	return all
+}
+
+// Elsewhere returns up to most URLs of responses in memory whose path is the request's, and whose
+// host or query is not.
+func (d *Dry) Elsewhere(ex *exchange.Exchange, most int) (urls []string) {
+	t := d.store
+	if d.Plan == nil || !d.Plan.Lookup || t.Local == nil {
+		return nil
+	}
+	match := func(url string) bool { return viewOf(url).Path == ex.View.Path }
+	_ = t.Local.Find(context.Background(), match, func(key string, e *Entry) bool {
+		if key != d.Plan.Key && t.Tags.Valid(e.Marks) && !slices.Contains(urls, e.URL) {
+			urls = append(urls, e.URL)
+		}
+		return len(urls) < most
+	}) // fails only if its context ends
+	slices.Sort(urls)
+	return urls
 }
 
 // Describe returns what an operator sees of an entry.

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/jewgo/gateway/internal/admin"
+	"github.com/jewgo/gateway/internal/metrics"
+	"github.com/jewgo/gateway/middleware/ratelimit"
+)
+
+// statusView is /v1/status.
+type statusView struct {
+	Version   string                  `json:"version"`
+	State     string                  `json:"state"` // ok, degraded or not ready
+	Policy    admin.PolicyInForce     `json:"policy"`
+	Parts     []partView              `json:"parts"` // those that are not ok, or have warnings, and redis
+	Recent    metrics.Recent          `json:"recent"`
+	Upstreams map[string]upstreamView `json:"upstreams"`
+	Limited   []ratelimit.Hot         `json:"limited"` // keys that were refused, in about the last minute
+	At        time.Time               `json:"at"`
+}
+
+type partView struct {
+	Name     string   `json:"name"`
+	State    string   `json:"state"`
+	Detail   string   `json:"detail"`
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+type upstreamView struct {
+	Healthy  int `json:"healthy"` // of Targets
+	Targets  int `json:"targets"`
+	InFlight int `json:"in_flight"`
+	metrics.Flow
+}
+
+// status is the state of the gateway. It asks nobody.
+func (g *gateway) status(numbers *metrics.Metrics) statusView {
+	now, snapshot := time.Now(), g.live.Load()
+	v := statusView{
+		Version: versionText(), Policy: g.inForce.show(), Recent: numbers.Recent(now), At: now.UTC(),
+		Parts: []partView{}, Upstreams: map[string]upstreamView{}, Limited: []ratelimit.Hot{},
+	}
+	v.Policy.Changes = nil // gateway changes shows them
+	conditions := g.conditions()
+	v.State = admin.Worst(conditions).String()
+	for _, c := range conditions {
+		if c.Level != admin.OK || len(c.Warnings) > 0 || slices.ContainsFunc(g.stores.remotes(), func(r *remote) bool { return r.name == c.Name }) {
+			v.Parts = append(v.Parts, partView{c.Name, c.Level.String(), c.Detail, c.Warnings})
+		}
+	}
+	for name := range snapshot.Policy.Upstreams {
+		v.Upstreams[name] = upstreamView{Flow: v.Recent.Upstreams[name]}
+	}
+	for _, t := range g.pools.Status() {
+		u := v.Upstreams[t.Upstream]
+		u.Targets++
+		u.InFlight += t.InFlight
+		if t.Healthy {
+			u.Healthy++
+		}
+		v.Upstreams[t.Upstream] = u
+	}
+	v.Recent.Upstreams = nil
+	for _, hot := range g.limits.top.List(hottest) {
+		if hot.Denied > 0 {
+			v.Limited = append(v.Limited, hot)
+		}
+	}
+	slices.SortStableFunc(v.Limited, func(a, b ratelimit.Hot) int { return cmp.Compare(b.Denied, a.Denied) })
+	return v
+}
+
+func newStatus() *cobra.Command {
+	var c adminClient
+	var asJSON bool
+	var watch time.Duration
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show how a gateway is, and what happened in the last minute",
+		Long: "Show how a gateway is: its health, Redis and since when, and of the last minute the requests, hits, refusals and times,\n" +
+			"by upstream too, and the keys that limits refused most. Times are estimates from histograms.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			for {
+				if err := showStatusOnce(ctx, cmd.OutOrStdout(), &c, asJSON, watch > 0); err != nil {
+					return err
+				}
+				if watch <= 0 {
+					return nil
+				}
+				select {
+				case <-ctx.Done():
+					return nil
+				case <-time.After(watch):
+				}
+			}
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print it as JSON")
+	cmd.Flags().DurationVarP(&watch, "watch", "w", 0, "show it again and again, each so long, until it is interrupted; without a value each 2s")
+	cmd.Flags().Lookup("watch").NoOptDefVal = "2s"
+	c.flags(cmd)
+	return cmd
+}
+
+func showStatusOnce(ctx context.Context, w io.Writer, c *adminClient, asJSON, again bool) error {
+	var v statusView
+	if err := c.ask(ctx, http.MethodGet, "/v1/status", nil, &v); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	if asJSON {
+		enc := json.NewEncoder(w)
+		if !again {
+			enc.SetIndent("", "  ")
+		}
+		return enc.Encode(v)
+	}
+	if again && isTerminal(w) {
+		_, _ = io.WriteString(w, "\x1b[H\x1b[2J") // if it fails, so does what follows
+	}
+	return showStatus(w, &v)
+}
+
+// isTerminal reports whether w is one.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+func showStatus(w io.Writer, v *statusView) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	line := func(format string, args ...any) { _, _ = fmt.Fprintf(t, format+"\n", args...) } // Flush reports errors
+	line("gateway\t%s, %s", v.Version, v.State)
+	line("policy\t%s %s since %s", v.Policy.File, v.Policy.Digest, v.Policy.Since.Format(time.RFC3339))
+	if v.Policy.Refused != "" {
+		line("\ta later one was refused; gateway changes says why")
+	}
+	for _, p := range v.Parts {
+		line("%s\t%s, %s", p.Name, p.State, p.Detail)
+		for _, warning := range p.Warnings {
+			line("\twarning: %s", warning)
+		}
+	}
+	r := &v.Recent
+	line("requests\t%s in the last %s", flowText(r.Requests), (time.Duration(r.Seconds) * time.Second).String())
+	line("\t%s refused (429), %s failed (5xx)", share(r.Limited, r.Requests.Count), share(r.Failed, r.Requests.Count))
+	line("cache\t%s hits", share(r.Hits, r.Cached))
+	for _, name := range slices.Sorted(maps.Keys(v.Upstreams)) {
+		u := v.Upstreams[name]
+		line("upstream %s\t%d of %d targets healthy, %d in flight, %s", name, u.Healthy, u.Targets, u.InFlight, flowText(u.Flow))
+	}
+	for _, hot := range v.Limited {
+		line("limited\t%s: %d of %d refused", hot.Key, hot.Denied, hot.Total)
+	}
+	return t.Flush()
+}
+
+func flowText(f metrics.Flow) string {
+	if f.Count == 0 {
+		return "no requests"
+	}
+	return fmt.Sprintf("%.1f/s, p50 %s, p99 %s", f.Rate, millis(f.P50), millis(f.P99))
+}
+
+// millis writes seconds to three digits or so.
+func millis(seconds float64) string {
+	if ms := 1000 * seconds; ms < 10 {
+		return fmt.Sprintf("%.1f ms", ms)
+	}
+	return fmt.Sprintf("%.0f ms", 1000*seconds)
+}
+
+func share(n, of int) string {
+	if of == 0 {
+		return "no"
+	}
+	return fmt.Sprintf("%.1f%%", 100*float64(n)/float64(of))
+}
