@@ -28,6 +28,10 @@ func (f *inForce) put(s *policy.Snapshot, now time.Time) {
 	v := admin.PolicyInForce{File: s.File, Digest: s.Digest, Routes: len(s.Routes), Limits: len(s.Limits), Since: now.UTC()}
 	if f.current != nil {
 		v.Before, v.Changes = f.current.Digest, policy.Diff(f.current.Policy, s.Policy)
+		if v.Before == v.Digest && len(v.Changes) == 0 { // it was reloaded by itself, and then by hand
+			f.view.Refused, f.view.RefusedAt = "", time.Time{}
+			return
+		}
 	}
 	f.current, f.view = s, v
 }

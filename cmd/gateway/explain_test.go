@@ -158,10 +158,25 @@ func (r *randomRequests) next() askedRequest {
 		line string
 		in   int
 	}{
-		{"Accept-Language: " + r.pick("en", "he", "yi"), 2}, {"Cache-Control: " + r.pick("no-cache", "no-store", "max-age=0", "only-if-cached", "max-stale=60", "min-fresh=30"), 6},
-		{`If-None-Match: "a"`, 12}, {"Range: bytes=0-1", 12}, {"Authorization: Basic eA==", 15}, {"X-Api-Key: " + r.pick("a", "b"), 4}, {"X-Beta: 1", 4}, {"X-Fresh: 1", 8},
-		{"Origin: " + r.pick("https://app.example.org", "https://evil.example"), 8}, {"Access-Control-Request-Method: GET", 20}, {"Accept-Encoding: gzip", 3}, {"User-Agent: test", 2},
-		{"Cookie: theme=dark", 6}, {"X_Odd: 1", 20}, {"X-Gw-Identity: forged", 20}, {"Content-Length: 0", 12}, {"Upgrade: websocket", 40}, {"Max-Forwards: 0", 30}, {"Via: 1.1 other", 12},
+		{"Accept-Language: " + r.pick("en", "he", "yi"), 2},
+		{"Cache-Control: " + r.pick("no-cache", "no-store", "max-age=0", "only-if-cached", "max-stale=60", "min-fresh=30"), 6},
+		{`If-None-Match: "a"`, 12},
+		{"Range: bytes=0-1", 12},
+		{"Authorization: Basic eA==", 15},
+		{"X-Api-Key: " + r.pick("a", "b"), 4},
+		{"X-Beta: 1", 4},
+		{"X-Fresh: 1", 8},
+		{"Origin: " + r.pick("https://app.example.org", "https://evil.example"), 8},
+		{"Access-Control-Request-Method: GET", 20},
+		{"Accept-Encoding: gzip", 3},
+		{"User-Agent: test", 2},
+		{"Cookie: theme=dark", 6},
+		{"X_Odd: 1", 20},
+		{"X-Gw-Identity: forged", 20},
+		{"Content-Length: 0", 12},
+		{"Upgrade: websocket", 40},
+		{"Max-Forwards: 0", 30},
+		{"Via: 1.1 other", 12},
 	} {
 		if r.IntN(f.in) == 0 {
 			a.header = append(a.header, f.line)

@@ -164,10 +164,10 @@ func showExplanation(w io.Writer, x *explanation) error {
 
 func answerText(a *answerView) string {
 	text := fmt.Sprintf("%d from the %s", a.Status, a.By)
-	switch {
-	case a.By == "upstream":
+	switch a.By {
+	case "upstream":
 		text = fmt.Sprintf("the upstream's, assumed to be %d", a.Status)
-	case a.By == "limit":
+	case "limit":
 		text = fmt.Sprintf("%d by limit %s, again after %s s", a.Status, a.Limit, a.RetryAfter)
 	}
 	if a.Why != "" && a.By != "limit" {

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+
 	"github.com/jewgo/gateway/internal/failover"
 )
 
