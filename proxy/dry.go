@@ -19,6 +19,8 @@ type Dry struct {
 	Status  int // of the responses
 	Header  http.Header
 	Now     func() time.Time
+	// Forgetful notes nothing of what would be sent.
+	Forgetful bool
 
 	mu   sync.Mutex
 	sent []Sent // guarded by mu
@@ -50,9 +52,11 @@ func (d *Dry) RoundTrip(req *http.Request) (*http.Response, error) {
 	if len(sent.Targets) == 0 {
 		return nil, ErrNoTarget
 	}
-	d.mu.Lock()
-	d.sent = append(d.sent, sent)
-	d.mu.Unlock()
+	if !d.Forgetful {
+		d.mu.Lock()
+		d.sent = append(d.sent, sent)
+		d.mu.Unlock()
+	}
 	ex.Facts.Target, ex.Facts.UpstreamCode = strings.Join(sent.Targets, " or "), d.Status
 	header := d.Header.Clone()
 	if header.Get("Date") == "" {

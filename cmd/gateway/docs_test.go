@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -121,8 +122,14 @@ func TestReadme(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	here := strings.NewReplacer("http://localhost:8080", g.base, "http://127.0.0.1:9901", g.admin, "http://127.0.0.1:5000", g.base, "bin/gateway", program)
 	dir := t.TempDir()
+	demoPolicy, err := filepath.Abs("../../internal/demo/demo.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	vegeta := installed(t, "github.com/tsenart/vegeta/v12")
+	here := strings.NewReplacer("http://localhost:8080", g.base, "http://127.0.0.1:9901", g.admin, "http://127.0.0.1:5000", g.base, "bin/gateway", program,
+		"internal/demo/demo.yaml", demoPolicy, "vegeta attack", vegeta+" attack", "vegeta report", vegeta+" report")
 	for _, line := range worthTrying {
 		shell(t, dir, line)
 	}
@@ -133,6 +140,26 @@ func TestReadme(t *testing.T) {
 	if commands < 10 {
 		t.Errorf("only %d commands found in the README", commands)
 	}
+}
+
+// installed is the program of a module, in the version that go.mod has of it.
+func installed(t *testing.T, module string) (path string) {
+	t.Helper()
+	version, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Version}}", module).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	install := exec.CommandContext(t.Context(), "go", "install", module+"@"+strings.TrimSpace(string(version)))
+	install.Env = append(os.Environ(), "GOBIN="+dir, "GOFLAGS=")
+	if out, err := install.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	made, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || len(made) != 1 {
+		t.Fatal(made, err)
+	}
+	return made[0]
 }
 
 // consoles returns the blocks of commands with their output in a page.

@@ -114,14 +114,11 @@ type redisUse struct {
 }
 
 // newExplainer returns the explainer of a gateway that has just started with a policy, has no Redis,
-// and has asked no upstream. It makes no files: without keys of sessions, no cookie opens.
+// and has asked no upstream.
 func newExplainer(s *policy.Snapshot) (*explainer, error) {
-	keys, err := &secrets{}, error(nil)
-	if keys.session, err = session.PeekKeyring(s.Policy.Session.KeysFile); err != nil {
-		return nil, fmt.Errorf("session keys: %w", err)
-	}
-	if keys.identity, err = session.PeekKeyring(s.Policy.Session.Identity.KeysFile); err != nil {
-		return nil, fmt.Errorf("identity keys: %w", err)
+	keys, err := peekSecrets(s.Policy)
+	if err != nil {
+		return nil, err
 	}
 	e := &explainer{
 		live: new(policy.Live), flights: new(ratelimit.InFlight), secrets: keys, hop: "edge", alone: true,

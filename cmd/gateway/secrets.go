@@ -46,6 +46,19 @@ func loadSecrets(p *policy.Policy, log *slog.Logger) (*secrets, error) {
 	return &s, nil
 }
 
+// peekSecrets is loadSecrets without the token, and makes no files: without them, nothing opens.
+func peekSecrets(p *policy.Policy) (*secrets, error) {
+	var s secrets
+	var err error
+	if s.session, err = session.PeekKeyring(p.Session.KeysFile); err != nil {
+		return nil, fmt.Errorf("session keys: %w", err)
+	}
+	if s.identity, err = session.PeekKeyring(p.Session.Identity.KeysFile); err != nil {
+		return nil, fmt.Errorf("identity keys: %w", err)
+	}
+	return &s, nil
+}
+
 // loadToken reads a token, or makes one in a file that only its owner may read.
 func loadToken(path string) (string, error) {
 	text, err := atomicfile.ReadSecret(path)
