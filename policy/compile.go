@@ -26,6 +26,7 @@ func compile(doc *yamlfile.Document, s *Snapshot) {
 	s.Limits = c.limits()
 	c.session()
 	c.cache()
+	c.warm()
 	s.Routes = c.routes(s.Limits)
 	s.table = newTable(s.Routes)
 }

@@ -23,6 +23,7 @@ type Policy struct {
 	Session   Session             `yaml:"session" jsonschema_description:"Session cookies sealed by the gateway."`
 	Cache     Cache               `yaml:"cache" jsonschema_description:"The response cache as a whole; routes say what is cached."`
 	CORS      CORS                `yaml:"cors" jsonschema_description:"Cross-origin rules, answered by the gateway for every route."`
+	Warm      StringList          `yaml:"warm" jsonschema_description:"URLs or paths that are asked for at the start, and after a purge of everything."`
 	Routes    []RouteDef          `yaml:"routes" jsonschema_description:"Routes; the most specific pattern wins."`
 }
 

@@ -30,7 +30,11 @@ func reference(t *testing.T) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprintf(&b, "```yaml\n%s```\n\n| Key | Default | Meaning |\n|---|---|---|\n", example)
+		fmt.Fprintf(&b, "```yaml\n%s```\n\n", example)
+		if f.Type.Kind() == reflect.Slice && f.Type.Elem().Kind() != reflect.Struct {
+			continue // it has no keys
+		}
+		b.WriteString("| Key | Default | Meaning |\n|---|---|---|\n")
 		switch f.Type.Kind() {
 		case reflect.Map:
 			referenceRows(&b, f.Type.Elem(), "NAME.")

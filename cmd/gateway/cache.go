@@ -125,14 +125,8 @@ func showCache(w io.Writer, v cacheView) error {
 		line("redis\t%s%d responses\t%s", about, r.Responses, sizeText(r.Bytes))
 	}
 	line("\nhits\tlast minute\tlast hour\tlast day")
-	ratio := func(r cache.Ratio) string {
-		if r.Requests == 0 {
-			return "-"
-		}
-		return fmt.Sprintf("%.1f%% of %d", 100*r.Hits, r.Requests)
-	}
 	for _, r := range v.Routes {
-		line("%s\t%s\t%s\t%s", r.Route, ratio(r.Minute), ratio(r.Hour), ratio(r.Day))
+		line("%s\t%s\t%s\t%s", r.Route, ratioText(r.Minute), ratioText(r.Hour), ratioText(r.Day))
 	}
 	for _, top := range []struct {
 		title   string
@@ -144,6 +138,13 @@ func showCache(w io.Writer, v cacheView) error {
 		}
 	}
 	return t.Flush()
+}
+
+func ratioText(r cache.Ratio) string {
+	if r.Requests == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f%% of %d", 100*r.Hits, r.Requests)
 }
 
 func newCacheFind() *cobra.Command {

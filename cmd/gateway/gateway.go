@@ -49,6 +49,7 @@ type gateway struct {
 	pools     *proxy.Pools
 	certs     *certs.Keeper
 	cache     *cache.Cache
+	warmer    *warmer
 	stop      context.CancelFunc
 	watching  sync.WaitGroup // of the goroutines that end with stop
 	resting   sync.Once
@@ -152,6 +153,7 @@ func (g *gateway) adminHandler(snapshot *policy.Snapshot, secrets *secrets, numb
 		Purges:        purgesAdmin{&cache.Purges{Tags: g.stores.tags, Fleet: g.fleet, Now: time.Now}, &g.live},
 		Sessions:      sessionsAdmin{g.stores.sessions, g.cache, &g.live},
 		Explain:       g.explainer(secrets).answer,
+		Warm:          g.warmer,
 		Status:        func() any { return g.status(numbers) },
 		Log:           g.log,
 		Redis: func(ctx context.Context) any {
@@ -246,6 +248,7 @@ func (g *gateway) join(p *parts) {
 	}
 	g.forward = c.forward()
 	g.handler = c.before(g.forward)
+	g.warmer = openWarmer(&c, g.forward, &g.live, g.stores.tags, g.log)
 }
 
 // reloaded logs the outcome of a reload.
@@ -336,6 +339,7 @@ func servesWithout(s *policy.Snapshot, upstream string) []string {
 
 // close ends everything that newGateway started. No request may be in flight.
 func (g *gateway) close() {
+	g.warmer.end()
 	g.cache.Close()
 	g.pools.Close()
 	g.limits.close()

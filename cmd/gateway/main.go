@@ -62,7 +62,7 @@ func newRoot() *cobra.Command {
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
-	root.AddCommand(newInit(), newRun(), newUp(), newDemo(), newValidate(), newReload(), newStatus(), newExplain(), newChanges(), newCache(), newPurge(), newTargetsVerb(), newLimits(), newSessions(), newHealthcheck(), newSchema(), newVersion())
+	root.AddCommand(newInit(), newRun(), newUp(), newDemo(), newValidate(), newReload(), newStatus(), newExplain(), newChanges(), newCache(), newPurge(), newWarm(), newTargetsVerb(), newLimits(), newSessions(), newHealthcheck(), newSchema(), newVersion())
 	for _, cmd := range root.Commands() {
 		for _, verb := range append(cmd.Commands(), cmd) {
 			verb.Args = usageArgs(verb.Args)

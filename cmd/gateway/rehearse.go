@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -218,6 +219,22 @@ func (q *question) encrypted(s *policy.Snapshot) bool {
 		return *q.tls
 	}
 	return s.Policy.Server.TLS != nil
+}
+
+// request is the request as its connection's server makes it, without content. Its client is this machine.
+func (q *question) request(ctx context.Context, s *policy.Snapshot) (*http.Request, error) {
+	u, err := url.ParseRequestURI(q.target)
+	if err != nil {
+		return nil, err
+	}
+	r := &http.Request{
+		Method: q.method, Host: q.host, RemoteAddr: "127.0.0.1:1", Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, RequestURI: q.target, URL: u,
+		Header: http.Header{"User-Agent": {"gateway-warm"}, "Accept-Encoding": {"gzip"}}, Body: http.NoBody,
+	}
+	if q.encrypted(s) {
+		r.TLS = &tls.ConnectionState{}
+	}
+	return r.WithContext(ctx), nil
 }
 
 // send writes the request as it arrives, as far as it is read. Its content, if the header says that there is any,

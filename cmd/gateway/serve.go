@@ -130,6 +130,7 @@ func (s *service) run(ctx context.Context) error {
 	if s.file != "" {
 		tasks.Go(func() { g.reloader.Run(background, hup, s.file) })
 	}
+	tasks.Go(func() { g.warmer.watch(background) })
 	// conditions asks every part, so one that is stuck is not said to be alive.
 	tasks.Go(func() { systemd.Watch(background, func() { g.conditions() }) })
 	systemd.Ready(g.summary())

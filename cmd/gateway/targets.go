@@ -225,18 +225,15 @@ func (a *loadTest) expect(s *policy.Snapshot, target *url.URL, paths []string) (
 	h := c.before(c.forward())
 	n := int(float64(a.rate) * a.duration.Seconds())
 	for i := range n {
-		path := paths[i%len(paths)]
-		r := &http.Request{
-			Method: http.MethodGet, Host: target.Host, RemoteAddr: "127.0.0.1:1", Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-			RequestURI: path, URL: &url.URL{}, Header: http.Header{"User-Agent": {"Go-http-client/1.1"}, "Accept-Encoding": {"gzip"}}, Body: http.NoBody,
-		}
-		if r.URL, err = url.ParseRequestURI(path); err != nil {
+		q := question{method: http.MethodGet, host: target.Host, target: paths[i%len(paths)], tls: new(target.Scheme == "https")}
+		r, err := q.request(context.Background(), s)
+		if err != nil {
 			return "", err
 		}
 		if a.clients > 1 {
 			r.Header.Set("X-Forwarded-For", clientOf(i%max(len(paths), a.clients)%a.clients).String())
 		}
-		h.ServeHTTP(&discarded{header: http.Header{}}, r.WithContext(context.Background()))
+		h.ServeHTTP(&discarded{header: http.Header{}}, r)
 		now = now.Add(time.Second / time.Duration(a.rate))
 	}
 	return counted.String(), nil
@@ -273,10 +270,13 @@ func (t *tallied) String() string {
 	return fmt.Sprintf("%s; %s hits on cached routes, %s of all", strings.Join(parts, ", "), share(t.hits, t.cached), share(t.hits, t.n))
 }
 
-// discarded is a client that keeps nothing.
-type discarded struct{ header http.Header }
+// discarded is a client that keeps the head of its response.
+type discarded struct {
+	header http.Header
+	status int
+}
 
 func (d *discarded) Header() http.Header              { return d.header }
-func (d *discarded) WriteHeader(int)                  {}
+func (d *discarded) WriteHeader(status int)           { d.status = status }
 func (d *discarded) Write(b []byte) (int, error)      { return len(b), nil }
 func (d *discarded) SetWriteDeadline(time.Time) error { return nil }

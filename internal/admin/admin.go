@@ -68,6 +68,7 @@ type Config struct {
 	Cache         Cache
 	Purges        Purges
 	Sessions      Sessions
+	Warm          Warm
 	Explain       func(ctx context.Context, question url.Values) (any, error)
 	Status        func() any
 	Redis         func(ctx context.Context) any // the JSON value of its page, within about a second
@@ -197,6 +198,7 @@ func (c *Config) readyz(w http.ResponseWriter, r *http.Request) {
 var (
 	ErrUnknown = errors.New("unknown") // there is nothing of that name
 	ErrBad     = errors.New("bad request")
+	ErrBusy    = errors.New("busy") // with another request of the same kind
 )
 
 // answered sends an answer, or the problem that err is.
@@ -210,6 +212,8 @@ func answered(w http.ResponseWriter, answer any, err error) {
 		status = http.StatusNotFound
 	case errors.Is(err, ErrBad):
 		status = http.StatusBadRequest
+	case errors.Is(err, ErrBusy):
+		status = http.StatusConflict
 	}
 	problem.Write(w, problem.Problem{Status: status, Detail: err.Error()})
 }

@@ -200,7 +200,7 @@ func TestOpenAPI(t *testing.T) {
 		c.Address = "127.0.0.1:9901"
 		c.Limits, c.Cache, c.Purges, c.Sessions = struct{ admin.Limits }{}, struct{ admin.Cache }{}, struct{ admin.Purges }{}, struct{ admin.Sessions }{}
 		c.Upstreams = func() any { return nil }
-		c.Status = c.Upstreams
+		c.Status, c.Warm = c.Upstreams, struct{ admin.Warm }{}
 		c.Explain = func(context.Context, url.Values) (any, error) { return nil, nil }
 	})
 	var index struct {

@@ -72,6 +72,12 @@ func (c *Config) pages() []page {
 	if c.Status != nil {
 		all = append(all, page{http.MethodGet, "/v1/status", read, "how it is, and what happened in the last minute", c.status})
 	}
+	if c.Warm != nil {
+		all = append(all,
+			page{http.MethodGet, "/v1/warm", read, "how far the last run has got that fills the cache", c.warmed},
+			page{http.MethodPost, "/v1/warm", change, "fill the cache with urls", c.warm},
+			page{http.MethodDelete, "/v1/warm", change, "stop that", c.stopWarming})
+	}
 	if c.Explain != nil {
 		all = append(all, page{http.MethodGet, "/v1/explain", read, "what would happen to a request of ?method= and ?url=, and why", c.explain})
 	}

@@ -33,7 +33,7 @@ var layers = []layer{
 		packages: []string{"internal/store/memory", "internal/store/redis", "internal/metrics", "internal/admin", "internal/reload", "internal/logwriter", "internal/certs"},
 		imports:  []string{"proxy", "features", "chain", "exchange", "policy", "peers", "pure", "disk"},
 	},
-	{name: "demo", packages: []string{"internal/demo", "internal/starter", "internal/systemd"}, imports: []string{"pure"}},
+	{name: "demo", packages: []string{"internal/demo", "internal/starter", "internal/systemd", "internal/warm"}, imports: []string{"pure"}},
 	{
 		name: "product", packages: []string{"cmd/gateway"},
 		imports: []string{"wire", "demo", "adapters", "peers", "proxy", "features", "chain", "exchange", "policy", "pure", "disk"},

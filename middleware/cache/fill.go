@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"bytes"
 	"context"
 	"maps"
 	"net/http"
@@ -272,6 +273,9 @@ func (c *call) put(ctx context.Context, e *Entry) {
 		at = partKey(at)
 	}
 	_ = t.store.Put(ctx, at, e) // Tiers never fails
+	if old := c.stored; old != nil && !e.partial() {
+		t.ratios.refilled(c.ex, old.Status == e.Status && bytes.Equal(old.Body, e.Body), c.refresh, e.Received)
+	}
 }
 
 // outranked reports whether an entry is a failure that would replace a response which may still be

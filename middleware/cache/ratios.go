@@ -30,6 +30,7 @@ type ratios struct {
 type routeRatios struct {
 	mu                sync.Mutex // guards what follows
 	minute, hour, day window
+	refills           window // see refilled
 }
 
 // window counts in a ring of times, the oldest of which is dropped as a new one begins.
@@ -99,7 +100,7 @@ func (a *ratios) route(name string) *routeRatios {
 	defer a.mu.Unlock()
 	r, ok := a.of.Get(name)
 	if !ok {
-		r = &routeRatios{minute: newWindow(time.Second, 60), hour: newWindow(time.Minute, 60), day: newWindow(time.Hour, 24)}
+		r = &routeRatios{minute: newWindow(time.Second, 60), hour: newWindow(time.Minute, 60), day: newWindow(time.Hour, 24), refills: newWindow(time.Minute, 60)}
 		a.of.Put(name, r)
 	}
 	return r
@@ -119,11 +120,13 @@ type RouteRatios struct {
 	Minute Ratio  `json:"minute"`
 	Hour   Ratio  `json:"hour"`
 	Day    Ratio  `json:"day"`
+
+	Refills Refills `json:"refills"`
 }
 
 func (a *ratios) list(name string, now time.Time) RouteRatios {
 	r := a.route(name)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return RouteRatios{name, r.minute.sum(now), r.hour.sum(now), r.day.sum(now)}
+	return RouteRatios{name, r.minute.sum(now), r.hour.sum(now), r.day.sum(now), r.refills.sumRefills(now)}
 }

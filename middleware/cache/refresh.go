@@ -57,6 +57,7 @@ func (c *Cache) refresh(from *call) {
 	f.unattended = true
 	ctx, cancel := context.WithTimeout(f.bounded(context.Background()), refreshTimeout)
 	fill := from.detached(ctx)
+	fill.refresh = true
 	go func() {
 		defer cancel()
 		f.run(fill)

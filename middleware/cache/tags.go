@@ -150,6 +150,9 @@ func (t *Tags) trusts(marks []Mark) bool {
 	return t.Valid(marks) && !slices.ContainsFunc(marks, func(m Mark) bool { return m.Gen < base })
 }
 
+// PurgesOfAll returns a number that grows with each purge of everything, wherever it was made.
+func (t *Tags) PurgesOfAll() uint64 { return t.Marks([]string{tagAll})[0].Gen }
+
 // changes counts purges, and new tables. Marks taken later are still those of the moment when it
 // was read, provided that it has not changed.
 func (t *Tags) changes() uint64 { return t.local.changes.Load() }

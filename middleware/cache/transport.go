@@ -75,6 +75,7 @@ type call struct {
 	part    *Entry          // a fresh part that does not cover the request; nil: none
 	whole   bool            // drop the client's conditions and ranges
 	again   bool            // the request was sent before
+	refresh bool            // in the background, for no client
 	unsent  []string        // the client's fields that were not sent, as undeclared
 	also    []string        // those of unsent that its responses declared
 	learned map[string]bool // fields declared by responses, and so sent

@@ -96,10 +96,10 @@ func (c *Cache) Find(ctx context.Context, s *policy.Snapshot, text string) (Foun
 
 // Overview is the state of the cache of this gateway.
 type Overview struct {
-	Memory  *MemoryUse    `json:"memory,omitempty"` // absent: the policy has none
-	Routes  []RouteRatios `json:"routes"`
-	Hottest []Stored      `json:"hottest"` // in memory, by Recent
-	Largest []Stored      `json:"largest"` // in memory
+	Memory  *MemoryUse      `json:"memory,omitempty"` // absent: the policy has none
+	Routes  []RouteOverview `json:"routes"`
+	Hottest []Stored        `json:"hottest"` // in memory, by Recent
+	Largest []Stored        `json:"largest"` // in memory
 }
 
 // MemoryUse is what is in local memory. Purged entries count until they are evicted.
@@ -112,10 +112,10 @@ type MemoryUse struct {
 // every entry in memory.
 func (c *Cache) Overview(s *policy.Snapshot) Overview {
 	now := c.now()
-	v := Overview{Routes: []RouteRatios{}, Hottest: []Stored{}, Largest: []Stored{}}
+	v := Overview{Routes: []RouteOverview{}, Hottest: []Stored{}, Largest: []Stored{}}
 	for _, r := range s.Routes {
 		if r.Cache != nil {
-			v.Routes = append(v.Routes, c.ratios.list(r.Name, now))
+			v.Routes = append(v.Routes, RouteOverview{RouteRatios: c.ratios.list(r.Name, now)})
 		}
 	}
 	if c.store.Local == nil {
@@ -123,15 +123,20 @@ func (c *Cache) Overview(s *policy.Snapshot) Overview {
 	}
 	v.Memory = &MemoryUse{Bytes: c.store.Local.Bytes()}
 	var hottest, largest ranking
+	lives := lifetimes{}
 	_ = c.store.Local.Find(context.Background(), func(string) bool { return true }, func(key string, e *Entry) bool {
 		v.Memory.Entries++
 		if c.store.Tags.Valid(e.Marks) {
 			_, recent := e.Uses.counts(now)
 			hottest.add(recent, key, e)
 			largest.add(uint64(e.Weight()), key, e)
+			lives.add(s, c.store.softened(e), now)
 		}
 		return true
 	}) // fails only if its context ends
+	for i := range v.Routes {
+		lives.complete(&v.Routes[i])
+	}
 	for _, r := range hottest {
 		v.Hottest = append(v.Hottest, c.stored(s, r.key, c.store.softened(r.e), tierLocal))
 	}

@@ -166,7 +166,7 @@ func TestOverview(t *testing.T) {
 	if len(v.Hottest) != 20 || v.Hottest[0].URL != "http://api.test/item/7" || v.Hottest[0].Hits != 3 || v.Hottest[1].URL != "http://api.test/item/77" {
 		t.Errorf("hottest: %d, %+v", len(v.Hottest), v.Hottest)
 	}
-	ratios := map[string]cache.RouteRatios{}
+	ratios := map[string]cache.RouteOverview{}
 	for _, r := range v.Routes {
 		ratios[r.Route] = r
 	}
@@ -190,7 +190,7 @@ func TestOverview(t *testing.T) {
 		e.get("/item/777")
 	}
 	v = e.cache.Overview(e.snapshot())
-	r := v.Routes[slices.IndexFunc(v.Routes, func(r cache.RouteRatios) bool { return r.Route == "detail" })]
+	r := v.Routes[slices.IndexFunc(v.Routes, func(r cache.RouteOverview) bool { return r.Route == "detail" })]
 	if r.Minute.Requests != 2 || r.Hour.Requests != 35 || r.Day.Requests != 35 {
 		t.Errorf("a minute later: %+v", r)
 	}

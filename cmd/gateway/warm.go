@@ -1,0 +1,220 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jewgo/gateway/internal/admin"
+	"github.com/jewgo/gateway/internal/exchange"
+	"github.com/jewgo/gateway/internal/warm"
+	"github.com/jewgo/gateway/middleware"
+	"github.com/jewgo/gateway/middleware/cache"
+	"github.com/jewgo/gateway/policy"
+)
+
+const (
+	// policyRate is at how many requests a second the policy's URLs are asked for, and warmAtOnce how many at a time,
+	// unless an operator says otherwise; maxWarmRate and maxWarmAtOnce bound what one may say.
+	policyRate, warmAtOnce     = 50, 8
+	maxWarmRate, maxWarmAtOnce = 10_000, 256
+	// purgeLook is how often the warmer looks whether everything was purged.
+	purgeLook = time.Second
+)
+
+var errWarming = errors.New("a run is in progress; stop it, or wait for its end")
+
+// warmer asks the gateway itself for URLs, so that their responses are stored. Limits do not count its requests.
+type warmer struct {
+	handler http.Handler // the layers without limits
+	live    *policy.Live
+	tags    *cache.Tags
+	log     *slog.Logger
+
+	mu   sync.Mutex // guards what follows
+	run  *warm.Run  // the last one; nil: none
+	stop context.CancelFunc
+	over chan struct{} // closed when run has ended
+}
+
+// openWarmer makes the warmer of a gateway with these layers.
+func openWarmer(c *chain, forward http.Handler, live *policy.Live, tags *cache.Tags, log *slog.Logger) *warmer {
+	var wraps []middleware.Middleware
+	for _, l := range c.layers() {
+		switch l.name {
+		case "ratelimit":
+		case "Observe":
+			wraps = append(wraps, l.wrap, noteExchange)
+		default:
+			wraps = append(wraps, l.wrap)
+		}
+	}
+	return &warmer{handler: middleware.Chain(forward, wraps...), live: live, tags: tags, log: log}
+}
+
+// warmKey is the context key of the place for a request's exchange.
+type warmKey struct{}
+
+func noteExchange(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if place, ok := r.Context().Value(warmKey{}).(**exchange.Exchange); ok {
+			*place = exchange.From(r.Context())
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// begin starts a run in the background. It returns errWarming if one is in progress.
+func (w *warmer) begin(urls []string, rate float64, atOnce int) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.run != nil && !w.run.Progress().Ended {
+		return errWarming
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	run, over := warm.New(urls, warm.Config{Ask: w.ask, Rate: rate, AtOnce: atOnce}), make(chan struct{})
+	w.run, w.stop, w.over = run, stop, over
+	go func() { // end waits for it
+		defer close(over)
+		run.Run(ctx)
+	}()
+	return nil
+}
+
+// progress is that of the last run; nil: none.
+func (w *warmer) progress() *warm.Progress {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.run == nil {
+		return nil
+	}
+	return new(w.run.Progress())
+}
+
+// halt stops the run, if one is in progress, and returns what is closed when its last request has ended; nil: there
+// was none.
+func (w *warmer) halt() <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stop != nil {
+		w.stop()
+	}
+	return w.over
+}
+
+// end stops the run, and waits for its last request.
+func (w *warmer) end() {
+	if over := w.halt(); over != nil {
+		<-over
+	}
+}
+
+// ask takes one request through the layers.
+func (w *warmer) ask(target string) warm.Outcome {
+	s := w.live.Load()
+	q := question{method: http.MethodGet}
+	if strings.HasPrefix(target, "//") { // of an access log: its host
+		target = map[bool]string{true: "https:", false: "http:"}[s.Policy.Server.TLS != nil] + target
+	}
+	if err := q.parseURL(target, s); err != nil {
+		return warm.Outcome{Status: http.StatusBadRequest}
+	}
+	var ex *exchange.Exchange
+	r, err := q.request(context.WithValue(context.Background(), warmKey{}, &ex), s)
+	if err != nil {
+		return warm.Outcome{Status: http.StatusBadRequest}
+	}
+	out := &discarded{header: http.Header{}}
+	w.serve(out, r)
+	o := warm.Outcome{Status: out.status}
+	if ex != nil {
+		o.Cache = ex.Facts.Cache
+		o.Stored = o.Cache == "miss" && strings.Contains(out.header.Get("Cache-Status"), "; stored")
+		if ex.Route != nil {
+			o.Route = ex.Route.Name
+		}
+		o.Status = ex.Facts.Status
+	}
+	return o
+}
+
+// serve serves a request. A response that breaks off is one with its status.
+func (w *warmer) serve(out http.ResponseWriter, r *http.Request) {
+	defer func() {
+		if v := recover(); v != nil && v != http.ErrAbortHandler { //nolint:errorlint // a panic's value, not an error
+			panic(v)
+		}
+	}()
+	w.handler.ServeHTTP(out, r)
+}
+
+// watch asks for the policy's URLs at the start, and after each purge of everything, until ctx is done.
+func (w *warmer) watch(ctx context.Context) {
+	seen := uint64(0)
+	turns := time.NewTicker(purgeLook)
+	defer turns.Stop()
+	for first := true; ; first = false {
+		if now := w.tags.PurgesOfAll(); first || now != seen {
+			if urls := w.live.Load().Policy.Warm; len(urls) == 0 || w.begin(urls, policyRate, warmAtOnce) == nil {
+				if seen = now; len(urls) > 0 {
+					w.log.Info("warming the cache with the policy's URLs", "urls", len(urls))
+				}
+			} // else another run is in progress: later
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-turns.C:
+		}
+	}
+}
+
+// warmSelection is what an operator wants to be asked for.
+type warmSelection struct {
+	URLs   []string `json:"urls"`
+	Rate   float64  `json:"rate"`    // a second; 0: 50
+	AtOnce int      `json:"at_once"` // 0: 8
+}
+
+// Start implements admin.Warm.
+func (w *warmer) Start(selection []byte) (any, error) {
+	var what warmSelection
+	if err := strictJSON(selection, &what); err != nil {
+		return nil, fmt.Errorf("%w: want a JSON object with urls, rate, at_once: %w", admin.ErrBad, err)
+	}
+	if what.Rate == 0 {
+		what.Rate = policyRate
+	}
+	if what.AtOnce == 0 {
+		what.AtOnce = warmAtOnce
+	}
+	switch {
+	case len(what.URLs) == 0 || len(what.URLs) > warm.MaxURLs:
+		return nil, fmt.Errorf("%w: want from 1 to %d urls", admin.ErrBad, warm.MaxURLs)
+	case what.Rate < 0 || what.Rate > maxWarmRate || what.AtOnce < 0 || what.AtOnce > maxWarmAtOnce:
+		return nil, fmt.Errorf("%w: want a rate of at most %d a second, and at most %d at once", admin.ErrBad, maxWarmRate, maxWarmAtOnce)
+	}
+	if err := w.begin(what.URLs, what.Rate, what.AtOnce); err != nil {
+		return nil, adminError{err, admin.ErrBusy}
+	}
+	return w.progress(), nil
+}
+
+// Progress implements admin.Warm.
+func (w *warmer) Progress() (any, error) {
+	if p := w.progress(); p != nil {
+		return p, nil
+	}
+	return nil, adminError{errors.New("the cache was not warmed since the start"), admin.ErrUnknown}
+}
+
+// Stop implements admin.Warm.
+func (w *warmer) Stop() (any, error) {
+	w.end()
+	return w.Progress()
+}
