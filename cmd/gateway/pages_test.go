@@ -21,7 +21,7 @@ var pages = map[string]int{"limits.md": 25, "caching.md": 31, "sessions.md": 5, 
 // otherPages are typed by a test of their own.
 var otherPages = map[string]string{
 	"../README.md": "TestReadme", "admin.md": "TestAdminPage", "deploy.md": "TestDeployPage", "flask.md": "TestFlaskPage",
-	"https.md": "TestHTTPSPage", "redis.md": "TestRedisPage", "upgrade.md": "TestUpgradePage",
+	"https.md": "TestHTTPSPage", "operations.md": "TestRestoreOfABackup", "redis.md": "TestRedisPage", "upgrade.md": "TestUpgradePage",
 }
 
 func TestPages(t *testing.T) {
