@@ -16,7 +16,7 @@ import (
 )
 
 // pages are those whose commands are typed in front of the demo's backend, and how many there are.
-var pages = map[string]int{"limits.md": 25, "caching.md": 31, "sessions.md": 5, "troubleshoot.md": 10, "security.md": 5, "questions.md": 18}
+var pages = map[string]int{"limits.md": 25, "caching.md": 32, "sessions.md": 5, "troubleshoot.md": 10, "security.md": 5, "questions.md": 18}
 
 // otherPages are typed by a test of their own.
 var otherPages = map[string]string{
@@ -87,7 +87,7 @@ func startPagePolicy(t *testing.T, policy, backend string) (enter func(line stri
 		t.Fatal(err)
 	}
 	here := strings.NewReplacer("http://127.0.0.1:8080", g.base, "http://127.0.0.1:9901", g.admin, "; grep", "; sleep 0.5; grep") // until the lines are written
-	verb := regexp.MustCompile(`^gateway (?:(?:limits|cache|sessions) \w+|purge|status|explain|changes|reload)|&& gateway reload`)
+	verb := regexp.MustCompile(`^gateway (?:(?:limits|cache|sessions) \w+|purge|warm|status|explain|changes|reload)|&& gateway reload`)
 	program := regexp.MustCompile(`(^|; |&& )gateway `)
 	return func(line string) string {
 		line = verb.ReplaceAllString(here.Replace(line), fmt.Sprintf("$0 --admin %s", strings.TrimPrefix(g.admin, "http://")))
