@@ -94,7 +94,7 @@ slow: deps ## Three attacks of slowhttptest: other clients have no failure and a
 	GATEWAY_SLOW=$(SLOW) go test -count=1 -v -timeout 10m -run '^(TestSlowHTTPTest|TestMemoryRunsOut)$$' ./cmd/gateway
 
 .PHONY: fuzz
-fuzz: ## Run every fuzz test for FUZZTIME each, and a million requests against werkzeug
+fuzz: ## Run every fuzz test for FUZZTIME each, a million requests against werkzeug, and ten thousand explained
 	@scripts/fuzz.sh $(FUZZTIME)
 
 .PHONY: schema

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs every fuzz test of the module, one after another, and then a million requests that werkzeug must
-# read as the gateway does. GATEWAY_WERKZEUG_SEED is the first seed of those; a failure names its own.
+# Runs every fuzz test of the module, one after another; then a million requests that werkzeug must read as
+# the gateway does (GATEWAY_WERKZEUG_SEED is their first seed), and ten thousand that explain must foresee
+# (GATEWAY_SEED). A failure names its own seed.
 # Usage: scripts/fuzz.sh DURATION
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -26,4 +27,6 @@ fi
 export GATEWAY_WERKZEUG=1000000 GATEWAY_WERKZEUG_SEED=${GATEWAY_WERKZEUG_SEED:-$(date +%s)}
 echo "fuzz: $GATEWAY_WERKZEUG requests against werkzeug, first seed $GATEWAY_WERKZEUG_SEED"
 go test -count=1 -v -timeout 30m -run '^TestWerkzeugReadsWhatIsMatchedAndKeyed$' ./cmd/gateway
+echo "fuzz: 10000 requests are explained, then made"
+GATEWAY_EXPLAIN=10000 go test -race -count=1 -v -timeout 10m -run '^TestExplainEqualsWhatHappens$' ./cmd/gateway
 echo "fuzz: $total tests, none failed"

@@ -143,8 +143,11 @@ func TestCountsAndStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		outcomes := []warm.Outcome{
-			{Route: "list", Cache: "hit", Status: 200}, {Route: "list", Cache: "miss", Stored: true, Status: 200},
-			{Route: "item", Cache: "miss", Status: 200}, {Route: "item", Cache: "stale", Status: 200}, {Status: 404},
+			{Route: "list", Cache: "hit", Status: 200},
+			{Route: "list", Cache: "miss", Stored: true, Status: 200},
+			{Route: "item", Cache: "miss", Status: 200},
+			{Route: "item", Cache: "stale", Status: 200},
+			{Status: 404},
 		}
 		r := warm.New(urls(1000), warm.Config{Rate: 1000, AtOnce: 2, Ask: func(url string) warm.Outcome {
 			var n int
