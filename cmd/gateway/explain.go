@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -223,12 +224,28 @@ func (q *question) parseURL(text string, s *policy.Snapshot) error {
 	}
 	q.target = target
 	if q.host == "" {
-		q.host = "localhost"
-		if hosts := s.Policy.Server.Hosts; len(hosts) > 0 {
-			q.host = hosts[0]
-		}
+		q.host = usualHost(&s.Policy.Server)
 	}
 	return nil
+}
+
+// usualHost is the Host that clients send: the first of the policy's or, where that names this machine, with the port
+// of the first address.
+func usualHost(p *policy.Server) string {
+	host := "localhost"
+	if len(p.Hosts) > 0 {
+		host = p.Hosts[0]
+	}
+	ip, _ := netip.ParseAddr(host)
+	if ip.Is6() {
+		host = "[" + host + "]"
+	}
+	_, text, _ := net.SplitHostPort(p.Listen[0]) // of a socket, what follows is no number
+	usual := map[bool]uint64{true: 443, false: 80}[p.TLS != nil]
+	if port, err := strconv.ParseUint(text, 10, 16); err == nil && port != 0 && port != usual && (host == "localhost" || ip.IsLoopback()) {
+		return fmt.Sprintf("%s:%d", host, port)
+	}
+	return host
 }
 
 func parseField(line string) (name, value string, err error) {

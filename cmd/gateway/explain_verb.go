@@ -28,7 +28,8 @@ func newExplain() *cobra.Command {
 			"go upstream, and the answer if Redis were down. The request is not made: nothing is counted, stored or sent.\n\n" +
 			"A running gateway answers by what its stores have now. With --config alone, the policy answers by itself, as a gateway\n" +
 			"would that has just started without Redis.\n\n" +
-			"URL is a path, as on the first of server.hosts, or an http:// or https:// URL.",
+			"URL is an http:// or https:// URL, or a path on the first of server.hosts; without any, on localhost with the port of\n" +
+			"server.listen.",
 		Example: "  gateway explain GET '/api/v5/restaurants?limit=50&page=1' --client 203.0.113.9",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {

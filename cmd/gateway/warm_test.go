@@ -40,6 +40,7 @@ type warmRig struct {
 	asked atomic.Int64
 }
 
+// startWarmRig returns when the policy's URLs have been asked for.
 func startWarmRig(t *testing.T) *warmRig {
 	rig := &warmRig{}
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -56,6 +57,12 @@ func startWarmRig(t *testing.T) *warmRig {
 	writePolicy(t, filepath.Join(here, "gateway.yaml"), fmt.Sprintf(warmPolicy, upstream.URL))
 	own(t, here)
 	rig.gatewayProcess = start(t, nil, "run", "--config", filepath.Join(there, "gateway.yaml"))
+	env.Eventually(t, env.Patience, func() error {
+		if p := rig.warmed(); !p.Ended || p.Done != 3 || p.Stored != 3 {
+			return fmt.Errorf("%+v", p)
+		}
+		return nil
+	})
 	return rig
 }
 
@@ -95,12 +102,6 @@ func (rig *warmRig) list(n int) string {
 func TestWarm(t *testing.T) {
 	t.Parallel()
 	rig := startWarmRig(t)
-	env.Eventually(t, env.Patience, func() error { // the policy's own, at the start
-		if p := rig.warmed(); !p.Ended || p.Done != 3 || p.Stored != 3 {
-			return fmt.Errorf("%+v", p)
-		}
-		return nil
-	})
 	if r := rig.get("/page/2"); !strings.Contains(r.Header.Get("Cache-Status"), "fwd") { // of another host: that of a path is localhost
 		t.Errorf("Cache-Status of another host: %s", r.Header.Get("Cache-Status"))
 	}
@@ -149,12 +150,6 @@ func (rig *warmRig) warmed() (p warm.Progress) {
 func TestWarmStops(t *testing.T) {
 	t.Parallel()
 	rig := startWarmRig(t)
-	env.Eventually(t, env.Patience, func() error {
-		if p := rig.warmed(); !p.Ended {
-			return fmt.Errorf("%+v", p)
-		}
-		return nil
-	})
 	asked, before := rig.asked.Load(), rig.cacheRequests()
 	cmd := command(t, rig.args("--list", rig.list(5000), "--rate", "100")...)
 	var out output
@@ -218,12 +213,6 @@ func TestWarmStops(t *testing.T) {
 func TestWarmAfterAPurgeOfAll(t *testing.T) {
 	t.Parallel()
 	rig := startWarmRig(t)
-	env.Eventually(t, env.Patience, func() error {
-		if p := rig.warmed(); !p.Ended || rig.asked.Load() != 3 {
-			return fmt.Errorf("%+v, %d requests", p, rig.asked.Load())
-		}
-		return nil
-	})
 	for _, c := range []struct {
 		what []string
 		want int64
@@ -246,12 +235,6 @@ func TestWarmAfterAPurgeOfAll(t *testing.T) {
 func TestWarmSourcesAndMistakes(t *testing.T) {
 	t.Parallel()
 	rig := startWarmRig(t)
-	env.Eventually(t, env.Patience, func() error {
-		if p := rig.warmed(); !p.Ended {
-			return fmt.Errorf("%+v", p)
-		}
-		return nil
-	})
 	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/index.xml":
