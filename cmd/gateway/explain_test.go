@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -55,8 +56,12 @@ routes:
   - {name: rest, match: {methods: [GET, POST], path: /elsewhere}, upstream: app}
 `
 
-// responseTo is what the backend answers to a path: the same each time, so that a question can say it.
-func responseTo(path string) (status int, header []string) {
+// responseTo is what the backend answers to a path, so that a question can say it. While the backend fails, its
+// items do.
+func responseTo(path string, fails bool) (status int, header []string) {
+	if fails && strings.HasPrefix(path, "/item/") {
+		return http.StatusBadGateway, nil
+	}
 	switch _, what, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/"); what {
 	case "gone":
 		return http.StatusGone, nil
@@ -72,6 +77,8 @@ func responseTo(path string) (status int, header []string) {
 		return http.StatusOK, []string{"Cache-Control: max-age=60", "Set-Cookie: a=b"}
 	case "tagged":
 		return http.StatusOK, []string{"Cache-Control: max-age=60", "Surrogate-Key: list other"}
+	case "vary":
+		return http.StatusOK, []string{"Vary: X-Beta"}
 	case "anna":
 		return http.StatusOK, []string{`X-Gw-Session: login {"user":"anna"}`}
 	}
@@ -80,6 +87,8 @@ func responseTo(path string) (status int, header []string) {
 
 // notingBackend notes what arrives.
 type notingBackend struct {
+	fails atomic.Bool
+
 	mu  sync.Mutex
 	got []*http.Request
 }
@@ -88,7 +97,7 @@ func (b *notingBackend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b.mu.Lock()
 	b.got = append(b.got, r)
 	b.mu.Unlock()
-	status, header := responseTo(r.URL.Path)
+	status, header := responseTo(r.URL.Path, b.fails.Load())
 	w.Header().Set("Content-Type", "application/json")
 	for _, line := range header {
 		name, value, _ := strings.Cut(line, ": ")
@@ -116,10 +125,10 @@ func (r askedRequest) String() string {
 }
 
 // question asks the admin API about it.
-func (r askedRequest) question() url.Values {
+func (r askedRequest) question(fails bool) url.Values {
 	q := url.Values{"method": {r.method}, "url": {"http://" + r.host + r.target}, "header": r.header}
 	path, _, _ := strings.Cut(r.target, "?")
-	status, header := responseTo(path)
+	status, header := responseTo(path, fails)
 	q.Set("status", strconv.Itoa(status))
 	q["response"] = header
 	return q
@@ -136,7 +145,7 @@ func (r *randomRequests) pick(of ...string) string { return of[r.IntN(len(of))] 
 func (r *randomRequests) next() askedRequest {
 	a := askedRequest{
 		method: "GET", host: r.pick("api.example.org", "api.example.org", "www.example.org"),
-		target: r.pick("/list", "/list", "/item/1", "/item/2", "/item/3", "/item/%31", "/item/gone", "/item/broken", "/mine", "/mine", "/keyed", "/beta", "/debug/x",
+		target: r.pick("/list", "/list", "/item/1", "/item/2", "/item/3", "/item/%31", "/item/gone", "/item/broken", "/item/vary", "/item/vary", "/mine", "/mine", "/keyed", "/beta", "/debug/x",
 			"/strict/private", "/strict/long", "/strict/short", "/strict/short", "/strict/cookie", "/strict/tagged", "/strict/plain", "/elsewhere"),
 	}
 	if r.IntN(8) == 0 {
@@ -279,11 +288,12 @@ func (rig *explainRig) explain(query url.Values) *explanation {
 // compare explains a request, makes it, and compares.
 func (rig *explainRig) compare(r askedRequest) {
 	rig.tb.Helper()
-	x := rig.explain(r.question())
+	fails := rig.backend.fails.Load()
+	x := rig.explain(r.question(fails))
 	if got := rig.backend.take(); len(got) > 0 {
 		rig.tb.Fatalf("explaining %v asked the backend: %v", r, got[0])
 	}
-	q, err := parseQuestion(r.question(), rig.live.Load(), time.Now())
+	q, err := parseQuestion(r.question(fails), rig.live.Load(), time.Now())
 	if err != nil {
 		rig.tb.Fatal(err)
 	}
@@ -390,19 +400,21 @@ func TestExplainEqualsWhatHappens(t *testing.T) {
 	}
 	server := env.Redis(t)
 	rig := startExplainRig(t, explainPolicy, server.URL)
-	for range n / 2 {
-		rig.compare(rig.random.next())
+	compare := func(n int) {
+		for range n {
+			if rig.random.IntN(50) == 0 {
+				rig.backend.fails.Store(rig.random.IntN(3) == 0)
+			}
+			rig.compare(rig.random.next())
+		}
 	}
+	compare(n / 2)
 	server.Kill()
 	rig.awaitRedis("down")
-	for range n / 4 {
-		rig.compare(rig.random.next())
-	}
+	compare(n / 4)
 	server.Restart(true)
 	rig.awaitRedis("up")
-	for range n / 4 {
-		rig.compare(rig.random.next())
-	}
+	compare(n / 4)
 	t.Logf("%v; overtaken by the clock: %d", rig.seen, rig.off)
 	for _, want := range []string{"cache 200", "upstream 200", "limit 429", "limit 403", "gateway 400", "gateway 401", "gateway 404", "gateway 405", "gateway 421"} {
 		if rig.seen[want] == 0 {
@@ -420,7 +432,7 @@ func FuzzExplain(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, method, host, target, first, second string) {
 		r := askedRequest{method, host, target, []string{first, second}}
-		if _, err := parseQuestion(r.question(), rig.live.Load(), time.Now()); err != nil {
+		if _, err := parseQuestion(r.question(false), rig.live.Load(), time.Now()); err != nil {
 			t.Skip(err) // it is told so
 		}
 		rig.tb, rig.client.tb = t, t
@@ -481,7 +493,7 @@ func TestExplainChangesNothing(t *testing.T) {
 		t.Fatalf("there is little to change: %v", before)
 	}
 	for range 300 {
-		rig.explain(rig.random.next().question())
+		rig.explain(rig.random.next().question(false))
 	}
 	after := state()
 	for _, name := range slices.Sorted(maps.Keys(after)) {

@@ -177,3 +177,31 @@ func TestExplainVerb(t *testing.T) {
 		t.Error("a header of any length")
 	}
 }
+
+// What only Redis knows, since another gateway put it there, is explained too.
+func TestExplainReadsRedis(t *testing.T) {
+	t.Parallel()
+	f := startPurgeFleet(t, env.Redis(t).URL)
+	v := explainVerb{t, []string{"--admin", strings.TrimPrefix(f.a.admin, "http://")}}
+	host := strings.TrimPrefix(f.b.base, "http://") // the key has the port
+	f.b.get("/item/7")
+	v.prints(0, `answer +200 from the cache \(edge; hit; ttl=\d+; detail=l2\)\nredis down +the upstream's`, "GET", "http://"+host+"/item/7")
+	v.prints(0, `(?s)answer +200 from the cache \(edge; hit; ttl=\d+; detail=l2\)\n.*query ""\n`, "GET", "http://"+host+"/item/7") // it was not kept
+
+	cookie := f.b.get("/auth/login").Cookies()[0]
+	header := "Cookie: gw=" + cookie.Value
+	v.prints(0, `session +valid \S+ 42 editor`, "GET", "http://127.0.0.1/mine", "-H", header)
+	id := v.json("GET", "http://127.0.0.1/mine", "-H", header).Session.ID
+	v.prints(0, `session +valid \S+ 42 editor`, "GET", "/mine", "--session", id)
+	var out bytes.Buffer
+	if code := execute([]string{"sessions", "revoke", id, "--config", f.policy, "--admin", strings.TrimPrefix(f.b.admin, "http://"), "--token-file", filepath.Join(filepath.Dir(f.policy), "b", "admin.token")}, &out, &out); code != 0 {
+		t.Fatal(out.String())
+	}
+	v.prints(0, `(?s)answer +401 from the gateway.*session +revoked`, "GET", "http://127.0.0.1/mine", "-H", header)
+
+	for range 4 {
+		f.b.get("/login")
+	}
+	v.prints(0, `limit +login: admits it, then 5 of 10 left`, "GET", "/login")
+	v.prints(0, `limit +login: admits it, then 5 of 10 left`, "GET", "/login")
+}
