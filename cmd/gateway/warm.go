@@ -27,7 +27,10 @@ const (
 	purgeLook = time.Second
 )
 
-var errWarming = errors.New("a run is in progress; stop it, or wait for its end")
+var (
+	errWarming  = errors.New("a run is in progress; stop it, or wait for its end")
+	errStopping = errors.New("the gateway is stopping")
+)
 
 // warmer asks the gateway itself for URLs, so that their responses are stored. Limits do not count its requests.
 type warmer struct {
@@ -40,6 +43,7 @@ type warmer struct {
 	run  *warm.Run  // the last one; nil: none
 	stop context.CancelFunc
 	over chan struct{} // closed when run has ended
+	last bool          // no other run begins
 }
 
 // openWarmer makes the warmer of a gateway with these layers.
@@ -69,11 +73,14 @@ func noteExchange(next http.Handler) http.Handler {
 	})
 }
 
-// begin starts a run in the background. It returns errWarming if one is in progress.
+// begin starts a run in the background. It returns errWarming if one is in progress, or errStopping.
 func (w *warmer) begin(urls []string, rate float64, atOnce int) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.run != nil && !w.run.Progress().Ended {
+	switch {
+	case w.last:
+		return errStopping
+	case w.run != nil && !w.run.Progress().Ended:
 		return errWarming
 	}
 	ctx, stop := context.WithCancel(context.Background())
@@ -114,10 +121,21 @@ func (w *warmer) end() {
 	}
 }
 
+// retire halts for good.
+func (w *warmer) retire() {
+	w.mu.Lock()
+	w.last = true
+	w.mu.Unlock()
+	w.halt()
+}
+
 // ask takes one request through the layers.
 func (w *warmer) ask(target string) warm.Outcome {
 	s := w.live.Load()
 	q := question{method: http.MethodGet}
+	if len(target) > int(s.Policy.Server.MaxTarget) {
+		return warm.Outcome{Status: http.StatusRequestURITooLong}
+	}
 	if strings.HasPrefix(target, "//") { // of an access log: its host
 		target = map[bool]string{true: "https:", false: "http:"}[s.Policy.Server.TLS != nil] + target
 	}
