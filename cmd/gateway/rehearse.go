@@ -12,9 +12,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"net/url"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -196,70 +193,3 @@ type uncounted struct{}
 func (uncounted) Begin()                                {}
 func (uncounted) End(*exchange.Exchange, time.Duration) {}
 func (uncounted) Panic()                                {}
-
-// question is a request that was not made.
-type question struct {
-	method  string
-	tls     *bool  // nil: as the policy serves
-	host    string // "": the policy's first
-	target  string
-	header  []string // lines
-	client  netip.Addr
-	session string // the beginning of an ID; "": what the header says
-	ahead   time.Duration
-	down    bool // Redis is
-
-	// The upstream's response.
-	status   int
-	response http.Header
-}
-
-func (q *question) encrypted(s *policy.Snapshot) bool {
-	if q.tls != nil {
-		return *q.tls
-	}
-	return s.Policy.Server.TLS != nil
-}
-
-// request is the request as its connection's server makes it, without content. Its client is this machine.
-func (q *question) request(ctx context.Context, s *policy.Snapshot) (*http.Request, error) {
-	u, err := url.ParseRequestURI(q.target)
-	if err != nil {
-		return nil, err
-	}
-	r := &http.Request{
-		Method: q.method, Host: q.host, RemoteAddr: "127.0.0.1:1", Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, RequestURI: q.target, URL: u,
-		Header: http.Header{"User-Agent": {"gateway-warm"}, "Accept-Encoding": {"gzip"}}, Body: http.NoBody,
-	}
-	if q.encrypted(s) {
-		r.TLS = &tls.ConnectionState{}
-	}
-	return r.WithContext(ctx), nil
-}
-
-// send writes the request as it arrives, as far as it is read. Its content, if the header says that there is any,
-// is zeros.
-func (q *question) send(to io.Writer) {
-	lines := append([]string{q.method + " " + q.target + " HTTP/1.1", "Host: " + q.host}, q.header...)
-	if _, err := io.WriteString(to, strings.Join(lines, "\r\n")+"\r\n\r\n"); err != nil {
-		return
-	}
-	for _, line := range q.header {
-		switch name, value, _ := parseField(line); {
-		case strings.EqualFold(name, "Content-Length"):
-			n, _ := strconv.ParseInt(value, 10, 64) // else it is refused
-			_, _ = io.CopyN(to, zeros{}, n)
-		case strings.EqualFold(name, "Transfer-Encoding"):
-			_, _ = io.WriteString(to, "0\r\n\r\n")
-		}
-	}
-}
-
-// zeros is an endless reader.
-type zeros struct{}
-
-// Read implements io.Reader.
-func (zeros) Read(p []byte) (int, error) {
-	clear(p)
-	return len(p), nil
-}
