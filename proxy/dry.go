@@ -14,8 +14,9 @@ import (
 // Dry is a RoundTripper in place of Pools that asks no upstream: it notes what would be sent, and
 // answers what it is told. It must not be copied.
 type Dry struct {
-	// Targets returns the targets from which one would be chosen; see Pools.Candidates.
-	Targets func(upstream string, client netip.Addr) []string
+	// Targets returns the targets from which one would be chosen, and whether health checks took all of them out; see
+	// Pools.Candidates.
+	Targets func(upstream string, client netip.Addr) (hosts []string, down bool)
 	Status  int // of the responses
 	Header  http.Header
 	Now     func() time.Time
@@ -30,6 +31,7 @@ type Dry struct {
 type Sent struct {
 	Upstream string
 	Targets  []string // one of these
+	Down     bool     // health checks took all of them out
 	Method   string
 	URI      string // path and query
 	Host     string
@@ -43,9 +45,10 @@ func (d *Dry) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	ex := exchange.From(req.Context())
 	sent := Sent{
-		Upstream: ex.Route.Upstream, Targets: d.Targets(ex.Route.Upstream, ex.View.Client),
-		Method: req.Method, URI: req.URL.RequestURI(), Host: req.Host, Header: req.Header.Clone(),
+		Upstream: ex.Route.Upstream,
+		Method:   req.Method, URI: req.URL.RequestURI(), Host: req.Host, Header: req.Header.Clone(),
 	}
+	sent.Targets, sent.Down = d.Targets(ex.Route.Upstream, ex.View.Client)
 	if sent.Header.Get("User-Agent") == "" { // so net/http knows that there is none
 		sent.Header.Del("User-Agent")
 	}
@@ -77,11 +80,12 @@ func (d *Dry) Sent() []Sent {
 	return slices.Clone(d.sent)
 }
 
-// Candidates returns the targets of an upstream from which a request would get one now.
-func (p *Pools) Candidates(upstream string, client netip.Addr) (hosts []string) {
+// Candidates returns the targets of an upstream from which a request would get one now, and whether health checks took
+// all of them out.
+func (p *Pools) Candidates(upstream string, client netip.Addr) (hosts []string, down bool) {
 	pool := p.find(upstream)
 	if pool == nil {
-		return nil
+		return nil, false
 	}
 	from := pool.candidates(nil, nil)
 	switch pool.def.Balance {
@@ -90,8 +94,9 @@ func (p *Pools) Candidates(upstream string, client netip.Addr) (hosts []string) 
 	case "hash":
 		from = []*target{byHash(from, client)}
 	}
+	down = true
 	for _, t := range from {
-		hosts = append(hosts, t.url.Host)
+		hosts, down = append(hosts, t.url.Host), down && t.out.Load()
 	}
-	return hosts
+	return hosts, down
 }

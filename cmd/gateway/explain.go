@@ -26,7 +26,7 @@ type explainer struct {
 	sessions *session.Failover
 	cache    *cache.Cache
 	secrets  *secrets
-	targets  func(upstream string, client netip.Addr) []string
+	targets  func(upstream string, client netip.Addr) (hosts []string, down bool)
 	redis    []*remote
 	remote   rehearsed
 	hop      string
@@ -120,12 +120,12 @@ func newExplainer(s *policy.Snapshot) (*explainer, error) {
 		log:      slog.New(slog.DiscardHandler),
 		limits:   ratelimit.New(ratelimit.Config{Local: ratelimit.NewTable(1), Replicas: func() int { return 1 }, Now: time.Now}),
 		sessions: session.NewFailover(session.FailoverConfig{Local: memory.NewSessions(memory.SessionsConfig{})}),
-		targets: func(upstream string, _ netip.Addr) (hosts []string) {
+		targets: func(upstream string, _ netip.Addr) (hosts []string, down bool) {
 			for _, target := range s.Policy.Upstreams[upstream].Targets {
 				_, host, _ := strings.Cut(target, "://")
 				hosts = append(hosts, host)
 			}
-			return hosts
+			return hosts, false
 		},
 	}
 	e.live.Store(s)

@@ -76,15 +76,18 @@ func TestExplainVerb(t *testing.T) {
 	v := explainVerb{t, []string{"--admin", strings.TrimPrefix(g.admin, "http://")}}
 	at := regexp.QuoteMeta(file)
 
-	v.prints(0, `(?s)^request +GET http://127\.0\.0\.1/lists\?a=1 from 127\.0\.0\.1 at .*\npolicy +`+at+` [0-9a-f]{12}\nredis +redis is up since .*\n`+
+	v.prints(0, `(?s)^request +GET http://127\.0\.0\.1/lists\?a=1 from 127\.0\.0\.1 at .*\npolicy +`+at+` [0-9a-f]{12}\nredis +up since .*\n`+
 		`answer +the upstream's, assumed to be 200 \(edge; fwd=uri-miss; fwd-status=200; stored\)\nredis down +the same answer\n`+
 		`route +lists, `+at+`:10:5: GET /lists\n +not rest, `+at+`:12:5: it is less specific than lists\n +not login, .*: the path differs from /login\n`+
 		`.*limit +some: admits it, then 9 of 10 left, 10/h; some\|9:127\.0\.0\.1\n`+
-		`cache +asks the upstream: uri-miss\n +key \S+, query "a=1"\n +would store: 200, fresh for 1s, tags lists, kept for .*\n`+
+		`cache +asks the upstream: nothing is stored under its key \(uri-miss\)\n +key \S+, query "a=1"\n +would store: 200, fresh for 1s, tags lists, kept for .*\n`+
 		`upstream +app, 127\.0\.0\.1:\d+: GET /lists\?a=1\n +Host: 127\.0\.0\.1\n.*X-Forwarded-For: 127\.0\.0\.1\n`, "GET", "/lists?a=1")
 	v.prints(0, `would not store it: set-cookie\n`, "GET", "/lists", "--response", "Set-Cookie: a=b")
 	v.prints(0, `would not store it: \S+\n`, "GET", "/lists", "--status", "503")
 	v.prints(0, `bypassed: Authorization\n`, "GET", "/lists", "-H", "Authorization: Bearer x")
+	v.prints(0, `(?s)answer +the upstream's, assumed to be 502 .*would not store it: status\n`, "GET", "/lists", "--status", "502")
+	v.prints(0, `^request +CONNECT http://127\.0\.0\.1(:\d+)?/lists from .*\n(.*\n)+answer +501 from the gateway`, "CONNECT", "/lists")
+	v.prints(0, `Authorization: \[hidden\]\n`, "GET", "/other", "-H", "Authorization: Bearer secret")
 	v.prints(0, `answer +421 from the gateway: the host is not served\n`, "GET", "http://other.example/lists")
 	v.prints(0, `\nroute +none\n$`, "GET", "/a//b")
 
@@ -93,7 +96,7 @@ func TestExplainVerb(t *testing.T) {
 		g.get("/lists", "X-Forwarded-For", "203.0.113.7")
 	}
 	late := []string{"GET", "http://" + strings.TrimPrefix(g.base, "http://") + "/lists", "--client", "203.0.113.7", "--at", "+10m"}
-	v.prints(0, `(?s)answer +200 from the cache \(edge; hit; ttl=-\d+; detail=stale-while-revalidate\).*stored: 200, stale for .*, tags lists\n.*upstream +app`, late...)
+	v.prints(0, `(?s)answer +200 from the cache \(edge; hit; ttl=-\d+; detail=stale-while-revalidate\).*cache +asks the upstream in the background: what is stored is no longer fresh \(stale\)\n.*stored: 200, stale for .*, tags lists, in l1\n.*upstream +app`, late...)
 	if x := v.json(late...); len(x.Sent) != 1 || x.Limits[0].Remaining != 7 {
 		t.Errorf("%+v", x) // one token has come back by then
 	}
@@ -101,9 +104,9 @@ func TestExplainVerb(t *testing.T) {
 	// Sessions, by their cookie and by the ID that `gateway sessions list` has.
 	login := g.get("/login").Cookies()[0]
 	v.prints(0, `answer +401 from the gateway: no session\n`, "GET", "/mine")
-	v.prints(0, `(?s)answer +the upstream's.*session +valid [0-9a-f]{32} 42 editor\n`, "GET", "http://"+strings.TrimPrefix(g.base, "http://")+"/mine", "-H", "Cookie: gw="+login.Value)
+	v.prints(0, `(?s)answer +the upstream's.*session +valid, ID [0-9a-f]{32}, user 42, roles editor\n`, "GET", "http://"+strings.TrimPrefix(g.base, "http://")+"/mine", "-H", "Cookie: gw="+login.Value)
 	id := v.json("GET", "http://"+strings.TrimPrefix(g.base, "http://")+"/mine", "-H", "Cookie: gw="+login.Value).Session.ID
-	v.prints(0, `session +valid [0-9a-f]{32} 42 editor\n`, "GET", "/mine", "--session", id[:12])
+	v.prints(0, `session +valid, ID [0-9a-f]{32}, user 42, roles editor\n`, "GET", "/mine", "--session", id[:12])
 	v.prints(0, `(?s)answer +401 .*session +expired\n`, "GET", "/mine", "--session", id, "--at", "+9000h")
 	v.prints(1, `no such session`, "GET", "/mine", "--session", "0123456789ab")
 	var out bytes.Buffer
@@ -159,7 +162,7 @@ func TestExplainVerb(t *testing.T) {
 		{`status "99": want one from 200 to 599`, []string{"GET", "/", "--status", "99"}},
 		{`response "X": want NAME: VALUE`, []string{"GET", "/", "--response", "X"}},
 	} {
-		v.prints(1, c.want, c.args...)
+		v.prints(2, c.want, c.args...)
 		explainVerb{t, []string{"--config", file}}.prints(2, c.want, c.args...) // the same without a gateway
 	}
 	v.args = []string{"--admin", "127.0.0.1:1"}
@@ -190,9 +193,9 @@ func TestExplainReadsRedis(t *testing.T) {
 
 	cookie := f.b.get("/auth/login").Cookies()[0]
 	header := "Cookie: gw=" + cookie.Value
-	v.prints(0, `session +valid \S+ 42 editor`, "GET", "http://127.0.0.1/mine", "-H", header)
+	v.prints(0, `session +valid, ID \S+, user 42, roles editor`, "GET", "http://127.0.0.1/mine", "-H", header)
 	id := v.json("GET", "http://127.0.0.1/mine", "-H", header).Session.ID
-	v.prints(0, `session +valid \S+ 42 editor`, "GET", "/mine", "--session", id)
+	v.prints(0, `session +valid, ID \S+, user 42, roles editor`, "GET", "/mine", "--session", id)
 	var out bytes.Buffer
 	if code := execute([]string{"sessions", "revoke", id, "--config", f.policy, "--admin", strings.TrimPrefix(f.b.admin, "http://"), "--token-file", filepath.Join(filepath.Dir(f.policy), "b", "admin.token")}, &out, &out); code != 0 {
 		t.Fatal(out.String())

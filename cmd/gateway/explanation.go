@@ -50,7 +50,7 @@ type requestView struct {
 // answerView is a response.
 type answerView struct {
 	Status      int    `json:"status"`
-	By          string `json:"by"`                     // cache, upstream, limit or gateway
+	By          string `json:"by"`                     // cache, upstream (then Status is assumed), limit or gateway
 	Why         string `json:"why,omitempty"`          // it is not the usual one
 	CacheStatus string `json:"cache_status,omitempty"` // RFC 9211
 	Local       bool   `json:"local,omitempty"`        // decided without Redis
@@ -62,6 +62,7 @@ type routeView struct {
 	Name   string            `json:"name"`
 	At     string            `json:"at"` // file:line:column
 	Match  string            `json:"match"`
+	Cached bool              `json:"cached"`           // its responses may be stored
 	Values map[string]string `json:"values,omitempty"` // of the path
 }
 
@@ -72,7 +73,7 @@ type nearView struct {
 }
 
 type sessionOutcome struct {
-	State string   `json:"state"` // none, valid, expired, revoked, invalid; "": the route has none
+	State string   `json:"state,omitempty"` // none, valid, expired, revoked, invalid; "": the route has none
 	ID    string   `json:"id,omitempty"`
 	User  string   `json:"user,omitempty"`
 	Roles []string `json:"roles,omitempty"`
@@ -93,6 +94,7 @@ type limitOutcome struct {
 	Whole     float64 `json:"whole_in,omitempty"`
 	By        string  `json:"by,omitempty"` // what decides; see gateway_limit_requests_total
 	Denies    string  `json:"denies,omitempty"`
+	Refunds   bool    `json:"refunds,omitempty"` // it gives the tokens back, since it does not count the response's status
 }
 
 type cacheOutcome struct {
@@ -101,8 +103,8 @@ type cacheOutcome struct {
 	Bypass    string         `json:"bypass,omitempty"`    // why stored responses are not used
 	Forward   string         `json:"forward,omitempty"`   // why it goes upstream (RFC 9211, 2.2)
 	Private   bool           `json:"private,omitempty"`   // of one session
-	Variants  []cache.Stored `json:"variants,omitempty"`  // in this gateway's memory
-	Elsewhere []string       `json:"elsewhere,omitempty"` // on a miss, URLs in memory with the same path
+	Variants  []cache.Stored `json:"variants,omitempty"`  // in this gateway's memory, or found in Redis
+	Elsewhere []string       `json:"elsewhere,omitempty"` // on a miss, URLs of the same path in memory under another key
 	Stores    *cache.Stored  `json:"stores,omitempty"`    // what it would store
 	Keeps     float64        `json:"keeps,omitempty"`     // how long that is kept
 	NotStored string         `json:"not_stored,omitempty"`
@@ -110,7 +112,8 @@ type cacheOutcome struct {
 
 type sentView struct {
 	Upstream string      `json:"upstream"`
-	Targets  []string    `json:"targets"` // one of these
+	Targets  []string    `json:"targets"`        // one of these
+	Down     bool        `json:"down,omitempty"` // health checks took all of them out
 	Method   string      `json:"method"`
 	URI      string      `json:"uri"`
 	Host     string      `json:"host"`
@@ -139,7 +142,7 @@ func (e *explainer) describe(r *rehearsal, q *question) *explanation {
 		x.Redis = append(x.Redis, view)
 	}
 	if v.Path == "" { // it is malformed
-		x.Request.Path = q.target
+		x.Request.Method, x.Request.Host, x.Request.Path = q.method, q.host, q.target
 	} else {
 		for _, n := range s.Near(v, ex.Route, 3) {
 			x.Near = append(x.Near, nearView{n.Route.Name, n.Route.Position.String(), n.Why})
@@ -148,7 +151,7 @@ func (e *explainer) describe(r *rehearsal, q *question) *explanation {
 	if ex.Route == nil {
 		return x
 	}
-	x.Route = &routeView{Name: ex.Route.Name, At: ex.Route.Position.String(), Match: matchText(ex.Route)}
+	x.Route = &routeView{Name: ex.Route.Name, At: ex.Route.Position.String(), Match: matchText(ex.Route), Cached: ex.Route.Cache != nil}
 	for _, p := range ex.Params {
 		if x.Route.Values == nil {
 			x.Route.Values = map[string]string{}
@@ -159,11 +162,13 @@ func (e *explainer) describe(r *rehearsal, q *question) *explanation {
 	return x
 }
 
-// hideSecrets hides what an operator could use as another one: the identity that the backend trusts, and cookies
-// that a session holds.
+// hideSecrets hides what its reader could use in another's name: the identity that the backend trusts, credentials,
+// and cookies, also those that a session holds.
 func hideSecrets(h http.Header, identity string) {
-	if h.Get(identity) != "" {
-		h.Set(identity, "[hidden]")
+	for _, name := range []string{identity, "Authorization", "Proxy-Authorization"} {
+		if h.Get(name) != "" {
+			h.Set(name, "[hidden]")
+		}
 	}
 	for i, line := range h["Cookie"] {
 		var pairs []string
@@ -217,6 +222,7 @@ func (x *explanation) describeLimits(r *rehearsal, flights *ratelimit.InFlight) 
 			o := r.limits.Outcomes[i]
 			rate, _ := policy.Rate{Tokens: o.Quota.Rate, Period: o.Quota.Period}.MarshalText() // a compiled quota has a period
 			l.Rate, l.Burst, l.Cost, l.By = string(rate), o.Quota.Burst, o.Cost, o.By.String()
+			l.Refunds = o.Allowed && a.Limit.ByStatus() && !a.Limit.CountsStatus(r.response.StatusCode)
 			l.Admits, l.Remaining, l.Retry, l.Whole = o.Allowed, o.Remaining, o.RetryAfter.Seconds(), o.ResetAfter.Seconds()
 		} else if l.InFlight == nil && l.Denies == "" && l.Skipped == "" {
 			l.Skipped = "the request is answered before limits count it"
@@ -229,7 +235,7 @@ func outcomeOf(r *rehearsal) outcome {
 	x := outcome{Answer: answerOf(r), Purged: r.cache.Purged()}
 	for _, s := range r.upstream.Sent() {
 		hideSecrets(s.Header, r.ex.Snapshot.Policy.Session.Identity.Header)
-		x.Sent = append(x.Sent, sentView{s.Upstream, s.Targets, s.Method, s.URI, s.Host, s.Header})
+		x.Sent = append(x.Sent, sentView{s.Upstream, s.Targets, s.Down, s.Method, s.URI, s.Host, s.Header})
 	}
 	p := r.cache.Plan
 	if p == nil {

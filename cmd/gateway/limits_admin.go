@@ -57,7 +57,7 @@ func (a *limitsAdmin) List() any {
 	p := a.live.Load().Policy
 	v := limitsView{
 		Limits: []limitView{}, Replicas: a.roll.Replicas(),
-		Buckets: a.local.Len(), Evicted: a.local.Evicted(), Hottest: a.top.List(hottest),
+		Buckets: a.local.Len(), Evicted: a.local.Evicted(), Hottest: a.top.List(hottest, time.Now()),
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Limits)) {
 		d := p.Limits[name]

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/jewgo/gateway/internal/warm"
 	"github.com/jewgo/gateway/policy"
 )
 
@@ -51,7 +52,7 @@ func (q *question) request(ctx context.Context, s *policy.Snapshot) (*http.Reque
 	}
 	r := &http.Request{
 		Method: q.method, Host: q.host, RemoteAddr: "127.0.0.1:1", Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, RequestURI: q.target, URL: u,
-		Header: http.Header{"User-Agent": {"gateway-warm"}, "Accept-Encoding": {"gzip"}}, Body: http.NoBody,
+		Header: http.Header{"User-Agent": {warm.UserAgent}, "Accept-Encoding": {"gzip"}}, Body: http.NoBody,
 	}
 	if q.encrypted(s) {
 		r.TLS = &tls.ConnectionState{}
@@ -152,7 +153,9 @@ func (q *question) parseURL(text string, s *policy.Snapshot) error {
 		if scheme != "http" && scheme != "https" {
 			return fmt.Errorf("the scheme %q is not served", scheme)
 		}
-		q.tls = new(scheme == "https")
+		if q.tls = new(scheme == "https"); !*q.tls && s.Policy.Server.TLS != nil {
+			return fmt.Errorf("the policy serves HTTPS (server.tls): write https://")
+		}
 		end := strings.IndexAny(rest, "/?#")
 		if end < 0 {
 			end = len(rest)

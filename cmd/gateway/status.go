@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 	"text/tabwriter"
 	"time"
@@ -30,7 +32,7 @@ type statusView struct {
 	Parts     []partView              `json:"parts"` // those that are not ok, or have warnings, and redis
 	Recent    metrics.Recent          `json:"recent"`
 	Upstreams map[string]upstreamView `json:"upstreams"`
-	Limited   []ratelimit.Hot         `json:"limited"` // keys that were refused, in about the last minute
+	Limited   []ratelimit.Hot         `json:"limited"` // keys that were refused; counts are halved each minute
 	At        time.Time               `json:"at"`
 }
 
@@ -42,9 +44,11 @@ type partView struct {
 }
 
 type upstreamView struct {
-	Healthy  int `json:"healthy"` // of Targets
-	Targets  int `json:"targets"`
-	InFlight int `json:"in_flight"`
+	Healthy  int  `json:"healthy"` // of Targets
+	Targets  int  `json:"targets"`
+	Checked  bool `json:"checked"` // false: it has no health checks, so all count as healthy
+	InFlight int  `json:"in_flight"`
+	Failed   int  `json:"failed"` // requests of its routes with a status of 500 or above
 	metrics.Flow
 }
 
@@ -59,12 +63,21 @@ func (g *gateway) status(numbers *metrics.Metrics) statusView {
 	conditions := g.conditions()
 	v.State = admin.Worst(conditions).String()
 	for _, c := range conditions {
+		if strings.HasPrefix(c.Name, "upstream ") { // they have lines of their own
+			continue
+		}
 		if c.Level != admin.OK || len(c.Warnings) > 0 || slices.ContainsFunc(g.stores.remotes(), func(r *remote) bool { return r.name == c.Name }) {
 			v.Parts = append(v.Parts, partView{c.Name, c.Level.String(), c.Detail, c.Warnings})
 		}
 	}
-	for name := range snapshot.Policy.Upstreams {
-		v.Upstreams[name] = upstreamView{Flow: v.Recent.Upstreams[name]}
+	for name, def := range snapshot.Policy.Upstreams {
+		u := upstreamView{Flow: v.Recent.Upstreams[name], Checked: def.Health.Path != "" && def.Health.Interval > 0}
+		for _, r := range snapshot.Routes {
+			if r.Upstream == name {
+				u.Failed += v.Recent.FailedBy[r.Name]
+			}
+		}
+		v.Upstreams[name] = u
 	}
 	for _, t := range g.pools.Status() {
 		u := v.Upstreams[t.Upstream]
@@ -75,8 +88,8 @@ func (g *gateway) status(numbers *metrics.Metrics) statusView {
 		}
 		v.Upstreams[t.Upstream] = u
 	}
-	v.Recent.Upstreams = nil
-	for _, hot := range g.limits.top.List(hottest) {
+	v.Recent.Upstreams, v.Recent.FailedBy = nil, nil
+	for _, hot := range g.limits.top.List(hottest, now) {
 		if hot.Denied > 0 {
 			v.Limited = append(v.Limited, hot)
 		}
@@ -88,34 +101,39 @@ func (g *gateway) status(numbers *metrics.Metrics) statusView {
 func newStatus() *cobra.Command {
 	var c adminClient
 	var asJSON bool
-	var watch time.Duration
+	var watch bool
+	var every time.Duration
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show how a gateway is, and what happened in the last minute",
 		Long: "Show how a gateway is: its health, Redis and since when, and of the last minute the requests, hits, refusals and times,\n" +
-			"by upstream too, and the keys that limits refused most. Times are estimates from histograms.",
+			"by upstream too, and the keys that limits refused most, whose counts are halved each minute. Times are estimates from\n" +
+			"histograms.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if every <= 0 {
+				return usage(errors.New("--every must be positive"))
+			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
 			for {
-				if err := showStatusOnce(ctx, cmd.OutOrStdout(), &c, asJSON, watch > 0); err != nil {
+				if err := showStatusOnce(ctx, cmd.OutOrStdout(), &c, asJSON, watch); err != nil {
 					return err
 				}
-				if watch <= 0 {
+				if !watch {
 					return nil
 				}
 				select {
 				case <-ctx.Done():
 					return nil
-				case <-time.After(watch):
+				case <-time.After(every):
 				}
 			}
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print it as JSON")
-	cmd.Flags().DurationVarP(&watch, "watch", "w", 0, "show it again and again, each so long, until it is interrupted; without a value each 2s")
-	cmd.Flags().Lookup("watch").NoOptDefVal = "2s"
+	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "show it again and again, until it is interrupted")
+	cmd.Flags().DurationVar(&every, "every", 2*time.Second, "with --watch, how often")
 	c.flags(cmd)
 	return cmd
 }
@@ -171,7 +189,11 @@ func showStatus(w io.Writer, v *statusView) error {
 	line("cache\t%s hits", share(r.Hits, r.Cached))
 	for _, name := range slices.Sorted(maps.Keys(v.Upstreams)) {
 		u := v.Upstreams[name]
-		line("upstream %s\t%d of %d targets healthy, %d in flight, %s", name, u.Healthy, u.Targets, u.InFlight, flowText(u.Flow))
+		health := fmt.Sprintf("%d of %d targets healthy", u.Healthy, u.Targets)
+		if !u.Checked {
+			health = fmt.Sprintf("%d targets, not checked", u.Targets)
+		}
+		line("upstream %s\t%s, %d in flight, %s, %d failed", name, health, u.InFlight, flowText(u.Flow), u.Failed)
 	}
 	for _, hot := range v.Limited {
 		line("limited\t%s: %d of %d refused", hot.Key, hot.Denied, hot.Total)

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -88,7 +87,7 @@ func (a *loadTest) print(w io.Writer, s *policy.Snapshot) error {
 		return usage(err)
 	}
 	if len(paths) == 0 {
-		return errors.New("no route takes GET")
+		return fmt.Errorf("there is nothing to ask for: %s take no GET", strings.Join(left, ", "))
 	}
 	mix, err := a.expect(s, target, paths)
 	if err != nil {
@@ -146,6 +145,13 @@ func (a *loadTest) paths(s *policy.Snapshot) (paths, left []string, err error) {
 	for _, name := range a.routes {
 		if !slices.ContainsFunc(s.Routes, func(r *policy.Route) bool { return r.Name == name }) {
 			return nil, nil, fmt.Errorf("the policy has no route %q", name)
+		}
+	}
+	for name := range values {
+		if !slices.ContainsFunc(s.Routes, func(r *policy.Route) bool {
+			return strings.Contains(r.Pattern, "{"+name+"}") || strings.Contains(r.Pattern, "{"+name+"...}")
+		}) {
+			return nil, nil, fmt.Errorf("--value %s: no path of the policy has {%s}", name, name)
 		}
 	}
 	var turns [][]string
@@ -218,7 +224,7 @@ func (a *loadTest) expect(s *policy.Snapshot, target *url.URL, paths []string) (
 		hop:      "edge", identity: keys.identity, now: clock, log: quiet,
 		cache:     cache.New(cache.Config{Store: &cache.Tiers{Local: memory.NewCache(int64(s.Policy.Cache.Memory), clock), Tags: tags, Now: clock}, Tags: tags, Now: clock, Random: func() float64 { return 0 }}),
 		limits:    ratelimit.HandlerConfig{Store: ratelimit.New(ratelimit.Config{Local: ratelimit.NewTable(s.Policy.RateLimit.Keys), Replicas: func() int { return 1 }, Now: clock})},
-		upstreams: &proxy.Dry{Targets: func(string, netip.Addr) []string { return []string{"upstream"} }, Status: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}, Now: clock, Forgetful: true},
+		upstreams: &proxy.Dry{Targets: func(string, netip.Addr) ([]string, bool) { return []string{"upstream"}, false }, Status: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}, Now: clock, Forgetful: true},
 	}
 	defer c.cache.Close()
 	c.sessions = session.New(session.Config{Keys: keys.session, Store: session.NewFailover(session.FailoverConfig{Local: memory.NewSessions(memory.SessionsConfig{Now: clock})}), Now: clock})

@@ -90,7 +90,8 @@ func TestTargetsMistakes(t *testing.T) {
 		{`want a rate and a duration of at most 1000000 requests`, "--rate 1000000 --duration 1h"},
 		{`want a rate and a duration`, "--rate 0"},
 		{`from 1 to 65536 clients`, "--clients 100000"},
-		{`no route takes GET`, "--route write"},
+		{`there is nothing to ask for: write take no GET`, "--route write"},
+		{`--value nope: no path of the policy has {nope}`, "--value nope=1"},
 		{`no policy`, "--config /none.yaml"},
 	} {
 		var out, errs bytes.Buffer

@@ -23,8 +23,10 @@ const (
 	// unless an operator says otherwise; maxWarmRate and maxWarmAtOnce bound what one may say.
 	policyRate, warmAtOnce     = 50, 8
 	maxWarmRate, maxWarmAtOnce = 10_000, 256
-	// purgeLook is how often the warmer looks whether everything was purged.
-	purgeLook = time.Second
+	// purgeLook is how often the warmer looks whether everything was purged. While upstreams fail, it asks for the
+	// policy's URLs again after firstRetry, and then after twice as long each time, up to lastRetry.
+	purgeLook             = time.Second
+	firstRetry, lastRetry = 2 * time.Second, time.Minute
 )
 
 var (
@@ -68,6 +70,7 @@ func noteExchange(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if place, ok := r.Context().Value(warmKey{}).(**exchange.Exchange); ok {
 			*place = exchange.From(r.Context())
+			(*place).Own = true
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -151,12 +154,20 @@ func (w *warmer) ask(target string) warm.Outcome {
 	w.serve(out, r)
 	o := warm.Outcome{Status: out.status}
 	if ex != nil {
-		o.Cache = ex.Facts.Cache
-		o.Stored = o.Cache == "miss" && strings.Contains(out.header.Get("Cache-Status"), "; stored")
+		o.Cache, o.Status, o.Why = ex.Facts.Cache, ex.Facts.Status, ex.Facts.NotStored
+		if members := out.header["Cache-Status"]; len(members) > 0 { // the last is the gateway's own
+			own := members[len(members)-1]
+			o.Stored = o.Cache == "miss" && strings.Contains(own, "; stored")
+			if o.Cache == "bypass" {
+				_, o.Why, _ = strings.Cut(own, "; detail=")
+			}
+		}
 		if ex.Route != nil {
 			o.Route = ex.Route.Name
+			if ex.Route.Cache == nil {
+				o.Why = "not cached"
+			}
 		}
-		o.Status = ex.Facts.Status
 	}
 	return o
 }
@@ -171,25 +182,52 @@ func (w *warmer) serve(out http.ResponseWriter, r *http.Request) {
 	w.handler.ServeHTTP(out, r)
 }
 
-// watch asks for the policy's URLs at the start, and after each purge of everything, until ctx is done.
+// watch asks for the policy's URLs at the start, and after each purge of everything, until ctx is done. While upstreams
+// fail it asks again, less and less often.
 func (w *warmer) watch(ctx context.Context) {
-	seen := uint64(0)
+	due, wait := time.Now(), firstRetry
+	seen := w.tags.PurgesOfAll()
 	turns := time.NewTicker(purgeLook)
 	defer turns.Stop()
-	for first := true; ; first = false {
-		if now := w.tags.PurgesOfAll(); first || now != seen {
-			if urls := w.live.Load().Policy.Warm; len(urls) == 0 || w.begin(urls, policyRate, warmAtOnce) == nil {
-				if seen = now; len(urls) > 0 {
-					w.log.Info("warming the cache with the policy's URLs", "urls", len(urls))
-				}
-			} // else another run is in progress: later
+	for {
+		if now := w.tags.PurgesOfAll(); now != seen {
+			seen, due, wait = now, time.Now(), firstRetry
 		}
+		if urls := w.live.Load().Policy.Warm; len(urls) > 0 && !due.IsZero() && !time.Now().Before(due) && w.begin(urls, policyRate, warmAtOnce) == nil {
+			if due = (time.Time{}); w.failed(ctx) {
+				due, wait = time.Now().Add(wait), min(2*wait, lastRetry)
+			}
+		} // else it is not due, or another run is in progress
 		select {
 		case <-ctx.Done():
 			return
 		case <-turns.C:
 		}
 	}
+}
+
+// failed waits for the end of the policy's run, logs its outcome, and reports whether upstreams failed.
+func (w *warmer) failed(ctx context.Context) bool {
+	w.mu.Lock()
+	run, over := w.run, w.over
+	w.mu.Unlock()
+	select {
+	case <-over:
+	case <-ctx.Done():
+		return false
+	}
+	p := run.Progress()
+	level := slog.LevelInfo
+	if p.Errors > 0 {
+		level = slog.LevelWarn
+	}
+	w.log.Log(ctx, level, "the cache was warmed with the policy's URLs", "urls", p.Done, "stored", p.Stored, "hits", p.Hits, "errors", p.Errors, "for_example", p.First)
+	for status := range p.First {
+		if status[0] == '5' {
+			return true
+		}
+	}
+	return false
 }
 
 // warmSelection is what an operator wants to be asked for.

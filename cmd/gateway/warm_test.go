@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math"
 	"net/http"
 	"net/http/httptest"
@@ -112,7 +114,7 @@ func TestWarm(t *testing.T) {
 	before := rig.cacheRequests()
 	code, out, errs := rig.verb("--list", rig.list(n), "--rate", "200", "--json")
 	var p warm.Progress
-	if err := json.Unmarshal([]byte(out), &p); err != nil || code != 0 {
+	if err := json.Unmarshal([]byte(out), &p); err != nil || code != 1 || !strings.Contains(errs, "answers were errors") {
 		t.Fatalf("%d %s%s", code, out, errs)
 	}
 	if rate := float64(p.Done) / p.Seconds; p.Done != n || math.Abs(rate-200) > 10 {
@@ -135,7 +137,7 @@ func TestWarm(t *testing.T) {
 
 	// A second time all is there.
 	code, out, errs = rig.verb("--list", rig.list(200), "--rate", "2000", "--report")
-	if want := regexp.MustCompile(`(?s)^200 of 200 URLs in .*\nother +40 +40 +0 +0\npage +80 +60 +0 +20\n.*\nroute, last hour +hits +fills +stored +stale +age +lifetime\npage +.*1h0m0s\n`); code != 0 || !want.MatchString(out) {
+	if want := regexp.MustCompile(`(?s)^200 of 200 URLs in .*\nother +40 +40 +0 +0 +-\npage +80 +60 +0 +20 +-\n.*\nroute, last hour +hits of clients +fills +stored +stale +median age +median lifetime\npage +0.0% of 1 +1 +30\d +0 .*1h0m0s\n`); code != 1 || !want.MatchString(out) {
 		t.Errorf("%d %s%s", code, out, errs)
 	}
 }
@@ -203,6 +205,16 @@ func TestWarmStops(t *testing.T) {
 		}
 		return nil
 	})
+	if code, out, errs := rig.verb("--stop"); code != 0 || !strings.Contains(out, " of 5000 URLs") || !rig.warmed().Stopped {
+		t.Errorf("--stop: %d %s%s", code, out, errs)
+	}
+	go func() { _, _, _ = rig.verb("--list", rig.list(5000), "--rate", "100") }() // as before
+	env.Eventually(t, env.Patience, func() error {
+		if p := rig.warmed(); p.Ended {
+			return fmt.Errorf("%+v", p)
+		}
+		return nil
+	})
 	rig.signal(syscall.SIGTERM)
 	if code := rig.wait(env.Patience); code != 0 {
 		t.Errorf("the gateway ended with %d", code)
@@ -251,6 +263,13 @@ func TestWarmSourcesAndMistakes(t *testing.T) {
 		writePolicy(t, path, text)
 		return path
 	}
+	zipped := func(text string) string {
+		var b bytes.Buffer
+		z := gzip.NewWriter(&b)
+		_, _ = io.WriteString(z, text)
+		_ = z.Close() // a Buffer takes everything
+		return file("list.gz", b.String())
+	}
 	log := file("access.log", `{"method":"GET","host":"localhost","uri":"/page/1","status":200}
 {"method":"GET","host":"localhost","uri":"/page/1","status":200}
 {"method":"GET","host":"localhost","uri":"/page/2","status":200}
@@ -261,15 +280,20 @@ func TestWarmSourcesAndMistakes(t *testing.T) {
 		code int
 		want string
 	}{
-		{"the command line", []string{"/page/1", "/other/4"}, 0, `^2 of 2 URLs in \S+, .*\nroute +requests +hits +stored +errors\nother +1 +0 +1 +0\npage +1 +1 +0 +0\n$`},
+		{"the command line", []string{"/page/1", "/other/4"}, 0, `^2 of 2 URLs in \S+ s\nroute +requests +hits +stored +errors +not stored, since\nother +1 +0 +1 +0 +-\npage +1 +1 +0 +0 +-\n$`},
 		{"the policy", nil, 0, `^3 of 3 URLs`},
 		{"a sitemap", []string{"--sitemap", site.URL + "/a.xml"}, 0, `^2 of 2 URLs`},
 		{"an index of sitemaps", []string{"--sitemap", site.URL + "/index.xml"}, 0, `^2 of 2 URLs`},
-		{"an access log", []string{"--log", log}, 0, `^2 of 2 URLs(.*\n)+page +2 +2 +0 +0\n`},
+		{"an access log", []string{"--log", log}, 0, `^2 of 2 URLs(.*\n)+page +2 +2 +0 +0 +-\n`},
 		{"the most frequent of it", []string{"--log", log, "--most", "1"}, 0, `^1 of 1 URLs`},
-		{"an error", []string{"/page/7"}, 0, `page +1 +0 +0 +1\n500 +/page/7\n`},
-		{"what is no URL", []string{"page"}, 0, `- +1 +0 +0 +1\n400 +page\n`},
-		{"another host", []string{"http://elsewhere.example/page/1"}, 0, `421 +http://elsewhere.example/page/1\n`},
+		{"an error", []string{"/page/7"}, 1, `page +1 +0 +0 +1 +-\n500 +/page/7\n.*1 of 1 answers were errors`},
+		{"what is not cached", []string{"/plain/1"}, 0, `plain +1 +0 +0 +0 +not cached 1\n`},
+		{"what is no URL", []string{"page"}, 2, `"page": want a path such as`},
+		{"in a list", []string{"--list", file("odd", "page\n")}, 1, `- +1 +0 +0 +1 +-\n400 +page\n`},
+		{"a list in gzip", []string{"--list", zipped("/page/1\n/page/2\n")}, 0, `^2 of 2 URLs`},
+		{"the last run", []string{"--status"}, 0, `^2 of 2 URLs`},
+		{"and too much", []string{"--status", "/page/1"}, 2, `--status and --stop ask for nothing`},
+		{"another host", []string{"http://elsewhere.example/page/1"}, 1, `421 +http://elsewhere.example/page/1\n`},
 		{"no file", []string{"--list", "/none"}, 2, `--list: open /none: no such file`},
 		{"an empty list", []string{"--list", file("empty", "# nothing\n")}, 2, `there is no URL in it`},
 		{"no sitemap", []string{"--sitemap", site.URL + "/none.xml"}, 2, `--sitemap: http://.*/none.xml: 404 Not Found`},

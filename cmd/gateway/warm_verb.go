@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"cmp"
+	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,6 +30,7 @@ type warming struct {
 	rate            float64
 	atOnce          int
 	most            int
+	status, stop    bool
 	report, asJSON  bool
 	selection       warmSelection
 }
@@ -40,9 +43,12 @@ func newWarm() *cobra.Command {
 		Long: "Let a running gateway ask itself for URLs, so that their responses are stored: those of the command line, of a list, a\n" +
 			"sitemap or an access log, in which the most frequent come first. Without any, those of the policy's warm.\n" +
 			"Limits do not count these requests, which come from this machine and without cookies. INT stops the run.\n" +
-			"Exit status: 0 if all were asked for, 1 if not, 2 if the command line is wrong.",
+			"Exit status: 0 if all were asked for and answered without an error, 1 if not, 2 if the command line is wrong.",
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if w.status || w.stop {
+				return w.look(cmd, args)
+			}
 			if err := w.read(cmd, args); err != nil {
 				return err
 			}
@@ -56,10 +62,25 @@ func newWarm() *cobra.Command {
 	f.IntVar(&w.most, "most", 10_000, "of an access log, ask for this many")
 	f.Float64Var(&w.rate, "rate", policyRate, "the most requests a second")
 	f.IntVar(&w.atOnce, "at-once", warmAtOnce, "the most requests at a time")
+	f.BoolVar(&w.status, "status", false, "ask for nothing; show how far the last run has got")
+	f.BoolVar(&w.stop, "stop", false, "stop the run in progress, and show how far it has got")
 	f.BoolVar(&w.report, "report", false, "then show hit ratios, fills and ages by route, and which lifetimes would pay")
 	f.BoolVar(&w.asJSON, "json", false, "print the outcome as JSON")
 	w.client.flags(cmd)
 	return cmd
+}
+
+// look shows the last run, and stops it before if it is told so.
+func (w *warming) look(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 || w.list+w.site+w.log != "" || w.status && w.stop {
+		return usage(errors.New("--status and --stop ask for nothing: leave out what to ask for"))
+	}
+	method := map[bool]string{true: http.MethodDelete, false: http.MethodGet}[w.stop]
+	var p warm.Progress
+	if err := w.client.ask(cmd.Context(), method, "/v1/warm", nil, &p); err != nil {
+		return err
+	}
+	return w.show(cmd, &p)
 }
 
 // read collects the URLs.
@@ -67,6 +88,11 @@ func (w *warming) read(cmd *cobra.Command, args []string) error {
 	w.selection = warmSelection{URLs: args, Rate: w.rate, AtOnce: w.atOnce}
 	if w.rate <= 0 || w.atOnce < 1 || w.most < 1 {
 		return usage(errors.New("--rate, --at-once and --most must be positive"))
+	}
+	for _, arg := range args {
+		if !strings.HasPrefix(arg, "/") && !strings.HasPrefix(arg, "http://") && !strings.HasPrefix(arg, "https://") {
+			return usage(fmt.Errorf("%q: want a path such as /api/restaurants?page=1, or an http:// or https:// URL", arg))
+		}
 	}
 	for _, source := range []struct {
 		flag, name string
@@ -109,8 +135,29 @@ func (w *warming) read(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// opened opens a file, a URL or standard input.
+// opened opens a file, a URL or standard input, and unpacks it if it is in gzip. It ends after maxSource bytes.
 func opened(cmd *cobra.Command, name string) (io.ReadCloser, error) {
+	file, err := openedRaw(cmd, name)
+	if err != nil {
+		return nil, err
+	}
+	text := bufio.NewReader(file)
+	out := struct {
+		io.Reader
+		io.Closer
+	}{io.LimitReader(text, maxSource), file}
+	if magic, _ := text.Peek(2); string(magic) == "\x1f\x8b" {
+		unpacked, err := gzip.NewReader(text)
+		if err != nil {
+			_ = file.Close()
+			return nil, err
+		}
+		out.Reader = io.LimitReader(unpacked, maxSource)
+	}
+	return out, nil
+}
+
+func openedRaw(cmd *cobra.Command, name string) (io.ReadCloser, error) {
 	switch {
 	case name == "-":
 		return io.NopCloser(cmd.InOrStdin()), nil
@@ -127,16 +174,13 @@ func opened(cmd *cobra.Command, name string) (io.ReadCloser, error) {
 			_ = res.Body.Close()
 			return nil, fmt.Errorf("%s: %s", name, res.Status)
 		}
-		return struct {
-			io.Reader
-			io.Closer
-		}{io.LimitReader(res.Body, maxSitemap), res.Body}, nil
+		return res.Body, nil
 	}
 	return os.Open(name)
 }
 
-// maxSitemaps bounds the sitemaps that one names, maxSitemap the bytes of one (sitemaps.org: 50 MB).
-const maxSitemaps, maxSitemap = 100, 50 << 20
+// maxSitemaps bounds the sitemaps that one names, maxSource the bytes of a source.
+const maxSitemaps, maxSource = 100, 1 << 30
 
 // sitemaps reads a sitemap, or those that an index names.
 func (w *warming) sitemaps(cmd *cobra.Command, r io.Reader) ([]string, error) {
@@ -194,8 +238,11 @@ func (w *warming) carryOut(cmd *cobra.Command) error {
 	if err := w.show(cmd, &p); err != nil {
 		return err
 	}
-	if p.Stopped {
-		return &exitError{code: 1, err: fmt.Errorf("stopped: %d of %d URLs were asked for", p.Done, p.Total)}
+	switch {
+	case p.Stopped:
+		return fmt.Errorf("stopped: %d of %d URLs were asked for", p.Done, p.Total)
+	case p.Errors > 0:
+		return fmt.Errorf("%d of %d answers were errors", p.Errors, p.Done)
 	}
 	return nil
 }
@@ -222,11 +269,19 @@ func (w *warming) show(cmd *cobra.Command, p *warm.Progress) error {
 	}
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	line := func(format string, args ...any) { _, _ = fmt.Fprintf(t, format+"\n", args...) } // Flush reports errors
-	line("%d of %d URLs in %s, %.1f/s", p.Done, p.Total, time.Duration(p.Seconds*float64(time.Second)).Round(100*time.Millisecond), float64(p.Done)/max(p.Seconds, .001))
-	line("route\trequests\thits\tstored\terrors")
+	rate := ""
+	if p.Seconds >= 1 { // else it says little
+		rate = fmt.Sprintf(", %.1f/s", float64(p.Done)/p.Seconds)
+	}
+	line("%d of %d URLs in %.1f s%s", p.Done, p.Total, p.Seconds, rate)
+	line("route\trequests\thits\tstored\terrors\tnot stored, since")
 	for _, name := range slices.Sorted(maps.Keys(p.Routes)) {
 		c := p.Routes[name]
-		line("%s\t%d\t%d\t%d\t%d", cmp.Or(name, "-"), c.Done, c.Hits, c.Stored, c.Errors)
+		var why []string
+		for _, reason := range slices.Sorted(maps.Keys(c.Why)) {
+			why = append(why, fmt.Sprintf("%s %d", reason, c.Why[reason]))
+		}
+		line("%s\t%d\t%d\t%d\t%d\t%s", cmp.Or(name, "-"), c.Done, c.Hits, c.Stored, c.Errors, cmp.Or(strings.Join(why, ", "), "-"))
 	}
 	for _, status := range slices.Sorted(maps.Keys(p.First)) {
 		line("%s\t%s", status, p.First[status])
@@ -236,9 +291,13 @@ func (w *warming) show(cmd *cobra.Command, p *warm.Progress) error {
 		if err := w.client.ask(cmd.Context(), http.MethodGet, "/v1/cache", nil, &v); err != nil {
 			return err
 		}
-		line("\nroute, last hour\thits\tfills\tstored\tstale\tage\tlifetime")
+		line("\nroute, last hour\thits of clients\tfills\tstored\tstale\tmedian age\tmedian lifetime")
 		for _, r := range v.Routes {
-			line("%s\t%s\t%d\t%d\t%d\t%s\t%s", r.Route, ratioText(r.Hour), r.Fills(), r.Stored, r.Stale, secondsText(r.Age), secondsText(r.Lifetime))
+			age, lifetime := "-", "-"
+			if r.Stored > 0 {
+				age, lifetime = secondsText(r.Age), secondsText(r.Lifetime)
+			}
+			line("%s\t%s\t%d\t%d\t%d\t%s\t%s", r.Route, ratioText(r.Hour), r.Fills(), r.Stored, r.Stale, age, lifetime)
 		}
 		for _, r := range v.Routes {
 			if advice := r.Advice(); advice != "" {

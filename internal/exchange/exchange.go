@@ -25,6 +25,7 @@ type Exchange struct {
 	Plan      *Plan            // nil: the cache does not take part in this request
 
 	RequestID string
+	Own       bool // the gateway asks itself, to fill its cache: no hit ratio counts it
 	Facts     Facts
 }
 

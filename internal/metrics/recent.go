@@ -21,8 +21,9 @@ type Recent struct {
 	Limited  int     `json:"limited"` // with 429
 	Cached   int     `json:"cached"`  // on cached routes
 	Hits     int     `json:"hits"`    // of those, that cost the upstream nothing
-	// Upstreams are those that were asked, by name.
-	Upstreams map[string]Flow `json:"upstreams"`
+	// Upstreams are those that were asked, by name, and FailedBy has Failed by route.
+	Upstreams map[string]Flow `json:"upstreams,omitempty"`
+	FailedBy  map[string]int  `json:"failed_by,omitempty"`
 }
 
 // Flow is a number of requests, and how long they took in seconds, by quantile.
@@ -47,6 +48,7 @@ type sample struct {
 	failed, limited, cached, hits float64
 	requests                      histogram
 	upstreams                     map[string]histogram
+	failedBy                      map[string]float64 // by route
 }
 
 // histogram has the cumulative count of each bucket, the last of which holds all.
@@ -97,7 +99,7 @@ func (s *samples) oldest(now time.Time) sample {
 
 // take samples the totals.
 func (s *samples) take(now time.Time) sample {
-	one := sample{at: now, upstreams: map[string]histogram{}}
+	one := sample{at: now, upstreams: map[string]histogram{}, failedBy: map[string]float64{}}
 	families, err := s.sampled.Gather()
 	if err != nil {
 		return one // our own families never fail
@@ -126,6 +128,7 @@ func (s *samples) take(now time.Time) sample {
 					one.limited += n
 				} else if strings.HasPrefix(status, "5") {
 					one.failed += n
+					one.failedBy[label("route")] += n
 				}
 			case "gateway_request_duration_seconds":
 				one.requests.add(h)
@@ -155,7 +158,12 @@ func (s sample) since(before sample) Recent {
 	r := Recent{
 		Seconds: seconds, Failed: int(s.failed - before.failed), Limited: int(s.limited - before.limited),
 		Cached: int(s.cached - before.cached), Hits: int(s.hits - before.hits),
-		Requests: flow(s.requests, before.requests, seconds), Upstreams: map[string]Flow{},
+		Requests: flow(s.requests, before.requests, seconds), Upstreams: map[string]Flow{}, FailedBy: map[string]int{},
+	}
+	for route, n := range s.failedBy {
+		if n -= before.failedBy[route]; n > 0 {
+			r.FailedBy[route] = int(n)
+		}
 	}
 	for name, h := range s.upstreams {
 		if f := flow(h, before.upstreams[name], seconds); f.Count > 0 {

@@ -38,7 +38,7 @@ func TestRecent(t *testing.T) {
 		serve(97, 200, "miss", 30*time.Millisecond)
 		serve(3, 500, "miss", 4*time.Second)
 		r := m.Recent(time.Now())
-		if r.Requests.Count != 200 || r.Failed != 3 || r.Limited != 2 || r.Cached != 198 || r.Hits != 98 || r.Seconds < 55 || r.Seconds > 65 {
+		if r.Requests.Count != 200 || r.FailedBy["r"] != 3 || r.Failed != 3 || r.Limited != 2 || r.Cached != 198 || r.Hits != 98 || r.Seconds < 55 || r.Seconds > 65 {
 			t.Errorf("%+v", r)
 		}
 		if math.Abs(r.Requests.Rate-200/r.Seconds) > .001 || r.Requests.P50 < .0005 || r.Requests.P50 > .001 || r.Requests.P99 < 2.5 || r.Requests.P99 > 5 {

@@ -15,6 +15,7 @@ type Outcome struct {
 	Route  string // "": none
 	Cache  string // as in the access log: hit, stale, collapsed, revalidated, miss, bypass; "": not cached
 	Stored bool   // a miss that was stored
+	Why    string // it was neither stored nor a hit; "": not known
 	Status int
 }
 
@@ -28,6 +29,7 @@ type Counts struct {
 	Stored int            `json:"stored"` // filled
 	Errors int            `json:"errors"` // with a status of 400 or above
 	Cache  map[string]int `json:"cache"`  // by what the cache did, as in gateway_cache_requests_total; "": not cached
+	Why    map[string]int `json:"why"`    // those without an error that were neither stored nor hits, by the reason
 }
 
 func (c *Counts) add(o Outcome) {
@@ -43,9 +45,12 @@ func (c *Counts) add(o Outcome) {
 		c.Errors++
 	}
 	if c.Cache == nil {
-		c.Cache = map[string]int{}
+		c.Cache, c.Why = map[string]int{}, map[string]int{}
 	}
 	c.Cache[o.Cache]++
+	if o.Why != "" && !o.Stored && !o.Failed() {
+		c.Why[o.Why]++
+	}
 }
 
 // Progress is how far a run has got.
@@ -143,9 +148,9 @@ func (r *Run) Progress() Progress {
 	if !p.Ended {
 		p.Seconds = time.Since(r.began).Seconds()
 	}
-	p.Cache, p.First, p.Routes = maps.Clone(p.Cache), maps.Clone(p.First), map[string]Counts{}
+	p.Cache, p.Why, p.First, p.Routes = maps.Clone(p.Cache), maps.Clone(p.Why), maps.Clone(p.First), map[string]Counts{}
 	for name, c := range r.p.Routes {
-		c.Cache = maps.Clone(c.Cache)
+		c.Cache, c.Why = maps.Clone(c.Cache), maps.Clone(c.Why)
 		p.Routes[name] = c
 	}
 	return p

@@ -15,6 +15,9 @@ import (
 	"strings"
 )
 
+// UserAgent is that of the requests; those in an access log do not count.
+const UserAgent = "gateway-warm"
+
 // MaxURLs bounds the URLs of one run, maxLine the bytes of one line.
 const MaxURLs, maxLine = 100_000, 64 << 10
 
@@ -71,7 +74,7 @@ func Sitemap(r io.Reader) (urls, sitemaps []string, err error) {
 // target, the status.
 var combined = regexp.MustCompile(`"([A-Z]+) (\S+) HTTP/[0-9.]+" ([0-9]{3}) `)
 
-// AccessLog reads the targets of successful GETs from an access log: the gateway's own in JSON, or one in the
+// AccessLog reads the targets of successful GETs, and of those answered with 304, from an access log: the gateway's own in JSON, or one in the
 // formats common or combined. The most frequent come first. Lines in other forms are skipped; if none is in such
 // a form, that is an error.
 func AccessLog(r io.Reader) ([]string, error) {
@@ -89,7 +92,7 @@ func AccessLog(r io.Reader) ([]string, error) {
 		if ok {
 			read++
 		}
-		if ok && method == "GET" && status[0] == '2' {
+		if ok && method == "GET" && (status[0] == '2' || status == "304") && !bytes.Contains(line, []byte(UserAgent)) {
 			if _, known := counts[target]; known || len(counts) < MaxURLs {
 				counts[target]++
 			}

@@ -53,10 +53,12 @@ func TestAccessLog(t *testing.T) {
 203.0.113.7 - - [01/Dec/2026:10:00:00 +0000] "GET /a?x=1 HTTP/1.1" 200 12 "-" "curl"
 203.0.113.7 - - [01/Dec/2026:10:00:00 +0000] "GET /a?x=1 HTTP/2.0" 200 12
 203.0.113.7 - - [01/Dec/2026:10:00:00 +0000] "POST /a HTTP/1.1" 200 12
+127.0.0.1 - - [01/Dec/2026:10:00:00 +0000] "GET /warmed HTTP/1.1" 200 12 "-" "gateway-warm"
+{"time":"x","msg":"request","method":"GET","host":"api.jewgo.app","uri":"/warmed","status":200,"user_agent":"gateway-warm"}
 203.0.113.7 - - [01/Dec/2026:10:00:00 +0000] "GET /gone HTTP/1.1" 404 12
 {"msg":"redis is in use"}
 ` + strings.Repeat("a", 100<<10) + "\nnothing"))
-	if want := []string{"/a?x=1", "//api.jewgo.app/a", "//api.jewgo.app/b"}; err != nil || !slices.Equal(got, want) {
+	if want := []string{"//api.jewgo.app/b", "/a?x=1", "//api.jewgo.app/a"}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("%q %v", got, err)
 	}
 	for _, text := range []string{"", "nothing\n", `{"msg":"serving"}`} {

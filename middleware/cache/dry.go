@@ -25,6 +25,7 @@ type Dry struct {
 	stored *Entry
 	key    string // of stored
 	purged []string
+	shared *Entry // found in the shared store under the plan's key
 }
 
 // DryConfig says under which circumstances a Dry decides.
@@ -65,22 +66,38 @@ func (d *Dry) Purged() []string {
 	return d.purged
 }
 
-// Variants returns what is in memory under the request's key, newest first.
+// Variants returns what is in memory under the request's key, newest first, and what was found in the shared store.
 func (d *Dry) Variants(s *policy.Snapshot) (all []Stored) {
 	t := d.store
-	if d.Plan == nil || !d.Plan.Lookup || t.Local == nil {
+	if d.Plan == nil || !d.Plan.Lookup {
 		return nil
 	}
-	for _, e := range t.Local.Variants(d.Plan.Key) {
-		if !e.Expired(d.now()) && t.Tags.Valid(e.Marks) {
-			all = append(all, d.Cache.stored(s, d.Plan.Key, t.softened(e), tierLocal))
+	if t.Local != nil {
+		for _, e := range t.Local.Variants(d.Plan.Key) {
+			if !e.Expired(d.now()) && t.Tags.Valid(e.Marks) {
+				all = append(all, d.Cache.stored(s, d.Plan.Key, t.softened(e), tierLocal))
+			}
 		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.shared != nil {
+		all = append(all, d.Cache.stored(s, d.Plan.Key, t.softened(d.shared), tierShared))
 	}
 	return all
 }
 
-// Elsewhere returns up to most URLs of responses in memory whose path is the request's, and whose
-// host or query is not.
+// finds notes an entry of the shared store.
+func (d *Dry) finds(key string, e *Entry) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.Plan != nil && key == d.Plan.Key {
+		d.shared = e
+	}
+}
+
+// Elsewhere returns up to most URLs of responses in memory that have the request's path, and another
+// key: they differ by host, scheme or query, or by what the policy puts into keys.
 func (d *Dry) Elsewhere(ex *exchange.Exchange, most int) (urls []string) {
 	t := d.store
 	if d.Plan == nil || !d.Plan.Lookup || t.Local == nil {
@@ -99,7 +116,9 @@ func (d *Dry) Elsewhere(ex *exchange.Exchange, most int) (urls []string) {
 
 // Describe returns what an operator sees of an entry.
 func (d *Dry) Describe(s *policy.Snapshot, key string, e *Entry) Stored {
-	return d.Cache.stored(s, key, e, "")
+	one := d.Cache.stored(s, key, e, "")
+	one.Tiers = nil
+	return one
 }
 
 func (d *Dry) plans(p *exchange.Plan) {

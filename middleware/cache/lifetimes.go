@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/jewgo/gateway/internal/exchange"
-	"github.com/jewgo/gateway/policy"
 )
 
 // RouteOverview is what the cache did for a route, and what it has of it in memory.
@@ -55,36 +54,31 @@ func (r *RouteOverview) Advice() string {
 	return ""
 }
 
-// lifetimes collects what is in memory by route.
-type lifetimes map[string]*struct {
+// lifetimes collects what is in memory by route: by the slot of its tag, which every entry has.
+type lifetimes map[uint16]*lifetime
+
+// lifetime is what is in memory of a route.
+type lifetime struct {
 	ages, fresh []time.Duration
 	stale       int
 }
 
 // add adds an entry.
-func (l lifetimes) add(s *policy.Snapshot, e *Entry, now time.Time) {
-	v := viewOf(e.URL)
-	route, _ := s.Match(&v)
-	if route == nil {
-		return
-	}
-	of := l[route.Name]
-	if of == nil {
-		of = &struct {
-			ages, fresh []time.Duration
-			stale       int
-		}{}
-		l[route.Name] = of
-	}
-	of.ages, of.fresh = append(of.ages, e.age(now)), append(of.fresh, e.Fresh)
-	if e.remaining(now) <= 0 {
-		of.stale++
+func (l lifetimes) add(e *Entry, now time.Time) {
+	for _, m := range e.Marks {
+		if of := l[m.Slot]; of != nil {
+			of.ages, of.fresh = append(of.ages, e.age(now)), append(of.fresh, e.Fresh)
+			if e.remaining(now) <= 0 {
+				of.stale++
+			}
+			return
+		}
 	}
 }
 
 // complete completes the overview of a route.
 func (l lifetimes) complete(r *RouteOverview) {
-	if of := l[r.Route]; of != nil {
+	if of := l[slotOf(routeTag(r.Route))]; of != nil && len(of.ages) > 0 {
 		r.Stored, r.Stale = len(of.ages), of.stale
 		r.Age, r.Lifetime = int64(median(of.ages)/time.Second), int64(median(of.fresh)/time.Second)
 	}

@@ -76,11 +76,11 @@ func (w *window) sum(now time.Time) Ratio {
 	return r
 }
 
-// count counts what the cache did for a request that it may answer; a request that failed counts as
-// a miss.
+// count counts what the cache did for a client's request that it may answer; a request that failed
+// counts as a miss.
 func (a *ratios) count(ex *exchange.Exchange) {
 	i := slices.Index(outcomes[:], cmp.Or(ex.Facts.Cache, factMiss))
-	if ex.Plan != nil && ex.Plan.Forward == forwardMethod || i < 0 {
+	if ex.Own || ex.Plan != nil && ex.Plan.Forward == forwardMethod || i < 0 {
 		return
 	}
 	r := a.route(ex.Route.Name)

@@ -75,6 +75,8 @@ func (t *Tiers) Get(ctx context.Context, key string, fields rfc9111.Fields) (Fou
 		t.Tags.learn(e.Marks) // the gateway that filled it may know of more purges
 		t.Tags.learn(e.Soft)
 		t.remember(ctx, key, e)
+	} else {
+		t.dry.finds(key, e)
 	}
 	shared.Tier, shared.Entry = tierShared, t.softened(e)
 	return shared, nil

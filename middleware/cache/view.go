@@ -18,9 +18,9 @@ type Stored struct {
 	URL    string   `json:"url"`
 	Key    string   `json:"key"`
 	Status int      `json:"status"`
-	Vary   []string `json:"vary,omitempty"` // the fields that select it, with their values; those that may identify someone without
-	Tags   []string `json:"tags,omitempty"` // by which it can be purged, beside its URL, its route and all
-	Tiers  []string `json:"tiers"`          // l1: memory, l2: Redis
+	Vary   []string `json:"vary,omitempty"`  // the fields that select it, with their values; those that may identify someone without
+	Tags   []string `json:"tags,omitempty"`  // by which it can be purged, beside its URL, its route and all
+	Tiers  []string `json:"tiers,omitempty"` // l1: memory, l2: Redis
 	Bytes  int      `json:"bytes"`
 	Age    int64    `json:"age"`
 	Fresh  int64    `json:"fresh"`  // what is left of its lifetime; negative: it is stale
@@ -111,11 +111,12 @@ type MemoryUse struct {
 // Overview returns the state of the cache of this gateway, for the routes of a policy. It looks at
 // every entry in memory.
 func (c *Cache) Overview(s *policy.Snapshot) Overview {
-	now := c.now()
+	now, lives := c.now(), lifetimes{}
 	v := Overview{Routes: []RouteOverview{}, Hottest: []Stored{}, Largest: []Stored{}}
 	for _, r := range s.Routes {
 		if r.Cache != nil {
 			v.Routes = append(v.Routes, RouteOverview{RouteRatios: c.ratios.list(r.Name, now)})
+			lives[slotOf(routeTag(r.Name))] = &lifetime{}
 		}
 	}
 	if c.store.Local == nil {
@@ -123,14 +124,13 @@ func (c *Cache) Overview(s *policy.Snapshot) Overview {
 	}
 	v.Memory = &MemoryUse{Bytes: c.store.Local.Bytes()}
 	var hottest, largest ranking
-	lives := lifetimes{}
 	_ = c.store.Local.Find(context.Background(), func(string) bool { return true }, func(key string, e *Entry) bool {
 		v.Memory.Entries++
 		if c.store.Tags.Valid(e.Marks) {
 			_, recent := e.Uses.counts(now)
 			hottest.add(recent, key, e)
 			largest.add(uint64(e.Weight()), key, e)
-			lives.add(s, c.store.softened(e), now)
+			lives.add(c.store.softened(e), now)
 		}
 		return true
 	}) // fails only if its context ends

@@ -45,9 +45,7 @@ func (t *Top) Add(limit, key string, allowed bool, now time.Time) {
 	if t.at == nil {
 		t.at, t.halved = make(map[string]*hot, topKeys), now
 	}
-	if now.Sub(t.halved) >= topHalf {
-		t.halveLocked(now)
-	}
+	t.halveLocked(now)
 	h := t.at[key]
 	switch {
 	case h != nil:
@@ -68,19 +66,28 @@ func (t *Top) Add(limit, key string, allowed bool, now time.Time) {
 	heap.Fix(&t.heap, h.index)
 }
 
+// halveLocked halves the counts once for each topHalf that has passed.
 func (t *Top) halveLocked(now time.Time) {
-	for _, h := range t.heap { // halving keeps the heap order
-		h.Total, h.Denied, h.Error = h.Total/2, h.Denied/2, h.Error/2
+	times := int(now.Sub(t.halved) / topHalf)
+	if times <= 0 {
+		return
 	}
-	t.halved = now
+	for _, h := range t.heap { // halving keeps the heap order
+		by := min(times, 62)
+		h.Total, h.Denied, h.Error = h.Total>>by, h.Denied>>by, h.Error>>by
+	}
+	t.halved = t.halved.Add(time.Duration(times) * topHalf)
 }
 
-// List returns the n hottest keys, the hottest first.
-func (t *Top) List(n int) []Hot {
+// List returns the n hottest keys that were charged of late, the hottest first.
+func (t *Top) List(n int, now time.Time) []Hot {
 	t.mu.Lock()
+	t.halveLocked(now)
 	list := make([]Hot, 0, len(t.heap))
 	for _, h := range t.heap {
-		list = append(list, h.Hot)
+		if h.Total > 0 {
+			list = append(list, h.Hot)
+		}
 	}
 	t.mu.Unlock()
 	slices.SortFunc(list, func(a, b Hot) int {

@@ -20,7 +20,7 @@ func TestTopFindsTheHottestAmongMany(t *testing.T) {
 		counts[key]++
 		top.Add("l", key, len(key)%2 == 0, now)
 	}
-	list := top.List(10)
+	list := top.List(10, now)
 	if len(list) != 10 {
 		t.Fatalf("%d keys", len(list))
 	}
@@ -45,9 +45,16 @@ func TestTopForgets(t *testing.T) {
 			top.Add("l", "new", true, now.Add(time.Duration(minute+1)*time.Minute))
 		}
 	}
-	list := top.List(5)
+	last := now.Add(6 * time.Minute)
+	list := top.List(5, last)
 	if list[0].Key != "new" || list[1].Key != "old" || list[1].Denied > 20 {
 		t.Errorf("%+v", list)
+	}
+	if later := top.List(5, last.Add(2*time.Minute)); later[0].Total != list[0].Total/4 {
+		t.Errorf("two minutes without a charge: %+v, before %+v", later, list)
+	}
+	if list := top.List(5, last.Add(time.Hour)); len(list) > 0 {
+		t.Errorf("an hour without a charge: %+v", list)
 	}
 }
 
@@ -56,7 +63,7 @@ func TestTopIsBounded(t *testing.T) {
 	for i := range 10_000 {
 		top.Add("l", fmt.Sprint(i), true, time.Unix(0, 0))
 	}
-	if n := len(top.List(1 << 20)); n > 128 {
+	if n := len(top.List(1<<20, time.Unix(0, 0))); n > 128 {
 		t.Errorf("%d keys are kept", n)
 	}
 }
