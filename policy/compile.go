@@ -26,9 +26,9 @@ func compile(doc *yamlfile.Document, s *Snapshot) {
 	s.Limits = c.limits()
 	c.session()
 	c.cache()
-	c.warm()
 	s.Routes = c.routes(s.Limits)
 	s.table = newTable(s.Routes)
+	c.warm(s)
 }
 
 type compiler struct {

@@ -66,6 +66,14 @@ func (s settings) add(key string, v reflect.Value) {
 			}
 			s.add(under(f.Tag.Get("yaml")), value)
 		}
+		if limit, ok := reflect.TypeAssert[LimitDef](v); ok {
+			s.hideKeys(key, &limit)
+		}
+		if match, ok := reflect.TypeAssert[MatchDef](v); ok {
+			for name, value := range match.Header { // which may be a secret of a proxy in front
+				s[under("header."+name)] = setting{value, Secret(value).String()}
+			}
+		}
 	case reflect.Map:
 		for name, value := range v.Seq2() {
 			s.add(under(fmt.Sprint(name)), value)
@@ -73,6 +81,21 @@ func (s settings) add(key string, v reflect.Value) {
 	default: // a list of structs
 		for i := range v.Len() {
 			s.add(fmt.Sprintf("%s[%d]", key, i), v.Index(i))
+		}
+	}
+}
+
+// hideKeys hides the keys of a limit's overrides, if they may be API keys or tokens.
+func (s settings) hideKeys(key string, limit *LimitDef) {
+	if !slices.ContainsFunc(limit.Key, func(text string) bool {
+		return strings.HasPrefix(text, "header:") || strings.HasPrefix(text, "cookie:")
+	}) {
+		return
+	}
+	for i := range limit.Overrides {
+		at := fmt.Sprintf("%s.overrides[%d].key", key, i)
+		if was, ok := s[at]; ok {
+			s[at] = setting{was.value, Secret(was.value).String()}
 		}
 	}
 }

@@ -17,6 +17,17 @@ routes:
   - {name: rest, match: {path: "/{rest...}"}, upstream: app, limits: [login]}
 `
 
+// The key of an override may be an API key.
+func TestDiffHidesAPIKeys(t *testing.T) {
+	t.Parallel()
+	text := strings.Replace(diffPolicy, "limits: {", `limits: {api: {key: [client_ip, "header:X-Api-Key"], rate: 1/s, overrides: [{key: [192.0.2.1, hush-1], rate: 9/s}]}, `, 1)
+	older, newer := mustParse(t, text, nil).Policy, mustParse(t, strings.Replace(text, "hush-1", "hush-2", 1), nil).Policy
+	got := fmt.Sprint(Diff(older, newer))
+	if want := "[{limits.api.overrides[0].key [hidden] [hidden]}]"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
 func TestDiff(t *testing.T) {
 	base := mustParse(t, diffPolicy, nil).Policy
 	for _, c := range []struct{ says, from, to, want string }{
@@ -31,6 +42,7 @@ func TestDiff(t *testing.T) {
 		{"a size", "max_body: 1MiB", "max_body: 2MiB", "server.max_body 1MiB -> 2MiB"},
 		{"no cache any more", ", cache: {ttl: 60s, statuses: {404: 10s}}", "", "routes.list.cache.encode true -> "},
 		{"another name", "name: list", "name: lists", "routes.lists.name  -> lists"},
+		{"a header that may be a secret", "path: /list}", "path: /list, header: {X-Origin-Verify: secret-2}}", "routes.list.match.header.X-Origin-Verify  -> [hidden]"},
 		{"a secret", ":secret@", ":other@", "redis.url [hidden] -> [hidden]"},
 	} {
 		next := mustParse(t, strings.Replace(diffPolicy, c.from, c.to, 1), nil).Policy

@@ -26,7 +26,7 @@ func TestNear(t *testing.T) {
 	s := mustParse(t, nearPolicy, nil)
 	for _, c := range []struct{ says, method, path, taken, near string }{
 		{"a method that the path has not", "POST", "/api/restaurants/7", "api", "rest: it is less specific than api; one: it takes GET; write: it takes PUT, DELETE"},
-		{"equal patterns", "GET", "/api/restaurants", "list", "api: it is less specific than list; rest: it is less specific than list; beta: X-Beta is not \"1\""},
+		{"equal patterns", "GET", "/api/restaurants", "list", "api: it is less specific than list; rest: it is less specific than list; beta: the header lacks the X-Beta that it matches"},
 		{"the path alone differs", "PUT", "/api/restaurant/7", "api", "rest: it is less specific than api; write: the path differs from /api/restaurants/{id}; slash: the path differs from /api/{$}"},
 	} {
 		v := View{Method: c.method, Path: c.path, Host: "api.example.org", Header: http.Header{}}

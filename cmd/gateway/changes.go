@@ -2,6 +2,8 @@ package main
 
 import (
 	"cmp"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -40,6 +42,9 @@ func (f *inForce) put(s *policy.Snapshot, now time.Time) {
 func (f *inForce) refuse(err error, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if exit := (&exitError{}); errors.As(err, &exit) && exit.err != nil {
+		err = exit.err // how a command would have ended does not matter here
+	}
 	f.view.Refused, f.view.RefusedAt = err.Error(), now.UTC()
 }
 
@@ -51,6 +56,7 @@ func (f *inForce) show() admin.PolicyInForce {
 
 func newChanges() *cobra.Command {
 	var c adminClient
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "changes",
 		Short: "Show what the last reload changed",
@@ -61,6 +67,11 @@ func newChanges() *cobra.Command {
 			var p admin.PolicyInForce
 			if err := c.ask(cmd.Context(), http.MethodGet, "/v1/config", nil, &p); err != nil {
 				return err
+			}
+			if asJSON {
+				enc := json.NewEncoder(cmd.OutOrStdout())
+				enc.SetIndent("", "  ")
+				return enc.Encode(p)
 			}
 			t := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 			line := func(format string, args ...any) { _, _ = fmt.Fprintf(t, format+"\n", args...) } // Flush reports errors
@@ -80,6 +91,7 @@ func newChanges() *cobra.Command {
 			return t.Flush()
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print it as JSON")
 	c.flags(cmd)
 	return cmd
 }

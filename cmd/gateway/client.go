@@ -65,6 +65,7 @@ func tokenFile(s *policy.Server) string {
 // call makes one request and returns the text of the response. A status of 400 or
 // above is an error with that text.
 func (c *adminClient) call(ctx context.Context, method, path string, body []byte) (string, error) {
+	byPolicy := c.address == ""
 	token, noToken := c.locate()
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -88,8 +89,11 @@ func (c *adminClient) call(ctx context.Context, method, path string, body []byte
 	res, err := transport.RoundTrip(req)
 	if err != nil {
 		err = fmt.Errorf("%w at %s: %w", errNoGateway, c.address, err)
-		if c.byDefault {
+		switch {
+		case c.byDefault:
 			err = fmt.Errorf("%w; that is the default address, since the policy %s cannot be read: set --config or --admin", err, c.config)
+		case byPolicy:
+			err = fmt.Errorf("%w; that is server.admin of %s. A gateway that was started with another address keeps it until a restart: name that by --admin", err, c.config)
 		}
 		return "", err
 	}

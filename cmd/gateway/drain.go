@@ -33,7 +33,7 @@ func (g *gateway) drain(s *servers, signals <-chan os.Signal) {
 	go g.heedInterrupt(patient, interrupt, signals)
 
 	g.draining.Store(true)
-	g.warmer.retire()
+	g.warmer.leave()
 	systemd.Stopping(timeouts.LameDuck.Std() + lastArrivals + timeouts.Drain.Std() + 4*lastWords)
 	g.certs.EndOrders(lastWords)
 	pause(patient, timeouts.LameDuck.Std())

@@ -73,7 +73,7 @@ func (e *explainer) answer(ctx context.Context, query url.Values) (any, error) {
 func (e *explainer) explain(ctx context.Context, q *question) (*explanation, error) {
 	under := circumstances{at: time.Now().Add(q.ahead), down: q.down}
 	if q.session != "" {
-		found, err := sessionsAdmin{Failover: e.sessions}.find(ctx, q.session)
+		found, err := sessionsAdmin{Failover: e.sessions.Dry(e.remote.sessions, false)}.find(ctx, q.session)
 		if err != nil {
 			return nil, err
 		}

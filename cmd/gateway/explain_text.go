@@ -100,13 +100,13 @@ func answerText(a *answerView) string {
 }
 
 func sessionText(s *sessionOutcome) string {
-	text := s.State
+	parts := []string{s.State}
 	for _, f := range []struct{ name, value string }{{"ID", s.ID}, {"user", s.User}, {"roles", strings.Join(s.Roles, " ")}} {
 		if f.value != "" {
-			text += ", " + f.name + " " + f.value
+			parts = append(parts, f.name+" "+f.value)
 		}
 	}
-	return text
+	return strings.Join(parts, ", ")
 }
 
 func (e *explained) showRoute(x *explanation) {

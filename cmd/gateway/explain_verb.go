@@ -25,8 +25,7 @@ func newExplain() *cobra.Command {
 			"URL is an http:// or https:// URL, or a path on the first of server.hosts; without any, on localhost with the port of\n" +
 			"server.listen. --status 502 shows what happens while the upstream fails.\n" +
 			"Exit status: 0 if it is explained, whatever the answer; 1 if not; 2 if the command line is wrong.",
-		Example: "  gateway explain GET '/api/v5/restaurants?limit=50&page=1' --client 203.0.113.9",
-		Args:    cobra.ExactArgs(2),
+		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			asked.Set("method", args[0])
 			asked.Set("url", args[1])

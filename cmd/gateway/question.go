@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -114,13 +115,14 @@ func parseQuestion(query url.Values, s *policy.Snapshot, now time.Time) (*questi
 	if err := q.parseURL(query.Get("url"), s); err != nil {
 		return nil, fmt.Errorf("url %q: %w", query.Get("url"), err)
 	}
+	hosted := false
 	for _, line := range query["header"] {
 		name, value, err := parseField(line)
 		switch {
 		case err != nil:
 			return nil, fmt.Errorf("header %q: %w", line, err)
-		case strings.EqualFold(name, "Host"):
-			q.host = value
+		case strings.EqualFold(name, "Host") && !hosted: // another one makes it malformed
+			q.host, hosted = value, true
 		default:
 			q.header = append(q.header, line)
 		}
@@ -154,7 +156,7 @@ func (q *question) parseURL(text string, s *policy.Snapshot) error {
 			return fmt.Errorf("the scheme %q is not served", scheme)
 		}
 		if q.tls = new(scheme == "https"); !*q.tls && s.Policy.Server.TLS != nil {
-			return fmt.Errorf("the policy serves HTTPS (server.tls): write https://")
+			return errors.New("the policy serves HTTPS: plain HTTP gets no further than server.tls.redirect")
 		}
 		end := strings.IndexAny(rest, "/?#")
 		if end < 0 {
@@ -205,8 +207,19 @@ func parseField(line string) (name, value string, err error) {
 	return name, value, nil
 }
 
+// maxAhead bounds how far ahead a question may be: clocks of limits and caches overflow after some 250 years.
+const maxAhead = 10 * 365 * 24 * time.Hour
+
 // parseAt reads a time, or a duration from now, and returns how far ahead it is.
 func parseAt(text string, now time.Time) (time.Duration, error) {
+	ahead, err := readAhead(text, now)
+	if err == nil && ahead > maxAhead {
+		err = fmt.Errorf("at %q: that is more than ten years ahead", text)
+	}
+	return ahead, err
+}
+
+func readAhead(text string, now time.Time) (time.Duration, error) {
 	if ahead, err := time.ParseDuration(strings.TrimPrefix(text, "+")); err == nil && ahead >= 0 {
 		return ahead, nil
 	}

@@ -27,11 +27,14 @@ const (
 	// policy's URLs again after firstRetry, and then after twice as long each time, up to lastRetry.
 	purgeLook             = time.Second
 	firstRetry, lastRetry = 2 * time.Second, time.Minute
+	// warmTime bounds one request, so that a stream without end does not keep a run from its end; warmParting is how
+	// long requests in flight have when a run is stopped.
+	warmTime, warmParting = 2 * time.Minute, 5 * time.Second
 )
 
 var (
-	errWarming  = errors.New("a run is in progress; stop it, or wait for its end")
-	errStopping = errors.New("the gateway is stopping")
+	errWarming = errors.New("a run is in progress; stop it, or wait for its end")
+	errLeaving = errors.New("the gateway is stopping")
 )
 
 // warmer asks the gateway itself for URLs, so that their responses are stored. Limits do not count its requests.
@@ -44,8 +47,9 @@ type warmer struct {
 	mu   sync.Mutex // guards what follows
 	run  *warm.Run  // the last one; nil: none
 	stop context.CancelFunc
-	over chan struct{} // closed when run has ended
-	last bool          // no other run begins
+	cut  context.CancelFunc // ends the run's requests too
+	over chan struct{}      // closed when run has ended
+	left bool               // no further run begins
 }
 
 // openWarmer makes the warmer of a gateway with these layers.
@@ -76,21 +80,25 @@ func noteExchange(next http.Handler) http.Handler {
 	})
 }
 
-// begin starts a run in the background. It returns errWarming if one is in progress, or errStopping.
+// begin starts a run in the background. It returns errWarming if one is in progress, or errLeaving.
 func (w *warmer) begin(urls []string, rate float64, atOnce int) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
-	case w.last:
-		return errStopping
+	case w.left:
+		return errLeaving
 	case w.run != nil && !w.run.Progress().Ended:
 		return errWarming
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	run, over := warm.New(urls, warm.Config{Ask: w.ask, Rate: rate, AtOnce: atOnce}), make(chan struct{})
-	w.run, w.stop, w.over = run, stop, over
+	requests, cut := context.WithCancel(context.Background())
+	ask := func(url string) warm.Outcome { return w.ask(requests, url) }
+	run, over := warm.New(urls, warm.Config{Ask: ask, Rate: rate, AtOnce: atOnce}), make(chan struct{})
+	w.run, w.stop, w.cut, w.over = run, stop, cut, over
 	go func() { // end waits for it
 		defer close(over)
+		defer cut()
+		defer stop()
 		run.Run(ctx)
 	}()
 	return nil
@@ -107,33 +115,45 @@ func (w *warmer) progress() *warm.Progress {
 }
 
 // halt stops the run, if one is in progress, and returns what is closed when its last request has ended; nil: there
-// was none.
+// was none. Requests that are still in flight after warmParting are cut off.
 func (w *warmer) halt() <-chan struct{} {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	return w.haltLocked()
+}
+
+func (w *warmer) haltLocked() <-chan struct{} {
 	if w.stop != nil {
 		w.stop()
+		time.AfterFunc(warmParting, w.cut)
 	}
 	return w.over
 }
 
-// end stops the run, and waits for its last request.
+// leave is halt, and no further run begins.
+func (w *warmer) leave() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.left = true
+	w.haltLocked()
+}
+
+// end is leave, cuts off requests in flight, and waits for their end.
 func (w *warmer) end() {
-	if over := w.halt(); over != nil {
+	w.leave()
+	w.mu.Lock()
+	cut, over := w.cut, w.over
+	w.mu.Unlock()
+	if over != nil {
+		cut()
 		<-over
 	}
 }
 
-// retire halts for good.
-func (w *warmer) retire() {
-	w.mu.Lock()
-	w.last = true
-	w.mu.Unlock()
-	w.halt()
-}
-
 // ask takes one request through the layers.
-func (w *warmer) ask(target string) warm.Outcome {
+func (w *warmer) ask(ctx context.Context, target string) warm.Outcome {
+	ctx, cancel := context.WithTimeout(ctx, warmTime)
+	defer cancel()
 	s := w.live.Load()
 	q := question{method: http.MethodGet}
 	if len(target) > int(s.Policy.Server.MaxTarget) {
@@ -146,7 +166,7 @@ func (w *warmer) ask(target string) warm.Outcome {
 		return warm.Outcome{Status: http.StatusBadRequest}
 	}
 	var ex *exchange.Exchange
-	r, err := q.request(context.WithValue(context.Background(), warmKey{}, &ex), s)
+	r, err := q.request(context.WithValue(ctx, warmKey{}, &ex), s)
 	if err != nil {
 		return warm.Outcome{Status: http.StatusBadRequest}
 	}
@@ -271,6 +291,8 @@ func (w *warmer) Progress() (any, error) {
 
 // Stop implements admin.Warm.
 func (w *warmer) Stop() (any, error) {
-	w.end()
+	if over := w.halt(); over != nil {
+		<-over
+	}
 	return w.Progress()
 }

@@ -251,6 +251,8 @@ func TestWarmSourcesAndMistakes(t *testing.T) {
 		switch r.URL.Path {
 		case "/index.xml":
 			_, _ = fmt.Fprintf(w, "<sitemapindex><sitemap><loc>http://%s/a.xml</loc></sitemap></sitemapindex>", r.Host)
+		case "/files.xml":
+			_, _ = fmt.Fprintf(w, "<sitemapindex><sitemap><loc>%s</loc></sitemap></sitemapindex>", filepath.Join(rig.dir, "own.xml"))
 		case "/a.xml":
 			_, _ = fmt.Fprint(w, "<urlset><url><loc>http://localhost/page/1</loc></url><url><loc>http://localhost/other/9</loc></url></urlset>")
 		default:
@@ -274,6 +276,7 @@ func TestWarmSourcesAndMistakes(t *testing.T) {
 {"method":"GET","host":"localhost","uri":"/page/1","status":200}
 {"method":"GET","host":"localhost","uri":"/page/2","status":200}
 `)
+	file("own.xml", "<urlset><url><loc>http://localhost/page/1</loc></url></urlset>")
 	for _, c := range []struct {
 		says string
 		args []string
@@ -295,6 +298,7 @@ func TestWarmSourcesAndMistakes(t *testing.T) {
 		{"and too much", []string{"--status", "/page/1"}, 2, `--status and --stop ask for nothing`},
 		{"another host", []string{"http://elsewhere.example/page/1"}, 1, `421 +http://elsewhere.example/page/1\n`},
 		{"no file", []string{"--list", "/none"}, 2, `--list: open /none: no such file`},
+		{"a site that names files of this machine", []string{"--sitemap", site.URL + "/files.xml"}, 2, `own.xml": want an http:// or https:// URL`},
 		{"an empty list", []string{"--list", file("empty", "# nothing\n")}, 2, `there is no URL in it`},
 		{"no sitemap", []string{"--sitemap", site.URL + "/none.xml"}, 2, `--sitemap: http://.*/none.xml: 404 Not Found`},
 		{"a page in place of a sitemap", []string{"--sitemap", file("page.html", "<html></html>")}, 2, `not a sitemap: its root is "html"`},

@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -90,7 +91,7 @@ func (w *warming) read(cmd *cobra.Command, args []string) error {
 		return usage(errors.New("--rate, --at-once and --most must be positive"))
 	}
 	for _, arg := range args {
-		if !strings.HasPrefix(arg, "/") && !strings.HasPrefix(arg, "http://") && !strings.HasPrefix(arg, "https://") {
+		if !strings.HasPrefix(arg, "/") && !isURL(arg) {
 			return usage(fmt.Errorf("%q: want a path such as /api/restaurants?page=1, or an http:// or https:// URL", arg))
 		}
 	}
@@ -135,6 +136,10 @@ func (w *warming) read(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
+func isURL(name string) bool {
+	return strings.HasPrefix(name, "http://") || strings.HasPrefix(name, "https://")
+}
+
 // opened opens a file, a URL or standard input, and unpacks it if it is in gzip. It ends after maxSource bytes.
 func opened(cmd *cobra.Command, name string) (io.ReadCloser, error) {
 	file, err := openedRaw(cmd, name)
@@ -161,7 +166,7 @@ func openedRaw(cmd *cobra.Command, name string) (io.ReadCloser, error) {
 	switch {
 	case name == "-":
 		return io.NopCloser(cmd.InOrStdin()), nil
-	case strings.HasPrefix(name, "http://"), strings.HasPrefix(name, "https://"):
+	case isURL(name):
 		req, err := http.NewRequestWithContext(cmd.Context(), http.MethodGet, name, nil)
 		if err != nil {
 			return nil, err
@@ -192,6 +197,9 @@ func (w *warming) sitemaps(cmd *cobra.Command, r io.Reader) ([]string, error) {
 		return nil, fmt.Errorf("it names more than %d sitemaps", maxSitemaps)
 	}
 	for _, name := range further {
+		if isURL(w.site) && !isURL(name) {
+			return nil, fmt.Errorf("%q: want an http:// or https:// URL", name) // a site names no files of this machine
+		}
 		text, err := opened(cmd, name)
 		if err != nil {
 			return nil, err
@@ -201,7 +209,9 @@ func (w *warming) sitemaps(cmd *cobra.Command, r io.Reader) ([]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
-		urls = append(urls, more...)
+		if urls = append(urls, more...); len(urls) > warm.MaxURLs {
+			return nil, warm.ErrTooMany
+		}
 	}
 	return urls, nil
 }
@@ -259,6 +269,16 @@ func barText(p *warm.Progress) string {
 	return text
 }
 
+// printable leaves out what a terminal would obey: the URLs may be those of a site.
+func printable(text string) string {
+	return strings.Map(func(c rune) rune {
+		if unicode.IsPrint(c) {
+			return c
+		}
+		return '?'
+	}, text)
+}
+
 // show prints what became of a run.
 func (w *warming) show(cmd *cobra.Command, p *warm.Progress) error {
 	out := cmd.OutOrStdout()
@@ -284,7 +304,7 @@ func (w *warming) show(cmd *cobra.Command, p *warm.Progress) error {
 		line("%s\t%d\t%d\t%d\t%d\t%s", cmp.Or(name, "-"), c.Done, c.Hits, c.Stored, c.Errors, cmp.Or(strings.Join(why, ", "), "-"))
 	}
 	for _, status := range slices.Sorted(maps.Keys(p.First)) {
-		line("%s\t%s", status, p.First[status])
+		line("%s\t%s", status, printable(p.First[status]))
 	}
 	if w.report {
 		var v cacheView

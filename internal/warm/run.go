@@ -77,6 +77,9 @@ type Config struct {
 // behind is how late a run may be before it gives up catching up.
 const behind = time.Second
 
+// longest bounds the time between two requests, which a tiny rate would make more than a Duration holds.
+const longest = 10 * 365 * 24 * time.Hour
+
 // Run is a run of requests.
 type Run struct {
 	cfg   Config
@@ -95,7 +98,7 @@ func New(urls []string, cfg Config) *Run {
 // Run asks for all URLs, in their order, until ctx is done. It returns when no request is in flight.
 func (r *Run) Run(ctx context.Context) {
 	next := time.Now()
-	every := time.Duration(float64(time.Second) / r.cfg.Rate)
+	every := time.Duration(min(float64(time.Second)/r.cfg.Rate, float64(longest)))
 	turns := make(chan struct{}, r.cfg.AtOnce)
 	var asking sync.WaitGroup
 	timer := time.NewTimer(0)

@@ -45,6 +45,7 @@ func (c *Cache) Dry(cfg DryConfig) *Dry {
 	}
 	d.Cache = New(Config{Store: tiers, Tags: c.tags, Now: now, Random: func() float64 { return 0 }}) // no hit refreshes early
 	d.dry = d
+	c.doubt.copyTo(&d.doubt)
 	d.search, d.alone.Map, d.failing.Map, d.varies.Map = c.search.Copy(), c.alone.Copy(), c.failing.Copy(), c.varies.Copy()
 	c.declared.mu.RLock()
 	defer c.declared.mu.RUnlock()
@@ -139,7 +140,11 @@ func (c *Cache) purge(ctx context.Context, tags ...string) error {
 	if d := c.dry; d != nil {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		d.purged = append(d.purged, tags...)
+		for _, tag := range tags { // those of an unknown outcome are purged twice
+			if !slices.Contains(d.purged, tag) {
+				d.purged = append(d.purged, tag)
+			}
+		}
 		return nil
 	}
 	return c.tags.Purge(ctx, tags...)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptrace"
 	"slices"
@@ -216,6 +217,13 @@ func (d *doubts) end(marks []Mark) {
 			delete(d.of, m.Slot)
 		}
 	}
+}
+
+// copyTo copies what is in doubt.
+func (d *doubts) copyTo(other *doubts) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	other.count, other.of = d.count, maps.Clone(d.of)
 }
 
 // concerns reports whether an entry with these marks may be older than such a write.

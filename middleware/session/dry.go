@@ -6,12 +6,16 @@ import (
 	"github.com/jewgo/gateway/internal/failover"
 )
 
-// Dry returns a Store that answers as f does, and keeps and changes nothing. remote is f's remote
-// store, or another way to read it. down: as if it were unavailable.
-func (f *Failover) Dry(remote Store, down bool) Store {
-	return &Failover{records: map[string]Ref{}, cfg: FailoverConfig{
+// Dry returns a Failover that answers as f does, and keeps and changes nothing. remote is f's remote
+// store, or another way to read it, and a Lister if f searches it. down: as if it were unavailable.
+func (f *Failover) Dry(remote Store, down bool) *Failover {
+	d := &Failover{records: map[string]Ref{}, cfg: FailoverConfig{
 		Switch: failover.Rehearse(f.cfg.Switch, down), Remote: readOnly{remote}, Local: unusedReplica{f.cfg.Local},
 	}}
+	if f.cfg.Search != nil {
+		d.cfg.Search, _ = remote.(Lister)
+	}
+	return d
 }
 
 // readOnly is a Store that keeps nothing.
