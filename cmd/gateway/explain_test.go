@@ -394,7 +394,7 @@ func sentDiffers(s sentView, r *http.Request) string {
 // What explain says is what the gateway then does, while Redis is up, down and back.
 func TestExplainEqualsWhatHappens(t *testing.T) {
 	t.Parallel()
-	n := 2000
+	n := 1200
 	if text := os.Getenv("GATEWAY_EXPLAIN"); text != "" {
 		n, _ = strconv.Atoi(text)
 	}

@@ -40,7 +40,7 @@ func TestTargetsAttack(t *testing.T) {
 		own(t, here)
 		g := start(t, nil, "run", "--config", filepath.Join(there, "gateway.yaml"))
 		var out, errs bytes.Buffer
-		args := []string{"targets", "--config", filepath.Join(here, "gateway.yaml"), "--to", g.base, "--rate", "100", "--duration", "4s", "--clients", clients, "--value", "id=a,b c"}
+		args := []string{"targets", "--config", filepath.Join(here, "gateway.yaml"), "--to", g.base, "--rate", "100", "--duration", "2s", "--clients", clients, "--value", "id=a,b c"}
 		if code := execute(args, &out, &errs); code != 0 {
 			t.Fatal(errs.String())
 		}
@@ -57,7 +57,7 @@ func TestTargetsAttack(t *testing.T) {
 			t.Fatal(err)
 		}
 		got, cached, n := map[string]float64{}, 0, 0
-		for r := range vegeta.NewAttacker().Attack(vegeta.NewStaticTargeter(targets...), vegeta.ConstantPacer{Freq: 100, Per: time.Second}, 4*time.Second, "") {
+		for r := range vegeta.NewAttacker().Attack(vegeta.NewStaticTargeter(targets...), vegeta.ConstantPacer{Freq: 100, Per: time.Second}, 2*time.Second, "") {
 			n++
 			got[fmt.Sprint(r.Code)]++
 			if status := r.Headers.Get("Cache-Status"); strings.HasPrefix(status, "edge; hit") || strings.HasPrefix(status, "edge; fwd") {
