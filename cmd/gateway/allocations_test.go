@@ -6,28 +6,16 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 )
 
-// discarding is a connection's side of a request, without the connection.
-type discarding struct {
-	header http.Header
-	status int
-}
-
-func (d *discarding) Header() http.Header              { return d.header }
-func (d *discarding) WriteHeader(status int)           { d.status = status }
-func (d *discarding) Write(b []byte) (int, error)      { return len(b), nil }
-func (d *discarding) SetWriteDeadline(time.Time) error { return nil }
-
 // hotPath is a request that the gateway answers by itself, again and again.
-func hotPath(tb testing.TB, path string) func() *discarding {
+func hotPath(tb testing.TB, path string) func() *discarded {
 	g, _ := benchGateway(tb, map[string]string{"REDIS_URL": "memory://", "UPSTREAM_URL": benchSmall(tb)})
 	r := httptest.NewRequest(http.MethodGet, path, nil)
 	r.RemoteAddr = "192.0.2.1:1234"
 	r.Header = http.Header{"User-Agent": {"bench"}, "Accept": {"*/*"}, "Accept-Encoding": {"gzip"}}
-	w := &discarding{header: http.Header{}}
-	once := func() *discarding {
+	w := &discarded{header: http.Header{}}
+	once := func() *discarded {
 		clear(w.header)
 		g.handler.ServeHTTP(w, r)
 		return w
@@ -81,7 +69,7 @@ func BenchmarkMiss(b *testing.B) {
 		n++
 		r := httptest.NewRequest(http.MethodGet, fmt.Sprintf("/cached/1024?n=%d", n), nil)
 		r.RemoteAddr = fmt.Sprintf("192.0.%d.%d:1234", n>>8&255, n&255)
-		w := &discarding{header: http.Header{}}
+		w := &discarded{header: http.Header{}}
 		if g.handler.ServeHTTP(w, r); w.status != http.StatusOK {
 			b.Fatalf("status %d", w.status)
 		}

@@ -223,3 +223,10 @@ func confirm(cmd *cobra.Command, question string) error {
 	}
 	return nil
 }
+
+// printJSON prints a value for scripts.
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}

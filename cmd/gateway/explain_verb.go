@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"time"
@@ -34,9 +33,7 @@ func newExplain() *cobra.Command {
 			case err != nil:
 				return err
 			case asJSON:
-				enc := json.NewEncoder(cmd.OutOrStdout())
-				enc.SetIndent("", "  ")
-				return enc.Encode(x)
+				return printJSON(cmd.OutOrStdout(), x)
 			}
 			return showExplanation(cmd.OutOrStdout(), x, asked.Get("redis") == "down")
 		},

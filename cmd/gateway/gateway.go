@@ -198,6 +198,9 @@ type chain struct {
 	identity  *session.Keyring
 	now       func() time.Time
 	log       *slog.Logger
+
+	watch     middleware.Middleware // behind Observe; nil: none
+	unlimited bool                  // without the layer of limits
 }
 
 // layers is what a request passes through before it is forwarded, outermost first. Each layer reads
@@ -229,7 +232,12 @@ func (c *chain) forward() *proxy.Handler {
 func (c *chain) before(h http.Handler) http.Handler {
 	var wraps []middleware.Middleware
 	for _, l := range c.layers() {
-		wraps = append(wraps, l.wrap)
+		if l.name == "ratelimit" && c.unlimited {
+			continue
+		}
+		if wraps = append(wraps, l.wrap); l.name == "Observe" && c.watch != nil {
+			wraps = append(wraps, c.watch)
+		}
 	}
 	return middleware.Chain(h, wraps...)
 }
@@ -248,7 +256,8 @@ func (g *gateway) join(p *parts) {
 	}
 	g.forward = c.forward()
 	g.handler = c.before(g.forward)
-	g.warmer = openWarmer(&c, g.forward, &g.live, g.stores.tags, g.log)
+	c.watch, c.unlimited = noteExchange, true
+	g.warmer = &warmer{handler: c.before(g.forward), live: &g.live, tags: g.stores.tags, log: g.log}
 }
 
 // reloaded logs the outcome of a reload.

@@ -144,7 +144,7 @@ func parseQuestion(query url.Values, s *policy.Snapshot, now time.Time) (*questi
 	if text := query.Get("redis"); text != "" && text != "down" {
 		return nil, fmt.Errorf("redis %q: only down can be assumed", text)
 	}
-	q.down = query.Has("redis") && query.Get("redis") == "down"
+	q.down = query.Get("redis") == "down"
 	return q, q.parseResponse(query)
 }
 

@@ -63,19 +63,9 @@ func (e *explainer) rehearse(ctx context.Context, q *question, under circumstanc
 		}),
 		limits:    ratelimit.HandlerConfig{Store: r.limits, Flights: e.flights.Dry()},
 		upstreams: r.upstream, identity: e.secrets.identity, now: now, log: quiet,
+		watch: r.watch, unlimited: under.unlimited,
 	}
-	var wraps []middleware.Middleware
-	for _, l := range c.layers() {
-		switch {
-		case under.unlimited && l.name == "ratelimit":
-			continue
-		case l.name == "Observe":
-			wraps = append(wraps, l.wrap, r.watch)
-		default:
-			wraps = append(wraps, l.wrap)
-		}
-	}
-	h := middleware.Chain(c.forward(), wraps...)
+	h := c.before(c.forward())
 	err := r.ask(ctx, q, &s.Policy.Server, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if q.encrypted(s) {
 			req.TLS = &tls.ConnectionState{}

@@ -146,14 +146,12 @@ func showStatusOnce(ctx context.Context, w io.Writer, c *adminClient, asJSON, ag
 		}
 		return err
 	}
-	if asJSON {
-		enc := json.NewEncoder(w)
-		if !again {
-			enc.SetIndent("", "  ")
-		}
-		return enc.Encode(v)
-	}
-	if again && isTerminal(w) {
+	switch {
+	case asJSON && again: // a line each time
+		return json.NewEncoder(w).Encode(v)
+	case asJSON:
+		return printJSON(w, v)
+	case again && isTerminal(w):
 		_, _ = io.WriteString(w, "\x1b[H\x1b[2J") // if it fails, so does what follows
 	}
 	return showStatus(w, &v)

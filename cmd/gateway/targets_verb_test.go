@@ -23,7 +23,7 @@ upstreams: {app: {targets: [%q], concurrency: {wait: 30s}}}
 limits: {few: {key: client_ip, rate: 6/min, burst: 20}}
 routes:
   - {name: list, match: {methods: [GET], path: /list}, upstream: app, cache: {ttl: 1h}}
-  - {name: item, match: {path: "/item/{id}"}, upstream: app, limits: [few], cache: {ttl: 1s}}
+  - {name: item, match: {path: "/item/{id}"}, upstream: app, limits: [few], cache: {ttl: 1s, stale_while_revalidate: 1m}}
   - {name: mine, match: {path: "/mine/{$}"}, upstream: app, session: required}
   - {name: debug, match: {path: "/debug/"}, deny: 404}
   - {name: write, match: {methods: [POST], path: /write}, upstream: app}

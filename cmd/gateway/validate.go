@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -84,9 +83,7 @@ func validate(stdout, stderr io.Writer, file string, asJSON bool) error {
 	}
 	switch {
 	case asJSON:
-		enc := json.NewEncoder(stdout)
-		enc.SetIndent("", "  ")
-		err = enc.Encode(v)
+		err = printJSON(stdout, v)
 	case v.Valid:
 		_, err = fmt.Fprintf(stdout, "%s: valid, %d routes, %d limits, %d upstreams\n%s",
 			file, len(snapshot.Routes), len(snapshot.Limits), len(snapshot.Policy.Upstreams), limitTable(v.Limits))

@@ -13,7 +13,6 @@ import (
 	"github.com/jewgo/gateway/internal/admin"
 	"github.com/jewgo/gateway/internal/exchange"
 	"github.com/jewgo/gateway/internal/warm"
-	"github.com/jewgo/gateway/middleware"
 	"github.com/jewgo/gateway/middleware/cache"
 	"github.com/jewgo/gateway/policy"
 )
@@ -39,7 +38,7 @@ var (
 
 // warmer asks the gateway itself for URLs, so that their responses are stored. Limits do not count its requests.
 type warmer struct {
-	handler http.Handler // the layers without limits
+	handler http.Handler // the layers without limits, with noteExchange
 	live    *policy.Live
 	tags    *cache.Tags
 	log     *slog.Logger
@@ -50,21 +49,6 @@ type warmer struct {
 	cut  context.CancelFunc // ends the run's requests too
 	over chan struct{}      // closed when run has ended
 	left bool               // no further run begins
-}
-
-// openWarmer makes the warmer of a gateway with these layers.
-func openWarmer(c *chain, forward http.Handler, live *policy.Live, tags *cache.Tags, log *slog.Logger) *warmer {
-	var wraps []middleware.Middleware
-	for _, l := range c.layers() {
-		switch l.name {
-		case "ratelimit":
-		case "Observe":
-			wraps = append(wraps, l.wrap, noteExchange)
-		default:
-			wraps = append(wraps, l.wrap)
-		}
-	}
-	return &warmer{handler: middleware.Chain(forward, wraps...), live: live, tags: tags, log: log}
 }
 
 // warmKey is the context key of the place for a request's exchange.

@@ -71,7 +71,7 @@ func (g *werkzeugGate) decide(method, target string) decided {
 		Method: method, URL: u, Proto: "HTTP/2.0", ProtoMajor: 2, Header: http.Header{}, Body: http.NoBody,
 		Host: "app.test", RemoteAddr: "192.0.2.1:1234", RequestURI: target,
 	}).WithContext(context.Background())
-	g.handler.ServeHTTP(&discarding{header: http.Header{}}, r)
+	g.handler.ServeHTTP(&discarded{header: http.Header{}}, r)
 	return g.seen
 }
 

@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -54,7 +55,7 @@ func (c *Config) startPurge(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	selection, ok := readSelection(w, r)
+	selection, ok := readSelection(w, r, maxSelection)
 	if !ok {
 		return
 	}
@@ -86,10 +87,10 @@ func (c *Config) startPurge(w http.ResponseWriter, r *http.Request) {
 
 // readSelection reads what a change is for, and puts it into the audit line; false: it is too large,
 // which has been answered.
-func readSelection(w http.ResponseWriter, r *http.Request) (selection []byte, ok bool) {
-	selection, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxSelection))
+func readSelection(w http.ResponseWriter, r *http.Request, most int64) (selection []byte, ok bool) {
+	selection, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 	if err != nil {
-		problem.Write(w, problem.Problem{Status: http.StatusRequestEntityTooLarge, Detail: "the selection has more than 64 KiB"})
+		problem.Write(w, problem.Problem{Status: http.StatusRequestEntityTooLarge, Detail: fmt.Sprintf("the selection has more than %d KiB", most>>10)})
 		return nil, false
 	}
 	audit(w, string(selection))

@@ -34,7 +34,7 @@ func (c *Config) showSession(w http.ResponseWriter, r *http.Request) {
 }
 
 func (c *Config) revokeSessions(w http.ResponseWriter, r *http.Request) {
-	selection, ok := readSelection(w, r)
+	selection, ok := readSelection(w, r, maxSelection)
 	if !ok {
 		return
 	}

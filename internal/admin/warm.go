@@ -1,11 +1,6 @@
 package admin
 
-import (
-	"io"
-	"net/http"
-
-	"github.com/jewgo/gateway/internal/problem"
-)
+import "net/http"
 
 // Warm fills the cache, one run at a time. Results are encoded as JSON.
 type Warm interface {
@@ -22,9 +17,8 @@ type Warm interface {
 const maxWarm = 16 << 20
 
 func (c *Config) warm(w http.ResponseWriter, r *http.Request) {
-	selection, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxWarm))
-	if err != nil {
-		problem.Write(w, problem.Problem{Status: http.StatusBadRequest, Detail: "the body cannot be read, or has more than 16 MiB"})
+	selection, ok := readSelection(w, r, maxWarm)
+	if !ok {
 		return
 	}
 	begun, err := c.Warm.Start(selection)

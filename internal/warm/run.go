@@ -128,6 +128,7 @@ func (r *Run) Run(ctx context.Context) {
 	asking.Wait()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.urls = nil // the outcome is kept until the next run
 	r.p.Ended, r.p.Stopped, r.p.Seconds = true, r.p.Done < r.p.Total, time.Since(r.began).Seconds()
 }
 
