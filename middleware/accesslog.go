@@ -1,34 +1,35 @@
 package middleware
 
 import (
-	"hash/fnv"
+	"crypto/sha256"
+	"encoding/binary"
 	"log/slog"
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/jewgo/gateway/internal/exchange"
+	"github.com/jewgo/gateway/policy"
 )
 
-// sampleOneIn is the number of requests for each line of a sampled log.
-const sampleOneIn = 100
-
 // logged reports whether the policy wants a log line for a request. Sampling depends on the request
-// ID, so that chained gateways log the same requests. Errors are always logged.
+// ID, so that chained gateways log the same requests.
 func logged(ex *exchange.Exchange) bool {
-	switch ex.Snapshot.Policy.Log.Access {
-	case "off":
-		return false
-	case "sampled":
-		h := fnv.New32a()
-		_, _ = h.Write([]byte(ex.RequestID)) // never fails
-		return ex.Facts.Status >= 500 || h.Sum32()%sampleOneIn == 0
+	shares := ex.Snapshot.Log.Shares
+	if ex.Route != nil {
+		shares = ex.Route.Logged
 	}
-	return true
+	if shares == nil {
+		return true
+	}
+	h := sha256.Sum256([]byte(ex.RequestID))
+	return shares.Logs(ex.Facts.Status, binary.BigEndian.Uint32(h[:]))
 }
 
 // attrs are the fields of the access log. Empty ones are left out, except in the first block.
 func attrs(ex *exchange.Exchange, r *http.Request, took time.Duration) []slog.Attr {
-	f := &ex.Facts
+	f, rule := &ex.Facts, &ex.Snapshot.Log
 	route := ""
 	if ex.Route != nil {
 		route = ex.Route.Name
@@ -38,7 +39,7 @@ func attrs(ex *exchange.Exchange, r *http.Request, took time.Duration) []slog.At
 		slog.String("client", ex.View.Client.String()),
 		slog.String("method", r.Method),
 		slog.String("host", r.Host),
-		slog.String("uri", r.RequestURI),
+		slog.String("uri", redacted(r.RequestURI, rule.HiddenQuery)),
 		slog.String("proto", r.Proto),
 		slog.Int("status", f.Status),
 		slog.String("route", route),
@@ -69,8 +70,67 @@ func attrs(ex *exchange.Exchange, r *http.Request, took time.Duration) []slog.At
 		a = append(a, slog.Bool("local", true))
 	}
 	text("reason", f.Reason)
+	text("trace_id", ex.TraceID())
 	text("user_agent", r.UserAgent())
+	if headers := loggedHeaders(rule, r.Header); len(headers) > 0 {
+		a = append(a, slog.GroupAttrs("headers", headers...))
+	}
 	return a
+}
+
+// hidden replaces what may be secret.
+const hidden = "REDACTED"
+
+func loggedHeaders(rule *policy.LogRule, h http.Header) (list []slog.Attr) {
+	for _, name := range rule.Headers {
+		value := strings.Join(h[name], ", ")
+		switch {
+		case value == "":
+			continue
+		case rule.HiddenHeaders[name]:
+			value = hidden
+		case name == "Referer":
+			value = redacted(value, rule.HiddenQuery)
+		}
+		list = append(list, slog.String(name, value))
+	}
+	return list
+}
+
+// redacted hides the user information of a URL, and the values of the query parameters in names, which
+// are in lower case.
+func redacted(uri string, names map[string]bool) string {
+	if scheme, rest, ok := strings.Cut(uri, "://"); ok && !strings.ContainsAny(scheme, "/?") {
+		authority := rest[:strings.IndexAny(rest+"/", "/?#")]
+		if at := strings.LastIndexByte(authority, '@'); at >= 0 {
+			uri = scheme + "://" + hidden + rest[at:]
+		}
+	}
+	path, query, ok := strings.Cut(uri, "?")
+	if !ok || len(names) == 0 {
+		return uri
+	}
+	var b strings.Builder
+	b.WriteString(path)
+	for sep := "?"; ; {
+		param, end := query, strings.IndexAny(query, "&;?#") // some backends separate by ; too
+		if end >= 0 {
+			param = query[:end]
+		}
+		name, _, valued := strings.Cut(param, "=")
+		plain, err := url.QueryUnescape(name)
+		if err != nil {
+			plain = name
+		}
+		if valued && names[strings.ToLower(plain)] {
+			param = name + "=" + hidden
+		}
+		b.WriteString(sep + param)
+		if end < 0 {
+			return b.String()
+		}
+		sep, query = query[end:end+1], query[end+1:]
+	}
 }
 
 // ms converts to milliseconds with three decimals.

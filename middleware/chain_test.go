@@ -380,43 +380,6 @@ func TestAccessLogLine(t *testing.T) {
 	}
 }
 
-func TestSampledLogKeepsErrors(t *testing.T) {
-	e := newEdge(t, strings.Replace(testPolicy, "version: 1", "version: 1\nlog: {access: sampled}", 1), func(w http.ResponseWriter, r *http.Request) {
-		if exchange.From(r.Context()).Params.Get("id") == "broken" {
-			w.WriteHeader(http.StatusBadGateway)
-		}
-	})
-	get := func(path string) {
-		res, err := http.Get(e.URL + path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = res.Body.Close()
-	}
-	for range 300 {
-		get("/things/fine")
-	}
-	get("/things/broken")
-	fine, broken := 0, 0
-	for _, l := range e.lines(t, 1) {
-		if l["status"] == 502.0 {
-			broken++
-		} else {
-			fine++
-		}
-	}
-	if fine > 40 {
-		t.Errorf("%d of 300 ordinary requests were logged, about 3 expected", fine)
-	}
-	env.Until(t, "a line for the error", func() bool {
-		broken = max(broken, strings.Count(e.log.String(), `"status":502`))
-		return broken > 0
-	})
-	if broken != 1 {
-		t.Errorf("%d lines for one error", broken)
-	}
-}
-
 func TestClientThatLeaves(t *testing.T) {
 	entered := make(chan struct{})
 	e := newEdge(t, testPolicy, func(_ http.ResponseWriter, r *http.Request) {

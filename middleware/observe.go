@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/jewgo/gateway/internal/exchange"
+	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/problem"
 	"github.com/jewgo/gateway/policy"
 )
@@ -56,6 +57,10 @@ func (o *Observer) Handler(next http.Handler) http.Handler {
 		ex, cw := &s.ex, &s.writer
 		w.Header()["X-Request-Id"] = s.id[:]
 		r = r.WithContext(exchange.With(r.Context(), ex))
+		if asksForTiming(r.Header, &ex.Snapshot.Policy.Server) {
+			budget, _ := r.Context().Value(failover.BudgetKey{}).(*failover.Budget) // every Exchange comes with one
+			cw.hooks = append(cw.hooks, timing{ex, budget, o.Now})
+		}
 		if r.Body != nil && r.Body != http.NoBody {
 			server := &ex.Snapshot.Policy.Server
 			cw.body = &countingBody{ReadCloser: r.Body, w: w, deadline: cw.deadline, minRate: int64(server.MinUploadRate), grace: server.Timeouts.UploadGrace.Std()}
@@ -118,6 +123,7 @@ func (o *Observer) begin(w http.ResponseWriter, r *http.Request) *served {
 		s.ex.RequestID = rand.Text()
 	}
 	s.id[0] = s.ex.RequestID
+	s.ex.Traceparent = traceparent(r.Header, &snapshot.Policy.Server.Trace)
 	atOnce := writeAtOnce
 	if r.ProtoMajor == 2 {
 		atOnce = writeHTTP2AtOnce

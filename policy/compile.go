@@ -26,7 +26,8 @@ func compile(doc *yamlfile.Document, s *Snapshot) {
 	s.Limits = c.limits()
 	c.session()
 	c.cache()
-	s.Routes = c.routes(s.Limits)
+	s.Log = c.log()
+	s.Routes = c.routes(s)
 	s.table = newTable(s.Routes)
 	c.warm(s)
 }

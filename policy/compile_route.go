@@ -14,12 +14,12 @@ const maxMethods, maxHeaders = 16, 16
 
 var sessionModes = map[string]SessionMode{"off": SessionOff, "optional": SessionOptional, "required": SessionRequired}
 
-func (c *compiler) routes(limits map[string]*Limit) []*Route {
+func (c *compiler) routes(s *Snapshot) []*Route {
 	defs := c.policy.Routes
 	routes := make([]*Route, len(defs))
 	named := map[string]*Route{}
 	for i := range defs {
-		r := c.route(c.Item("routes", i), &defs[i], limits)
+		r := c.route(c.Item("routes", i), &defs[i], s)
 		if first := named[r.Name]; first != nil && r.Name != "" {
 			c.Invalid(c.Item("routes", i)+".name", "duplicate route name %q (first at line %d)", r.Name, first.Position.Line)
 		} else {
@@ -31,7 +31,7 @@ func (c *compiler) routes(limits map[string]*Limit) []*Route {
 	return routes
 }
 
-func (c *compiler) route(path string, def *RouteDef, limits map[string]*Limit) *Route {
+func (c *compiler) route(path string, def *RouteDef, s *Snapshot) *Route {
 	r := &Route{
 		Name:          def.Name,
 		Position:      c.At(path),
@@ -45,7 +45,7 @@ func (c *compiler) route(path string, def *RouteDef, limits map[string]*Limit) *
 	}
 	c.match(path+".match", &def.Match, r)
 	c.destination(path, def)
-	r.Limits = c.routeLimits(path+".limits", def.Limits, limits, r.pattern)
+	r.Limits = c.routeLimits(path+".limits", def.Limits, s.Limits, r.pattern)
 	c.InvalidIf(def.SessionSignal && def.Session == "off" && c.Sound(path+".session"), path+".session_signal", "session_signal needs session: optional or required")
 	if def.Cache != nil {
 		r.Cache = c.cacheRule(path+".cache", def.Cache, r)
@@ -57,6 +57,7 @@ func (c *compiler) route(path string, def *RouteDef, limits map[string]*Limit) *
 	c.bounds(path, def, r)
 	r.Invalidates = c.templates(path+".invalidates", def.Invalidates, r.pattern)
 	r.WebSocket = len(def.Upgrade) > 0
+	r.Logged = c.routeLog(path+".log", def.Log, s.Log.Shares)
 	return r
 }
 

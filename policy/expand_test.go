@@ -27,7 +27,7 @@ cors: {origins: ["${ORIGIN}", "${NONE:-}"], headers: "${NONE:-}", methods: "${NO
 	}
 
 	got := parseErrors(t, "version: 1\nlog: {format: \"${TRICK}\", \"${KEY}\": off}\n", vars)
-	want := `p.yaml:2:15: expected json or text, found "json, access: off"
+	want := `p.yaml:2:15: expected json, text or combined, found "json, access: off"
 p.yaml:2:27: unknown key "${KEY}"`
 	if got != want {
 		t.Errorf("no structure and no keys from variables:\n%s\nwant:\n%s", got, want)

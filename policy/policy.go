@@ -44,6 +44,8 @@ type Server struct {
 	Timeouts                Timeouts          `yaml:"timeouts" jsonschema_description:"Timeouts towards clients."`
 	MaxHeader               Size              `yaml:"max_header" default:"32KiB" jsonschema_description:"Largest request head; above it 431."`
 	Headers                 map[string]string `yaml:"headers" jsonschema_description:"Fields that are set on every response in place of the upstream's, as in {X-Content-Type-Options: nosniff}. None by default."`
+	Trace                   Trace             `yaml:"trace" jsonschema_description:"Traces (W3C Trace Context). A request's own traceparent goes upstream and into the log."`
+	Timing                  string            `yaml:"timing" default:"off" jsonschema:"enum=off,enum=asked,enum=on" jsonschema_description:"Responses have Server-Timing: off, asked (by requests with a Server-Timing header), or on."`
 	Paths                   string            `yaml:"paths" default:"strict" jsonschema:"enum=strict,enum=decode" jsonschema_description:"What becomes of an escaped slash (%2F) in a path: strict answers 400, decode takes it for a slash, for matching, keying and sending alike."`
 	MaxTarget               Size              `yaml:"max_target" default:"4000" jsonschema_description:"Longest target of a request (path and query, as sent) in bytes; above it 414. gunicorn takes request lines of 4,094 bytes."`
 	MaxFields               int               `yaml:"max_fields" default:"80" jsonschema:"minimum=16,maximum=1000" jsonschema_description:"Most header fields of a request; above it 431. gunicorn takes 100, and the gateway adds up to 12."`
@@ -88,6 +90,12 @@ type HSTS struct {
 	Subdomains bool     `yaml:"subdomains" jsonschema_description:"It holds for all subdomains too."`
 }
 
+// Trace configures how requests without a trace get one.
+type Trace struct {
+	Make    bool    `yaml:"make" jsonschema_description:"Requests without a traceparent get a new one."`
+	Sampled Percent `yaml:"sampled" default:"100%" jsonschema_description:"Share of the new ones that ask the upstream to record the trace."`
+}
+
 // Timeouts are those towards clients; an upstream has its own.
 type Timeouts struct {
 	ReadHeader Duration `yaml:"read_header" default:"3s" check:"positive" jsonschema_description:"To receive a whole request head."`
@@ -97,12 +105,6 @@ type Timeouts struct {
 	Idle        Duration `yaml:"idle" default:"75s" check:"positive" jsonschema_description:"Of a kept-alive connection between requests."`
 	LameDuck    Duration `yaml:"lame_duck" jsonschema_description:"How long a stopping gateway still serves, one more request a connection, while /readyz says that it is not ready. Set it longer than your load balancer takes to notice."`
 	Drain       Duration `yaml:"drain" default:"20s" jsonschema_description:"Time for requests in flight, streams and WebSockets to end when the gateway stops, after lame_duck. The rest is cut off, WebSockets with a close frame (1001)."`
-}
-
-// Log configures the access log.
-type Log struct {
-	Access string `yaml:"access" default:"on" jsonschema:"enum=on,enum=off,enum=sampled" jsonschema_description:"One line a request: on, off, or sampled (1 in 100, and every error)."`
-	Format string `yaml:"format" default:"json" jsonschema:"enum=json,enum=text" jsonschema_description:"json or text."`
 }
 
 // Redis configures the shared store.
@@ -257,6 +259,7 @@ type RouteDef struct {
 	Timeout       Duration   `yaml:"timeout" check:"positive" jsonschema_description:"Replaces the upstream's."`
 	Progress      Duration   `yaml:"progress" check:"positive" jsonschema_description:"Replaces server.timeouts.progress, in both directions; set it long for streams that are silent at times."`
 	MaxBody       Size       `yaml:"max_body" jsonschema_description:"Replaces server.max_body where it is written; 0: no body."`
+	Log           *RouteLog  `yaml:"log" jsonschema_description:"Its own access log; absent: as in log."`
 }
 
 // MatchDef says which requests a route takes. Path is a net/http ServeMux

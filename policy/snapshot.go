@@ -17,6 +17,7 @@ type Snapshot struct {
 	Limits map[string]*Limit
 	// Headers are set on every response, HSTS on those over HTTPS. Their values have no spare capacity.
 	Headers, HSTS http.Header
+	Log           LogRule
 
 	table table
 }
@@ -52,6 +53,7 @@ type Route struct {
 	MaxBody       int64         // bytes; the server's where the route has none
 	Buffer        int64         // bytes of a body that are read before the upstream is asked
 	HTTP2         bool          // the upstream may speak it
+	Logged        *Shares
 
 	pattern pattern
 	header  []headerMatch

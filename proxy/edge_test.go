@@ -35,6 +35,8 @@ type edge struct {
 	handler *Handler
 }
 
+const testTrace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
 // setup configures an edge; the zero value forwards everything to the upstream app.
 type setup struct {
 	app      policy.Upstream
@@ -73,7 +75,7 @@ func newEdge(t *testing.T, s setup) *edge {
 				Method:    r.Method, Host: r.Host, Path: r.URL.EscapedPath(), Query: r.URL.RawQuery,
 				Client: netip.MustParseAddr("192.0.2.7"), TLS: r.TLS != nil, Header: r.Header,
 			},
-			Snapshot: snap, Route: &s.route, RequestID: "request-1",
+			Snapshot: snap, Route: &s.route, RequestID: "request-1", Traceparent: testTrace,
 		}
 		if s.exchange != nil {
 			s.exchange(ex)

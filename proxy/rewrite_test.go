@@ -65,9 +65,9 @@ func TestRequestHeaders(t *testing.T) {
 			want: map[string][]string{"X-Hop": nil, "Keep-Alive": nil, "Proxy-Authorization": nil, "X-Gw-Identity": {"signed"}, "X-Forwarded-For": {"192.0.2.7"}, "Via": {"1.1 edge"}},
 		},
 		{
-			name: "end-to-end fields pass as they are",
-			send: http.Header{"Traceparent": {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}, "Te": {"trailers"}, "Authorization": {"Bearer a"}, "User-Agent": {"curl"}},
-			want: map[string][]string{"Traceparent": {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}, "Te": {"trailers"}, "Authorization": {"Bearer a"}, "User-Agent": {"curl"}},
+			name: "end-to-end fields pass as they are, in the trace that the request is in",
+			send: http.Header{"Traceparent": {"in another trace"}, "Tracestate": {"a=1"}, "Te": {"trailers"}, "Authorization": {"Bearer a"}, "User-Agent": {"curl"}},
+			want: map[string][]string{"Traceparent": {testTrace}, "Tracestate": {"a=1"}, "Te": {"trailers"}, "Authorization": {"Bearer a"}, "User-Agent": {"curl"}},
 		},
 		{
 			name: "the identity is the gateway's, and the session cookie stays behind",

@@ -82,6 +82,7 @@ func TestDemoLines(t *testing.T) {
 // What varies from run to run is masked on both sides.
 var masks = []struct{ pattern, mask string }{
 	{`ttl=\d+`, "ttl=N"},
+	{`dur=[0-9.]+`, "dur=N"},
 	{`(?:Max-)?Age([:=] ?)\d+`, "Age${1}N"},
 	{`t=\d+`, "t=N"},
 	{`Retry-After: \d+`, "Retry-After: N"},

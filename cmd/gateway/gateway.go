@@ -369,8 +369,11 @@ func (g *gateway) rest() {
 // accessLogger writes to standard output, where containers expect it; everything
 // else goes to standard error.
 func accessLogger(s *service, p *policy.Policy) *slog.Logger {
-	if p.Log.Format == "text" {
+	switch p.Log.Format {
+	case "text":
 		return slog.New(slog.NewTextHandler(s.stdout, nil))
+	case "combined":
+		return slog.New(middleware.NewCombinedLog(s.stdout))
 	}
 	return slog.New(slog.NewJSONHandler(s.stdout, nil))
 }

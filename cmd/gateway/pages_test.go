@@ -16,7 +16,7 @@ import (
 )
 
 // pages are those whose commands are typed in front of the demo's backend, and how many there are.
-var pages = map[string]int{"limits.md": 25, "caching.md": 32, "sessions.md": 5, "troubleshoot.md": 10, "security.md": 5, "questions.md": 18}
+var pages = map[string]int{"limits.md": 25, "caching.md": 32, "sessions.md": 5, "troubleshoot.md": 10, "security.md": 5, "questions.md": 18, "metrics.md": 1}
 
 // otherPages are typed by a test of their own.
 var otherPages = map[string]string{

@@ -25,8 +25,10 @@ type Exchange struct {
 	Plan      *Plan            // nil: the cache does not take part in this request
 
 	RequestID string
-	Own       bool // the gateway asks itself, to fill its cache: no hit ratio counts it
-	Facts     Facts
+	// Traceparent goes upstream (W3C Trace Context, 3.2). "": the request is in no trace.
+	Traceparent string
+	Own         bool // the gateway asks itself, to fill its cache: no hit ratio counts it
+	Facts       Facts
 }
 
 // Principal is the caller of a request, as its session says.
@@ -34,6 +36,14 @@ type Principal struct {
 	SessionID string // opaque and safe to log: a hash, not the cookie's ID
 	User      string // "" for a guest
 	Roles     []string
+}
+
+// TraceID is the request's trace; "": none.
+func (ex *Exchange) TraceID() string {
+	if ex.Traceparent == "" {
+		return ""
+	}
+	return ex.Traceparent[len("00-"):len("00-4bf92f3577b34da6a3ce929d0e0e4736")]
 }
 
 // Anonymous reports whether the request has no session.

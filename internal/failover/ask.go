@@ -37,8 +37,8 @@ func ask[T any](ctx context.Context, s *Switch, remote func(context.Context) (T,
 	if !s.Up() {
 		return v, false, nil
 	}
-	whole, spent := s.cfg.Budget, spentBudget(ctx)
-	if !s.enter(ctx, spent, whole-whole/10) {
+	whole, budget := s.cfg.Budget, budgetOf(ctx)
+	if !s.enter(ctx, budget, whole-whole/10) {
 		return v, false, nil
 	}
 	defer s.leave()
@@ -46,13 +46,13 @@ func ask[T any](ctx context.Context, s *Switch, remote func(context.Context) (T,
 	if seen.state() != Up {
 		return v, false, nil
 	}
-	inTime, cancel := context.WithTimeout(ctx, whole-time.Duration(spent.Load()))
+	inTime, cancel := context.WithTimeout(ctx, whole-budget.Spent())
 	defer cancel()
 	// Contexts use real time only, so the budget is measured in real time too.
 	start := time.Now()
 	deadline, _ := inTime.Deadline()
 	v, err = remote(inTime)
-	spent.Add(int64(time.Since(start)))
+	budget.Spend(time.Since(start))
 
 	kind := Answer
 	if err != nil {
@@ -76,8 +76,8 @@ func ask[T any](ctx context.Context, s *Switch, remote func(context.Context) (T,
 // budget. Turns are given in order of arrival. Waiting costs a timer but no goroutine, unlike a
 // context with a deadline, so the goroutines that a hanging store costs are bounded by the turns,
 // not by the callers.
-func (s *Switch) enter(ctx context.Context, spent *atomic.Int64, most time.Duration) bool {
-	left := most - time.Duration(spent.Load())
+func (s *Switch) enter(ctx context.Context, budget *Budget, most time.Duration) bool {
+	left := most - budget.Spent()
 	if left < 0 {
 		return false
 	}
@@ -97,7 +97,7 @@ func (s *Switch) enter(ctx context.Context, spent *atomic.Int64, most time.Durat
 		s.tally.crowded.Add(1)
 	case <-ctx.Done():
 	}
-	spent.Add(int64(time.Since(start)))
+	budget.Spend(time.Since(start))
 	return entered
 }
 
@@ -107,14 +107,20 @@ func (s *Switch) leave() { <-s.turns }
 // value is an unspent budget.
 type Budget struct{ spent atomic.Int64 } // nanoseconds
 
+// Spend adds to it.
+func (b *Budget) Spend(d time.Duration) { b.spent.Add(int64(d)) }
+
+// Spent is the time that has been spent so far.
+func (b *Budget) Spent() time.Duration { return time.Duration(b.spent.Load()) }
+
 // BudgetKey is the context key of a *Budget: all calls under one context share it. Work that
 // outlives its request, such as a refresh, takes its own budget.
 type BudgetKey struct{}
 
-// spentBudget returns the counter of the nanoseconds already spent.
-func spentBudget(ctx context.Context) *atomic.Int64 {
+// budgetOf returns that of ctx, or a new one.
+func budgetOf(ctx context.Context) *Budget {
 	if b, ok := ctx.Value(BudgetKey{}).(*Budget); ok {
-		return &b.spent
+		return b
 	}
-	return new(atomic.Int64)
+	return new(Budget)
 }

@@ -372,9 +372,9 @@ func (m *model) Call(t *rapid.T) {
 		defer done()
 		ctx = inTime
 	case "little budget":
-		spentBudget(ctx).Add(int64(30 * time.Millisecond))
+		budgetOf(ctx).Spend(30 * time.Millisecond)
 	case "no budget":
-		spentBudget(ctx).Add(int64(46 * time.Millisecond))
+		budgetOf(ctx).Spend(46 * time.Millisecond)
 	}
 	start := time.Now()
 	got, err := do(ctx, m.s, func(ctx context.Context) (string, error) {

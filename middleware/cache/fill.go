@@ -37,7 +37,7 @@ func (got head) date(h http.Header) {
 
 // gatewayFields are set anew in each upstream request, and look-ups do not see them. A response
 // that varies by one of them can answer no other request.
-var gatewayFields = []string{"X-Forwarded-For", "X-Request-Id"}
+var gatewayFields = []string{"X-Forwarded-For", "X-Request-Id", "Traceparent"}
 
 // The cache's own reasons not to store a response, in addition to the standard's.
 const (

@@ -23,7 +23,7 @@ var constants = map[string][]string{"Accept": {"*/*"}, "User-Agent": {"gateway"}
 var expected = []string{"Accept", "User-Agent", "Cache-Control", "Pragma"}
 
 // ownFields are set by the gateway in each upstream request, and so are kept.
-var ownFields = []string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Request-Id"}
+var ownFields = []string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Request-Id", "Traceparent"}
 
 // cacheFields are handled by the cache itself, which knows how to use their responses.
 var cacheFields = []string{"Range", "If-Range", "If-None-Match", "If-Modified-Since"}
