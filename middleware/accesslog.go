@@ -53,6 +53,7 @@ func attrs(ex *exchange.Exchange, r *http.Request, took time.Duration) []slog.At
 		}
 	}
 	text("cache", f.Cache)
+	text("tier", f.Tier)
 	text("not_stored", f.NotStored)
 	text("limit", f.Limit)
 	text("session", f.Session)

@@ -118,7 +118,7 @@ func TestAPurgeCountsAlthoughItsGenerationIsNoNews(t *testing.T) {
 	away := failover.New(failover.Config{}) // never probed, so it is Down
 	tags := cache.NewTags(cache.TagsConfig{Counters: nobody{}, Switch: away, Journal: durableTags{d}})
 	g := &gateway{durable: d, stores: &stores{tags: tags}}
-	g.stores.openSessions(d)
+	g.stores.openSessions(d, metrics.New("test"))
 	if err := tags.Purge(t.Context(), "t"); err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +163,7 @@ func TestAPeersLogoutReachesRedis(t *testing.T) {
 	}
 	defer func() { _ = remote.client.Close() }()
 	g := &gateway{durable: d, stores: &stores{redis: remote, tags: cache.NewTags(cache.TagsConfig{})}}
-	g.stores.openSessions(d)
+	g.stores.openSessions(d, metrics.New("test"))
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { remote.health.Run(ctx) })
@@ -240,7 +240,7 @@ func TestNoRevocationOfTheJournalIsForgotten(t *testing.T) {
 		})
 	}
 	s := &stores{}
-	s.openSessions(d)
+	s.openSessions(d, metrics.New("test"))
 	for i, r := range revocations {
 		if !s.ended(strconv.Itoa(i), now) {
 			t.Fatalf("revocation %d of %d, %v, does not stand after a restart", i, len(revocations), r)
@@ -313,7 +313,7 @@ func TestAJournalThatIsReadLate(t *testing.T) {
 	}
 	defer d.close()
 	s := &stores{}
-	s.openSessions(d)
+	s.openSessions(d, metrics.New("test"))
 	s.openCache(1<<20, d, metrics.New("test"))
 	if s.ended("1", now) || d.condition().Level != admin.Degraded {
 		t.Fatalf("a log that cannot be read was: %+v", d.condition())

@@ -113,10 +113,7 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 	if err = g.fleet.listen(g, snapshot.Policy, secrets); err != nil {
 		return nil, fmt.Errorf("server.peers: %w", err)
 	}
-	numbers.Peers(g.fleet.numbers)
-	numbers.Targets(g.targets)
-	numbers.Loads(g.loads)
-	numbers.Certificates(g.certificates)
+	g.count(numbers)
 	g.begin(ctx, numbers)
 	return g, nil
 }
@@ -319,7 +316,21 @@ func (g *gateway) conditions() []admin.Condition {
 	return conditions
 }
 
-// targets is the state of the upstreams' targets for the metrics.
+// count adds the metrics of the gateway as a whole.
+func (g *gateway) count(numbers *metrics.Metrics) {
+	numbers.Gauge("gateway_health", "Health of the gateway, the worst of its parts: 0 ok, 1 degraded, 2 not ready (/readyz?verbose).", func() float64 {
+		return float64(admin.Worst(g.conditions()))
+	})
+	numbers.Gauge("gateway_policy_refused", "1 while the policy before stays in force because a changed one has a mistake (gateway changes).", func() float64 {
+		return float64(min(len(g.inForce.show().Refused), 1))
+	})
+	numbers.Peers(g.fleet.numbers)
+	numbers.Targets(g.targets)
+	numbers.Loads(g.loads)
+	numbers.Certificates(g.certificates)
+}
+
+// loads is what the upstreams have to do, for the metrics.
 func (g *gateway) loads() (all []metrics.Load) {
 	for _, l := range g.pools.Load() {
 		all = append(all, metrics.Load(l))
@@ -327,6 +338,7 @@ func (g *gateway) loads() (all []metrics.Load) {
 	return all
 }
 
+// targets is the state of the upstreams' targets for the metrics.
 func (g *gateway) targets() (all []metrics.Target) {
 	for _, t := range g.pools.Status() {
 		all = append(all, metrics.Target{Upstream: t.Upstream, Address: t.Target, Up: t.Healthy})

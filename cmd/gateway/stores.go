@@ -127,15 +127,23 @@ func openStores(p *policy.Policy, d *durable, numbers *metrics.Metrics, log *slo
 		s.cacheRedis.cache, s.cacheRedis.cacheAlone = true, p.Cache.Memory == 0
 		s.cacheRedis.guard.Shared, s.cacheRedis.guard.Bound = s.cacheRedis.sessions, int64(p.Cache.RedisMemory)
 	}
-	s.openSessions(d)
+	s.openSessions(d, numbers)
 	s.openCache(int64(p.Cache.Memory), d, numbers)
 	return s, nil
 }
 
-func (s *stores) openSessions(d *durable) {
+func (s *stores) openSessions(d *durable, numbers *metrics.Metrics) {
 	local := memory.NewSessions(memory.SessionsConfig{Now: time.Now, Full: func() {
 		d.log.Warn("too many revocations: those that expire soonest are dropped", "limit", memory.MaxRevocations)
 	}})
+	numbers.Gauge("gateway_session_records", "Records of sessions in local memory.", func() float64 {
+		records, _ := local.Len()
+		return float64(records)
+	})
+	numbers.Gauge("gateway_session_revocations", "Revocations of sessions that have not ended yet.", func() float64 {
+		_, revocations := local.Len()
+		return float64(revocations)
+	})
 	cfg := session.FailoverConfig{Journal: durableSessions{d}, Local: local}
 	if s.redis != nil {
 		remote := redis.NewSessions(s.redis.client, time.Now)
@@ -150,12 +158,13 @@ func (s *stores) openSessions(d *durable) {
 
 func (s *stores) openCache(size int64, d *durable, numbers *metrics.Metrics) {
 	s.cache = &cache.Tiers{Now: time.Now}
-	bytes := func() float64 { return 0 }
 	if size > 0 {
 		local := memory.NewCache(size, time.Now)
-		s.cache.Local, bytes = local, func() float64 { return float64(local.Bytes()) }
+		s.cache.Local = local
+		numbers.Gauge("gateway_cache_memory_bytes", "Estimated bytes that stored responses take in local memory.", func() float64 { return float64(local.Bytes()) })
+		numbers.Gauge("gateway_cache_memory_keys", "About how many keys have responses in local memory.", func() float64 { return float64(local.Len()) })
+		numbers.Counter("gateway_cache_memory_evictions_total", "Keys whose responses made room in local memory for others.", func() float64 { return float64(local.Evicted()) })
 	}
-	numbers.Gauge("gateway_cache_memory_bytes", "Estimated bytes that stored responses take in local memory.", bytes)
 	if r := s.cacheRedis; r == nil {
 		s.tags = cache.NewTags(cache.TagsConfig{})
 	} else {

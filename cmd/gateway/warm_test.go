@@ -83,7 +83,7 @@ func (rig *warmRig) verb(args ...string) (code int, stdout, stderr string) {
 // cacheRequests is gateway_cache_requests_total by route and outcome.
 func (rig *warmRig) cacheRequests() map[string]int {
 	counts := map[string]int{}
-	for _, m := range regexp.MustCompile(`gateway_cache_requests_total\{outcome="(\w+)",route="(\w+)"\} (\d+)`).FindAllStringSubmatch(rig.get(rig.admin+"/metrics").body, -1) {
+	for _, m := range regexp.MustCompile(`gateway_cache_requests_total\{outcome="(\w+)",route="(\w+)",tier="\w*"\} (\d+)`).FindAllStringSubmatch(rig.get(rig.admin+"/metrics").body, -1) {
 		counts[m[2]+" "+m[1]], _ = strconv.Atoi(m[3])
 	}
 	return counts

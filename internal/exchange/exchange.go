@@ -86,6 +86,7 @@ type Facts struct {
 	BytesIn      int64         // request body read
 	BytesOut     int64         // response body written
 	Cache        string        // hit, miss, stale, revalidated, collapsed, bypass
+	Tier         string        // where a stored response came from: l1 (memory), l2 (Redis); "": not from a store, or unknown
 	NotStored    string        // why a response is not stored, a token
 	Limit        string        // name of the limit that refused, or came closest to it
 	Limited      bool          // a limit refused the request

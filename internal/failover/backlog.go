@@ -22,12 +22,14 @@ const (
 // Backlog is what one consumer must still send to the store. It is bounded, and each item may be
 // sent twice. The Switch drains it before going Up, and while Up for as long as Pending says so;
 // since it checks the level, not an edge, no wake-up is missed. Only Run's goroutine calls its
-// methods, Pending and Drain often.
+// methods, Pending and Drain often, except for Waiting.
 type Backlog interface {
 	// Replay adds everything that is still valid, since the store may have lost it.
 	Replay()
 	// Pending reports whether there is something to send.
 	Pending() bool
+	// Waiting is how many items wait, for display. It is called at any time.
+	Waiting() int
 	// Drain sends a part, within ctx's time. What the store did not take stays pending.
 	Drain(ctx context.Context) error
 }

@@ -17,6 +17,7 @@ type parts struct {
 
 func (p *parts) Replay()       { p.left.Add(p.replay) }
 func (p *parts) Pending() bool { return p.left.Load() > 0 }
+func (p *parts) Waiting() int  { return int(p.left.Load()) }
 
 func (p *parts) Drain(ctx context.Context) error {
 	if err := p.tell(ctx); err != nil {

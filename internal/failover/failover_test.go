@@ -671,6 +671,7 @@ type hook struct {
 
 func (h *hook) Replay()       { h.pending = true }
 func (h *hook) Pending() bool { return h.pending }
+func (h *hook) Waiting() int  { return 0 }
 
 func (h *hook) Drain(ctx context.Context) error {
 	err := h.bring(ctx)

@@ -39,6 +39,13 @@ type Status struct {
 	Counts     Counts    `json:"counts"`
 	TimeIn     Times     `json:"seconds_in"`
 	History    []Change  `json:"history"` // the last changes, oldest first
+	Backlogs   []Waiting `json:"backlogs"`
+}
+
+// Waiting is how many items of a Backlog the store has not been told.
+type Waiting struct {
+	Name  string `json:"name"`
+	Items int    `json:"items"`
 }
 
 // MarshalJSON writes the reason as text.
@@ -104,6 +111,15 @@ func (t *tally) count(kind Kind, late bool) {
 
 // Status returns the state, for display.
 func (s *Switch) Status() Status {
+	st, backlogs := s.status()
+	st.Backlogs = make([]Waiting, 0, len(backlogs))
+	for _, b := range backlogs { // which have locks of their own
+		st.Backlogs = append(st.Backlogs, Waiting{b.name, b.Waiting()})
+	}
+	return st
+}
+
+func (s *Switch) status() (Status, []namedBacklog) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w := s.load()
@@ -118,7 +134,7 @@ func (s *Switch) Status() Status {
 	st.Counts.Faults = s.tally.kinds[Fault].Load()
 	st.Counts.Late = s.tally.late.Load()
 	st.Counts.Crowded = s.tally.crowded.Load()
-	return st
+	return st, s.backlogs
 }
 
 // rememberLocked adds a change to the history and counts it.

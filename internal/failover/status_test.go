@@ -75,7 +75,8 @@ func TestStatusInJSON(t *testing.T) {
 	st := Status{
 		State: Up, Generation: 5, Since: at, Reason: errEmpty, Epoch: Epoch{"a", 7, "s"},
 		Counts: Counts{Trips: 1, Late: 2}, TimeIn: Times{1500 * time.Millisecond, 0, time.Minute},
-		History: []Change{{At: at, From: Up, To: Down, Generation: 3, Reason: errRefused}, {At: at, From: Down, To: Rejoining, Generation: 4}},
+		History:  []Change{{At: at, From: Up, To: Down, Generation: 3, Reason: errRefused}, {At: at, From: Down, To: Rejoining, Generation: 4}},
+		Backlogs: []Waiting{{"sessions", 3}},
 	}
 	got, err := json.Marshal(st)
 	if err != nil {
@@ -85,7 +86,7 @@ func TestStatusInJSON(t *testing.T) {
 		`"counts":{"trips":1,"rejoins":0,"failed_rejoins":0,"losses":0,"probe_errors":0,"rejections":0,"timeouts":0,"faults":0,"late":2,"crowded":0},` +
 		`"seconds_in":{"down":1.5,"rejoining":0,"up":60},` +
 		`"history":[{"at":"2026-01-02T03:04:05Z","from":"up","to":"down","generation":3,"reason":"connection refused"},` +
-		`{"at":"2026-01-02T03:04:05Z","from":"down","to":"rejoining","generation":4}],` +
+		`{"at":"2026-01-02T03:04:05Z","from":"down","to":"rejoining","generation":4}],"backlogs":[{"name":"sessions","items":3}],` +
 		`"reason":"the store has lost data: it came back empty"}`
 	if string(got) != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)

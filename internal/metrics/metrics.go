@@ -5,6 +5,7 @@ package metrics
 
 import (
 	"net/http"
+	"runtime"
 	"strconv"
 	"time"
 
@@ -24,6 +25,8 @@ type Metrics struct {
 	duration  *prometheus.HistogramVec
 	bytesOut  *prometheus.CounterVec
 	cache     *prometheus.CounterVec
+	sessions  *prometheus.CounterVec
+	responses *prometheus.CounterVec
 	limits    *prometheus.CounterVec
 	upstream  *prometheus.HistogramVec
 	retries   prometheus.Counter
@@ -40,15 +43,17 @@ type Metrics struct {
 func New(version string) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry()}
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	build := m.gauge("gateway_build_info", "1, labelled with the version of the gateway.", "version")
-	build.WithLabelValues(version).Set(1)
+	build := m.gauge("gateway_build_info", "1, labelled with the version of the gateway, and of Go.", "version", "go")
+	build.WithLabelValues(version, runtime.Version()).Set(1)
 	m.inFlight = m.gauge("gateway_requests_in_flight", "Requests being served.").WithLabelValues()
 	m.requests = m.counter("gateway_requests_total", "Requests by route, method and status sent; 499: the client left first.", "route", "method", "status")
 	m.duration = m.histogram("gateway_request_duration_seconds", "From the head of a request to the end of its response.", "route")
 	m.bytesOut = m.counter("gateway_response_bytes_total", "Bytes of response bodies sent.", "route")
-	m.cache = m.counter("gateway_cache_requests_total", "Requests on cached routes by what the cache did.", "route", "outcome")
+	m.cache = m.counter("gateway_cache_requests_total", "Requests on cached routes by what the cache did, and where a stored response came from: l1 (memory), l2 (Redis).", "route", "outcome", "tier")
+	m.sessions = m.counter("gateway_session_requests_total", "Requests on routes with sessions by their session, as in the log.", "session")
 	m.limits = m.counter("gateway_limit_requests_total", "Charges by limit, outcome (allowed, denied; shadow_allowed and shadow_denied refuse nothing) and what decided: shared (Redis, or memory without Redis), lease, known (refused from local knowledge), share (this gateway's share while Redis is unavailable), in_flight.", "limit", "outcome", "by")
 	m.upstream = m.histogram("gateway_upstream_duration_seconds", "To the head of an upstream's response, all tries together.", "upstream")
+	m.responses = m.counter("gateway_upstream_responses_total", "Requests to upstreams by the target asked last, and by its status: 1xx to 5xx, or none.", "upstream", "target", "status")
 	m.retries = m.counter("gateway_upstream_retries_total", "Retries of requests to upstreams.").WithLabelValues()
 	m.local = m.counter("gateway_local_decisions_total", "Requests for which something was decided from memory because Redis was unavailable.").WithLabelValues()
 	m.panics = m.counter("gateway_panics_total", "Handlers that panicked.").WithLabelValues()
@@ -116,10 +121,14 @@ func (m *Metrics) End(ex *exchange.Exchange, took time.Duration) {
 	m.duration.WithLabelValues(route).Observe(took.Seconds())
 	m.bytesOut.WithLabelValues(route).Add(float64(f.BytesOut))
 	if f.Cache != "" {
-		m.cache.WithLabelValues(route, f.Cache).Inc()
+		m.cache.WithLabelValues(route, f.Cache, f.Tier).Inc()
+	}
+	if f.Session != "" {
+		m.sessions.WithLabelValues(f.Session).Inc()
 	}
 	if f.Target != "" {
 		m.upstream.WithLabelValues(upstream).Observe(f.UpstreamTime.Seconds())
+		m.responses.WithLabelValues(upstream, f.Target, class(f.UpstreamCode)).Inc()
 	}
 	m.retries.Add(float64(f.Retries))
 	if f.Local {
@@ -137,6 +146,14 @@ func (m *Metrics) Limit(limit, by string, allowed, shadow bool) {
 		outcome = "shadow_" + outcome
 	}
 	m.limits.WithLabelValues(limit, outcome, by).Inc()
+}
+
+// class is that of an upstream's status; 0: there was no response.
+func class(status int) string {
+	if status < 100 || status > 599 {
+		return "none"
+	}
+	return [...]string{"1xx", "2xx", "3xx", "4xx", "5xx"}[status/100-1]
 }
 
 // method bounds the values of the label: a client may send any method.

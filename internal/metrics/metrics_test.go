@@ -2,6 +2,7 @@ package metrics_test
 
 import (
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -28,7 +29,7 @@ func TestRequests(t *testing.T) {
 	route := &policy.Route{Name: "lists", Upstream: "flask"}
 	m.Begin()
 	m.End(&exchange.Exchange{Route: route, View: policy.View{Method: "GET"}, Facts: exchange.Facts{
-		Status: 200, BytesOut: 70, Cache: "hit", Limit: "anonymous",
+		Status: 200, BytesOut: 70, Cache: "hit", Tier: "l1", Session: "valid", Limit: "anonymous",
 	}}, time.Millisecond)
 	m.Begin()
 	m.End(&exchange.Exchange{Route: route, View: policy.View{Method: "BREW"}, Facts: exchange.Facts{
@@ -45,9 +46,10 @@ func TestRequests(t *testing.T) {
 	m.RedisChanged("redis", failover.Down)
 	m.Redis("redis", func() metrics.Redis {
 		return metrics.Redis{Warnings: 2, Pool: &metrics.Pool{Hits: 9, Misses: 4, Waits: 3, Timeouts: 2, Stale: 1, Total: 4, Idle: 3}, Status: failover.Status{
-			State:  failover.Rejoining,
-			TimeIn: failover.Times{failover.Down: time.Second, failover.Up: 90 * time.Second},
-			Counts: failover.Counts{Trips: 5, Losses: 1, FailedRejoins: 2, ProbeErrors: 8, Rejections: 6, Timeouts: 10, Faults: 11, Late: 12},
+			State:    failover.Rejoining,
+			Backlogs: []failover.Waiting{{Name: "sessions", Items: 7}},
+			TimeIn:   failover.Times{failover.Down: time.Second, failover.Up: 90 * time.Second},
+			Counts:   failover.Counts{Trips: 5, Losses: 1, FailedRejoins: 2, ProbeErrors: 8, Rejections: 6, Timeouts: 10, Faults: 11, Late: 12},
 		}}
 	})
 	m.Redis("cache redis", func() metrics.Redis { return metrics.Redis{} })
@@ -58,14 +60,17 @@ func TestRequests(t *testing.T) {
 		t.Error("an unknown pool has numbers")
 	}
 	for _, want := range []string{
-		`gateway_build_info{version="v9"} 1`,
+		`gateway_build_info{go="` + runtime.Version() + `",version="v9"} 1`,
+		`gateway_redis_backlog{of="sessions",redis="redis"} 7`,
+		`gateway_session_requests_total{session="valid"} 1`,
+		`gateway_upstream_responses_total{status="none",target="127.0.0.1:5000",upstream="flask"} 1`,
 		`gateway_requests_in_flight 1`,
 		`gateway_requests_total{method="GET",route="lists",status="200"} 1`,
 		`gateway_requests_total{method="other",route="lists",status="429"} 1`,
 		`gateway_requests_total{method="GET",route="",status="404"} 1`,
 		`gateway_request_duration_seconds_count{route="lists"} 2`,
 		`gateway_response_bytes_total{route="lists"} 70`,
-		`gateway_cache_requests_total{outcome="hit",route="lists"} 1`,
+		`gateway_cache_requests_total{outcome="hit",route="lists",tier="l1"} 1`,
 		`gateway_limit_requests_total{by="shared",limit="anonymous",outcome="allowed"} 1`,
 		`gateway_limit_requests_total{by="known",limit="anonymous",outcome="denied"} 1`,
 		`gateway_limit_requests_total{by="lease",limit="trial",outcome="shadow_denied"} 1`,

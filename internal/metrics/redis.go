@@ -52,6 +52,7 @@ var (
 	redisFailures = desc("gateway_redis_call_failures_total", "Calls answered locally instead, by cause: rejection, timeout, fault, late, crowded.", "redis", "kind")
 	redisConns    = desc("gateway_redis_pool_connections", "Open connections, idle or used.", "redis", "use")
 	redisPool     = desc("gateway_redis_pool_events_total", "Calls by the connection they got: hit, miss (a new one), wait (after waiting), timeout (none); stale counts dropped ones.", "redis", "event")
+	redisBacklog  = desc("gateway_redis_backlog", "What a Redis has not been told yet: charges of limits that were admitted without it, records and revocations of sessions, purged cache tags.", "redis", "of")
 	redisWarnings = desc("gateway_redis_warnings", "Warnings about the configuration or health of a working Redis; docs/redis.md lists them.", "redis")
 )
 
@@ -79,7 +80,7 @@ func (r *redises) add(name string, read func() Redis) {
 // Describe implements prometheus.Collector.
 func (r *redises) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		redisState, redisSeconds, redisTrips, redisLosses, redisRejoins, redisProbes, redisFailures, redisConns, redisPool, redisWarnings,
+		redisState, redisSeconds, redisTrips, redisLosses, redisRejoins, redisProbes, redisFailures, redisConns, redisPool, redisBacklog, redisWarnings,
 	} {
 		to <- d
 	}
@@ -116,6 +117,9 @@ func (r Redis) collect(to chan<- prometheus.Metric, name string) {
 	count(redisFailures, c.Faults, "fault")
 	count(redisFailures, c.Late, "late")
 	count(redisFailures, c.Crowded, "crowded")
+	for _, b := range r.Status.Backlogs {
+		gauge(redisBacklog, b.Items, b.Name)
+	}
 	gauge(redisWarnings, r.Warnings)
 	if p := r.Pool; p != nil {
 		gauge(redisConns, p.Idle, "idle")

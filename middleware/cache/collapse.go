@@ -214,7 +214,7 @@ func (f *flight) ask(c *call) (out outcome) {
 		}
 	}()
 	if e := c.landed(); e != nil {
-		c.ex.Facts.Cache = factHit
+		c.ex.Facts.Cache, c.ex.Facts.Tier = factHit, tierLocal
 		status := hitStatus(e.remaining(c.ex.Plan.Now), tierLocal, shownKey(c.ex, c.ex.Plan.Key))
 		return outcome{entry: e, key: c.keyOf(e), resp: c.answer(e, status)} //nolint:bodyclose // the leader closes it, or discard
 	}

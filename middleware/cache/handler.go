@@ -80,7 +80,7 @@ func (c *Cache) serveStored(w http.ResponseWriter, r *http.Request, p *exchange.
 func (c *Cache) serve(w http.ResponseWriter, ex *exchange.Exchange, found Found, p *exchange.Plan) {
 	e, now := found.Entry, ex.View.Now
 	left := e.remaining(now)
-	ex.Facts.Cache = factHit
+	ex.Facts.Cache, ex.Facts.Tier = factHit, found.Tier
 	if left <= 0 {
 		ex.Facts.Cache = factStale // the request allowed it
 	}

@@ -23,7 +23,10 @@ func (t *Tags) Replay() {
 }
 
 // Pending implements failover.Backlog.
-func (t *Tags) Pending() bool { return t.unread.Load() || !t.unsent.empty() }
+func (t *Tags) Pending() bool { return t.unread.Load() || t.unsent.len() > 0 }
+
+// Waiting implements failover.Backlog: it counts the tags that were purged without the shared store.
+func (t *Tags) Waiting() int { return t.unsent.len() }
 
 // Drain implements failover.Backlog: it learns the purges of others that it may have missed, and
 // repeats purges that were made here without the shared store.

@@ -127,10 +127,10 @@ func (u *unsent) idle() bool {
 	return len(u.of) == 0 && len(u.on) == 0
 }
 
-func (u *unsent) empty() bool {
+func (u *unsent) len() int {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return len(u.of) == 0
+	return len(u.of)
 }
 
 // take removes all purges, and marks them as in progress.

@@ -45,7 +45,7 @@ type Limiter struct {
 	cfg    Config
 	origin time.Time // zero of the buckets' clock
 
-	owing    atomic.Bool  // admitted something without the shared store since the last settlement
+	owing    atomic.Int64 // how often it admitted something without the shared store since the last settlement
 	lift     atomic.Bool  // the shared store may have lost its buckets
 	replayed atomic.Int64 // tokens settled with the shared store
 	ledger   ledger
@@ -308,6 +308,6 @@ func (l *Limiter) alone(t taking, n int) {
 
 // owe notes that something was admitted without the shared store.
 func (l *Limiter) owe() {
-	l.owing.Store(true)
+	l.owing.Add(1)
 	l.cfg.Switch.Wake()
 }

@@ -27,7 +27,10 @@ type ledger struct {
 func (l *Limiter) Replay() { l.lift.Store(true) }
 
 // Pending implements failover.Backlog.
-func (l *Limiter) Pending() bool { return l.lift.Load() || l.owing.Load() }
+func (l *Limiter) Pending() bool { return l.lift.Load() || l.owing.Load() > 0 }
+
+// Waiting implements failover.Backlog: it counts charges, some of which may have been refilled since.
+func (l *Limiter) Waiting() int { return int(l.owing.Load()) }
 
 // Drain implements failover.Backlog: it settles everything that is pending.
 func (l *Limiter) Drain(ctx context.Context) error {
@@ -42,7 +45,7 @@ func (l *Limiter) Drain(ctx context.Context) error {
 // Settle settles what was admitted without the shared store, if that is available. A gateway does
 // this once more at shutdown.
 func (l *Limiter) Settle(ctx context.Context) error {
-	if !l.owing.Load() || !l.cfg.Switch.Up() {
+	if l.owing.Load() == 0 || !l.cfg.Switch.Up() {
 		return nil
 	}
 	return l.settle(ctx, false)
@@ -60,14 +63,14 @@ func (l *Limiter) settle(ctx context.Context, lift bool) error {
 		return err
 	}
 	for more := true; more; {
-		l.owing.Store(false) // before reading the debts: later ones set it again
+		owing := l.owing.Swap(0) // before reading the debts: later ones add to it again
 		var owed []Settlement
 		owed, more = l.owed(lift)
 		for len(owed) > 0 {
 			batch := owed[:min(settleBatch, len(owed))]
 			owed = owed[len(batch):]
 			if err := l.bring(ctx, batch); err != nil {
-				l.owing.Store(true)
+				l.owing.Add(max(1, owing))
 				return err
 			}
 		}

@@ -304,8 +304,17 @@ func (f *Failover) Forgotten() time.Time { return f.cfg.Local.Forgotten() }
 func (f *Failover) Pending() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.replay || len(f.standing)+len(f.revocations)+len(f.records) > 0
+	return f.replay || f.waitingLocked() > 0
 }
+
+// Waiting implements failover.Backlog: it counts revocations and records.
+func (f *Failover) Waiting() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.waitingLocked()
+}
+
+func (f *Failover) waitingLocked() int { return len(f.standing) + len(f.revocations) + len(f.records) }
 
 // Drain implements failover.Backlog: revocations first, then records.
 func (f *Failover) Drain(ctx context.Context) error {

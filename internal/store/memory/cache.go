@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -26,6 +27,7 @@ const (
 type Cache struct {
 	now       func() time.Time
 	resources *otter.Cache[string, *resource]
+	evicted   atomic.Uint64
 }
 
 // resource holds the entries of one key. It is immutable and replaced as a whole.
@@ -37,10 +39,17 @@ var _ cache.LocalStore = (*Cache)(nil)
 
 // NewCache returns a store of at most size bytes.
 func NewCache(size int64, now func() time.Time) *Cache {
-	return &Cache{now: now, resources: otter.Must(&otter.Options[string, *resource]{
+	c := &Cache{now: now}
+	c.resources = otter.Must(&otter.Options[string, *resource]{
 		MaximumWeight: uint64(max(0, size)),
 		Weigher:       weigh,
-	})}
+		OnAtomicDeletion: func(e otter.DeletionEvent[string, *resource]) {
+			if e.WasEvicted() {
+				c.evicted.Add(1)
+			}
+		},
+	})
+	return c
 }
 
 func weigh(key string, r *resource) uint32 {
@@ -115,6 +124,12 @@ func (c *Cache) Find(ctx context.Context, match func(url string) bool, found fun
 func sameVariant(a, b *cache.Entry) bool {
 	return slices.Equal(a.Vary, b.Vary) && slices.Equal(a.Selecting, b.Selecting)
 }
+
+// Len is about how many keys have stored responses.
+func (c *Cache) Len() int { return c.resources.EstimatedSize() }
+
+// Evicted counts keys that were evicted for others.
+func (c *Cache) Evicted() uint64 { return c.evicted.Load() }
 
 // Bytes estimates the memory taken by the stored responses.
 func (c *Cache) Bytes() int64 {

@@ -203,6 +203,13 @@ func (s *Sessions) Revoke(_ context.Context, revocations []session.Revocation) e
 	return nil
 }
 
+// Len is how many records and revocations are kept.
+func (s *Sessions) Len() (records, revocations int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.records), len(s.revoked)
+}
+
 // Forgotten implements session.Replica.
 func (s *Sessions) Forgotten() time.Time {
 	s.mu.Lock()

@@ -361,5 +361,8 @@ func (m *member) Replay() { m.replays.Add(1) }
 // Pending implements failover.Backlog.
 func (*member) Pending() bool { return false }
 
+// Waiting implements failover.Backlog.
+func (*member) Waiting() int { return 0 }
+
 // Drain implements failover.Backlog.
 func (*member) Drain(context.Context) error { return nil }
