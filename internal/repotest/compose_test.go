@@ -28,6 +28,7 @@ type composeFile struct {
 type composeService struct {
 	Image, Build, Restart, User string
 	Command, Ports, Volumes     []string
+	Profiles                    []string
 	StopGracePeriod             string `yaml:"stop_grace_period"`
 	Environment, Sysctls        map[string]string
 	DependsOn                   any `yaml:"depends_on"`
@@ -54,7 +55,8 @@ func checkCompose(files map[string]string) (faults []string) {
 			_, named := c.Volumes[from]
 			file := path.Join(composeDir, from)
 			_, isFile := files[file]
-			if !named && !isFile && file != path.Clean(composeDir) {
+			isDir := slices.ContainsFunc(slices.Collect(maps.Keys(files)), func(name string) bool { return strings.HasPrefix(name, file+"/") })
+			if !named && !isFile && !isDir {
 				fault("%s mounts %s, which is not there", name, from)
 			}
 		}
