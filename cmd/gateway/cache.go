@@ -43,10 +43,10 @@ type responsesView struct {
 }
 
 // View implements admin.Cache.
-func (a cacheAdmin) View(ctx context.Context) any {
+func (a cacheAdmin) View(ctx context.Context, here bool) any {
 	s := a.live.Load()
 	v := cacheView{Overview: a.cache.Overview(s), MemoryBound: int64(s.Policy.Cache.Memory)}
-	if a.remote == nil {
+	if a.remote == nil || here {
 		return v
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
@@ -71,10 +71,10 @@ func responsesIn(info *redis.Info) (n, bytes int64, estimated bool) {
 }
 
 // Find implements admin.Cache.
-func (a cacheAdmin) Find(ctx context.Context, text string) (any, error) {
+func (a cacheAdmin) Find(ctx context.Context, text string, here bool) (any, error) {
 	ctx, cancel := context.WithTimeout(ctx, listTime)
 	defer cancel()
-	found, err := a.cache.Find(ctx, a.live.Load(), text)
+	found, err := a.cache.Find(ctx, a.live.Load(), text, here)
 	if errors.Is(err, cache.ErrSelection) {
 		err = adminError{err, admin.ErrBad}
 	}

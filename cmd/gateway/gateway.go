@@ -152,6 +152,8 @@ func (g *gateway) adminHandler(snapshot *policy.Snapshot, secrets *secrets, numb
 		Explain:       g.explainer(secrets).answer,
 		Warm:          g.warmer,
 		Status:        func() any { return g.status(numbers) },
+		History:       func() any { return map[string]any{"moments": numbers.History()} },
+		Routes:        func() any { return g.routes(numbers) },
 		Log:           g.log,
 		Redis: func(ctx context.Context) any {
 			v := g.stores.view(ctx)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jewgo/gateway/internal/admin"
+	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/gcra"
 	"github.com/jewgo/gateway/internal/peers"
 	"github.com/jewgo/gateway/middleware/ratelimit"
@@ -113,8 +114,12 @@ func (a *limitsAdmin) look(ctx context.Context, name string, b ratelimit.BucketO
 		quota = cmp.Or(quota, s.Quota)
 		v.Here = &hereView{s.Own.Seconds(), s.Seen.Seconds(), s.Alone.Seconds(), s.Refused.Seconds(), s.Leased, s.LeaseEnds.Seconds()}
 	}
-	if a.usable() && quota != (gcra.Quota{}) {
-		if r, _, err := a.shared.Peek(ctx, b.Key, quota); err == nil {
+	if quota != (gcra.Quota{}) {
+		r, answered, _ := failover.Ask(ctx, a.health, func(ctx context.Context) (r gcra.Result, err error) {
+			r, _, err = a.shared.Peek(ctx, b.Key, quota)
+			return r, err
+		})
+		if answered {
 			v.Redis = &sharedView{r.Remaining, r.ResetAfter.Seconds()}
 		}
 	}

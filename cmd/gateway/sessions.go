@@ -32,7 +32,10 @@ type sessionsAdmin struct {
 }
 
 // List implements admin.Sessions.
-func (a sessionsAdmin) List(ctx context.Context, user string) (any, error) {
+func (a sessionsAdmin) List(ctx context.Context, user string, here bool) (any, error) {
+	if here {
+		return a.Known(ctx, user)
+	}
 	ctx, cancel := context.WithTimeout(ctx, listTime)
 	defer cancel()
 	return a.Failover.List(ctx, func(l session.Listed) bool { return l.User == user })

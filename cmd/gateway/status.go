@@ -20,7 +20,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/jewgo/gateway/internal/admin"
+	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/metrics"
+	"github.com/jewgo/gateway/internal/store/redis"
 	"github.com/jewgo/gateway/middleware/ratelimit"
 )
 
@@ -30,6 +32,9 @@ type statusView struct {
 	State     string                  `json:"state"` // ok, degraded or not ready
 	Policy    admin.PolicyInForce     `json:"policy"`
 	Parts     []partView              `json:"parts"` // those that are not ok, or have warnings, and redis
+	Redis     []redisState            `json:"redis"`
+	Journal   int                     `json:"journal_pending"` // records that wait for the disk
+	InFlight  int64                   `json:"in_flight"`       // requests
 	Recent    metrics.Recent          `json:"recent"`
 	Upstreams map[string]upstreamView `json:"upstreams"`
 	Limited   []ratelimit.Hot         `json:"limited"` // keys that were refused; counts are halved each minute
@@ -41,6 +46,39 @@ type partView struct {
 	State    string   `json:"state"`
 	Detail   string   `json:"detail"`
 	Warnings []string `json:"warnings,omitempty"`
+}
+
+// redisState is what the gateway knows of a Redis without asking it.
+type redisState struct {
+	Name     string             `json:"name"`
+	State    string             `json:"state"`
+	Since    time.Time          `json:"since"`
+	Reason   string             `json:"reason,omitempty"` // of the last fault
+	Serves   []string           `json:"serves"`
+	Backlogs []failover.Waiting `json:"backlogs"` // what it must still be told
+	History  []stateChange      `json:"history"`  // oldest first
+}
+
+type stateChange struct {
+	At     time.Time `json:"at"`
+	To     string    `json:"to"`
+	Reason string    `json:"reason,omitempty"`
+}
+
+func (r *remote) known() redisState {
+	s := r.health.Status()
+	v := redisState{Name: r.name, State: s.State.String(), Since: s.Since.UTC(), Serves: r.condition().Serves, Backlogs: s.Backlogs, History: []stateChange{}}
+	if s.Reason != nil {
+		v.Reason = redis.ErrorText(s.Reason)
+	}
+	for _, c := range s.History {
+		change := stateChange{At: c.At.UTC(), To: c.To.String()}
+		if c.Reason != nil {
+			change.Reason = redis.ErrorText(c.Reason)
+		}
+		v.History = append(v.History, change)
+	}
+	return v
 }
 
 type upstreamView struct {
@@ -57,9 +95,14 @@ func (g *gateway) status(numbers *metrics.Metrics) statusView {
 	now, snapshot := time.Now(), g.live.Load()
 	v := statusView{
 		Version: versionText(), Policy: g.inForce.show(), Recent: numbers.Recent(now), At: now.UTC(),
-		Parts: []partView{}, Upstreams: map[string]upstreamView{}, Limited: []ratelimit.Hot{},
+		Parts: []partView{}, Redis: []redisState{}, Upstreams: map[string]upstreamView{}, Limited: []ratelimit.Hot{},
 	}
 	v.Policy.Changes = nil // gateway changes shows them
+	v.Journal = g.durable.journal.Status().Pending
+	v.InFlight, _ = g.observer.InFlight()
+	for _, r := range g.stores.remotes() {
+		v.Redis = append(v.Redis, r.known())
+	}
 	conditions := g.conditions()
 	v.State = admin.Worst(conditions).String()
 	for _, c := range conditions {
@@ -74,7 +117,7 @@ func (g *gateway) status(numbers *metrics.Metrics) statusView {
 		u := upstreamView{Flow: v.Recent.Upstreams[name], Checked: def.Health.Path != "" && def.Health.Interval > 0}
 		for _, r := range snapshot.Routes {
 			if r.Upstream == name {
-				u.Failed += v.Recent.FailedBy[r.Name]
+				u.Failed += v.Recent.Routes[r.Name].Failed
 			}
 		}
 		v.Upstreams[name] = u
@@ -88,7 +131,7 @@ func (g *gateway) status(numbers *metrics.Metrics) statusView {
 		}
 		v.Upstreams[t.Upstream] = u
 	}
-	v.Recent.Upstreams, v.Recent.FailedBy = nil, nil
+	v.Recent.Upstreams, v.Recent.Routes = nil, nil
 	for _, hot := range g.limits.top.List(hottest, now) {
 		if hot.Denied > 0 {
 			v.Limited = append(v.Limited, hot)
@@ -179,6 +222,13 @@ func showStatus(w io.Writer, v *statusView) error {
 		line("%s\t%s, %s", p.Name, p.State, p.Detail)
 		for _, warning := range p.Warnings {
 			line("\twarning: %s", warning)
+		}
+		for _, r := range v.Redis {
+			for _, b := range r.Backlogs {
+				if r.Name == p.Name && b.Items > 0 {
+					line("\tstill to be told: %d of %s", b.Items, b.Name)
+				}
+			}
 		}
 	}
 	r := &v.Recent

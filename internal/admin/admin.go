@@ -71,6 +71,8 @@ type Config struct {
 	Warm          Warm
 	Explain       func(ctx context.Context, question url.Values) (any, error)
 	Status        func() any
+	History       func() any // of Status
+	Routes        func() any
 	Redis         func(ctx context.Context) any // the JSON value of its page, within about a second
 	Upstreams     func() any
 	Log           *slog.Logger // gets a line for each change, made or refused; nil: none

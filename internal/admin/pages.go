@@ -44,7 +44,7 @@ func (c *Config) pages() []page {
 		all = append(all, page{http.MethodGet, "/v1/redis", read, "everything about each Redis, the journal and the peers", c.redis})
 	}
 	if c.Upstreams != nil {
-		all = append(all, page{http.MethodGet, "/v1/upstreams", read, "the targets of the upstreams and their health", c.upstreams})
+		all = append(all, page{http.MethodGet, "/v1/upstreams", read, "the targets of the upstreams and their health", shows(c.Upstreams)})
 	}
 	if c.Limits != nil {
 		all = append(all,
@@ -70,7 +70,10 @@ func (c *Config) pages() []page {
 			page{http.MethodPost, "/v1/sessions/revoke", change, "end a session, those of a user, or all", c.revokeSessions})
 	}
 	if c.Status != nil {
-		all = append(all, page{http.MethodGet, "/v1/status", read, "how it is, and what happened in the last minute", c.status})
+		all = append(all,
+			page{http.MethodGet, "/v1/status", read, "how it is, and what happened in the last minute", shows(c.Status)},
+			page{http.MethodGet, "/v1/history", read, "what happened in the last 15 minutes, in steps", shows(c.History)},
+			page{http.MethodGet, "/v1/routes", read, "the routes, and what they did in the last minute", shows(c.Routes)})
 	}
 	if c.Warm != nil {
 		all = append(all,
@@ -182,18 +185,15 @@ func openapi(w http.ResponseWriter, _ *http.Request) {
 	send(w, http.StatusOK, "application/yaml", openapiText)
 }
 
-func (c *Config) upstreams(w http.ResponseWriter, _ *http.Request) {
-	document(w, http.StatusOK, c.Upstreams())
+// shows answers with what view returns.
+func shows(view func() any) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { document(w, http.StatusOK, view()) }
 }
 
 func (c *Config) config(w http.ResponseWriter, _ *http.Request) {
 	v := c.Policy()
 	w.Header().Set("ETag", `"`+v.Digest+`"`)
 	document(w, http.StatusOK, v)
-}
-
-func (c *Config) status(w http.ResponseWriter, _ *http.Request) {
-	document(w, http.StatusOK, c.Status())
 }
 
 func (c *Config) explain(w http.ResponseWriter, r *http.Request) {

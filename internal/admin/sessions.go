@@ -10,8 +10,8 @@ import (
 // Sessions is what an operator may do with sessions. Results are encoded as JSON; ctx bounds the
 // time.
 type Sessions interface {
-	// List returns the sessions of a user; "": of guests.
-	List(ctx context.Context, user string) (any, error)
+	// List returns the sessions of a user; "": of guests. With here, those that this gateway knows.
+	List(ctx context.Context, user string, here bool) (any, error)
 	// Show returns the session whose ID begins with that.
 	Show(ctx context.Context, id string) (any, error)
 	// Revoke ends the sessions that selection, a JSON object, names.
@@ -24,7 +24,7 @@ func (c *Config) listSessions(w http.ResponseWriter, r *http.Request) {
 		problem.Write(w, problem.Problem{Status: http.StatusBadRequest, Detail: "give ?user=, empty for guests"})
 		return
 	}
-	found, err := c.Sessions.List(r.Context(), query.Get("user"))
+	found, err := c.Sessions.List(r.Context(), query.Get("user"), here(r))
 	answered(w, found, err)
 }
 

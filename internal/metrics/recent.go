@@ -10,20 +10,32 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// sampleEvery is how often the counters are sampled, recentSpan how far back the samples reach.
-const sampleEvery, recentSpan = 5 * time.Second, time.Minute
+// sampleEvery is how often the counters are sampled, recentSpan how far Recent reaches back, and
+// historySpan how far History does.
+const sampleEvery, recentSpan, historySpan = 5 * time.Second, time.Minute, 15 * time.Minute
+
+// Done is what was done with some requests.
+type Done struct {
+	Requests Flow `json:"requests"`
+	Failed   int  `json:"failed"`  // with a status of 500 or above
+	Limited  int  `json:"limited"` // with 429
+	Cached   int  `json:"cached"`  // on cached routes
+	Hits     int  `json:"hits"`    // of those, that cost the upstream nothing
+}
 
 // Recent is what happened in about the last minute, or since the start.
 type Recent struct {
-	Seconds  float64 `json:"seconds"` // how far back it reaches
-	Requests Flow    `json:"requests"`
-	Failed   int     `json:"failed"`  // with a status of 500 or above
-	Limited  int     `json:"limited"` // with 429
-	Cached   int     `json:"cached"`  // on cached routes
-	Hits     int     `json:"hits"`    // of those, that cost the upstream nothing
-	// Upstreams are those that were asked, by name, and FailedBy has Failed by route.
-	Upstreams map[string]Flow `json:"upstreams,omitempty"`
-	FailedBy  map[string]int  `json:"failed_by,omitempty"`
+	Seconds float64 `json:"seconds"` // how far back it reaches
+	Done
+	Upstreams map[string]Flow `json:"upstreams,omitempty"` // those that were asked
+	Routes    map[string]Done `json:"routes,omitempty"`    // those that were asked for; "": requests without one
+}
+
+// Moment is what happened in a few seconds.
+type Moment struct {
+	At      time.Time `json:"at"` // their end
+	Seconds float64   `json:"seconds"`
+	Done
 }
 
 // Flow is a number of requests, and how long they took in seconds, by quantile.
@@ -44,11 +56,15 @@ type samples struct {
 
 // sample is the totals of one moment.
 type sample struct {
-	at                            time.Time
-	failed, limited, cached, hits float64
+	at time.Time
+	totals
+	routes    map[string]totals    // nil: it is older than recentSpan
+	upstreams map[string]histogram // as routes
+}
+
+type totals struct {
 	requests                      histogram
-	upstreams                     map[string]histogram
-	failedBy                      map[string]float64 // by route
+	failed, limited, cached, hits float64
 }
 
 // histogram has the cumulative count of each bucket, the last of which holds all.
@@ -74,7 +90,20 @@ func (m *Metrics) Sample(ctx context.Context) {
 // Recent returns what happened lately.
 func (m *Metrics) Recent(now time.Time) Recent {
 	last := m.recent.take(now)
-	return last.since(m.recent.oldest(now))
+	return last.since(m.recent.before(now))
+}
+
+// History returns what happened in the last minutes, the oldest first.
+func (m *Metrics) History() []Moment {
+	m.recent.mu.Lock()
+	defer m.recent.mu.Unlock()
+	moments := []Moment{}
+	for i, s := range m.recent.all[min(1, len(m.recent.all)):] {
+		before := &m.recent.all[i]
+		seconds := s.at.Sub(before.at).Seconds()
+		moments = append(moments, Moment{s.at.UTC(), seconds, s.totals.since(&before.totals, seconds)})
+	}
+	return moments
 }
 
 // keep adds a sample, and drops those that are too old.
@@ -82,24 +111,27 @@ func (s *samples) keep(one sample) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.all = append(s.all, one)
-	if most := int(recentSpan/sampleEvery) + 1; len(s.all) > most {
+	if most := int(historySpan/sampleEvery) + 1; len(s.all) > most {
 		s.all = append(s.all[:0], s.all[len(s.all)-most:]...)
+	}
+	if old := len(s.all) - 2 - int(recentSpan/sampleEvery); old >= 0 {
+		s.all[old].routes, s.all[old].upstreams = nil, nil
 	}
 }
 
-// oldest returns the oldest sample; without any, one of zeros.
-func (s *samples) oldest(now time.Time) sample {
+// before returns the sample with which Recent begins; without any, one of zeros.
+func (s *samples) before(now time.Time) sample {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.all) == 0 {
 		return sample{at: now}
 	}
-	return s.all[0]
+	return s.all[max(0, len(s.all)-1-int(recentSpan/sampleEvery))]
 }
 
 // take samples the totals.
 func (s *samples) take(now time.Time) sample {
-	one := sample{at: now, upstreams: map[string]histogram{}, failedBy: map[string]float64{}}
+	one := sample{at: now, routes: map[string]totals{}, upstreams: map[string]histogram{}}
 	families, err := s.sampled.Gather()
 	if err != nil {
 		return one // our own families never fail
@@ -121,48 +153,58 @@ func (s *samples) take(now time.Time) sample {
 				}
 			}
 			h[len(bounds)] = float64(m.GetHistogram().GetSampleCount())
-			n := m.GetCounter().GetValue()
-			switch f.GetName() {
-			case "gateway_requests_total":
-				if status := label("status"); status == "429" {
-					one.limited += n
-				} else if strings.HasPrefix(status, "5") {
-					one.failed += n
-					one.failedBy[label("route")] += n
-				}
-			case "gateway_request_duration_seconds":
-				one.requests.add(h)
+			route := one.routes[label("route")]
+			switch n := m.GetCounter().GetValue(); f.GetName() {
 			case "gateway_upstream_duration_seconds":
 				one.upstreams[label("upstream")] = h
+				continue
+			case "gateway_request_duration_seconds":
+				route.requests = h
+			case "gateway_requests_total":
+				if status := label("status"); status == "429" {
+					route.limited += n
+				} else if strings.HasPrefix(status, "5") {
+					route.failed += n
+				}
 			case "gateway_cache_requests_total":
-				one.cached += n
+				route.cached += n
 				switch label("outcome") {
 				case "hit", "stale", "collapsed":
-					one.hits += n
+					route.hits += n
 				}
 			}
+			one.routes[label("route")] = route
 		}
+	}
+	for _, route := range one.routes {
+		one.add(&route)
 	}
 	return one
 }
 
-func (h *histogram) add(other histogram) {
-	for i, n := range other {
-		h[i] += n
+func (t *totals) add(other *totals) {
+	for i, n := range other.requests {
+		t.requests[i] += n
+	}
+	t.failed, t.limited, t.cached, t.hits = t.failed+other.failed, t.limited+other.limited, t.cached+other.cached, t.hits+other.hits
+}
+
+// since returns what happened after an earlier moment.
+func (t *totals) since(before *totals, seconds float64) Done {
+	return Done{
+		Requests: flow(t.requests, before.requests, seconds), Failed: int(t.failed - before.failed), Limited: int(t.limited - before.limited),
+		Cached: int(t.cached - before.cached), Hits: int(t.hits - before.hits),
 	}
 }
 
 // since returns what happened after an earlier sample.
-func (s sample) since(before sample) Recent {
+func (s *sample) since(before sample) Recent {
 	seconds := s.at.Sub(before.at).Seconds()
-	r := Recent{
-		Seconds: seconds, Failed: int(s.failed - before.failed), Limited: int(s.limited - before.limited),
-		Cached: int(s.cached - before.cached), Hits: int(s.hits - before.hits),
-		Requests: flow(s.requests, before.requests, seconds), Upstreams: map[string]Flow{}, FailedBy: map[string]int{},
-	}
-	for route, n := range s.failedBy {
-		if n -= before.failedBy[route]; n > 0 {
-			r.FailedBy[route] = int(n)
+	r := Recent{Seconds: seconds, Done: s.totals.since(&before.totals, seconds), Upstreams: map[string]Flow{}, Routes: map[string]Done{}}
+	for name, route := range s.routes {
+		earlier := before.routes[name]
+		if done := route.since(&earlier, seconds); done.Requests.Count > 0 {
+			r.Routes[name] = done
 		}
 	}
 	for name, h := range s.upstreams {

@@ -38,14 +38,41 @@ func TestRecent(t *testing.T) {
 		serve(97, 200, "miss", 30*time.Millisecond)
 		serve(3, 500, "miss", 4*time.Second)
 		r := m.Recent(time.Now())
-		if r.Requests.Count != 200 || r.FailedBy["r"] != 3 || r.Failed != 3 || r.Limited != 2 || r.Cached != 198 || r.Hits != 98 || r.Seconds < 55 || r.Seconds > 65 {
+		if r.Requests.Count != 200 || r.Routes["r"].Failed != 3 || r.Failed != 3 || r.Limited != 2 || r.Cached != 198 || r.Hits != 98 || r.Seconds < 55 || r.Seconds > 65 {
 			t.Errorf("%+v", r)
 		}
 		if math.Abs(r.Requests.Rate-200/r.Seconds) > .001 || r.Requests.P50 < .0005 || r.Requests.P50 > .001 || r.Requests.P99 < 2.5 || r.Requests.P99 > 5 {
 			t.Errorf("%+v", r.Requests)
 		}
+		if route := r.Routes["r"]; route != r.Done || len(r.Routes) != 1 {
+			t.Errorf("%+v is not all of %+v", route, r.Done)
+		}
 		if u := r.Upstreams["app"]; u.Count != 102 || u.P50 < .025 || u.P50 > .05 {
 			t.Errorf("%+v", u)
+		}
+	})
+}
+
+// History has the last quarter of an hour, in steps.
+func TestHistory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := metrics.New("v1")
+		go m.Sample(t.Context())
+		time.Sleep(time.Second) // so that no sample is taken while requests end
+		for minute := range 20 {
+			m.Begin()
+			m.End(&exchange.Exchange{Facts: exchange.Facts{Status: 429, Cache: "hit"}}, time.Millisecond)
+			time.Sleep(time.Minute)
+			requests := 0
+			moments := m.History()
+			for _, one := range moments {
+				if requests += one.Requests.Count; one.Limited != one.Requests.Count || one.Hits != one.Requests.Count || one.Seconds != 5 {
+					t.Errorf("%+v", one)
+				}
+			}
+			if want := min(minute+1, 15); len(moments) != 12*want || requests != want {
+				t.Errorf("after %d minutes: %d moments with %d requests", minute+1, len(moments), requests)
+			}
 		}
 	})
 }

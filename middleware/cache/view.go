@@ -46,8 +46,9 @@ type FoundURL struct {
 }
 
 // Find returns the entries of a URL, with every query and variant, or of a path on all hosts that
-// the policy lists. An error that wraps ErrSelection says what is wrong with text.
-func (c *Cache) Find(ctx context.Context, s *policy.Snapshot, text string) (FoundURL, error) {
+// the policy lists; with here, those in local memory. An error that wraps ErrSelection says what is
+// wrong with text.
+func (c *Cache) Find(ctx context.Context, s *policy.Snapshot, text string, here bool) (FoundURL, error) {
 	uris, err := tagsOfURL(s, text)
 	if err != nil {
 		return FoundURL{}, fmt.Errorf("%w: url %q: %w", ErrSelection, text, err)
@@ -80,7 +81,7 @@ func (c *Cache) Find(ctx context.Context, s *policy.Snapshot, text string) (Foun
 		}
 	}
 	switch {
-	case t.Search == nil || f.More:
+	case t.Search == nil || f.More || here:
 	case !t.Switch.Up():
 		f.Error = "redis is unavailable"
 	default:

@@ -28,7 +28,7 @@ func (e *edge) snapshot() *policy.Snapshot {
 // find looks for a URL.
 func (e *edge) find(url string) cache.FoundURL {
 	e.Helper()
-	f, err := e.cache.Find(e.Context(), e.snapshot(), url)
+	f, err := e.cache.Find(e.Context(), e.snapshot(), url, false)
 	if err != nil {
 		e.Error(err)
 	}
@@ -84,7 +84,7 @@ func TestFind(t *testing.T) {
 	if f := e.find("http://api.test/item/7"); len(f.Entries) != 0 {
 		t.Errorf("after a purge: %+v", f)
 	}
-	if _, err := e.cache.Find(t.Context(), e.snapshot(), "item/7"); !errors.Is(err, cache.ErrSelection) {
+	if _, err := e.cache.Find(t.Context(), e.snapshot(), "item/7", false); !errors.Is(err, cache.ErrSelection) {
 		t.Errorf("a path without a slash: %v", err)
 	}
 }
@@ -128,6 +128,9 @@ func TestFindInRedis(t *testing.T) {
 	want := []string{"[X-Client: a] [l1 l2] [restaurant:7]", "[X-Client: b] [l2] [restaurant:7]"}
 	if got := tiers(e.find("http://api.test/item/7")); !slices.Equal(got, want) {
 		t.Errorf("found %q, want %q", got, want)
+	}
+	if f, err := e.cache.Find(t.Context(), e.snapshot(), "http://api.test/item/7", true); err != nil || !slices.Equal(tiers(f), []string{"[X-Client: a] [l1] [restaurant:7]"}) {
+		t.Errorf("in memory alone: %q, %v", tiers(f), err)
 	}
 	server.Kill()
 	env.Eventually(t, 10*time.Second, func() error {

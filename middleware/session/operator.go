@@ -86,8 +86,29 @@ func (f *Failover) List(ctx context.Context, match func(Listed) bool) (Found, er
 		all.Sessions = append(all.Sessions, listed(key, r))
 	}
 	all.More = more
-	slices.SortFunc(all.Sessions, func(a, b Listed) int { return cmp.Or(b.Issued.Compare(a.Issued), cmp.Compare(a.Key, b.Key)) })
+	all.sort()
 	return all, nil
+}
+
+// Known returns the sessions of a user that this gateway knows without asking anyone; "": of guests.
+func (f *Failover) Known(ctx context.Context, user string) (Found, error) {
+	all := Found{Sessions: []Listed{}}
+	err := f.cfg.Local.ListUser(ctx, user, func(key string, r Record) bool {
+		if all.More = len(all.Sessions) == maxListed; all.More {
+			return false
+		}
+		if _, err := f.cfg.Local.Peek(ctx, refTo(key, r.Claims)); err == nil {
+			all.Sessions = append(all.Sessions, listed(key, r))
+		}
+		return true
+	})
+	all.sort()
+	return all, err
+}
+
+// sort puts the newest first.
+func (f *Found) sort() {
+	slices.SortFunc(f.Sessions, func(a, b Listed) int { return cmp.Or(b.Issued.Compare(a.Issued), cmp.Compare(a.Key, b.Key)) })
 }
 
 // ErrNoSession says that no record belongs to an operator's ID.

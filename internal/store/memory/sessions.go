@@ -13,7 +13,7 @@ import (
 )
 
 // sessionOverhead is roughly the bytes that a record costs beyond its encoding.
-const sessionOverhead = 300
+const sessionOverhead = 500
 
 // Sessions keeps session records and revocations in memory. Records are bounded by bytes. The least
 // recently used is dropped first; its session stays valid by its seal but loses its values here.
@@ -29,13 +29,18 @@ type Sessions struct {
 	records map[string]*list.Element // of *sessionRecord, by subject; guarded by mu
 	recent  *list.List               // of the same, last used first; guarded by mu
 	bytes   int64                    // of all records; guarded by mu
+	users   map[string]subjects      // that have records; guarded by mu
 	revoked map[string]*revocation   // by subject; guarded by mu
 	soonest revocationHeap           // of the same; guarded by mu
 	dropped session.Revocation       // the latest times of those dropped; guarded by mu
 }
 
+// subjects are those of one user.
+type subjects map[string]struct{}
+
 type sessionRecord struct {
 	subject    string
+	user       string
 	generation uint64
 	expires    time.Time
 	encoded    []byte
@@ -70,7 +75,7 @@ func NewSessions(cfg SessionsConfig) *Sessions {
 	}
 	return &Sessions{
 		now: cfg.Now, full: sync.OnceFunc(cfg.Full), maxBytes: cfg.Bytes, maxRevocations: cfg.Revocations,
-		records: map[string]*list.Element{}, recent: list.New(), revoked: map[string]*revocation{},
+		records: map[string]*list.Element{}, recent: list.New(), users: map[string]subjects{}, revoked: map[string]*revocation{},
 	}
 }
 
@@ -121,6 +126,22 @@ func (s *Sessions) List(ctx context.Context, found func(key string, r session.Re
 		all = append(all, e.Value.(*sessionRecord)) // never modified
 	}
 	s.mu.Unlock()
+	return s.decode(ctx, all, found)
+}
+
+// ListUser implements session.Replica.
+func (s *Sessions) ListUser(ctx context.Context, user string, found func(key string, r session.Record) bool) error {
+	s.mu.Lock()
+	all := make([]*sessionRecord, 0, len(s.users[user]))
+	for subject := range s.users[user] {
+		all = append(all, s.records[subject].Value.(*sessionRecord))
+	}
+	s.mu.Unlock()
+	return s.decode(ctx, all, found)
+}
+
+// decode calls found for each record that has not ended, until it returns false.
+func (s *Sessions) decode(ctx context.Context, all []*sessionRecord, found func(key string, r session.Record) bool) error {
 	for _, r := range all {
 		record, err := session.DecodeRecord(r.encoded)
 		if err != nil || !s.now().Before(r.expires) {
@@ -157,7 +178,11 @@ func (s *Sessions) Save(_ context.Context, key string, rec session.Record) error
 	if !now.Before(rec.Idle) {
 		return nil // expired already
 	}
-	s.records[subject] = s.recent.PushFront(&sessionRecord{subject, rec.Generation, rec.Idle, encoded})
+	s.records[subject] = s.recent.PushFront(&sessionRecord{subject, rec.User, rec.Generation, rec.Idle, encoded})
+	if s.users[rec.User] == nil {
+		s.users[rec.User] = subjects{}
+	}
+	s.users[rec.User][subject] = struct{}{}
 	s.bytes += int64(len(encoded)) + sessionOverhead
 	for s.bytes > s.maxBytes {
 		s.removeLocked(s.recent.Back())
@@ -168,6 +193,9 @@ func (s *Sessions) Save(_ context.Context, key string, rec session.Record) error
 func (s *Sessions) removeLocked(e *list.Element) {
 	r := s.recent.Remove(e).(*sessionRecord)
 	delete(s.records, r.subject)
+	if delete(s.users[r.user], r.subject); len(s.users[r.user]) == 0 {
+		delete(s.users, r.user)
+	}
 	s.bytes -= int64(len(r.encoded)) + sessionOverhead
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -46,12 +47,56 @@ func TestSessionRecordsAreBoundedAndTheLeastUsedGoesFirst(t *testing.T) {
 			kept++
 		}
 	}
-	if kept < 5 || kept > 5000/300 {
+	if kept < 5 || kept > 5000/500 {
 		t.Errorf("%d of 100 records kept in 5000 bytes", kept)
 	}
 	if _, err := s.Load(ctx, refOf(99, c)); err != nil {
 		t.Errorf("the newest: %v", err)
 	}
+	if n := len(sessionsOf(t, s, "")); n != kept {
+		t.Errorf("%d records listed, %d kept", n, kept)
+	}
+}
+
+func sessionsOf(t *testing.T, s *memory.Sessions, user string) (keys []string) {
+	t.Helper()
+	if err := s.ListUser(t.Context(), user, func(key string, _ session.Record) bool {
+		keys = append(keys, key)
+		return true
+	}); err != nil {
+		t.Error(err)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// The sessions of a user are found by the user, who may change with a login.
+func TestSessionsOfAUser(t *testing.T) {
+	c := &env.Clock{}
+	s := memory.NewSessions(memory.SessionsConfig{Now: c.Now})
+	save := func(i int, generation uint64, user string, life time.Duration) {
+		t.Helper()
+		end := c.Now().Add(life)
+		if err := s.Save(t.Context(), keyOf(i), session.Record{Claims: session.Claims{Generation: generation, User: user, Issued: c.Now(), Idle: end, Absolute: end}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	save(1, 1, "", time.Hour)
+	save(2, 1, "ada", time.Hour)
+	save(3, 1, "ada", time.Minute)
+	save(4, 1, "ben", time.Hour)
+	save(1, 2, "ada", time.Hour)
+	want := func(when, user string, keys ...string) {
+		t.Helper()
+		if got := sessionsOf(t, s, user); !slices.Equal(got, keys) {
+			t.Errorf("%s, %q has %q", when, user, got)
+		}
+	}
+	want("after logins", "ada", keyOf(1), keyOf(2), keyOf(3))
+	want("after logins", "ben", keyOf(4))
+	want("after logins", "")
+	c.Advance(2 * time.Minute)
+	want("after the end of one", "ada", keyOf(1), keyOf(2))
 }
 
 func TestRevocationsAreBoundedAndTheSoonestToEndGoesFirst(t *testing.T) {
