@@ -26,6 +26,7 @@ missing() {
     have git || packages+=(git)
     have curl || packages+=(curl)
     have haproxy || packages+=(haproxy)
+    have chromium || have google-chrome || packages+=(chromium)
     { have prometheus && have promtool; } || packages+=(prometheus)
     have systemd-analyze || packages+=(systemd) # checks the units, and runs nothing
     ;;

@@ -26,6 +26,15 @@ type explanation struct {
 
 	Unlimited *outcome    `json:"without_limits,omitempty"` // if no limit refused it
 	RedisDown *answerView `json:"redis_down,omitempty"`     // if Redis were down
+
+	assumedDown bool // Redis, by the question
+}
+
+// String is what gateway explain prints.
+func (x *explanation) String() string {
+	var text strings.Builder
+	_ = showExplanation(&text, x, x.assumedDown) // a Builder never fails
+	return text.String()
 }
 
 // outcome is an answer, and what it takes.
@@ -125,7 +134,7 @@ func (e *explainer) describe(r *rehearsal, q *question) *explanation {
 	ex := r.ex
 	v, s := &ex.View, ex.Snapshot
 	x := &explanation{
-		Policy: strings.TrimSpace(s.File + " " + s.Digest), Running: !e.alone,
+		Policy: strings.TrimSpace(s.File + " " + s.Digest), Running: !e.alone, assumedDown: q.down,
 		Request: requestView{v.Method, v.TLS, v.Authority, v.Path, v.Query, "", v.Now},
 		outcome: outcomeOf(r),
 		Session: sessionOutcome{ex.Facts.Session, ex.Principal.SessionID, ex.Principal.User, ex.Principal.Roles},

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-var update = flag.Bool("update", false, "rewrite docs/verbs.md")
+var update = flag.Bool("update", false, "rewrite docs/verbs.md, and the pictures in docs/images")
 
 // verbsPage writes the reference of all commands.
 func verbsPage(root *cobra.Command) string {

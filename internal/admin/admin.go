@@ -143,7 +143,9 @@ func (c *Config) audited(h http.Handler) http.Handler {
 	})
 }
 
-func (c *Config) authorized(h http.Handler) http.Handler {
+// authorized lets those call h who have the token. A browser sends it as the password of any user:
+// only for its pages, since it does so whoever asks it to.
+func (c *Config) authorized(h http.Handler, forBrowsers bool) http.Handler {
 	unix := strings.HasPrefix(c.Address, "unix:")
 	want := sha256.Sum256([]byte(c.Token))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -152,13 +154,20 @@ func (c *Config) authorized(h http.Handler) http.Handler {
 			return
 		}
 		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if !ok && forBrowsers {
+			_, token, ok = r.BasicAuth()
+		}
 		got := sha256.Sum256([]byte(token))
 		if !ok || c.Token == "" || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
 			detail := "this call needs the admin token"
 			if ok {
 				detail = "this is not the admin token"
 			}
-			w.Header().Set("WWW-Authenticate", `Bearer realm="gateway admin"`)
+			challenge := `Bearer realm="gateway admin"`
+			if forBrowsers {
+				challenge = `Basic realm="gateway admin: the token is the password", charset="UTF-8"`
+			}
+			w.Header().Set("WWW-Authenticate", challenge)
 			problem.Write(w, problem.Problem{Status: http.StatusUnauthorized, Detail: detail})
 			return
 		}

@@ -2,6 +2,7 @@ package admin_test
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"net"
@@ -26,6 +27,9 @@ func handler(change func(*admin.Config)) http.Handler {
 		Policy:     func() admin.PolicyInForce { return admin.PolicyInForce{File: "gateway.yaml", Digest: "0123456789ab"} },
 		Reload:     func() error { return nil },
 		Redis:      func(context.Context) any { return map[string]string{"state": "up"} },
+		Status:     func() any { return map[string]any{} },
+		History:    func() any { return map[string]any{} },
+		Routes:     func() any { return map[string]any{} },
 		Metrics:    http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("numbers")) }),
 	}
 	if change != nil {
@@ -42,6 +46,10 @@ func ask(h http.Handler, method, path string, header ...string) *httptest.Respon
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
 	return w
+}
+
+func basic(token string) string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte("operator:"+token))
 }
 
 func TestReadyz(t *testing.T) {
@@ -107,6 +115,18 @@ func TestWhoMayDoWhat(t *testing.T) {
 		{"changes need the token", nil, "POST", "/v1/reload", nil, 401},
 		{"the right one", nil, "POST", "/v1/reload", []string{"Authorization", "Bearer wrong"}, 401},
 		{"as a bearer", nil, "POST", "/v1/reload", []string{"Authorization", "secret"}, 401},
+		{"the dashboard is open on loopback", loopback, "GET", "/config", nil, 200},
+		{"and asks for the token elsewhere", outside, "GET", "/", nil, 401},
+		{"as a password", outside, "GET", "/", []string{"Authorization", basic("secret")}, 200},
+		{"the right one", outside, "GET", "/", []string{"Authorization", basic("wrong")}, 401},
+		{"its style too", outside, "GET", "/static/style.css", nil, 401},
+		{"and its events", outside, "GET", "/events?page=/", nil, 401},
+		{"it asks before a change only who has the token", loopback, "GET", "/reload", nil, 401},
+		{"and makes none without", loopback, "POST", "/reload", nil, 401},
+		{"nor for another site, whose form a browser sends with the password", loopback, "POST", "/reload", []string{"Authorization", basic("secret"), "Sec-Fetch-Site", "cross-site"}, 403},
+		{"nor by its origin", loopback, "POST", "/reload", []string{"Authorization", basic("secret"), "Origin", "http://evil.example"}, 403},
+		{"nor without the form's secret", loopback, "POST", "/reload", []string{"Authorization", basic("secret"), "Sec-Fetch-Site", "same-origin"}, 403},
+		{"the API takes no password, which browsers send by themselves", loopback, "POST", "/v1/reload", []string{"Authorization", basic("secret")}, 401},
 		{"changes with the token are made", nil, "POST", "/v1/reload", []string{"Authorization", "Bearer secret"}, 200},
 		{"an empty token never matches", noToken, "POST", "/v1/reload", []string{"Authorization", "Bearer "}, 401},
 		{"a unix socket needs no token", unix, "POST", "/v1/reload", nil, 200},

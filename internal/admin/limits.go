@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"net/http"
+	"strings"
 )
 
 // Limits is what an operator may do with rate limits. Results are encoded as JSON; ctx bounds the
@@ -22,7 +23,10 @@ func (c *Config) limits(w http.ResponseWriter, _ *http.Request) {
 
 func (c *Config) limit(w http.ResponseWriter, r *http.Request) { c.ofLimit(w, r, c.Limits.Bucket) }
 
-func (c *Config) resetLimit(w http.ResponseWriter, r *http.Request) { c.ofLimit(w, r, c.Limits.Reset) }
+func (c *Config) resetLimit(w http.ResponseWriter, r *http.Request) {
+	audit(w, strings.Join(r.URL.Query()["key"], " "))
+	c.ofLimit(w, r, c.Limits.Reset)
+}
 
 func (c *Config) ofLimit(w http.ResponseWriter, r *http.Request, ask func(context.Context, string, []string) (any, error)) {
 	answer, err := ask(r.Context(), r.PathValue("name"), r.URL.Query()["key"])

@@ -2,11 +2,13 @@ package admin
 
 import (
 	_ "embed"
+	"fmt"
 	"net/http"
 	"net/http/pprof"
 	"strings"
 	"time"
 
+	"github.com/jewgo/gateway/internal/admin/dashboard"
 	"github.com/jewgo/gateway/internal/problem"
 	"github.com/jewgo/gateway/policy"
 )
@@ -94,9 +96,25 @@ func (c *Config) pages() []page {
 
 // New returns the handler of the admin listener.
 func New(cfg Config) http.Handler {
-	mux := http.NewServeMux()
-	for _, p := range cfg.pages() {
-		mux.Handle(p.method+" "+p.path, cfg.guard(p.access, p.serve))
+	mux, unguarded := http.NewServeMux(), http.NewServeMux()
+	pages := cfg.pages()
+	for _, p := range pages {
+		unguarded.HandleFunc(p.method+" "+p.path, p.serve)
+	}
+	if cfg.Status != nil {
+		for _, d := range dashboard.Pages(unguarded) {
+			a := read
+			switch {
+			case d.Change:
+				a = change
+			case d.Secret:
+				a = secret
+			}
+			mux.Handle(d.Method+" "+d.Path, cfg.guard(a, d.Serve, true))
+		}
+	}
+	for _, p := range pages {
+		mux.Handle(p.method+" "+p.path, cfg.guard(p.access, p.serve, false))
 	}
 	return explained(mux)
 }
@@ -106,9 +124,9 @@ func (c *Config) open(a access) bool {
 	return a == public || a == read && !c.TokenForReads && isLocal(c.Address)
 }
 
-// guard lets those call h who may.
-func (c *Config) guard(a access, h http.Handler) http.Handler {
-	open, authorized := h, c.authorized(h)
+// guard lets those call h who may. A browser asks its user for the token.
+func (c *Config) guard(a access, h http.Handler, forBrowsers bool) http.Handler {
+	open, authorized := h, c.authorized(h, forBrowsers)
 	switch {
 	case c.open(a) && a != public:
 		h = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -197,7 +215,14 @@ func (c *Config) config(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (c *Config) explain(w http.ResponseWriter, r *http.Request) {
-	explanation, err := c.Explain(r.Context(), r.URL.Query())
+	query := r.URL.Query()
+	asText := query.Get("format") == "text"
+	query.Del("format")
+	explanation, err := c.Explain(r.Context(), query)
+	if texts, ok := explanation.(fmt.Stringer); ok && asText && err == nil {
+		text(w, http.StatusOK, texts.String())
+		return
+	}
 	answered(w, explanation, err)
 }
 

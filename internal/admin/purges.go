@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jewgo/gateway/internal/admin/dashboard"
 	"github.com/jewgo/gateway/internal/problem"
 )
 
@@ -124,8 +125,13 @@ func (a *audited) WriteHeader(status int) {
 
 // audit says what a change is about, for its line in the log.
 func audit(w http.ResponseWriter, what string) {
-	const most = 300
-	if a, ok := w.(*audited); ok {
-		a.what = strings.Join(strings.Fields(what[:min(len(what), most)]), " ")
+	if a, ok := w.(dashboard.Noter); ok {
+		a.Note(what)
 	}
+}
+
+// Note implements dashboard.Noter.
+func (a *audited) Note(what string) {
+	const most = 300
+	a.what = strings.Join(strings.Fields(what[:min(len(what), most)]), " ")
 }

@@ -27,11 +27,12 @@ var layers = []layer{
 	{name: "chain", packages: []string{"middleware"}, imports: []string{"exchange", "policy", "pure"}},
 	{name: "features", packages: []string{"middleware/*"}, imports: []string{"chain", "exchange", "policy", "pure", "disk"}},
 	{name: "proxy", packages: []string{"proxy"}, imports: []string{"exchange", "policy", "pure"}},
+	{name: "pages", packages: []string{"internal/admin/dashboard"}},
 	{name: "peers", packages: []string{"internal/peers"}, imports: []string{"pure", "disk"}},
 	{
 		name:     "adapters",
 		packages: []string{"internal/store/memory", "internal/store/redis", "internal/metrics", "internal/admin", "internal/reload", "internal/logwriter", "internal/certs"},
-		imports:  []string{"proxy", "features", "chain", "exchange", "policy", "peers", "pure", "disk"},
+		imports:  []string{"pages", "proxy", "features", "chain", "exchange", "policy", "peers", "pure", "disk"},
 	},
 	{name: "demo", packages: []string{"internal/demo", "internal/starter", "internal/systemd", "internal/warm"}, imports: []string{"pure"}},
 	{
