@@ -85,8 +85,8 @@ conformance: build ## HTTP cache conformance (CACHECONF_DIR=the cases and their 
 	@scripts/conformance.sh $(ARGS)
 
 .PHONY: bench
-bench: deps ## What limits, hits and HTTPS cost, as ratios (ARGS="-strict" fails where a target is missed)
-	GATEWAY_BENCH=1 go test -count=1 -v -timeout 10m -parallel 1 -run '^(TestBench|TestBenchHTTPS|TestHTTP2FloodsHarmNobodyElse)$$' ./cmd/gateway -args $(ARGS)
+bench: deps ## What limits, hits, HTTPS and the dashboard cost, as ratios (ARGS="-strict" fails where a target is missed)
+	GATEWAY_BENCH=1 go test -count=1 -v -timeout 10m -parallel 1 -run '^(TestBench|TestBenchHTTPS|TestBenchDashboard|TestHTTP2FloodsHarmNobodyElse)$$' ./cmd/gateway -args $(ARGS)
 
 .PHONY: slow
 slow: deps ## Three attacks of slowhttptest: other clients have no failure and a p99 below 50 ms (SLOW=30s)
@@ -107,6 +107,10 @@ docs: ## Regenerate the import graph, and the references of the policy, the metr
 	go test -count=1 -run '^(TestImportGraph|TestMetricsInDocs)$$' ./internal/repotest -update
 	go test -count=1 -run '^TestReferenceInDocs$$' ./policy -update
 	go test -count=1 -run '^TestVerbsInDocs$$' ./cmd/gateway -update
+
+.PHONY: pictures
+pictures: deps ## Take the pictures in docs/images again
+	go test -count=1 -run '^TestDashboard$$' ./cmd/gateway -update
 
 .PHONY: image
 image: ## Build the container image and run the end-to-end test inside it (as root)

@@ -59,6 +59,7 @@ routes:
   - {name: leased, match: {path: /leased}, upstream: api, limits: [leased]}
   - {name: exact, match: {path: /exact}, upstream: api, limits: [exact]}
   - {name: cached, match: {path: "/cached/{size}"}, upstream: api, limits: [leased], cache: {ttl: 1h}}
+  - {name: unlimited, match: {path: "/unlimited/{size}"}, upstream: api, cache: {ttl: 1h}}
   - {name: rest, match: {path: "/{rest...}"}, upstream: api}
 `
 
@@ -69,8 +70,9 @@ type benchCase struct {
 	status       int
 	baseline     string
 	baselineURL  string
-	target       float64 // of the ratio
-	own, against cost    // measured
+	target       float64             // of the ratio
+	during       func() (end func()) // what runs beside the requests to url; nil: nothing
+	own, against cost                // measured
 	ratio        float64
 }
 
@@ -91,6 +93,7 @@ func TestBench(t *testing.T) {
 	upstream := strings.TrimSuffix(benchChild(t, "upstream").line(t), "/")
 	store := env.Redis(t)
 	g, unchecked := benchListen(t, map[string]string{"REDIS_URL": store.URL, "UPSTREAM_URL": upstream})
+	uncountedHits, watched, watch := benchObserved(t, map[string]string{"REDIS_URL": store.URL, "UPSTREAM_URL": upstream})
 	silent, _ := benchListen(t, map[string]string{"REDIS_URL": store.URL, "UPSTREAM_URL": upstream, "IETF": "off", "LEGACY": "false"})
 	client := benchChild(t, "client")
 	cases := []*benchCase{
@@ -101,6 +104,14 @@ func TestBench(t *testing.T) {
 		{
 			what: "a fresh hit of 1 KiB, its head checked below net/http", url: g + "/cached/1024", status: http.StatusOK,
 			baseline: "the same unchecked", baselineURL: unchecked + "/cached/1024", target: 1.03,
+		},
+		{
+			what: "a fresh hit of 1 KiB, with metrics", url: watched + "/unlimited/1024", status: http.StatusOK,
+			baseline: "the same without", baselineURL: uncountedHits + "/unlimited/1024", target: 1.03,
+		},
+		{
+			what: "a fresh hit of 1 KiB, while someone looks at the dashboard", url: watched + "/cached/1024?watched=1", status: http.StatusOK,
+			baseline: "the same while nobody does", baselineURL: watched + "/cached/1024?watched=0", target: 1.01, during: watch,
 		},
 		{
 			what: "a forwarded request with a leased limit, not told of", url: silent + "/leased", status: http.StatusOK,
@@ -187,6 +198,9 @@ func (c *benchCase) spend(t *testing.T, client *benchProcess, to string, request
 	runtime.GC()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
+	if c.during != nil && to == c.url {
+		defer c.during()()
+	}
 	cpu := cpuTime(t)
 	a := client.ask(t, to, requests)
 	cpu = cpuTime(t) - cpu
@@ -268,6 +282,35 @@ func benchListen(t *testing.T, vars map[string]string) (checked, unchecked strin
 	}
 	go func() { _ = servers.data.server.Serve(wire.Listener{Listener: l}) }() // ends with the server
 	return shownURL(servers.scheme, servers.data.listeners[0]), shownURL("http", l)
+}
+
+// benchObserved serves a gateway that counts nothing at quiet and one that counts at counting, whose
+// dashboard watch looks at.
+func benchObserved(t *testing.T, vars map[string]string) (quiet, counting string, watch func() (end func())) {
+	g, snapshot := benchGateway(t, vars)
+	g.observer.Metrics = uncounted{}
+	servers, err := g.open(snapshot.Policy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(servers.close)
+	quiet = shownURL(servers.scheme, servers.data.listeners[0])
+
+	g, snapshot = benchGateway(t, vars)
+	snapshot.Policy.Server.Admin = "127.0.0.1:0"
+	if servers, err = g.open(snapshot.Policy); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(servers.close)
+	events := shownURL("http", servers.admin.listeners[0]) + "/events?page=/"
+	return quiet, shownURL(servers.scheme, servers.data.listeners[0]), func() func() {
+		res, err := http.Get(events)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { _, _ = io.Copy(io.Discard, res.Body) }() // until it is closed
+		return func() { _ = res.Body.Close() }
+	}
 }
 
 // benchServe serves a handler in this process.

@@ -23,10 +23,6 @@ import (
 // too.
 const startWait = 500 * time.Millisecond
 
-// quietBudget is the least that a rehearsal waits for Redis: several may want a connection at once, and say what
-// requests would find, which have more of them.
-const quietBudget = time.Second
-
 // remote is one Redis with the one Switch that decides about it. A nil remote is
 // a Redis that is not configured.
 type remote struct {
@@ -57,7 +53,7 @@ func openRemote(name, url string, cfg *policy.Redis, numbers *metrics.Metrics, l
 	if err != nil {
 		return nil, err
 	}
-	quiet, err := redis.Open(redis.Config{URL: url, Budget: max(budget, quietBudget), PoolSize: 2, Untouched: true})
+	quiet, err := redis.Open(redis.Config{URL: url, Budget: max(budget, failover.RehearsalBudget), PoolSize: 2, Untouched: true})
 	if err != nil {
 		return nil, err
 	}

@@ -151,8 +151,9 @@ func New(cfg Config) *Switch {
 	}
 }
 
-// rehearsalBudget is the budget of a rehearsal, which may have to connect first.
-const rehearsalBudget = time.Second
+// RehearsalBudget is the least budget of a rehearsal, which may have to connect first. A person waits
+// for it, also while the store hangs.
+const RehearsalBudget = 80 * time.Millisecond
 
 // Rehearse returns a Switch in the state of s, or one that is Down, whose calls change nothing of s.
 // Without Run it never goes Up again. A nil s gives nil.
@@ -161,7 +162,7 @@ func Rehearse(s *Switch, down bool) *Switch {
 		return nil
 	}
 	cfg := s.cfg
-	cfg.OnChange, cfg.Budget = nil, rehearsalBudget
+	cfg.OnChange, cfg.Budget = nil, max(cfg.Budget, RehearsalBudget)
 	copied := New(cfg)
 	if !down {
 		copied.word.Store(s.word.Load())
