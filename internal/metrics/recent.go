@@ -19,6 +19,7 @@ type Done struct {
 	Requests Flow `json:"requests"`
 	Failed   int  `json:"failed"`  // with a status of 500 or above
 	Limited  int  `json:"limited"` // with 429
+	Refused  int  `json:"refused"` // with another 4xx
 	Cached   int  `json:"cached"`  // on cached routes
 	Hits     int  `json:"hits"`    // of those, that cost the upstream nothing
 }
@@ -63,8 +64,8 @@ type sample struct {
 }
 
 type totals struct {
-	requests                      histogram
-	failed, limited, cached, hits float64
+	requests                               histogram
+	failed, limited, refused, cached, hits float64
 }
 
 // histogram has the cumulative count of each bucket, the last of which holds all.
@@ -161,9 +162,12 @@ func (s *samples) take(now time.Time) sample {
 			case "gateway_request_duration_seconds":
 				route.requests = h
 			case "gateway_requests_total":
-				if status := label("status"); status == "429" {
+				switch status := label("status"); {
+				case status == "429":
 					route.limited += n
-				} else if strings.HasPrefix(status, "5") {
+				case strings.HasPrefix(status, "4"):
+					route.refused += n
+				case strings.HasPrefix(status, "5"):
 					route.failed += n
 				}
 			case "gateway_cache_requests_total":
@@ -186,14 +190,15 @@ func (t *totals) add(other *totals) {
 	for i, n := range other.requests {
 		t.requests[i] += n
 	}
-	t.failed, t.limited, t.cached, t.hits = t.failed+other.failed, t.limited+other.limited, t.cached+other.cached, t.hits+other.hits
+	t.failed, t.limited, t.refused = t.failed+other.failed, t.limited+other.limited, t.refused+other.refused
+	t.cached, t.hits = t.cached+other.cached, t.hits+other.hits
 }
 
 // since returns what happened after an earlier moment.
 func (t *totals) since(before *totals, seconds float64) Done {
 	return Done{
 		Requests: flow(t.requests, before.requests, seconds), Failed: int(t.failed - before.failed), Limited: int(t.limited - before.limited),
-		Cached: int(t.cached - before.cached), Hits: int(t.hits - before.hits),
+		Refused: int(t.refused - before.refused), Cached: int(t.cached - before.cached), Hits: int(t.hits - before.hits),
 	}
 }
 

@@ -35,10 +35,11 @@ func TestRecent(t *testing.T) {
 		}
 		serve(98, 200, "hit", 700*time.Microsecond)
 		serve(2, 429, "", 200*time.Microsecond)
-		serve(97, 200, "miss", 30*time.Millisecond)
+		serve(96, 200, "miss", 30*time.Millisecond)
+		serve(1, 404, "miss", 30*time.Millisecond)
 		serve(3, 500, "miss", 4*time.Second)
 		r := m.Recent(time.Now())
-		if r.Requests.Count != 200 || r.Routes["r"].Failed != 3 || r.Failed != 3 || r.Limited != 2 || r.Cached != 198 || r.Hits != 98 || r.Seconds < 55 || r.Seconds > 65 {
+		if r.Requests.Count != 200 || r.Routes["r"].Failed != 3 || r.Failed != 3 || r.Limited != 2 || r.Refused != 1 || r.Cached != 198 || r.Hits != 98 || r.Seconds < 55 || r.Seconds > 65 {
 			t.Errorf("%+v", r)
 		}
 		if math.Abs(r.Requests.Rate-200/r.Seconds) > .001 || r.Requests.P50 < .0005 || r.Requests.P50 > .001 || r.Requests.P99 < 2.5 || r.Requests.P99 > 5 {

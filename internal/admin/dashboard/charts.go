@@ -93,12 +93,13 @@ func charts(history any) []chart {
 	moments, _ := field(history, "moments").([]any)
 	var times []time.Time
 	n := len(moments)
-	ok, limited, failed, p50, p99, hits := make([]float64, n), make([]float64, n), make([]float64, n), make([]float64, n), make([]float64, n), make([]float64, n)
+	ok, refused, limited, failed := make([]float64, n), make([]float64, n), make([]float64, n), make([]float64, n)
+	p50, p99, hits := make([]float64, n), make([]float64, n), make([]float64, n)
 	for i, m := range moments {
 		requests := field(m, "requests")
 		seconds := max(number(field(m, "seconds")), .001)
-		limited[i], failed[i] = number(field(m, "limited"))/seconds, number(field(m, "failed"))/seconds
-		ok[i] = max(0, number(field(requests, "rate"))-limited[i]-failed[i])
+		refused[i], limited[i], failed[i] = number(field(m, "refused"))/seconds, number(field(m, "limited"))/seconds, number(field(m, "failed"))/seconds
+		ok[i] = max(0, number(field(requests, "rate"))-refused[i]-limited[i]-failed[i])
 		p50[i], p99[i], hits[i] = math.NaN(), math.NaN(), math.NaN()
 		if number(field(requests, "count")) > 0 {
 			p50[i], p99[i] = number(field(requests, "p50")), number(field(requests, "p99"))
@@ -109,7 +110,7 @@ func charts(history any) []chart {
 		times = append(times, moment(field(m, "at")))
 	}
 	return []chart{
-		draw("Requests", times, 1, true, series{"answered", "ok", ok, perSecond}, series{"limited (429)", "warn", limited, perSecond}, series{"failed (5xx)", "bad", failed, perSecond}),
+		draw("Requests", times, 1, true, series{"answered", "ok", ok, perSecond}, series{"4xx", "other", refused, perSecond}, series{"429", "warn", limited, perSecond}, series{"5xx", "bad", failed, perSecond}),
 		draw("Duration", times, .001, false, series{"p50", "ok", p50, millis}, series{"p99", "warn", p99, millis}),
 		draw("Cache hits", times, 1, false, series{"hits", "ok", hits, percent}),
 	}

@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
-	"io/fs"
 	"net/http"
 	"net/url"
 	"time"
@@ -91,13 +90,12 @@ var templates = parse()
 func parse() map[string]*template.Template {
 	layout := template.Must(template.New("layout.html").Funcs(functions).ParseFS(files, "templates/layout.html", "templates/parts.html"))
 	all := map[string]*template.Template{}
-	names, err := fs.Glob(files, "templates/*.html")
-	if err != nil {
-		panic(err) // a bad pattern
+	names := []string{"confirm", "done"}
+	for _, v := range views {
+		names = append(names, v.template())
 	}
 	for _, name := range names {
-		base := name[len("templates/") : len(name)-len(".html")]
-		all[base] = template.Must(template.Must(layout.Clone()).ParseFS(files, name))
+		all[name] = template.Must(template.Must(layout.Clone()).ParseFS(files, "templates/"+name+".html"))
 	}
 	return all
 }

@@ -118,6 +118,24 @@ func TestPagesShowTextAsText(t *testing.T) {
 	}
 }
 
+// Charts say in words what they draw, and draw nothing where nothing is known.
+func TestCharts(t *testing.T) {
+	body := start().get("/").Body.String()
+	for _, want := range []string{
+		`aria-label="Requests since 09:00 UTC: answered now 7.0/s; 4xx now 0/s; 429 now 2.0/s; 5xx now 1.0/s; at most 10/s"`,
+		`<path class="area ok" d="M0.0 100.0L600.0 30.0L600.0 100.0L0.0 100.0Z"/>`,
+		`<path class="area warn" d="M0.0 100.0L600.0 10.0L600.0 30.0L0.0 100.0Z"/>`,
+		`<path class="area bad" d="M0.0 100.0L600.0 0.0L600.0 10.0L0.0 100.0Z"/>`,
+		`<path class="line warn" d="M600.0 0.0"/>`,
+		`aria-label="Cache hits since 09:00 UTC: hits now 50.0 %; at most 100.0 %"`,
+		`<rect class="down" x=`,
+	} {
+		if !strings.Contains(body, want) {
+			t.Errorf("no %s in\n%s", want, body)
+		}
+	}
+}
+
 // While the API fails, pages say so with its status.
 func TestPagesWithoutAnAPI(t *testing.T) {
 	for path := range paths {

@@ -3,30 +3,42 @@
 const page = document.body.dataset.page;
 const note = document.getElementById("live");
 const button = document.getElementById("pause");
-let source;
+let source, paused = false;
 
 function follow() {
   source = new EventSource("/events?page=" + encodeURIComponent(page));
   source.onopen = () => { note.textContent = "Live"; };
-  source.onerror = () => { note.textContent = "Not live: the gateway does not answer"; };
+  source.onerror = () => {
+    note.textContent = "Not live: the gateway does not answer";
+    if (source.readyState === EventSource.CLOSED) { // it was refused, after which a browser gives up
+      source = undefined;
+      setTimeout(update, 5000);
+    }
+  };
   source.onmessage = (event) => {
     for (const [id, html] of Object.entries(JSON.parse(event.data))) {
       const part = document.getElementById(id);
-      // What someone is reading or about to use stays as it is.
-      if (part && !part.contains(document.activeElement) && !part.querySelector("details[open]")) part.innerHTML = html;
+      if (part && !part.contains(document.activeElement)) part.innerHTML = html; // what someone is about to use stays as it is
     }
   };
 }
 
-button.hidden = false;
-button.addEventListener("click", () => {
-  if (source) {
+// A page that nobody sees does not follow: browsers have six connections for all pages of an address.
+function update() {
+  if (!paused && !document.hidden) {
+    if (!source) follow();
+  } else if (source) {
     source.close();
     source = undefined;
-    note.textContent = "Paused";
-  } else {
-    follow();
   }
-  button.textContent = source ? "Pause" : "Resume";
+}
+
+button.hidden = false;
+button.addEventListener("click", () => {
+  paused = !paused;
+  button.textContent = paused ? "Resume" : "Pause";
+  if (paused) note.textContent = "Paused";
+  update();
 });
-follow();
+document.addEventListener("visibilitychange", update);
+update();
