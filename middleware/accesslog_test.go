@@ -116,6 +116,7 @@ $`)
 func TestTraces(t *testing.T) {
 	e := newEdge(t, loggingPolicy, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Trace", exchange.From(r.Context()).Traceparent)
+		w.Header().Set("X-State", r.Header.Get("Tracestate"))
 		w.WriteHeader(http.StatusNoContent)
 	})
 	const id, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -124,7 +125,7 @@ func TestTraces(t *testing.T) {
 		kept           bool
 	}{
 		{"a request's own trace goes on", "00-" + id + "-" + parent + "-01", true},
-		{"a later version may have more", "cc-" + id + "-" + parent + "-01-what", true},
+		{"a later version may have more, which ends here", "cc-" + id + "-" + parent + `-01-"><script>`, true},
 		{"without one there is a new one", "", false},
 		{"version 00 has no more", "00-" + id + "-" + parent + "-01-what", false},
 		{"ff is no version", "ff-" + id + "-" + parent + "-01", false},
@@ -135,11 +136,12 @@ func TestTraces(t *testing.T) {
 		{"free text is no trace", "evil", false},
 	} {
 		t.Run(tc.sentence, func(t *testing.T) {
-			got := e.get(t, "/204?"+strings.Fields(tc.sentence)[0], "Traceparent", tc.sent).Header.Get("X-Trace")
-			if (got == tc.sent) != tc.kept {
-				t.Errorf("sent %q, got %q", tc.sent, got)
+			header := e.get(t, "/204?"+strings.Fields(tc.sentence)[0], "Traceparent", tc.sent, "Tracestate", "a=1").Header
+			got := header.Get("X-Trace")
+			if (got == "00-"+id+"-"+parent+"-01") != tc.kept || (header.Get("X-State") == "a=1") != tc.kept {
+				t.Errorf("sent %q, got %q with the state %q", tc.sent, got, header.Get("X-State"))
 			}
-			if !regexp.MustCompile(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-0[01]`).MatchString(got) {
+			if !regexp.MustCompile(`^00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]$`).MatchString(got) {
 				t.Errorf("malformed: %q", got)
 			}
 		})

@@ -16,11 +16,15 @@ import (
 	"github.com/jewgo/gateway/policy"
 )
 
-// traceparent returns that of a request or, where the policy asks for it, a new one. "": none.
+// traceparent returns that of a request or, where the policy asks for it, a new one. "": none. What
+// versions after 00 add is left out: a client could write anything there, and a shared response show
+// it. A tracestate belongs to its own traceparent (Trace Context, 3.2.4 and 3.3).
 func traceparent(h http.Header, trace *policy.Trace) string {
 	if all := h["Traceparent"]; len(all) == 1 && wellFormedTrace(all[0]) {
-		return all[0]
+		return "00" + all[0][len("00"):len("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")]
 	}
+	delete(h, "Traceparent")
+	delete(h, "Tracestate")
 	if !trace.Make {
 		return ""
 	}
@@ -50,9 +54,6 @@ func wellFormedTrace(s string) bool {
 		if len(parts[i]) != n || strings.Trim(parts[i], "0123456789abcdef") != "" {
 			return false
 		}
-	}
-	if len(s) > size && strings.ContainsFunc(s[size:], func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return false
 	}
 	return strings.Trim(parts[1], "0") != "" && strings.Trim(parts[2], "0") != ""
 }
