@@ -153,7 +153,7 @@ func (d *dashboard) carryOut(w http.ResponseWriter, r *http.Request, c *change) 
 		noter, _ := w.(Noter)
 		answer, err = d.ask(context.WithValue(r.Context(), noterKey{}, noter), http.MethodPost, path, body)
 		if err == nil {
-			data["Done"], data["Answer"] = c.done(answer), answer
+			data["Done"], data["Purged"] = c.done(answer), field(answer, "id")
 		}
 	}
 	if err != nil {

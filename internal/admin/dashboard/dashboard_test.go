@@ -282,3 +282,23 @@ func TestEvents(t *testing.T) {
 		}
 	}
 }
+
+// The API answers a reload in plain text.
+func TestChangeAnsweredWithText(t *testing.T) {
+	mux, api := http.NewServeMux(), start()
+	texts := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			_, _ = io.WriteString(w, "reloaded\n")
+			return
+		}
+		w.WriteHeader(http.StatusNotFound)
+	})
+	for _, p := range dashboard.Pages(texts) {
+		mux.HandleFunc(p.Method+" "+p.Path, p.Serve)
+	}
+	api.Handler = mux
+	secret := regexp.MustCompile(`name="form" value="(\w+)"`).FindStringSubmatch(api.get("/reload").Body.String())[1]
+	if w := api.post("/reload", url.Values{"form": {secret}}); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "in force as it is now") {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+}
