@@ -81,7 +81,8 @@ type Config struct {
 // notRebound blocks DNS rebinding: a page whose name was changed to resolve to 127.0.0.1 has the
 // same origin as this listener in an operator's browser. On loopback a request must name an
 // address, localhost, or the host in the policy's address. One that names no host comes from no
-// browser, but from the health check of a load balancer.
+// browser, but from the health check of a load balancer. Over a unix socket, which ssh may forward to
+// a port, it may name anything without a dot too.
 func (c *Config) notRebound(h http.Handler) http.Handler {
 	own, _, _ := net.SplitHostPort(c.Address) // "": no name
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -91,7 +92,8 @@ func (c *Config) notRebound(h http.Handler) http.Handler {
 			host = name
 		}
 		_, notAddress := netip.ParseAddr(strings.Trim(host, "[]"))
-		if local != nil && local.IP.IsLoopback() && host != "" && notAddress != nil && !strings.EqualFold(host, "localhost") && !strings.EqualFold(host, own) {
+		near := local != nil && local.IP.IsLoopback() || strings.HasPrefix(c.Address, "unix:") && strings.Contains(host, ".")
+		if near && host != "" && notAddress != nil && !strings.EqualFold(host, "localhost") && !strings.EqualFold(host, own) {
 			problem.Write(w, problem.Problem{Status: http.StatusMisdirectedRequest, Detail: "on loopback, call the admin listener by its address or as localhost"})
 			return
 		}

@@ -40,6 +40,7 @@ func handler(change func(*admin.Config)) http.Handler {
 
 func ask(h http.Handler, method, path string, header ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, path, nil)
+	r.Host = "localhost"
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
@@ -176,6 +177,19 @@ func TestOnLoopbackOnlyItsOwnNamesAreServed(t *testing.T) {
 				t.Errorf("status %d, want %d", w.Code, tc.status)
 			}
 		})
+	}
+}
+
+// ssh may forward a unix socket to a port that browsers reach.
+func TestOverAUnixSocketNoReboundNameIsServed(t *testing.T) {
+	h := handler(func(c *admin.Config) { c.Address = "unix:/run/admin.sock" })
+	for host, status := range map[string]int{"": 200, "gateway": 200, "localhost:9901": 200, "127.0.0.1:9901": 200, "evil.example:9901": 421} {
+		r := httptest.NewRequest("POST", "/v1/reload", nil)
+		r.Host = host
+		w := httptest.NewRecorder()
+		if h.ServeHTTP(w, r); w.Code != status {
+			t.Errorf("%q: status %d, want %d", host, w.Code, status)
+		}
 	}
 }
 
