@@ -66,10 +66,14 @@ func draw(title string, times []time.Time, top float64, stacked bool, all ...ser
 		pen := "M"
 		for i, v := range s.values {
 			if math.IsNaN(v) {
-				pen = "M"
+				pen, l.Now = "M", "–"
 				continue
 			}
 			l.Now = s.text(v)
+			if pen == "M" && i > 0 && !stacked { // it is of the time since the moment before: one alone is seen too
+				fmt.Fprintf(&path, "M%.1f %.1f", x(i-1), y(v))
+				pen = "L"
+			}
 			fmt.Fprintf(&path, "%s%.1f %.1f", pen, x(i), y(below[i]+v))
 			pen = "L"
 		}
