@@ -43,9 +43,10 @@ const maxStatus = 599
 // Logs reports whether to log a request with that status, where uniform is drawn evenly from all
 // numbers.
 func (s *Shares) Logs(status int, uniform uint32) bool {
-	if s == nil || status < 0 || status > maxStatus {
+	if s == nil {
 		return true
 	}
+	status = min(max(0, status), maxStatus) // an upstream may answer 999
 	return s[status] == math.MaxUint32 || uniform < s[status]
 }
 
