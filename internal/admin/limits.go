@@ -24,7 +24,7 @@ func (c *Config) limits(w http.ResponseWriter, _ *http.Request) {
 func (c *Config) limit(w http.ResponseWriter, r *http.Request) { c.ofLimit(w, r, c.Limits.Bucket) }
 
 func (c *Config) resetLimit(w http.ResponseWriter, r *http.Request) {
-	audit(w, strings.Join(r.URL.Query()["key"], " "))
+	audit(w, r.PathValue("name")+" "+strings.Join(r.URL.Query()["key"], " "))
 	c.ofLimit(w, r, c.Limits.Reset)
 }
 
