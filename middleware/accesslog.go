@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -84,54 +86,72 @@ const hidden = "REDACTED"
 
 func loggedHeaders(rule *policy.LogRule, h http.Header) (list []slog.Attr) {
 	for _, name := range rule.Headers {
-		value := strings.Join(h[name], ", ")
+		value := redacted(strings.Join(h[name], ", "), rule.HiddenQuery)
 		switch {
 		case value == "":
 			continue
 		case rule.HiddenHeaders[name]:
 			value = hidden
-		case name == "Referer":
-			value = redacted(value, rule.HiddenQuery)
 		}
 		list = append(list, slog.String(name, value))
 	}
 	return list
 }
 
-// redacted hides the user information of a URL, and the values of the query parameters in names, which
-// are in lower case.
+// userInfo is that of a URL, also of one that is escaped within another.
+var userInfo = regexp.MustCompile(`((?::|%3[aA])(?:/|%2[fF]){2})[^/?#&;\s]*(@|%40)`)
+
+// redacted hides the user information of URLs, and the values of the parameters in names, which are in
+// lower case: in a query, a path or a fragment, and in those of a URL that is escaped within another.
 func redacted(uri string, names map[string]bool) string {
-	if scheme, rest, ok := strings.Cut(uri, "://"); ok && !strings.ContainsAny(scheme, "/?") {
-		authority := rest[:strings.IndexAny(rest+"/", "/?#")]
-		if at := strings.LastIndexByte(authority, '@'); at >= 0 {
-			uri = scheme + "://" + hidden + rest[at:]
-		}
+	if strings.Contains(uri, "@") || strings.Contains(uri, "%40") {
+		uri = userInfo.ReplaceAllString(uri, "${1}"+hidden+"${2}")
 	}
-	path, query, ok := strings.Cut(uri, "?")
-	if !ok || len(names) == 0 {
+	if !strings.ContainsAny(uri, "=%") {
 		return uri
 	}
 	var b strings.Builder
-	b.WriteString(path)
-	for sep := "?"; ; {
-		param, end := query, strings.IndexAny(query, "&;?#") // some backends separate by ; too
-		if end >= 0 {
-			param = query[:end]
+	for rest := uri; ; {
+		end, after := cutAt(rest, "?;&#")
+		param := rest[:end]
+		if i, value := cutAt(param, "="); i < len(param) && named(param[:i], names) {
+			param = param[:value] + hidden
 		}
-		name, _, valued := strings.Cut(param, "=")
-		plain, err := url.QueryUnescape(name)
-		if err != nil {
-			plain = name
-		}
-		if valued && names[strings.ToLower(plain)] {
-			param = name + "=" + hidden
-		}
-		b.WriteString(sep + param)
-		if end < 0 {
+		b.WriteString(param + rest[end:after])
+		if rest = rest[after:]; rest == "" {
 			return b.String()
 		}
-		sep, query = query[end:end+1], query[end+1:]
 	}
+}
+
+// cutAt returns where the first of some characters, or its escape, begins and ends; without one, the
+// length of s.
+func cutAt(s, of string) (begin, end int) {
+	for i := range len(s) {
+		if strings.IndexByte(of, s[i]) >= 0 {
+			return i, i + 1
+		}
+		if s[i] == '%' && i+2 < len(s) {
+			if c, err := strconv.ParseUint(s[i+1:i+3], 16, 8); err == nil && strings.IndexByte(of, byte(c)) >= 0 {
+				return i, i + 3
+			}
+		}
+	}
+	return len(s), len(s)
+}
+
+// named reports whether a parameter is one of names, or a member of it, or has a member that is, as in
+// user[password] and password[].
+func named(param string, names map[string]bool) bool {
+	if plain, err := url.QueryUnescape(param); err == nil {
+		param = plain
+	}
+	for part := range strings.FieldsFuncSeq(strings.ToLower(param), func(r rune) bool { return r == '[' || r == ']' }) {
+		if names[part] {
+			return true
+		}
+	}
+	return false
 }
 
 // ms converts to milliseconds with three decimals.

@@ -84,6 +84,30 @@ func TestSampledLog(t *testing.T) {
 	}
 }
 
+// Secrets in a URL are hidden wherever backends and frameworks put them, and nothing else is.
+func TestSecretsInURLs(t *testing.T) {
+	e := newEdge(t, loggingPolicy, answersWithStatus)
+	for _, tc := range []struct{ sent, want string }{
+		{"/204?Token=S&q=a&%61ccess_token=S&code&key=&nest=b", "/204?Token=R&q=a&%61ccess_token=R&code&key=R&nest=b"},
+		{"/204?next=%2Flogin%3Ftoken%3DS%26page%3D2&q=a", "/204?next=%2Flogin%3Ftoken%3DR%26page%3D2&q=a"},
+		{"/204?user%5Bpassword%5D=S&password[]=S&tokens=2", "/204?user%5Bpassword%5D=R&password[]=R&tokens=2"},
+		{"/204?u=http://user:S@host/a&v=http%3A%2F%2Fuser%3AS%40host%2Fa", "/204?u=http://R@host/a&v=http%3A%2F%2FR%40host%2Fa"},
+		{"/a;token=S/b?x=1", "/a;token=R?x=1"},
+		{"/204?mail=a@example.org&q=50%25", "/204?mail=a@example.org&q=50%25"},
+		{"/#token=S", "/#token=R"},
+	} {
+		e.get(t, tc.sent)
+		e.get(t, "/204", "Referer", "https://jewgo.app"+tc.sent)
+		want := strings.ReplaceAll(tc.want, "R", "REDACTED")
+		env.Until(t, "the lines of "+tc.sent, func() bool {
+			return strings.Contains(e.log.String(), `"Referer":"https://jewgo.app`+want+`"`)
+		})
+	}
+	if strings.Contains(e.log.String(), "=S") || strings.Contains(e.log.String(), "%3DS") || strings.Contains(e.log.String(), ":S") || strings.Contains(e.log.String(), "%3AS") {
+		t.Errorf("a secret is in\n%s", e.log.String())
+	}
+}
+
 func TestLogHidesWhatMayBeSecret(t *testing.T) {
 	e := newEdge(t, loggingPolicy, answersWithStatus)
 	e.get(t, "/204?Token=x&q=a&%61ccess_token=y&code&key=&nest=token=z", "Authorization", "Bearer secret", "X-Tenant", "acme",

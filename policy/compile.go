@@ -27,6 +27,8 @@ func compile(doc *yamlfile.Document, s *Snapshot) {
 	c.session()
 	c.cache()
 	s.Log = c.log()
+	trace := &s.Policy.Server.Trace
+	c.InvalidIf(c.Has("server.trace.sampled") && !trace.Make && c.Sound("server.trace.make"), "server.trace.sampled", "sampled has no effect without make: true")
 	s.Routes = c.routes(s)
 	s.table = newTable(s.Routes)
 	c.warm(s)

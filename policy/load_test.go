@@ -168,10 +168,7 @@ routes: [{name: a, match: {path: /a}, upstream: app, cache: {}}]
 			},
 			MaxHeader: 32 * 1024, MaxConnectionsPerClient: 512, Paths: "strict", Timing: "off", Trace: Trace{Sampled: 1}, MaxTarget: 4000, MaxFields: 80, MaxField: 8000, MaxBody: 10 * 1024 * 1024, MinUploadRate: 1000,
 		},
-		Log: Log{Access: "on", Format: "json", Redact: Redact{
-			Headers: StringList{"Authorization", "Cookie", "Proxy-Authorization", "X-Api-Key", "X-Auth-Token", "X-Csrf-Token", "X-Xsrf-Token"},
-			Query:   strings.Fields("access_token api_key apikey auth client_secret code id_token jwt key passwd password refresh_token secret sig signature token"),
-		}},
+		Log:   Log{Access: "on", Format: "json", Redact: Redact{Defaults: true}},
 		Redis: Redis{Budget: Duration(50 * time.Millisecond)},
 		Upstreams: map[string]Upstream{"app": {
 			Targets: []string{"http://127.0.0.1:5000"}, Balance: "p2c", Timeout: Duration(30 * time.Second), Idle: Duration(60 * time.Second), Fills: 32,

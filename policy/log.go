@@ -15,11 +15,19 @@ type Log struct {
 	Redact  Redact             `yaml:"redact" jsonschema_description:"What is not written out."`
 }
 
-// Redact names values that may be secret. A list in the policy replaces the default one.
+// Redact names values that may be secret.
 type Redact struct {
-	Headers StringList `yaml:"headers" check:"header" default:"Authorization,Cookie,Proxy-Authorization,X-Api-Key,X-Auth-Token,X-Csrf-Token,X-Xsrf-Token" jsonschema_description:"Of log.headers, those whose values are REDACTED."`
-	Query   StringList `yaml:"query" default:"access_token,api_key,apikey,auth,client_secret,code,id_token,jwt,key,passwd,password,refresh_token,secret,sig,signature,token" jsonschema_description:"Query parameters, in any case, whose values are REDACTED, in Referer too."`
+	Headers  StringList `yaml:"headers" check:"header" jsonschema_description:"Headers whose values are REDACTED where log.headers names them."`
+	Query    StringList `yaml:"query" jsonschema_description:"Parameters of a query, in any case, whose values are REDACTED, in logged headers too."`
+	Defaults bool       `yaml:"defaults" default:"true" jsonschema_description:"Also those that are secret by their usual names, such as Authorization, Cookie, token, password, code and key."`
 }
+
+// What is hidden by default.
+var (
+	secretHeaders = strings.Fields("Authorization Cookie Proxy-Authorization X-Api-Key X-Auth-Token X-Csrf-Token X-Xsrf-Token X-Amz-Security-Token")
+	secretParams  = strings.Fields("access_token api_key apikey auth authorization client_secret code credential id_token jwt key otp passwd password pwd " +
+		"refresh_token samlresponse secret session sessionid sid sig signature ticket token x-amz-credential x-amz-security-token x-amz-signature")
+)
 
 // RouteLog is a route's own access log.
 type RouteLog struct {
@@ -57,16 +65,24 @@ var sampled = map[string]Percent{"2xx": 0.01, "3xx": 0.01, "4xx": 0.01}
 func (c *compiler) log() LogRule {
 	def := &c.policy.Log
 	rule := LogRule{
-		Shares:  c.shares("log", def.Access, def.Sample),
-		Headers: canonical(def.Headers), HiddenHeaders: set(canonical(def.Redact.Headers)), HiddenQuery: map[string]bool{},
+		Shares:  shares(def.Access, def.Sample),
+		Headers: canonical(def.Headers), HiddenHeaders: map[string]bool{}, HiddenQuery: map[string]bool{},
+	}
+	headers, params := canonical(def.Redact.Headers), def.Redact.Query
+	if def.Redact.Defaults {
+		headers, params = append(headers, secretHeaders...), append(slices.Clip(params), secretParams...)
+	}
+	for _, name := range headers {
+		rule.HiddenHeaders[name] = true
+	}
+	for _, name := range params {
+		rule.HiddenQuery[strings.ToLower(name)] = true
 	}
 	if def.Format == "combined" {
 		c.InvalidIf(len(def.Headers) > 0, "log.headers", "format: combined has no room for other headers")
 		rule.Headers = []string{"Referer"}
 	}
-	for _, name := range def.Redact.Query {
-		rule.HiddenQuery[strings.ToLower(name)] = true
-	}
+	c.sample("log.sample", def.Sample)
 	samples := func(r RouteDef) bool { return r.Log != nil && r.Log.Access == "sampled" }
 	c.InvalidIf(len(def.Sample) > 0 && def.Access != "sampled" && !slices.ContainsFunc(c.policy.Routes, samples), "log.sample", noSample)
 	return rule
@@ -76,50 +92,52 @@ const noSample = "sample has no effect without access: sampled"
 
 // routeLog compiles a route's own access log; without one, it has the policy's.
 func (c *compiler) routeLog(path string, def *RouteLog, common *Shares) *Shares {
-	switch {
-	case def == nil:
+	if def == nil {
 		return common
-	case len(def.Sample) == 0:
-		return c.shares("", def.Access, c.policy.Log.Sample)
 	}
-	c.InvalidIf(def.Access != "sampled" && c.Given(path+".access"), path+".sample", noSample)
-	return c.shares(path, def.Access, def.Sample)
+	c.sample(path+".sample", def.Sample)
+	c.InvalidIf(len(def.Sample) > 0 && def.Access != "sampled" && c.Given(path+".access"), path+".sample", noSample)
+	if len(def.Sample) > 0 {
+		return shares(def.Access, def.Sample)
+	}
+	return shares(def.Access, c.policy.Log.Sample)
 }
 
-// shares compiles an access log. Mistakes in the sample are reported if it is at path; "": it is
-// elsewhere.
-func (c *compiler) shares(path, access string, sample map[string]Percent) *Shares {
-	if len(sample) == 0 {
+// sample checks the statuses of a sample.
+func (c *compiler) sample(path string, sample map[string]Percent) {
+	for _, text := range keys(sample) {
+		var s Status
+		if err := s.UnmarshalText([]byte(text)); err != nil {
+			c.Invalid(path+"."+text, "%v", err)
+		}
+	}
+}
+
+// shares compiles an access log. What is no status in its sample is left out.
+func shares(access string, sample map[string]Percent) *Shares {
+	switch {
+	case access == "on":
+		return nil
+	case access == "off":
+		return &Shares{}
+	case len(sample) == 0:
 		sample = sampled
 	}
 	all := &Shares{}
 	for status := range all {
 		all[status] = share(1)
 	}
-	single := map[Status]Percent{}
-	for _, text := range keys(sample) {
-		var s Status
-		switch err := s.UnmarshalText([]byte(text)); {
-		case err != nil && path != "":
-			c.Invalid(path+".sample."+text, "%v", err)
-		case err == nil && s >= 10:
-			single[s] = sample[text]
-		case err == nil:
-			for status := range s.all() {
-				all[status] = share(sample[text])
+	for _, class := range []bool{true, false} { // a status overrides its class
+		for text, part := range sample {
+			var s Status
+			if s.UnmarshalText([]byte(text)) == nil && (s < 10) == class {
+				for status := range s.all() {
+					all[status] = share(part)
+				}
 			}
 		}
 	}
-	for s, part := range single {
-		all[s] = share(part)
-	}
-	switch access {
-	case "off":
-		return &Shares{}
-	case "sampled":
-		return all
-	}
-	return nil
+	return all
 }
 
 // share is the number below which a uniform one is with that probability.

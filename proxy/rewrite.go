@@ -40,10 +40,8 @@ func (c *call) rewrite(pr *httputil.ProxyRequest) {
 	if ex.RequestID != "" {
 		h["X-Request-Id"] = []string{ex.RequestID}
 	}
-	if delete(h, "Traceparent"); ex.Traceparent != "" {
+	if ex.Traceparent != "" {
 		h["Traceparent"] = []string{ex.Traceparent}
-	} else {
-		delete(h, "Tracestate") // it belongs to one (Trace Context, 3.3)
 	}
 	h.Add("Via", via(pr.In.ProtoMajor, pr.In.ProtoMinor, c.h.cfg.Hop))
 	c.body(pr)

@@ -20,7 +20,7 @@ import (
 var constants = map[string][]string{"Accept": {"*/*"}, "User-Agent": {"gateway"}}
 
 // expected are fields of nearly every client, which are not logged.
-var expected = []string{"Accept", "User-Agent", "Cache-Control", "Pragma"}
+var expected = []string{"Accept", "User-Agent", "Cache-Control", "Pragma", "Tracestate"}
 
 // ownFields are set by the gateway in each upstream request, and so are kept.
 var ownFields = []string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Request-Id", "Traceparent"}

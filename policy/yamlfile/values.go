@@ -109,7 +109,7 @@ func (p *Percent) UnmarshalText(text []byte) error {
 	digits, ok := strings.CutSuffix(string(text), "%")
 	n, err := strconv.ParseFloat(digits, 64)
 	if !ok || err != nil || !(n >= 0 && n <= 100) {
-		return fmt.Errorf("bad percentage %q (write 20%%)", text)
+		return fmt.Errorf("bad percentage %q (write 0%% to 100%%)", text)
 	}
 	*p = Percent(n / 100)
 	return nil
