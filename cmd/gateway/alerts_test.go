@@ -140,7 +140,7 @@ func TestAlerts(t *testing.T) {
 		"killed GatewayDown",
 		"process GatewayCertificateExpires", "process GatewayMemoryScarce", "process GatewayPolicyRefused",
 		"redis GatewayCacheWritesStopped", "redis GatewayRedisAway", "redis GatewayRedisLostData", "redis GatewayRedisWarnings",
-		"upstream GatewayErrors", "upstream GatewayLogDropped", "upstream GatewayNotReady", "upstream GatewayUpstreamDown", "upstream GatewayUpstreamOverloaded",
+		"upstream GatewayErrors", "upstream GatewayLogDropped", "upstream GatewayNotReady", "upstream GatewayTargetDown", "upstream GatewayUpstreamDown", "upstream GatewayUpstreamOverloaded",
 	}
 	n := 0
 	env.Eventually(t, 2*env.Patience, func() error {

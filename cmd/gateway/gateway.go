@@ -82,6 +82,7 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 	}()
 	g.live.Store(snapshot)
 	g.inForce.put(snapshot, time.Now())
+	numbers.Routes(snapshot.Routes)
 	if g.durable, err = openDurable(snapshot.Policy.Server.DataDir, numbers, log); err != nil {
 		return nil, err
 	}
@@ -266,6 +267,7 @@ func (g *gateway) reloaded(numbers *metrics.Metrics, s *policy.Snapshot, err err
 		g.inForce.refuse(err, time.Now())
 	} else {
 		g.inForce.put(s, time.Now())
+		numbers.Routes(s.Routes)
 	}
 	defer func() { systemd.Reloaded(g.summary()) }()
 	var mistakes policy.Errors

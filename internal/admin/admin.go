@@ -70,8 +70,8 @@ type Config struct {
 	Sessions      Sessions
 	Warm          Warm
 	Explain       func(ctx context.Context, question url.Values) (any, error)
-	Status        func() any
-	History       func() any // of Status
+	Status        func() any // with it come History and Routes, and the dashboard
+	History       func() any
 	Routes        func() any
 	Redis         func(ctx context.Context) any // the JSON value of its page, within about a second
 	Upstreams     func() any
@@ -167,6 +167,7 @@ func (c *Config) authorized(h http.Handler, forBrowsers bool) http.Handler {
 			}
 			challenge := `Bearer realm="gateway admin"`
 			if forBrowsers {
+				detail += ", as the password of any user: it is in server.admin_token_file, or in admin.token in the data_dir"
 				challenge = `Basic realm="gateway admin: the token is the password", charset="UTF-8"`
 			}
 			w.Header().Set("WWW-Authenticate", challenge)

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/jewgo/gateway/internal/exchange"
+	"github.com/jewgo/gateway/policy"
 )
 
 // Metrics holds the gateway's metric families; all names start with gateway_.
@@ -22,6 +23,7 @@ type Metrics struct {
 
 	inFlight  prometheus.Gauge
 	requests  *prometheus.CounterVec
+	failed    *prometheus.CounterVec
 	duration  *prometheus.HistogramVec
 	bytesOut  *prometheus.CounterVec
 	cache     *prometheus.CounterVec
@@ -47,6 +49,7 @@ func New(version string) *Metrics {
 	build.WithLabelValues(version, runtime.Version()).Set(1)
 	m.inFlight = m.gauge("gateway_requests_in_flight", "Requests being served.").WithLabelValues()
 	m.requests = m.counter("gateway_requests_total", "Requests by route, method and status sent; 499: the client left first.", "route", "method", "status")
+	m.failed = m.counter("gateway_requests_failed_total", "Requests answered with 500 or above, by route; present from the start.", "route")
 	m.duration = m.histogram("gateway_request_duration_seconds", "From the head of a request to the end of its response.", "route")
 	m.bytesOut = m.counter("gateway_response_bytes_total", "Bytes of response bodies sent.", "route")
 	m.cache = m.counter("gateway_cache_requests_total", "Requests on cached routes by what the cache did, and where a stored response came from: l1 (memory), l2 (Redis).", "route", "outcome", "tier")
@@ -106,6 +109,14 @@ func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry})
 }
 
+// Routes begins to count for routes, so that a rate sees the first request, and the first failure.
+func (m *Metrics) Routes(routes []*policy.Route) {
+	for _, r := range routes {
+		m.failed.WithLabelValues(r.Name)
+		m.requests.WithLabelValues(r.Name, http.MethodGet, "200")
+	}
+}
+
 // Begin counts the start of a request.
 func (m *Metrics) Begin() { m.inFlight.Inc() }
 
@@ -118,6 +129,9 @@ func (m *Metrics) End(ex *exchange.Exchange, took time.Duration) {
 	}
 	f := &ex.Facts
 	m.requests.WithLabelValues(route, method(ex.View.Method), strconv.Itoa(f.Status)).Inc()
+	if f.Status >= http.StatusInternalServerError {
+		m.failed.WithLabelValues(route).Inc()
+	}
 	m.duration.WithLabelValues(route).Observe(took.Seconds())
 	m.bytesOut.WithLabelValues(route).Add(float64(f.BytesOut))
 	if f.Cache != "" {

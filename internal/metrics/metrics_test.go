@@ -41,6 +41,7 @@ func TestRequests(t *testing.T) {
 	m.Limit("anonymous", "shared", true, false)
 	m.Limit("anonymous", "known", false, false)
 	m.Limit("trial", "lease", false, true)
+	m.Routes([]*policy.Route{{Name: "unused"}})
 	m.Panic()
 	m.Reload(nil)
 	m.RedisChanged("redis", failover.Down)
@@ -65,6 +66,8 @@ func TestRequests(t *testing.T) {
 		`gateway_session_requests_total{session="valid"} 1`,
 		`gateway_upstream_responses_total{status="none",target="127.0.0.1:5000",upstream="flask"} 1`,
 		`gateway_requests_in_flight 1`,
+		`gateway_requests_failed_total{route="unused"} 0`,
+		`gateway_requests_total{method="GET",route="unused",status="200"} 0`,
 		`gateway_requests_total{method="GET",route="lists",status="200"} 1`,
 		`gateway_requests_total{method="other",route="lists",status="429"} 1`,
 		`gateway_requests_total{method="GET",route="",status="404"} 1`,

@@ -90,8 +90,9 @@ func (m *Metrics) Sample(ctx context.Context) {
 
 // Recent returns what happened lately.
 func (m *Metrics) Recent(now time.Time) Recent {
+	before := m.recent.before(now)
 	last := m.recent.take(now)
-	return last.since(m.recent.before(now))
+	return last.since(before)
 }
 
 // History returns what happened in the last minutes, the oldest first.

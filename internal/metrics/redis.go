@@ -52,7 +52,7 @@ var (
 	redisFailures = desc("gateway_redis_call_failures_total", "Calls answered locally instead, by cause: rejection, timeout, fault, late, crowded.", "redis", "kind")
 	redisConns    = desc("gateway_redis_pool_connections", "Open connections, idle or used.", "redis", "use")
 	redisPool     = desc("gateway_redis_pool_events_total", "Calls by the connection they got: hit, miss (a new one), wait (after waiting), timeout (none); stale counts dropped ones.", "redis", "event")
-	redisBacklog  = desc("gateway_redis_backlog", "What a Redis has not been told yet: charges of limits that were admitted without it, records and revocations of sessions, purged cache tags.", "redis", "of")
+	redisBacklog  = desc("gateway_redis_backlog", "What a Redis has not been told yet: requests that limits admitted without it (refilled meanwhile or not), records and revocations of sessions, purged cache tags.", "redis", "of")
 	redisWarnings = desc("gateway_redis_warnings", "Warnings about the configuration or health of a working Redis; docs/redis.md lists them.", "redis")
 )
 

@@ -12,8 +12,10 @@ const maxForm = 64 << 10
 
 // change is something that a form can do. It asks first.
 type change struct {
-	path, does string
-	back       string // the page that it was asked from
+	path string
+	page string // the one that it was asked from
+	// back is the query of that page, as it was; nil: none.
+	back func(form url.Values) url.Values
 	// ask says what will happen to whom, in one question, and what the button is called; "": the form
 	// is not complete.
 	ask func(form url.Values) (question, button string)
@@ -24,12 +26,22 @@ type change struct {
 
 var changes = []change{
 	{
-		path: "/purge", does: "purge the cache", back: "/cache",
+		path: "/purge", page: "/cache",
+		back: func(f url.Values) url.Values {
+			if f.Get("kind") == "url" {
+				return url.Values{"url": {f.Get("value")}}
+			}
+			return nil
+		},
 		ask: func(f url.Values) (string, string) {
 			what, value := purged[f.Get("kind")], f.Get("value")
 			switch {
 			case what == "" || value == "" && f.Get("kind") != "all":
 				return "", ""
+			case f.Get("kind") == "all":
+				value = ""
+			}
+			switch {
 			case f.Get("soft") != "":
 				return "Make " + what + value + " stale, on all gateways?", "Make stale"
 			}
@@ -55,7 +67,8 @@ var changes = []change{
 		},
 	},
 	{
-		path: "/reset", does: "reset a limit", back: "/limits",
+		path: "/reset", page: "/limits",
+		back: func(f url.Values) url.Values { return url.Values{"limit": f["limit"], "key": f["key"]} },
 		ask: func(f url.Values) (string, string) {
 			if f.Get("limit") == "" || f.Get("key") == "" {
 				return "", ""
@@ -73,7 +86,13 @@ var changes = []change{
 		},
 	},
 	{
-		path: "/revoke", does: "end sessions", back: "/sessions",
+		path: "/revoke", page: "/sessions",
+		back: func(f url.Values) url.Values {
+			if f.Has("user") {
+				return url.Values{"user": f["user"]}
+			}
+			return nil
+		},
 		ask: func(f url.Values) (string, string) {
 			switch {
 			case f.Get("id") != "":
@@ -99,13 +118,13 @@ var changes = []change{
 		},
 		done: func(answer any) string {
 			if field(answer, "redis") == true {
-				return "Ended on all gateways."
+				return "Whatever there was is ended, on all gateways."
 			}
-			return "Ended here and on the gateways that can be reached; the others learn of it when Redis is back."
+			return "Whatever there was is ended, here and on the gateways that can be reached; the others learn of it when Redis is back."
 		},
 	},
 	{
-		path: "/reload", does: "read the policy again", back: "/config",
+		path: "/reload", page: "/config",
 		ask: func(url.Values) (string, string) {
 			return "Read the policy file again, and put it in force?", "Reload"
 		},
@@ -120,10 +139,18 @@ var purged = map[string]string{
 	"group": "all responses of the cache group ", "all": "all responses",
 }
 
+// backTo is where the change was asked for.
+func (c *change) backTo(form url.Values) string {
+	if c.back == nil {
+		return c.page
+	}
+	return c.page + "?" + c.back(form).Encode()
+}
+
 // confirm asks before a change.
 func (d *dashboard) confirm(w http.ResponseWriter, r *http.Request, c *change) {
 	form := r.URL.Query()
-	data, status, err := d.load(r.Context(), &view{path: c.back, name: "Sure?"}, form)
+	data, status, err := d.load(r.Context(), &view{path: c.page, name: "Sure?"}, form)
 	question, button := c.ask(form)
 	switch {
 	case question == "":
@@ -131,7 +158,7 @@ func (d *dashboard) confirm(w http.ResponseWriter, r *http.Request, c *change) {
 	case err != nil:
 		data["Problem"] = err.Error()
 	}
-	data["Question"], data["Button"], data["Action"], data["Form"] = question, button, c.path, d.form
+	data["Question"], data["Button"], data["Action"], data["Form"], data["Back"] = question, button, c.path, d.form, c.backTo(form)
 	d.render(w, status, "confirm", data)
 }
 
@@ -140,7 +167,7 @@ func (d *dashboard) carryOut(w http.ResponseWriter, r *http.Request, c *change) 
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	err := r.ParseForm()
 	form := r.PostForm
-	data, _, _ := d.load(r.Context(), &view{path: c.back, name: "Done"}, url.Values{}) // its state alone
+	data, _, _ := d.load(r.Context(), &view{path: c.page, name: "Done"}, url.Values{}) // its state alone
 	question, _ := c.ask(form)
 	switch {
 	case err != nil || question == "":
@@ -159,5 +186,6 @@ func (d *dashboard) carryOut(w http.ResponseWriter, r *http.Request, c *change) 
 	if err != nil {
 		data["Title"], data["Problem"] = "Not done", err.Error()
 	}
+	data["Back"] = c.backTo(form)
 	d.render(w, statusOf(err), "done", data)
 }

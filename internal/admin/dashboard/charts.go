@@ -125,7 +125,6 @@ type stretch struct {
 	State string
 	X, W  float64 // of width
 	From  time.Time
-	Why   string
 }
 
 // timelineSpan is how far back a timeline reaches.
@@ -145,8 +144,7 @@ func timeline(redis any, now time.Time) (all []stretch) {
 			continue
 		}
 		state, _ := field(c, "to").(string)
-		why, _ := field(c, "reason").(string)
-		all = append(all, stretch{state, x(from), max(1, x(to)-x(from)), from, why})
+		all = append(all, stretch{state, x(from), max(1, x(to)-x(from)), from})
 	}
 	return all
 }

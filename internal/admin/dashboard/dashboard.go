@@ -22,7 +22,6 @@ type Page struct {
 	Method, Path string
 	Secret       bool // it needs the token
 	Change       bool // it changes something
-	Does         string
 	Serve        http.HandlerFunc
 }
 
@@ -42,49 +41,49 @@ type dashboard struct {
 
 // view is a page that shows something.
 type view struct {
-	path, name, does string
-	live             []string // fragments of the page that change
-	load             func(ctx context.Context, d *dashboard, query url.Values) (map[string]any, error)
+	path, name string
+	live       []string // fragments of the page that change
+	load       func(ctx context.Context, d *dashboard, query url.Values) (map[string]any, error)
 }
 
 // views are in the order of the navigation.
 var views = []view{
-	{"/", "Overview", "how the gateway is, at a glance", []string{"tiles", "charts", "redis", "upstreams", "limited"}, overview},
-	{"/routes", "Routes", "the routes, and what they did in the last minute", []string{"routes"}, routes},
-	{"/cache", "Cache", "hit ratios, what is stored, and forms to find and to purge", nil, cachePage},
-	{"/limits", "Limits", "the limits, the hottest keys, and forms to look at one and to reset it", nil, limits},
-	{"/sessions", "Sessions", "a form to list the sessions of a user and to end them", nil, sessions},
-	{"/explain", "Explain", "a form that tells what would happen to a request", nil, explain},
-	{"/config", "Config", "the policy in force, and what the last reload changed", nil, config},
+	{"/", "Overview", []string{"tiles", "charts", "redis", "upstreams", "limited"}, overview},
+	{"/routes", "Routes", []string{"routes"}, routes},
+	{"/cache", "Cache", nil, cachePage},
+	{"/limits", "Limits", nil, limits},
+	{"/sessions", "Sessions", nil, sessions},
+	{"/explain", "Explain", nil, explain},
+	{"/config", "Config", nil, config},
 }
 
 // common are the fragments of every page that change.
-var common = []string{"state", "banner"}
+var common = []string{"state", "banner", "announce", "clock"}
 
 // Pages returns the pages of the dashboard in front of an API whose handler needs no guard.
 func Pages(api http.Handler) []Page {
 	d := &dashboard{api: api, form: rand.Text(), streams: make(chan struct{}, maxStreams), now: time.Now}
 	pages := []Page{
-		{Method: http.MethodGet, Path: "/events", Does: "what changes on a page of the dashboard, as server-sent events", Serve: d.events},
-		{Method: http.MethodGet, Path: "/static/{file}", Does: "style and script of the dashboard", Serve: d.static},
+		{Method: http.MethodGet, Path: "/events", Serve: d.events},
+		{Method: http.MethodGet, Path: "/static/{file}", Serve: d.static},
 	}
 	for i := range views {
 		v, path := &views[i], views[i].path
 		if path == "/" {
 			path = "/{$}"
 		}
-		pages = append(pages, Page{Method: http.MethodGet, Path: path, Does: "dashboard: " + v.does, Serve: func(w http.ResponseWriter, r *http.Request) { d.show(w, r, v) }})
+		pages = append(pages, Page{Method: http.MethodGet, Path: path, Serve: func(w http.ResponseWriter, r *http.Request) { d.show(w, r, v) }})
 	}
 	for i := range changes {
 		c := &changes[i]
 		pages = append(pages,
-			Page{Method: http.MethodGet, Path: c.path, Secret: true, Does: "dashboard: ask before it will " + c.does, Serve: func(w http.ResponseWriter, r *http.Request) { d.confirm(w, r, c) }},
-			Page{Method: http.MethodPost, Path: c.path, Change: true, Does: "dashboard: " + c.does, Serve: func(w http.ResponseWriter, r *http.Request) { d.carryOut(w, r, c) }})
+			Page{Method: http.MethodGet, Path: c.path, Secret: true, Serve: func(w http.ResponseWriter, r *http.Request) { d.confirm(w, r, c) }},
+			Page{Method: http.MethodPost, Path: c.path, Change: true, Serve: func(w http.ResponseWriter, r *http.Request) { d.carryOut(w, r, c) }})
 	}
 	return pages
 }
 
-// templates are the page's own, by the file's name without .html.
+// templates are those of pages, by the file's name without .html.
 var templates = parse()
 
 func parse() map[string]*template.Template {
@@ -100,7 +99,7 @@ func parse() map[string]*template.Template {
 	return all
 }
 
-// templateOf is the name of a view's template.
+// template is the name of the view's.
 func (v *view) template() string {
 	if v.path == "/" {
 		return "overview"
@@ -125,7 +124,7 @@ func (d *dashboard) load(ctx context.Context, v *view, query url.Values) (data m
 			data = map[string]any{}
 		}
 	}
-	data["Title"], data["Path"], data["Views"], data["Query"], data["Now"] = v.name, v.path, views, query, d.now().UTC()
+	data["Title"], data["Path"], data["Views"], data["Query"], data["Now"], data["Live"] = v.name, v.path, views, query, d.now().UTC(), len(v.live) > 0
 	if now, wrong := d.ask(ctx, http.MethodGet, "/v1/status", nil); wrong == nil {
 		data["Status"] = now
 	} else {
@@ -159,25 +158,30 @@ var headers = map[string]string{
 	"Cache-Control":              "no-store",
 }
 
+// head sets the headers; contentType "": that of the file.
+func head(w http.ResponseWriter, contentType string) {
+	for field, value := range headers {
+		w.Header().Set(field, value)
+	}
+	if contentType != "" {
+		w.Header().Set("Content-Type", contentType)
+	}
+}
+
 func (d *dashboard) render(w http.ResponseWriter, status int, name string, data map[string]any) {
 	var page bytes.Buffer
 	if err := templates[name].ExecuteTemplate(&page, "layout.html", data); err != nil {
 		http.Error(w, "the page has a mistake: "+err.Error(), http.StatusInternalServerError)
 		return
 	}
-	for field, value := range headers {
-		w.Header().Set(field, value)
-	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	head(w, "text/html; charset=utf-8")
 	w.WriteHeader(status)
 	_, _ = w.Write(page.Bytes()) // it fails only if the client has gone
 }
 
 // static serves the style and the script.
 func (d *dashboard) static(w http.ResponseWriter, r *http.Request) {
-	for field, value := range headers {
-		w.Header().Set(field, value)
-	}
+	head(w, "")
 	http.ServeFileFS(w, r, files, "static/"+r.PathValue("file"))
 }
 
@@ -200,10 +204,11 @@ func (d *dashboard) ask(ctx context.Context, method, path string, body any) (any
 		return nil, fmt.Errorf("dashboard: %w", err)
 	}
 	answer := &recorder{header: http.Header{}, status: http.StatusOK}
-	if answer.noter, _ = ctx.Value(noterKey{}).(Noter); answer.noter == nil {
-		answer.noter = nobody{}
-	}
+	answer.noter, _ = ctx.Value(noterKey{}).(Noter)
 	d.api.ServeHTTP(answer, r)
+	if answer.status/100 == 3 { // the path of a name such as ".."
+		answer.status = http.StatusNotFound
+	}
 	if answer.status >= http.StatusBadRequest {
 		var p struct{ Title, Detail string }
 		if err := json.Unmarshal(answer.body.Bytes(), &p); err != nil {
@@ -221,19 +226,21 @@ func (d *dashboard) ask(ctx context.Context, method, path string, body any) (any
 // noterKey is the context key of the Noter of a change.
 type noterKey struct{}
 
-type nobody struct{}
-
-func (nobody) Note(string) {}
-
 // recorder is the ResponseWriter of the API's answers.
 type recorder struct {
 	header http.Header
 	status int
 	body   bytes.Buffer
-	noter  Noter
+	noter  Noter // nil: nobody
 }
 
 func (a *recorder) Header() http.Header         { return a.header }
 func (a *recorder) WriteHeader(status int)      { a.status = status }
 func (a *recorder) Write(b []byte) (int, error) { return a.body.Write(b) }
-func (a *recorder) Note(what string)            { a.noter.Note(what) }
+
+// Note implements Noter.
+func (a *recorder) Note(what string) {
+	if a.noter != nil {
+		a.noter.Note(what)
+	}
+}

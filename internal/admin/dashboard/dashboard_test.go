@@ -43,8 +43,9 @@ var answers = map[string]string{
 // rig is the dashboard in front of an API, whose calls it notes.
 type rig struct {
 	http.Handler
-	calls []string
-	fail  int // the status of every answer; 0: as it is
+	calls  []string
+	fail   int    // the status of every answer; 0: as it is
+	status string // in place of the answer to /v1/status; "": that one
 }
 
 func start() *rig {
@@ -54,6 +55,8 @@ func start() *rig {
 		r.calls = append(r.calls, req.Method+" "+req.URL.String()+" "+string(body))
 		text, ok := answers[req.Method+" "+req.URL.Path]
 		switch {
+		case r.status != "" && req.URL.Path == "/v1/status":
+			_, _ = io.WriteString(w, r.status)
 		case r.fail != 0:
 			w.WriteHeader(r.fail)
 			_, _ = io.WriteString(w, `{"detail":"because of `+`\u003cscript>`+`"}`)
@@ -65,8 +68,9 @@ func start() *rig {
 			_, _ = io.WriteString(w, strings.ReplaceAll(text, "NASTY", strings.ReplaceAll(nasty, `"`, `\"`)))
 		}
 	})
-	mux := http.NewServeMux()
-	for _, p := range dashboard.Pages(api) {
+	mux, routed := http.NewServeMux(), http.NewServeMux() // which redirects from ..
+	routed.Handle("/", api)
+	for _, p := range dashboard.Pages(routed) {
 		mux.HandleFunc(p.Method+" "+p.Path, p.Serve)
 	}
 	r.Handler = mux
@@ -100,6 +104,8 @@ var paths = map[string]string{ // what each shows
 	"/revoke?user=%3Cscript%3E":            "on all devices",
 	"/revoke?all=true":                     "Everyone will have to log in again",
 	"/reload":                              "Read the policy file again",
+	"/purge?kind=all&value=left":           "Remove all responses from the cache",
+	"/limits?limit=logins":                 "Look at a key of logins",
 }
 
 func TestPagesShowTextAsText(t *testing.T) {
@@ -122,11 +128,11 @@ func TestPagesShowTextAsText(t *testing.T) {
 func TestCharts(t *testing.T) {
 	body := start().get("/").Body.String()
 	for _, want := range []string{
-		`aria-label="Requests since 09:00 UTC: answered now 7.0/s; 4xx now 0/s; 429 now 2.0/s; 5xx now 1.0/s; at most 10/s"`,
+		`aria-label="Requests since 09:00 UTC: answered now 7/s; 4xx now 0/s; 429 now 2/s; 5xx now 1/s; at most 10/s"`,
 		`<path class="area ok" d="M0.0 100.0L600.0 30.0L600.0 100.0L0.0 100.0Z"/>`,
 		`<path class="area warn" d="M0.0 100.0L600.0 10.0L600.0 30.0L0.0 100.0Z"/>`,
 		`<path class="area bad" d="M0.0 100.0L600.0 0.0L600.0 10.0L0.0 100.0Z"/>`,
-		`<path class="line warn" d="M600.0 0.0"/>`,
+		`<path class="line warn" d="M0.0 0.0L600.0 0.0"/>`,
 		`aria-label="Cache hits since 09:00 UTC: hits now 50.0 %; at most 100.0 %"`,
 		`<rect class="down" x=`,
 	} {
@@ -224,6 +230,37 @@ func TestChangeThatFails(t *testing.T) {
 	}
 }
 
+// A name that is a path is none.
+func TestDots(t *testing.T) {
+	for _, path := range []string{"/limits?limit=..&key=x", "/cache?purge=.."} {
+		if w := start().get(path); w.Code != http.StatusNotFound {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
+	}
+	r := start()
+	secret := regexp.MustCompile(`name="form" value="(\w+)"`).FindStringSubmatch(r.get("/reload").Body.String())[1]
+	if w := r.post("/reset", url.Values{"form": {secret}, "limit": {".."}, "key": {"x"}}); w.Code != http.StatusNotFound || !strings.Contains(w.Body.String(), "<h1>Not done</h1>") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+// A stream begins with everything, also with what is empty now: the page may show an older state.
+func TestFirstEventIsWhole(t *testing.T) {
+	r := start()
+	r.status = `{"version":"v1","state":"ok","policy":{},"parts":[],"redis":[],"upstreams":{},"recent":{"requests":{}}}`
+	server := httptest.NewServer(r)
+	defer server.Close()
+	res, err := server.Client().Get(server.URL + "/events?page=/config")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	line, err := bufio.NewReader(res.Body).ReadString('\n')
+	if err != nil || !strings.Contains(line, `"banner":""`) {
+		t.Errorf("%.300s, %v", line, err)
+	}
+}
+
 func TestEvents(t *testing.T) {
 	r := start()
 	server := httptest.NewServer(r)
@@ -249,7 +286,7 @@ func TestEvents(t *testing.T) {
 	for i := range 16 {
 		streams = append(streams, open([]string{"/", "/routes", "/config"}[i%3]))
 	}
-	for i, want := range [][]string{{"state", "banner", "tiles", "charts", "redis", "upstreams", "limited"}, {"state", "banner", "routes"}, {"state", "banner"}} {
+	for i, want := range [][]string{{"state", "banner", "announce", "clock", "tiles", "charts", "redis", "upstreams", "limited"}, {"state", "banner", "announce", "clock", "routes"}, {"state", "banner", "announce", "clock"}} {
 		line, err := bufio.NewReader(streams[i].Body).ReadString('\n')
 		if err != nil {
 			t.Fatal(err)

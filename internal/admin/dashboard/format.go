@@ -3,6 +3,8 @@ package dashboard
 import (
 	"fmt"
 	"html/template"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -11,7 +13,7 @@ import (
 var functions = template.FuncMap{
 	"rate": func(v any) string { return perSecond(number(v)) }, "ms": func(v any) string { return millis(number(v)) },
 	"percent": func(v any) string { return percent(number(v)) }, "size": size, "seconds": seconds, "share": share, "count": count,
-	"clock": clock, "since": since, "charts": charts, "timeline": timeline, "join": join, "waiting": waiting, "away": away, "list": list,
+	"clock": clock, "charts": charts, "timeline": timeline, "join": join, "waiting": waiting, "away": away, "latest": latest, "base": base, "failing": failing,
 	"dict": dict,
 }
 
@@ -48,7 +50,7 @@ func moment(v any) time.Time {
 
 func perSecond(v float64) string {
 	if v > 0 && v < 10 {
-		return fmt.Sprintf("%.1f/s", v)
+		return fmt.Sprintf("%.2g/s", v)
 	}
 	return fmt.Sprintf("%.0f/s", v)
 }
@@ -88,7 +90,13 @@ func size(v any) string {
 	return fmt.Sprintf("%.4g GiB", n)
 }
 
-func seconds(v any) string { return (time.Duration(number(v)) * time.Second).String() }
+func seconds(v any) string {
+	d := time.Duration(number(v) * float64(time.Second))
+	if d.Abs() < 10*time.Second {
+		return d.Round(time.Second / 10).String()
+	}
+	return d.Round(time.Second).String()
+}
 
 // clock is a time for a person.
 func clock(v any) string {
@@ -99,8 +107,31 @@ func clock(v any) string {
 	return t.UTC().Format("2006-01-02 15:04:05 UTC")
 }
 
-// since is how long ago a time was.
-func since(v any, now time.Time) string { return now.Sub(moment(v)).Truncate(time.Second).String() }
+// latest are the last n changes of a Redis, the newest first.
+func latest(redis any, n int) (all []any) {
+	history := list(field(redis, "history"))
+	for _, c := range slices.Backward(history[max(0, len(history)-n):]) {
+		all = append(all, c)
+	}
+	return all
+}
+
+// base is a place in a file without its folder.
+func base(v any) string {
+	if text, _ := v.(string); text != "" {
+		return filepath.Base(text)
+	}
+	return ""
+}
+
+// failing is the share of requests that failed, if there are many; "": there are few.
+func failing(recent any) string {
+	failed, all := number(field(recent, "failed")), number(field(field(recent, "requests"), "count"))
+	if failed < 5 || failed < .05*all {
+		return ""
+	}
+	return percent(failed / all)
+}
 
 func join(v any) string {
 	switch all := v.(type) {
@@ -132,7 +163,7 @@ func waiting(redis any) string {
 	for _, b := range list(field(redis, "backlogs")) {
 		if n := number(field(b, "items")); n > 0 {
 			name, _ := field(b, "name").(string)
-			what := map[string]string{"limits": "charges of limits", "sessions": "records and logouts of sessions", "cache tags": "purged tags"}[name]
+			what := map[string]string{"limits": "requests that limits admitted", "sessions": "records and logouts of sessions", "cache tags": "purged tags"}[name]
 			texts = append(texts, fmt.Sprintf("%s: %.0f", what, n))
 		}
 	}

@@ -40,10 +40,7 @@ func (d *dashboard) events(w http.ResponseWriter, r *http.Request) {
 	}
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Time{}) // the request has been read; where there is no deadline, there is none to lift
-	for field, value := range headers {
-		w.Header().Set(field, value)
-	}
-	w.Header().Set("Content-Type", "text/event-stream")
+	head(w, "text/event-stream")
 	turns := time.NewTicker(liveEvery)
 	defer turns.Stop()
 	for sent := map[string]string{}; ; {
@@ -71,7 +68,8 @@ func (d *dashboard) changed(ctx context.Context, v *view, sent map[string]string
 	for _, names := range [][]string{common, v.live} {
 		for _, name := range names {
 			var html bytes.Buffer
-			if templates[v.template()].ExecuteTemplate(&html, name, data) == nil && html.String() != sent[name] {
+			before, known := sent[name] // at first everything is sent, also what is empty now
+			if templates[v.template()].ExecuteTemplate(&html, name, data) == nil && (!known || html.String() != before) {
 				news[name], sent[name] = html.String(), html.String()
 			}
 		}

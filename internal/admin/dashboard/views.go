@@ -39,11 +39,37 @@ func here(query url.Values) string {
 
 func limits(ctx context.Context, d *dashboard, query url.Values) (map[string]any, error) {
 	all, err := d.ask(ctx, http.MethodGet, "/v1/limits", nil)
-	data := map[string]any{"Limits": all}
-	if name := query.Get("limit"); name != "" && err == nil {
+	data := map[string]any{"Limits": all, "Parts": partsOf(all, query.Get("limit"), query["key"])}
+	if name := query.Get("limit"); name != "" && query.Has("key") && err == nil {
 		data["Bucket"], err = d.ask(ctx, http.MethodGet, "/v1/limits/"+url.PathEscape(name)+"?"+url.Values{"key": query["key"]}.Encode(), nil)
 	}
 	return data, err
+}
+
+// part is one part of a limit's key, in a form.
+type part struct {
+	Number      int
+	Name, Value string
+	Whole       bool // the whole key may stand here
+}
+
+// partsOf are those of the key of a limit; nil: there is no such limit.
+func partsOf(limits any, name string, key []string) (all []part) {
+	for _, l := range list(field(limits, "limits")) {
+		if field(l, "name") != name {
+			continue
+		}
+		names := list(field(l, "key"))
+		for i, of := range names {
+			text, _ := of.(string)
+			p := part{Number: i, Name: text, Whole: len(names) == 1}
+			if i < len(key) && len(key) <= len(names) {
+				p.Value = key[i]
+			}
+			all = append(all, p)
+		}
+	}
+	return all
 }
 
 func sessions(ctx context.Context, d *dashboard, query url.Values) (data map[string]any, err error) {

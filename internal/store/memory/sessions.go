@@ -35,6 +35,9 @@ type Sessions struct {
 	dropped session.Revocation       // the latest times of those dropped; guarded by mu
 }
 
+// maxOfUser bounds the sessions of one user that are listed; guests have many.
+const maxOfUser = 2000
+
 // subjects are those of one user.
 type subjects map[string]struct{}
 
@@ -132,8 +135,11 @@ func (s *Sessions) List(ctx context.Context, found func(key string, r session.Re
 // ListUser implements session.Replica.
 func (s *Sessions) ListUser(ctx context.Context, user string, found func(key string, r session.Record) bool) error {
 	s.mu.Lock()
-	all := make([]*sessionRecord, 0, len(s.users[user]))
+	all := make([]*sessionRecord, 0, min(len(s.users[user]), maxOfUser))
 	for subject := range s.users[user] {
+		if len(all) == maxOfUser {
+			break
+		}
 		all = append(all, s.records[subject].Value.(*sessionRecord))
 	}
 	s.mu.Unlock()

@@ -3,34 +3,59 @@
 const page = document.body.dataset.page;
 const note = document.getElementById("live");
 const button = document.getElementById("pause");
-let source, paused = false;
+const patience = 10000; // something comes every two seconds
+let source, silence, again, paused = false;
 
 function follow() {
   source = new EventSource("/events?page=" + encodeURIComponent(page));
-  source.onopen = () => { note.textContent = "Live"; };
-  source.onerror = () => {
-    note.textContent = "Not live: the gateway does not answer";
-    if (source.readyState === EventSource.CLOSED) { // it was refused, after which a browser gives up
-      source = undefined;
-      setTimeout(update, 5000);
-    }
-  };
   source.onmessage = (event) => {
-    for (const [id, html] of Object.entries(JSON.parse(event.data))) {
-      const part = document.getElementById(id);
-      if (part && !part.contains(document.activeElement)) part.innerHTML = html; // what someone is about to use stays as it is
+    heard();
+    for (const [id, html] of Object.entries(JSON.parse(event.data))) put(document.getElementById(id), html);
+  };
+  source.onerror = () => {
+    lost();
+    if (source.readyState === EventSource.CLOSED) { // it was refused, after which a browser gives up
+      stop();
+      again = setTimeout(update, patience);
     }
   };
+  silence = setTimeout(lost, patience);
+}
+
+function stop() {
+  clearTimeout(silence);
+  clearTimeout(again);
+  if (source) source.close();
+  source = undefined;
+}
+
+function heard() {
+  clearTimeout(silence);
+  silence = setTimeout(lost, patience);
+  note.textContent = document.body.dataset.live;
+}
+
+function lost() {
+  note.textContent = "Not live: the gateway does not answer";
+  const state = document.querySelector("#state span");
+  state.textContent = "no answer";
+  state.className = "pill bad";
+}
+
+// What someone is about to use, or has marked, stays as it is.
+function put(part, html) {
+  if (!part || part.contains(document.activeElement)) return;
+  const marked = document.getSelection();
+  if (!marked.isCollapsed && part.contains(marked.anchorNode)) return;
+  const scrolled = Array.from(part.querySelectorAll(".table"), (table) => table.scrollLeft);
+  part.innerHTML = html;
+  part.querySelectorAll(".table").forEach((table, i) => { table.scrollLeft = scrolled[i] || 0; });
 }
 
 // A page that nobody sees does not follow: browsers have six connections for all pages of an address.
 function update() {
-  if (!paused && !document.hidden) {
-    if (!source) follow();
-  } else if (source) {
-    source.close();
-    source = undefined;
-  }
+  if (paused || document.hidden) stop();
+  else if (!source) follow();
 }
 
 button.hidden = false;
