@@ -67,7 +67,7 @@ func startBackend(latency time.Duration) (base string, end func(), err error) {
 // worthTrying lists commands that each show a feature. GATEWAY and ADMIN stand for
 // the addresses, TOKEN for the file of the admin token, CURL for curl that trusts the certificate.
 const worthTrying = `
-Worth trying, each line as it is:
+Worth trying: ADMIN/ in a browser, whose password is in TOKEN, and each line as it is:
 
 A cached list of 232 KB: Cache-Status says fwd=uri-miss the first time, then hit.
   CURL -s -o /dev/null -D - 'GATEWAY/api/v5/restaurants?limit=50'

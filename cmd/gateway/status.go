@@ -223,12 +223,15 @@ func showStatus(w io.Writer, v *statusView) error {
 		for _, warning := range p.Warnings {
 			line("\twarning: %s", warning)
 		}
-		for _, r := range v.Redis {
-			for _, b := range r.Backlogs {
-				if r.Name == p.Name && b.Items > 0 {
-					line("\tstill to be told: %d of %s", b.Items, b.Name)
-				}
+	}
+	for _, r := range v.Redis {
+		for _, b := range r.Backlogs {
+			if b.Items > 0 {
+				line("%s\tstill to be told: %d of %s", r.Name, b.Items, b.Name)
 			}
+		}
+		if r.State == failover.Up.String() && r.Reason != "" {
+			line("%s\tits last fault: %s", r.Name, r.Reason)
 		}
 	}
 	r := &v.Recent

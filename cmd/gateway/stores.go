@@ -78,6 +78,9 @@ func openRemote(name, url string, cfg *policy.Redis, numbers *metrics.Metrics, l
 				default: // it is awake already
 				}
 			case failover.Rejoining:
+				if c.Reason != nil {
+					log.Warn("redis has lost data: it gets what this gateway has", "redis", name, "reason", fmt.Sprint(c.Reason))
+				}
 			}
 		},
 	})

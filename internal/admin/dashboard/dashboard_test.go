@@ -27,7 +27,7 @@ var answers = map[string]string{
 		"limited":[{"limit":"logins","key":"NASTY","total":9,"denied":4}],"in_flight":7,"journal_pending":0}`,
 	"GET /v1/history": `{"moments":[{"at":"2026-03-01T09:00:05Z","seconds":5,"requests":{"count":0,"rate":0}},
 		{"at":"2026-03-01T09:00:10Z","seconds":5,"requests":{"count":50,"rate":10,"p50":0.001,"p99":0.002},"failed":5,"limited":10,"cached":10,"hits":5}]}`,
-	"GET /v1/routes": `{"seconds":60,"routes":[{"name":"NASTY","at":"gateway.yaml:7:5","match":"GET /a/{id}","cache":true,"limits":["clients"],
+	"GET /v1/routes": `{"seconds":60,"routes":[{"name":"NASTY","session":"optional","at":"gateway.yaml:7:5","match":"GET /a/{id}","cache":true,"limits":["clients"],
 		"requests":{"count":1,"rate":0.1,"p50":0.001,"p99":0.001},"cached":4,"hits":1,"limited":0,"failed":0}]}`,
 	"GET /v1/cache": `{"memory":{"bytes":2048,"entries":3},"memory_bound":1048576,"routes":[{"route":"NASTY","minute":{"requests":4,"hits":0.5},"hour":{"requests":0},"day":{"requests":4,"hits":0.5}}],
 		"hottest":[{"url":"http://h/NASTY","hits":3,"recent":1,"bytes":1000}],"largest":[]}`,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 )
 
 func overview(ctx context.Context, d *dashboard, _ url.Values) (map[string]any, error) {
@@ -73,7 +74,8 @@ func partsOf(limits any, name string, key []string) (all []part) {
 }
 
 func sessions(ctx context.Context, d *dashboard, query url.Values) (data map[string]any, err error) {
-	data = map[string]any{}
+	routes, err := d.ask(ctx, http.MethodGet, "/v1/routes", nil)
+	data = map[string]any{"None": err == nil && !slices.ContainsFunc(list(field(routes, "routes")), func(r any) bool { return field(r, "session") != nil })}
 	if query.Has("user") {
 		data["Found"], err = d.ask(ctx, http.MethodGet, "/v1/sessions?user="+url.QueryEscape(query.Get("user"))+here(query), nil)
 	}
