@@ -404,7 +404,7 @@ func (rig *dashboardRig) screenshots(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile("../../docs/images/"+name+".png", picture, 0o600); err != nil {
+		if err := os.WriteFile("../../docs/images/"+name+".png", picture, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
