@@ -111,17 +111,20 @@ func redacted(uri string, names map[string]bool) string {
 		return uri
 	}
 	var b strings.Builder
-	for rest := uri; ; {
-		end, after := cutAt(rest, "?;&#")
-		param := rest[:end]
+	kept := 0 // what is before was written to b
+	for at := 0; at < len(uri); {
+		end, after := cutAt(uri[at:], "?;&#")
+		param := uri[at : at+end]
 		if i, value := cutAt(param, "="); i < len(param) && named(param[:i], names) {
-			param = param[:value] + hidden
+			b.WriteString(uri[kept:at+value] + hidden)
+			kept = at + end
 		}
-		b.WriteString(param + rest[end:after])
-		if rest = rest[after:]; rest == "" {
-			return b.String()
-		}
+		at += after
 	}
+	if kept == 0 {
+		return uri
+	}
+	return b.String() + uri[kept:]
 }
 
 // cutAt returns where the first of some characters, or its escape, begins and ends; without one, the

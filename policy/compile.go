@@ -27,8 +27,6 @@ func compile(doc *yamlfile.Document, s *Snapshot) {
 	c.session()
 	c.cache()
 	s.Log = c.log()
-	trace := &s.Policy.Server.Trace
-	c.InvalidIf(c.Has("server.trace.sampled") && !trace.Make && c.Sound("server.trace.make"), "server.trace.sampled", "sampled has no effect without make: true")
 	s.Routes = c.routes(s)
 	s.table = newTable(s.Routes)
 	c.warm(s)
@@ -59,6 +57,7 @@ func (c *compiler) server() {
 	c.tls()
 	c.InvalidIf(s.MaxHeader < 1<<10 || s.MaxHeader > 1<<20, "server.max_header", "max_header must be from 1KiB to 1MiB")
 	c.InvalidIf(s.MaxTarget < 256 || s.MaxTarget > 64<<10, "server.max_target", "max_target must be from 256 bytes to 64KiB")
+	c.InvalidIf(c.Has("server.trace.sampled") && !s.Trace.Make && c.Sound("server.trace.make"), "server.trace.sampled", "sampled has no effect without make: true")
 	c.InvalidIf(s.MaxField < 256 || s.MaxField > 1<<20, "server.max_field", "max_field must be from 256 bytes to 1MiB")
 }
 

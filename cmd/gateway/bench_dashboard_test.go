@@ -26,7 +26,7 @@ redis: {url: "${REDIS_URL}"}
 ratelimit: {keys: 2000000}
 upstreams: {api: {targets: ["http://127.0.0.1:1"]}}
 limits:
-  exact: {key: client_ip, rate: 100/s}
+  exact: {key: client_ip, rate: 100/s, tiers: {guest: {rate: 10/s}, standard: {rate: 200/s}, editor: {rate: 300/s}}}
 routes:
   - {name: cached, match: {path: "/cached/{size}"}, upstream: api, limits: [exact], session: optional, cache: {ttl: 1h}}
   - {name: rest, match: {path: "/{rest...}"}, upstream: api}

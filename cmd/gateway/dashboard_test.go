@@ -128,6 +128,11 @@ func (rig *dashboardRig) open(t *testing.T, width int64, scheme string) *tab {
 		_, err := cdp.Call(ctx, target, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
 		return err
 	}))
+	t.Cleanup(func() {
+		if said := b.console(); len(said) > 0 {
+			t.Errorf("the console: %q", said)
+		}
+	})
 	console := chromedp.Console(ctx)
 	go func() {
 		for m, err := range console {
@@ -156,7 +161,7 @@ func (b *tab) visit(path string) {
 	b.do(chromedp.Navigate(b.rig.admin + path))
 }
 
-// console is what it said, apart from what a gateway that is away causes.
+// console is what the browser's console said.
 func (b *tab) console() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -209,6 +214,15 @@ func (b *tab) tabTo(css string) {
 		}
 	}
 	b.t.Fatalf("no way to %s by keyboard", css)
+}
+
+// agree answers the question before a change, and waits until it is made.
+func (b *tab) agree(question, done string) {
+	b.t.Helper()
+	b.await("main", question)
+	b.tabTo("main button")
+	b.press(kb.Enter)
+	b.await("main", done)
 }
 
 // accessible fails the test for each violation that axe finds.
@@ -270,9 +284,6 @@ func (rig *dashboardRig) everyPage(t *testing.T, signIn string) {
 		if dark := !backs["rgb(251, 251, 249)"]; dark != (scheme == "dark") || len(backs) != 1 {
 			t.Errorf("%s: the background is %v", scheme, backs)
 		}
-		if said := b.console(); len(said) > 0 {
-			t.Errorf("the console: %q", said)
-		}
 	}
 }
 
@@ -290,10 +301,7 @@ func (rig *dashboardRig) byKeyboard(t *testing.T, signIn string) {
 	}
 	b.tabTo("#value")
 	b.press("lists", kb.Enter)
-	b.await("main", "Remove all responses with the tag lists from the cache of all gateways")
-	b.tabTo("main button")
-	b.press(kb.Enter)
-	b.await("main", "It is in force on all gateways")
+	b.agree("Remove all responses with the tag lists from the cache of all gateways", "It is in force on all gateways")
 	if miss := rig.get("/lists/1").Header.Get("Cache-Status"); !strings.Contains(miss, "uri-miss") {
 		t.Errorf("after the purge: %s", miss)
 	}
@@ -308,10 +316,7 @@ func (rig *dashboardRig) byKeyboard(t *testing.T, signIn string) {
 	b.visit("/sessions")
 	b.tabTo("#whose")
 	b.press("42", kb.Enter)
-	b.await("main", "End all sessions of the user 42")
-	b.tabTo("main button")
-	b.press(kb.Enter)
-	b.await("main", "ended, on all gateways")
+	b.agree("End all sessions of the user 42", "ended, on all gateways")
 	if res := rig.get("/home", "Cookie", rig.cookie); res.StatusCode != http.StatusUnauthorized {
 		t.Errorf("after the end: %d", res.StatusCode)
 	}
@@ -320,10 +325,7 @@ func (rig *dashboardRig) byKeyboard(t *testing.T, signIn string) {
 	b.await("main", "0, whole in")
 	b.tabTo("main a.button")
 	b.press(kb.Enter)
-	b.await("main", "all tokens of the limit logins")
-	b.tabTo("main button")
-	b.press(kb.Enter)
-	b.await("main", "The bucket is whole")
+	b.agree("all tokens of the limit logins", "The bucket is whole")
 	audits := regexp.MustCompile(`"msg":"audit","call":"POST /(\w+)","what":"([^\n]*?)","from":"127[^"]*","status":200`).FindAllStringSubmatch(rig.stderr.String(), -1)
 	var got []string
 	for _, a := range audits {
@@ -387,9 +389,6 @@ func (rig *dashboardRig) outage(t *testing.T) {
 	}
 	b.do(chromedp.Click(chromedp.CSS("#pause")))
 	b.await("#live", "Paused")
-	if said := b.console(); len(said) > 0 {
-		t.Errorf("the console: %q", said)
-	}
 }
 
 // screenshots are those of the documentation.

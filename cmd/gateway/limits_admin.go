@@ -98,8 +98,7 @@ func (a *limitsAdmin) Bucket(ctx context.Context, name string, parts []string) (
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, lookTime)
-	defer cancel()
+	ctx = context.WithValue(ctx, failover.BudgetKey{}, &failover.Budget{}) // one for all tiers
 	v := a.look(ctx, name, buckets[0])
 	for _, b := range buckets[1:] {
 		v.Tiers = append(v.Tiers, a.look(ctx, name, b))

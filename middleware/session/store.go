@@ -38,7 +38,8 @@ type Store interface {
 type Replica interface {
 	Store
 	Lister
-	// ListUser is List for the sessions of one user; "": of guests.
+	// ListUser is List for the sessions of one user, or for some of them if they are thousands; "": of
+	// guests.
 	ListUser(ctx context.Context, user string, found func(key string, r Record) bool) error
 	// Peek is Load, but does not count as a use.
 	Peek(ctx context.Context, ref Ref) (Record, error)

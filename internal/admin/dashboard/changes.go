@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"net/http"
 	"net/url"
+	"strings"
 )
 
 // maxForm bounds a form, in bytes.
@@ -36,16 +37,16 @@ var changes = []change{
 		ask: func(f url.Values) (string, string) {
 			what, value := purged[f.Get("kind")], f.Get("value")
 			switch {
-			case what == "" || value == "" && f.Get("kind") != "all":
+			case f.Get("kind") == "all": // whatever else the form says
+			case what == "" || value == "":
 				return "", ""
-			case f.Get("kind") == "all":
-				value = ""
+			default:
+				what += value
 			}
-			switch {
-			case f.Get("soft") != "":
-				return "Make " + what + value + " stale, on all gateways?", "Make stale"
+			if f.Get("soft") != "" {
+				return "Make " + what + " stale, on all gateways?", "Make stale"
 			}
-			return "Remove " + what + value + " from the cache of all gateways?", "Purge"
+			return "Remove " + what + " from the cache of all gateways?", "Purge"
 		},
 		call: func(f url.Values) (string, any) {
 			body := map[string]any{}
@@ -144,7 +145,7 @@ func (c *change) backTo(form url.Values) string {
 	if c.back == nil {
 		return c.page
 	}
-	return c.page + "?" + c.back(form).Encode()
+	return strings.TrimSuffix(c.page+"?"+c.back(form).Encode(), "?")
 }
 
 // confirm asks before a change.

@@ -94,7 +94,7 @@ func draw(title string, times []time.Time, top float64, stacked bool, all ...ser
 
 // charts draws /v1/history.
 func charts(history any) []chart {
-	moments, _ := field(history, "moments").([]any)
+	moments := list(field(history, "moments"))
 	var times []time.Time
 	n := len(moments)
 	ok, refused, limited, failed := make([]float64, n), make([]float64, n), make([]float64, n), make([]float64, n)
@@ -132,7 +132,7 @@ const timelineSpan = time.Hour
 
 // timeline returns the states of a Redis in the last hour.
 func timeline(redis any, now time.Time) (all []stretch) {
-	history, _ := field(redis, "history").([]any)
+	history := list(field(redis, "history"))
 	start := now.Add(-timelineSpan)
 	x := func(t time.Time) float64 { return width * max(0, t.Sub(start).Seconds()) / timelineSpan.Seconds() }
 	for i, c := range history {

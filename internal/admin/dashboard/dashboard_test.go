@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -32,7 +33,7 @@ var answers = map[string]string{
 	"GET /v1/cache": `{"memory":{"bytes":2048,"entries":3},"memory_bound":1048576,"routes":[{"route":"NASTY","minute":{"requests":4,"hits":0.5},"hour":{"requests":0},"day":{"requests":4,"hits":0.5}}],
 		"hottest":[{"url":"http://h/NASTY","hits":3,"recent":1,"bytes":1000}],"largest":[]}`,
 	"GET /v1/cache/entries": `{"entries":[{"url":"http://h/NASTY","status":200,"age":3,"fresh":57,"bytes":1000,"tiers":["l1"],"tags":["NASTY"],"vary":["NASTY"],"hits":1,"recent":1}]}`,
-	"GET /v1/limits":        `{"limits":[{"name":"logins","key":["client_ip"],"rate":"10/h","burst":3}],"replicas":2,"buckets":9,"evicted":0,"hottest":[{"limit":"logins","key":"NASTY","total":9,"denied":4}]}`,
+	"GET /v1/limits":        `{"limits":[{"name":"logins","key":["client_ip"],"rate":"10/h","burst":3},{"name":"pairs","key":["client_ip","path:id"],"rate":"1/s","burst":1}],"replicas":2,"buckets":9,"evicted":0,"hottest":[{"limit":"logins","key":"NASTY","total":9,"denied":4}]}`,
 	"GET /v1/limits/logins": `{"limit":"logins","bucket":"NASTY","redis":{"remaining":2,"whole_in":30},"here":{"own":3,"owed":0,"leased":4}}`,
 	"GET /v1/sessions":      `{"sessions":[{"id":"0123456789abcdef0123456789abcdef","roles":["NASTY"],"issued":"2026-03-01T09:12:44Z","values":["NASTY"]}],"error":"NASTY"}`,
 	"GET /v1/config":        `{"file":"NASTY","digest":"0123456789ab","since":"2026-03-01T09:12:44Z","routes":7,"limits":2,"before":"ba9876543210","changes":[{"key":"limits.NASTY","old":"NASTY","new":"2/s"}],"refused":"NASTY","refused_at":"2026-03-01T10:00:00Z"}`,
@@ -337,5 +338,27 @@ func TestChangeAnsweredWithText(t *testing.T) {
 	secret := regexp.MustCompile(`name="form" value="(\w+)"`).FindStringSubmatch(api.get("/reload").Body.String())[1]
 	if w := api.post("/reload", url.Values{"form": {secret}}); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "in force as it is now") {
 		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+}
+
+// A limit of several parts has a field for each, and one of the list's whole keys is none of them.
+func TestPartsOfAKey(t *testing.T) {
+	r := start()
+	fields := func(path string) (values []string) {
+		for _, m := range regexp.MustCompile(`name="key" required value="([^"]*)"`).FindAllStringSubmatch(r.get(path).Body.String(), -1) {
+			values = append(values, m[1])
+		}
+		return values
+	}
+	for path, want := range map[string][]string{
+		"/limits?limit=pairs":             {"", ""},
+		"/limits?limit=pairs&key=a&key=b": {"a", "b"},
+		"/limits?limit=pairs&key=pairs|x": {"", ""},
+		"/limits?limit=logins&key=a":      {"a"},
+		"/limits?limit=other":             nil,
+	} {
+		if got := fields(path); !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", path, got, want)
+		}
 	}
 }

@@ -64,7 +64,7 @@ func partsOf(limits any, name string, key []string) (all []part) {
 		for i, of := range names {
 			text, _ := of.(string)
 			p := part{Number: i, Name: text, Whole: len(names) == 1}
-			if i < len(key) && len(key) <= len(names) {
+			if len(key) == len(names) { // else it is a whole key
 				p.Value = key[i]
 			}
 			all = append(all, p)
