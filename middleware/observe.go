@@ -19,8 +19,7 @@ import (
 
 // Metrics counts requests; its methods must not block.
 type Metrics interface {
-	// Begin and End bracket a request; End gets its result.
-	Begin()
+	// End gets the result of a request.
 	End(ex *exchange.Exchange, took time.Duration)
 	// Panic counts a handler that panicked.
 	Panic()
@@ -66,7 +65,6 @@ func (o *Observer) Handler(next http.Handler) http.Handler {
 			cw.body = &countingBody{ReadCloser: r.Body, w: w, deadline: cw.deadline, minRate: int64(server.MinUploadRate), grace: server.Timeouts.UploadGrace.Std()}
 			r.Body = cw.body
 		}
-		o.Metrics.Begin()
 		defer func() {
 			failed := recover()
 			if failed != nil {

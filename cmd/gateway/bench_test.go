@@ -16,6 +16,7 @@ import (
 	"runtime/pprof"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"text/tabwriter"
@@ -24,8 +25,10 @@ import (
 	"github.com/go-redis/redis_rate/v10"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/jewgo/gateway/internal/exchange"
 	"github.com/jewgo/gateway/internal/gcra"
 	"github.com/jewgo/gateway/internal/wire"
+	"github.com/jewgo/gateway/middleware"
 	"github.com/jewgo/gateway/middleware/ratelimit"
 	"github.com/jewgo/gateway/policy"
 	"github.com/jewgo/gateway/test/env"
@@ -93,7 +96,7 @@ func TestBench(t *testing.T) {
 	upstream := strings.TrimSuffix(benchChild(t, "upstream").line(t), "/")
 	store := env.Redis(t)
 	g, unchecked := benchListen(t, map[string]string{"REDIS_URL": store.URL, "UPSTREAM_URL": upstream})
-	uncountedHits, watched, watch := benchObserved(t, map[string]string{"REDIS_URL": store.URL, "UPSTREAM_URL": upstream})
+	observed, counted, watched := benchObserved(t, map[string]string{"REDIS_URL": store.URL, "UPSTREAM_URL": upstream})
 	silent, _ := benchListen(t, map[string]string{"REDIS_URL": store.URL, "UPSTREAM_URL": upstream, "IETF": "off", "LEGACY": "false"})
 	client := benchChild(t, "client")
 	cases := []*benchCase{
@@ -106,12 +109,12 @@ func TestBench(t *testing.T) {
 			baseline: "the same unchecked", baselineURL: unchecked + "/cached/1024", target: 1.03,
 		},
 		{
-			what: "a fresh hit of 1 KiB, with metrics", url: watched + "/unlimited/1024", status: http.StatusOK,
-			baseline: "the same without", baselineURL: uncountedHits + "/unlimited/1024", target: 1.03,
+			what: "a fresh hit of 1 KiB, with metrics", url: observed + "/unlimited/1024?counted=1", status: http.StatusOK,
+			baseline: "the same without", baselineURL: observed + "/unlimited/1024?counted=0", target: 1.03, during: counted,
 		},
 		{
-			what: "a fresh hit of 1 KiB, while someone looks at the dashboard", url: watched + "/cached/1024?watched=1", status: http.StatusOK,
-			baseline: "the same while nobody does", baselineURL: watched + "/cached/1024?watched=0", target: 1.01, during: watch,
+			what: "a fresh hit of 1 KiB, while someone looks at the dashboard", url: observed + "/cached/1024?watched=1", status: http.StatusOK,
+			baseline: "the same while nobody does", baselineURL: observed + "/cached/1024?watched=0", target: 1.01, during: watched,
 		},
 		{
 			what: "a forwarded request with a leased limit, not told of", url: silent + "/leased", status: http.StatusOK,
@@ -284,26 +287,36 @@ func benchListen(t *testing.T, vars map[string]string) (checked, unchecked strin
 	return shownURL(servers.scheme, servers.data.listeners[0]), shownURL("http", l)
 }
 
-// benchObserved serves a gateway that counts nothing at quiet and one that counts at counting, whose
-// dashboard watch looks at.
-func benchObserved(t *testing.T, vars map[string]string) (quiet, counting string, watch func() (end func())) {
+// sometimes counts while it is on.
+type sometimes struct {
+	middleware.Metrics
+	on atomic.Bool
+}
+
+func (s *sometimes) End(ex *exchange.Exchange, took time.Duration) {
+	if s.on.Load() {
+		s.Metrics.End(ex, took)
+	}
+}
+
+// benchObserved serves one gateway, so that nothing else differs, that counts while counted, and whose
+// dashboard someone looks at while watched. Each returns what ends it.
+func benchObserved(t *testing.T, vars map[string]string) (base string, counted, watched func() (end func())) {
 	g, snapshot := benchGateway(t, vars)
-	g.observer.Metrics = uncounted{}
+	counting := &sometimes{Metrics: g.observer.Metrics}
+	g.observer.Metrics = counting
+	snapshot.Policy.Server.Admin = "127.0.0.1:0"
 	servers, err := g.open(snapshot.Policy)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(servers.close)
-	quiet = shownURL(servers.scheme, servers.data.listeners[0])
-
-	g, snapshot = benchGateway(t, vars)
-	snapshot.Policy.Server.Admin = "127.0.0.1:0"
-	if servers, err = g.open(snapshot.Policy); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(servers.close)
 	events := shownURL("http", servers.admin.listeners[0]) + "/events?page=/"
-	return quiet, shownURL(servers.scheme, servers.data.listeners[0]), func() func() {
+	counted = func() func() {
+		counting.on.Store(true)
+		return func() { counting.on.Store(false) }
+	}
+	watched = func() func() {
 		res, err := http.Get(events)
 		if err != nil {
 			t.Fatal(err)
@@ -311,6 +324,7 @@ func benchObserved(t *testing.T, vars map[string]string) (quiet, counting string
 		go func() { _, _ = io.Copy(io.Discard, res.Body) }() // until it is closed
 		return func() { _ = res.Body.Close() }
 	}
+	return shownURL(servers.scheme, servers.data.listeners[0]), counted, watched
 }
 
 // benchServe serves a handler in this process.

@@ -322,6 +322,10 @@ func (g *gateway) conditions() []admin.Condition {
 
 // count adds the metrics of the gateway as a whole.
 func (g *gateway) count(numbers *metrics.Metrics) {
+	numbers.Gauge("gateway_requests_in_flight", "Requests being served.", func() float64 {
+		all, _ := g.observer.InFlight()
+		return float64(all)
+	})
 	numbers.Gauge("gateway_health", "Health of the gateway, the worst of its parts: 0 ok, 1 degraded, 2 not ready (/readyz?verbose).", func() float64 {
 		return float64(admin.Worst(g.conditions()))
 	})

@@ -180,6 +180,5 @@ func (f from) RemoteAddr() net.Addr {
 // uncounted is the metrics of rehearsals.
 type uncounted struct{}
 
-func (uncounted) Begin()                                {}
 func (uncounted) End(*exchange.Exchange, time.Duration) {}
 func (uncounted) Panic()                                {}

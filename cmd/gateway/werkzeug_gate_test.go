@@ -84,9 +84,6 @@ func (g *werkzeugGate) RoundTrip(r *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// Begin implements middleware.Metrics.
-func (g *werkzeugGate) Begin() {}
-
 // Panic implements middleware.Metrics.
 func (g *werkzeugGate) Panic() { panic("the chain panicked at " + g.seen.target) }
 

@@ -21,7 +21,6 @@ import (
 type Metrics struct {
 	registry *prometheus.Registry
 
-	inFlight  prometheus.Gauge
 	requests  *prometheus.CounterVec
 	failed    *prometheus.CounterVec
 	duration  *prometheus.HistogramVec
@@ -39,6 +38,21 @@ type Metrics struct {
 	redisCall *prometheus.HistogramVec
 	redises   redises
 	recent    samples
+
+	byRoute    *handles[string, routeHandles]
+	byRequest  *handles[requestLabels, prometheus.Counter]
+	byOutcome  *handles[[3]string, prometheus.Counter] // route, outcome, tier
+	byDecision *handles[[3]string, prometheus.Counter] // limit, outcome, by
+}
+
+type routeHandles struct {
+	failed, bytesOut prometheus.Counter
+	duration         prometheus.Observer
+}
+
+type requestLabels struct {
+	route, method string
+	status        int
 }
 
 // New returns the metrics of a build with this version.
@@ -47,7 +61,6 @@ func New(version string) *Metrics {
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	build := m.gauge("gateway_build_info", "1, labelled with the version of the gateway, and of Go.", "version", "go")
 	build.WithLabelValues(version, runtime.Version()).Set(1)
-	m.inFlight = m.gauge("gateway_requests_in_flight", "Requests being served.").WithLabelValues()
 	m.requests = m.counter("gateway_requests_total", "Requests by route, method and status sent; 499: the client left first.", "route", "method", "status")
 	m.failed = m.counter("gateway_requests_failed_total", "Requests answered with 500 or above, by route; present from the start.", "route")
 	m.duration = m.histogram("gateway_request_duration_seconds", "From the head of a request to the end of its response.", "route")
@@ -63,6 +76,14 @@ func New(version string) *Metrics {
 	m.reloads = m.counter("gateway_reloads_total", "Attempts to put a changed policy in force.", "result")
 	m.redisMove = m.counter("gateway_redis_changes_total", "Changes of the state of a Redis.", "redis", "to")
 	m.redisCall = m.histogramOf(callBuckets, "gateway_redis_call_duration_seconds", "Of commands and pipelines to Redis, successful or not, including the wait for a connection.", "redis")
+	m.byRoute = newHandles(func(route string) routeHandles {
+		return routeHandles{m.failed.WithLabelValues(route), m.bytesOut.WithLabelValues(route), m.duration.WithLabelValues(route)}
+	})
+	m.byRequest = newHandles(func(l requestLabels) prometheus.Counter {
+		return m.requests.WithLabelValues(l.route, l.method, strconv.Itoa(l.status))
+	})
+	m.byOutcome = newHandles(func(l [3]string) prometheus.Counter { return m.cache.WithLabelValues(l[:]...) })
+	m.byDecision = newHandles(func(l [3]string) prometheus.Counter { return m.limits.WithLabelValues(l[:]...) })
 	m.registry.MustRegister(&m.redises)
 	m.recent.sampled = prometheus.NewRegistry()
 	m.recent.sampled.MustRegister(m.requests, m.duration, m.upstream, m.cache)
@@ -112,30 +133,27 @@ func (m *Metrics) Handler() http.Handler {
 // Routes begins to count for routes, so that a rate sees the first request, and the first failure.
 func (m *Metrics) Routes(routes []*policy.Route) {
 	for _, r := range routes {
-		m.failed.WithLabelValues(r.Name)
-		m.requests.WithLabelValues(r.Name, http.MethodGet, "200")
+		m.byRoute.of(r.Name)
+		m.byRequest.of(requestLabels{r.Name, http.MethodGet, http.StatusOK})
 	}
 }
 
-// Begin counts the start of a request.
-func (m *Metrics) Begin() { m.inFlight.Inc() }
-
-// End counts the end of a request and its outcome.
+// End counts a request and its outcome.
 func (m *Metrics) End(ex *exchange.Exchange, took time.Duration) {
-	m.inFlight.Dec()
 	route, upstream := "", ""
 	if ex.Route != nil {
 		route, upstream = ex.Route.Name, ex.Route.Upstream
 	}
 	f := &ex.Facts
-	m.requests.WithLabelValues(route, method(ex.View.Method), strconv.Itoa(f.Status)).Inc()
+	m.byRequest.of(requestLabels{route, method(ex.View.Method), f.Status}).Inc()
+	of := m.byRoute.of(route)
 	if f.Status >= http.StatusInternalServerError {
-		m.failed.WithLabelValues(route).Inc()
+		of.failed.Inc()
 	}
-	m.duration.WithLabelValues(route).Observe(took.Seconds())
-	m.bytesOut.WithLabelValues(route).Add(float64(f.BytesOut))
+	of.duration.Observe(took.Seconds())
+	of.bytesOut.Add(float64(f.BytesOut))
 	if f.Cache != "" {
-		m.cache.WithLabelValues(route, f.Cache, f.Tier).Inc()
+		m.byOutcome.of([3]string{route, f.Cache, f.Tier}).Inc()
 	}
 	if f.Session != "" {
 		m.sessions.WithLabelValues(f.Session).Inc()
@@ -159,7 +177,7 @@ func (m *Metrics) Limit(limit, by string, allowed, shadow bool) {
 	if shadow {
 		outcome = "shadow_" + outcome
 	}
-	m.limits.WithLabelValues(limit, outcome, by).Inc()
+	m.byDecision.of([3]string{limit, outcome, by}).Inc()
 }
 
 // class is that of an upstream's status; 0: there was no response.

@@ -19,7 +19,6 @@ func TestRecent(t *testing.T) {
 		route := &policy.Route{Name: "r", Upstream: "app"}
 		serve := func(n, status int, cache string, took time.Duration) {
 			for range n {
-				m.Begin()
 				ex := &exchange.Exchange{Route: route, Facts: exchange.Facts{Status: status, Cache: cache, UpstreamTime: took}}
 				if cache != "hit" {
 					ex.Facts.Target = "127.0.0.1:5000"
@@ -61,7 +60,6 @@ func TestHistory(t *testing.T) {
 		go m.Sample(t.Context())
 		time.Sleep(time.Second) // so that no sample is taken while requests end
 		for minute := range 20 {
-			m.Begin()
 			m.End(&exchange.Exchange{Facts: exchange.Facts{Status: 429, Cache: "hit"}}, time.Millisecond)
 			time.Sleep(time.Minute)
 			requests := 0
