@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -113,7 +112,7 @@ func newCacheShow() *cobra.Command {
 }
 
 func showCache(w io.Writer, v cacheView) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	t := newTable(w)
 	line := func(format string, args ...any) { _, _ = fmt.Fprintf(t, format+"\n", args...) } // Flush reports errors
 	if m := v.Memory; m != nil {
 		line("memory\t%d responses\t%s of %s", m.Entries, sizeText(m.Bytes), sizeText(v.MemoryBound))
@@ -168,7 +167,7 @@ func newCacheFind() *cobra.Command {
 }
 
 func showFound(w io.Writer, f cache.FoundURL) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	t := newTable(w)
 	line := func(cells ...string) { _, _ = fmt.Fprintln(t, strings.Join(cells, "\t")) } // Flush reports errors
 	for _, e := range f.Entries {
 		line(e.URL)

@@ -7,7 +7,6 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/jewgo/gateway/middleware/cache"
@@ -15,7 +14,7 @@ import (
 
 // explained writes an explanation as a table: a topic in the first column, a fact in each line.
 type explained struct {
-	t     *tabwriter.Writer
+	t     *table
 	topic string
 }
 
@@ -27,7 +26,7 @@ func (e *explained) line(format string, args ...any) {
 }
 
 func showExplanation(w io.Writer, x *explanation, assumedDown bool) error {
-	e := &explained{t: tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)}
+	e := &explained{t: newTable(w)}
 	e.about("request")
 	r := x.Request
 	target := r.Path

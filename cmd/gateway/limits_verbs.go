@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -40,7 +39,7 @@ func newLimitsTop() *cobra.Command {
 			if err := c.ask(cmd.Context(), http.MethodGet, "/v1/limits", nil, &v); err != nil {
 				return err
 			}
-			t := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+			t := newTable(cmd.OutOrStdout())
 			_, _ = fmt.Fprintln(t, "charged\trefused\tkey") // Flush reports errors
 			for _, h := range v.Hottest {
 				_, _ = fmt.Fprintf(t, "%d\t%d\t%s\n", h.Total, h.Denied, h.Key)

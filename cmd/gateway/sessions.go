@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -149,7 +148,7 @@ func newSessionsList() *cobra.Command {
 			if err := c.ask(cmd.Context(), http.MethodGet, "/v1/sessions?user="+url.QueryEscape(user), nil, &found); err != nil {
 				return err
 			}
-			t := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+			t := newTable(cmd.OutOrStdout())
 			_, _ = fmt.Fprintln(t, "id\tsince\tends\troles") // Flush reports errors
 			for _, s := range found.Sessions {
 				_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", s.Key[:16], s.Issued.Format(time.DateTime), s.Idle.Format(time.DateTime), strings.Join(s.Roles, " "))
@@ -179,7 +178,7 @@ func newSessionsShow() *cobra.Command {
 			if err := c.ask(cmd.Context(), http.MethodGet, "/v1/sessions/"+url.PathEscape(args[0]), nil, &s); err != nil {
 				return err
 			}
-			t := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+			t := newTable(cmd.OutOrStdout())
 			for _, row := range [][2]string{
 				{"id", s.Key},
 				{"user", s.User},

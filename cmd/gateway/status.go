@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -211,7 +210,7 @@ func isTerminal(w io.Writer) bool {
 }
 
 func showStatus(w io.Writer, v *statusView) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	t := newTable(w)
 	line := func(format string, args ...any) { _, _ = fmt.Fprintf(t, format+"\n", args...) } // Flush reports errors
 	line("gateway\t%s, %s", v.Version, v.State)
 	line("policy\t%s %s since %s", v.Policy.File, v.Policy.Digest, v.Policy.Since.Format(time.RFC3339))

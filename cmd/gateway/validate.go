@@ -8,7 +8,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -133,7 +132,7 @@ func limitTable(bounds []limitBound) string {
 		return ""
 	}
 	var b bytes.Buffer
-	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	t := newTable(&b)
 	row := func(cells ...string) { _, _ = fmt.Fprintln(t, strings.Join(cells, "\t")) } // a Buffer takes everything
 	quota := func(name, key string, q quotaBound, notes string) {
 		row(name, key, q.Rate, fmt.Sprint(q.Burst), fmt.Sprintf("%d in %s", q.Most, q.Period), notes)

@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"text/tabwriter"
 	"time"
 	"unicode"
 
@@ -284,7 +283,7 @@ func (w *warming) show(cmd *cobra.Command, p *warm.Progress) error {
 	if w.asJSON {
 		return printJSON(out, p)
 	}
-	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	t := newTable(out)
 	line := func(format string, args ...any) { _, _ = fmt.Fprintf(t, format+"\n", args...) } // Flush reports errors
 	rate := ""
 	if p.Seconds >= 1 { // else it says little
