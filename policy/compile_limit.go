@@ -142,15 +142,15 @@ func (c *compiler) statuses(path string, def []Status, l *Limit) {
 	}
 }
 
-// lease compiles how many tokens may be taken in advance; a lease of 1 is none.
-func (c *compiler) lease(path string, def int, l *Limit) {
-	if def > 1 {
-		l.Lease = def
-	}
-	switch {
-	case l.Lease > 0 && c.Has(strings.TrimSuffix(path, "lease")+"statuses"):
+// lease compiles how many tokens may be taken in advance.
+func (c *compiler) lease(path string, def Lease, l *Limit) {
+	l.Lease = def
+	switch byStatus := c.Has(strings.TrimSuffix(path, "lease") + "statuses"); {
+	case byStatus && def <= NoLease:
+		l.Lease = NoLease
+	case byStatus:
 		c.Invalid(path, "lease cannot be combined with statuses: those are charged after the response, not in advance")
-	case def > l.Quota.Burst && c.readable(strings.TrimSuffix(path, ".lease")) && l.Quota.Burst > 0:
+	case def > NoLease && int(def) > l.Quota.Burst && c.readable(strings.TrimSuffix(path, ".lease")) && l.Quota.Burst > 0:
 		c.Invalid(path, "lease %d is more than the burst of %d", def, l.Quota.Burst)
 	}
 }
@@ -168,7 +168,7 @@ func (c *compiler) other(path string, rate Rate, burst *int, l *Limit) gcra.Quot
 	}
 	if q.Burst > 0 && c.readable(path) {
 		c.InvalidIf(q.Burst < dearest, path+".burst", "a burst of %d is less than the cost of %d: no such request would pass", q.Burst, dearest)
-		c.InvalidIf(q.Burst < l.Lease, path+".burst", "a burst of %d is less than the lease of %d", q.Burst, l.Lease)
+		c.InvalidIf(l.Lease > NoLease && q.Burst < int(l.Lease), path+".burst", "a burst of %d is less than the lease of %d", q.Burst, l.Lease)
 	}
 	return q
 }

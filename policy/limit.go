@@ -20,7 +20,7 @@ type Limit struct {
 	Missing    Missing
 	IPv6Prefix int
 	Shadow     bool
-	Lease      int    // most tokens prepaid for one key; 0: none, never 1
+	Lease      Lease
 	InFlight   int    // most requests at once, for each key and gateway; 0: Quota limits
 	Tiers      []Tier // the most generous first
 

@@ -204,9 +204,29 @@ func TestStatuses(t *testing.T) {
 	}
 }
 
-func TestLeaseOfOneIsNone(t *testing.T) {
-	if l := goodLimits(t); l["heavy"].Lease != 0 || l["members"].Lease != 10 || l["uploads"].InFlight != 5 {
-		t.Errorf("leases %d and %d, in flight %d", l["heavy"].Lease, l["members"].Lease, l["uploads"].InFlight)
+// A lease is automatic unless the limit says otherwise, or counts by status, after the response.
+func TestLeases(t *testing.T) {
+	l := goodLimits(t)
+	for name, want := range map[string]Lease{"heavy": NoLease, "members": 10, "partners": AutoLease, "empty": AutoLease, "failures": NoLease} {
+		if got := l[name].Lease; got != want {
+			t.Errorf("%s: lease %d, want %d", name, got, want)
+		}
+	}
+	for _, c := range []struct {
+		lease          Lease
+		burst, n, want int
+	}{
+		{AutoLease, 400, 1, 20},
+		{AutoLease, 400, 3, 6},
+		{AutoLease, 59, 3, 0},
+		{AutoLease, 60, 3, 1},
+		{AutoLease, 19, 1, 0},
+		{NoLease, 400, 1, 0},
+		{10, 400, 3, 10},
+	} {
+		if got := c.lease.Of(c.burst, c.n); got != c.want {
+			t.Errorf("lease %d of %d for %d gateways: %d, want %d", c.lease, c.burst, c.n, got, c.want)
+		}
 	}
 }
 

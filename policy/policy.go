@@ -178,7 +178,7 @@ type LimitDef struct {
 	Statuses   []Status           `yaml:"statuses" jsonschema:"minItems=1" jsonschema_description:"Count only responses with these statuses, such as 401 or 5xx. Every request counts while it is in flight; the others get their tokens back with the response. Omitted: every request counts."`
 	IPv6Prefix int                `yaml:"ipv6_prefix" default:"64" jsonschema:"minimum=1,maximum=128" jsonschema_description:"Bits of an IPv6 address that are counted together."`
 	Shadow     bool               `yaml:"shadow" jsonschema_description:"Count and log, but never refuse."`
-	Lease      int                `yaml:"lease" jsonschema:"minimum=0" jsonschema_description:"Most tokens that a gateway may take in advance for one key; 0 or 1: none."`
+	Lease      Lease              `yaml:"lease" jsonschema_description:"Most tokens of one key that a gateway may take in advance; auto: all gateways together 5 % of the burst; off, 0 or 1: none."`
 }
 
 // TierDef is what one kind of caller has. Burst 0 stands for the rate's number.

@@ -24,6 +24,7 @@ var forms = map[reflect.Type]struct{ pattern, least, most string }{
 	reflect.TypeFor[Percent]():    {`^[0-9]+(\.[0-9]+)?%$`, "", ""},
 	reflect.TypeFor[Prefix]():     {`^[0-9A-Fa-f.:]+(/[0-9]+)?$`, "", ""},
 	reflect.TypeFor[Replicas]():   {`^(auto|[0-9]+)$`, "0", ""},
+	reflect.TypeFor[Lease]():      {`^(auto|off|[0-9]+)$`, "0", ""},
 	reflect.TypeFor[TLSVersion](): {`^1\.[23]$`, "", ""},
 	reflect.TypeFor[Status]():     {`^[2-5]([0-9][0-9]|xx)$`, "200", "599"},
 }

@@ -104,6 +104,58 @@ func (n Replicas) MarshalText() ([]byte, error) {
 	return strconv.AppendInt(nil, int64(n), 10), nil
 }
 
+// Lease is the most tokens of one key that a gateway may prepay. The zero value is AutoLease.
+type Lease int
+
+// The leases that are no number of tokens.
+const (
+	AutoLease Lease = 0
+	NoLease   Lease = 1 // a lease of one token would save nothing
+)
+
+// UnmarshalText reads auto, off or a number of tokens; 0 and 1 are off.
+func (l *Lease) UnmarshalText(text []byte) error {
+	switch string(text) {
+	case "auto":
+		*l = AutoLease
+		return nil
+	case "off":
+		*l = NoLease
+		return nil
+	}
+	n, err := strconv.ParseInt(string(text), 10, 32)
+	if err != nil || n < 0 {
+		return fmt.Errorf("bad lease %q (write auto, off or a number of tokens)", text)
+	}
+	*l = max(NoLease, Lease(n))
+	return nil
+}
+
+// MarshalText writes auto, off or the number.
+func (l Lease) MarshalText() ([]byte, error) {
+	switch l {
+	case AutoLease:
+		return []byte("auto"), nil
+	case NoLease:
+		return []byte("off"), nil
+	}
+	return strconv.AppendInt(nil, int64(l), 10), nil
+}
+
+// autoLeases is the part of a burst that the automatic leases of all gateways hold together: 1/20.
+const autoLeases = 20
+
+// Of returns the most tokens of a bucket of burst that each of n gateways may hold prepaid.
+func (l Lease) Of(burst, n int) int {
+	switch l {
+	case AutoLease:
+		return burst / autoLeases / n
+	case NoLease:
+		return 0
+	}
+	return int(l)
+}
+
 // Secret is a text that holds a password, such as a Redis URL. Logs, errors, panics and JSON show that it is
 // there, and no more.
 type Secret string

@@ -36,6 +36,13 @@ func TestValues(t *testing.T) {
 		{new(Replicas), "auto", "0"},
 		{new(Replicas), "4", "4"},
 		{new(Replicas), "0", ""},
+		{new(Lease), "auto", "0"},
+		{new(Lease), "off", "1"},
+		{new(Lease), "0", "1"},
+		{new(Lease), "1", "1"},
+		{new(Lease), "10", "10"},
+		{new(Lease), "-1", ""},
+		{new(Lease), "on", ""},
 	} {
 		err := c.into.UnmarshalText([]byte(c.text))
 		got := fmt.Sprint(reflect.ValueOf(c.into).Elem())
@@ -55,6 +62,7 @@ func TestValuesAreReadAsTheyAreWritten(t *testing.T) {
 		n := Replicas(rapid.IntRange(0, 10_000).Draw(t, "replicas"))
 		roundTrip(t, r)
 		roundTrip(t, n)
+		roundTrip(t, Lease(rapid.IntRange(0, 10_000).Draw(t, "lease")))
 		roundTrip(t, Status(rapid.OneOf(rapid.IntRange(2, 5), rapid.IntRange(200, 599)).Draw(t, "status")))
 	})
 }

@@ -56,7 +56,7 @@ upstreams: {api: {targets: ["${UPSTREAM_URL}"]}}
 limits:
   closed: {key: client_ip, rate: 1/day}
   leased: {key: client_ip, rate: 2000/s, burst: 10000000, lease: 500} # used faster than it refills: else nothing is leased
-  exact: {key: client_ip, rate: 100000/s}
+  exact: {key: client_ip, rate: 100000/s, lease: off}
 routes:
   - {name: refused, match: {path: /refused}, upstream: api, limits: [closed]}
   - {name: leased, match: {path: /leased}, upstream: api, limits: [leased]}

@@ -54,7 +54,7 @@ func (l *limits) usable() bool { return l.health.Up() }
 func (l *limits) replaced(ctx context.Context, now *policy.Policy) error {
 	changed := map[string]bool{}
 	for name, d := range l.defs {
-		changed[name] = d.Lease > 0 && !reflect.DeepEqual(d, now.Limits[name])
+		changed[name] = d.Lease != policy.NoLease && !reflect.DeepEqual(d, now.Limits[name])
 	}
 	l.defs = now.Limits
 	ctx, cancel := context.WithTimeout(ctx, lookTime)

@@ -174,6 +174,35 @@ func TestLimitsAreOneForAllGateways(t *testing.T) {
 	}
 }
 
+// Gateways prepay tokens of a busy key without being told to. A client that uses them in turns gets its whole burst
+// but for a twentieth, and is never refused while it stays below its rate, even with an empty bucket.
+func TestLeasesOfSeveralGateways(t *testing.T) {
+	t.Parallel()
+	const burst, rate = 300, 100
+	f := startLimited(t, env.Redis(t).URL, fmt.Sprintf(`{key: "header:X-Client", rate: %d/s, burst: %d}`, rate, burst), 3)
+	inTurns := func(client string, n int, pause time.Duration) (passed int) {
+		for i := range n {
+			passed += f.processes[i%3].admitted(1, client)
+			time.Sleep(pause)
+		}
+		return passed
+	}
+	if passed := inTurns("greedy", burst*19/20, 0); passed != burst*19/20 {
+		t.Errorf("%d of the first %d passed", passed, burst*19/20)
+	}
+	inTurns("greedy", burst, 0) // empties the bucket, as far as the machine is fast enough
+	const steady = 150
+	time.Sleep(time.Second / rate)
+	if passed := inTurns("greedy", steady, time.Second/rate); passed != steady { // a token comes back after each response
+		t.Errorf("%d of %d passed below the rate", passed, steady)
+	}
+	for _, g := range f.processes {
+		if body := g.get(g.admin + "/metrics").body; !strings.Contains(body, `gateway_limit_requests_total{by="lease",limit="few",outcome="allowed"}`) {
+			t.Error("a gateway has spent no leased token")
+		}
+	}
+}
+
 // Each tier of a key has its bucket: the operator sees them, by their own quotas,
 // and makes them full together.
 func TestTheOperatorSeesTheBucketsOfTiers(t *testing.T) {

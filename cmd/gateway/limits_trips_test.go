@@ -25,11 +25,13 @@ limits:
   c: {key: client_ip, rate: 3000/h}
   d: {key: host, rate: 4000/h, shadow: true}
   leased: {key: "header:X-Client", rate: 1000/h, lease: 100}
+  exact: {key: "header:X-Client", rate: 1000/h, lease: off}
   few: {key: "header:X-Client", rate: 3/h}
 routes:
   - {name: one, match: {path: /one}, upstream: app, limits: [a]}
   - {name: many, match: {path: /many}, upstream: app, limits: [a, b, c, d]}
   - {name: leased, match: {path: /leased}, upstream: app, limits: [leased]}
+  - {name: exact, match: {path: /exact}, upstream: app, limits: [exact]}
   - {name: few, match: {path: /few}, upstream: app, limits: [few, a]}
 `
 
@@ -49,8 +51,8 @@ func TestRoundTripsOfLimits(t *testing.T) {
 	writePolicy(t, filepath.Join(here, "trips.yaml"), fmt.Sprintf(tripsPolicy, proxy.URL(), upstream.URL))
 	own(t, here)
 	g := start(t, nil, "run", "--config", filepath.Join(there, "trips.yaml"))
-	g.stderr.await(t, "redis is in use")                                // a start waits for it for a moment at most
-	for _, path := range []string{"/one", "/many", "/leased", "/few"} { // loads the scripts
+	g.stderr.await(t, "redis is in use")                                          // a start waits for it for a moment at most
+	for _, path := range []string{"/one", "/many", "/leased", "/exact", "/few"} { // loads the scripts
 		g.get(path, "X-Client", "first")
 	}
 	for _, tt := range []struct {
@@ -59,7 +61,8 @@ func TestRoundTripsOfLimits(t *testing.T) {
 		most           int64
 		status         int
 	}{
-		{"one limit is one round trip", "/one", 0, 10, 10, http.StatusOK},
+		{"one limit without a lease is one round trip", "/exact", 0, 10, 10, http.StatusOK},
+		{"one limit is one in 51, since a twentieth of its burst is prepaid", "/one", 2, 99, 2, http.StatusOK},
 		{"several limits are one too", "/many", 0, 10, 10, http.StatusOK},
 		{"under a lease there is none", "/leased", 2, 90, 0, http.StatusOK},
 		{"nor under a known refusal", "/few", 4, 50, 0, http.StatusTooManyRequests},

@@ -106,7 +106,7 @@ func limitBounds(s *policy.Snapshot) []limitBound {
 		for _, t := range l.Tiers {
 			b.Tiers = append(b.Tiers, tierBound{t.Name, boundOf(l, t.Quota)})
 		}
-		if l.Lease > 0 {
+		if l.Lease > policy.NoLease {
 			b.Notes = append(b.Notes, fmt.Sprintf("lease %d", l.Lease))
 		}
 		if l.ByStatus() {

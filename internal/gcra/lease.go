@@ -16,15 +16,17 @@ func (b *Bucket) GiveUp(now int64) Lease {
 	return l
 }
 
-// AskLease reports whether to ask for a lease: the bucket was used so recently that the last token
-// has not come back, and no other lease is being asked for. The caller must then call LeaseAsked.
-// Of concurrent leases some would stay unspent while requests are refused.
-func (b *Bucket) AskLease(now int64) bool {
-	if b.leasing || b.seen <= now {
-		return false
+// AskLease returns how many tokens to ask for, so that at most most are leased. It is 0 unless the
+// bucket was used so recently that the last token has not come back, and while another lease is
+// being asked for: of concurrent leases some would stay unspent while requests are refused. If it
+// is not 0, the caller must then call LeaseAsked.
+func (b *Bucket) AskLease(now int64, most int) int {
+	more := most - b.usable(now)
+	if b.leasing || b.seen <= now || more <= 0 {
+		return 0
 	}
 	b.leasing = true
-	return true
+	return more
 }
 
 // LeaseAsked ends an AskLease, whatever its outcome.

@@ -10,6 +10,7 @@ import (
 	"github.com/jewgo/gateway/internal/exchange"
 	"github.com/jewgo/gateway/internal/gcra"
 	"github.com/jewgo/gateway/middleware/ratelimit"
+	"github.com/jewgo/gateway/policy"
 	"github.com/jewgo/gateway/test/storetest"
 )
 
@@ -33,7 +34,7 @@ func (r *lateRig) take(t *testing.T) bool {
 }
 
 // inLateRig runs f with a quota of 10, in a bubble.
-func inLateRig(t *testing.T, replicas, lease int, f func(t *testing.T, r *lateRig)) {
+func inLateRig(t *testing.T, replicas int, lease policy.Lease, f func(t *testing.T, r *lateRig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -41,7 +42,7 @@ func inLateRig(t *testing.T, replicas, lease int, f func(t *testing.T, r *lateRi
 		defer cancel()
 		store := &sharedStore{added: map[string]time.Duration{}, contents: contents{tats: map[string]int64{}, settled: map[string]bool{}}}
 		r := &lateRig{ctx: ctx, store: store, link: &busyLink{link: &link{store: store}}, charge: ratelimit.Charge{
-			Key: "k", Quota: gcra.Quota{Rate: 10, Period: time.Hour, Burst: 10}, Cost: 1, Extra: lease,
+			Key: "k", Quota: gcra.Quota{Rate: 10, Period: time.Hour, Burst: 10}, Cost: 1, Lease: lease,
 		}}
 		r.limiter = ratelimit.New(ratelimit.Config{
 			Switch: runningSwitch(t, ctx), Remote: r.link, Local: ratelimit.NewTable(10), Replicas: func() int { return replicas }, Now: time.Now,
@@ -54,7 +55,7 @@ func inLateRig(t *testing.T, replicas, lease int, f func(t *testing.T, r *lateRi
 // others it counts it a second time, since it cannot know. Never is more admitted.
 func TestALateAnswerOfTheStore(t *testing.T) {
 	for _, tt := range []struct{ replicas, passed int }{{1, 10}, {2, 8}} {
-		inLateRig(t, tt.replicas, 0, func(t *testing.T, r *lateRig) {
+		inLateRig(t, tt.replicas, policy.NoLease, func(t *testing.T, r *lateRig) {
 			passed := 0
 			for i := range 30 {
 				r.link.fault.Store(works)
@@ -79,7 +80,7 @@ func TestALateAnswerOfTheStore(t *testing.T) {
 // A gateway cannot know either that the store did not make a charge. A gateway that is alone
 // settles that too.
 func TestAChargeThatTheStoreNeverMade(t *testing.T) {
-	inLateRig(t, 1, 0, func(t *testing.T, r *lateRig) {
+	inLateRig(t, 1, policy.NoLease, func(t *testing.T, r *lateRig) {
 		r.link.fault.Store(hangs)
 		if !r.take(t) {
 			t.Fatal("refused")

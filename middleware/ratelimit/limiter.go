@@ -187,17 +187,24 @@ func (l *Limiter) decide(ctx context.Context, t taking) {
 	l.count(t, Share, false)
 }
 
+// prepays is how many tokens of a charge's bucket this gateway may hold prepaid.
+func (l *Limiter) prepays(c Charge) int {
+	most := c.Lease.Of(c.Quota.Burst, max(1, l.cfg.Replicas()))
+	if most < c.Cost { // it would never be spent
+		return 0
+	}
+	return most
+}
+
 // extra is how many tokens to lease beyond the charge.
 func (l *Limiter) extra(c Charge, now int64) int {
-	if c.Extra == 0 {
+	most := l.prepays(c)
+	if most == 0 {
 		return 0
 	}
 	b, mu := l.cfg.Local.Lock(c.Key, now)
 	defer mu.Unlock()
-	if !b.AskLease(now) {
-		return 0
-	}
-	return c.Extra
+	return b.AskLease(now, most)
 }
 
 // leaseAsked allows leases to be requested again.
@@ -251,7 +258,7 @@ func (l *Limiter) learn(t taking, answers []gcra.Result, sent int64) {
 // leasedMeanwhile retries a refusal with leased tokens: while this request was asking, a concurrent
 // one may have leased the last tokens for this gateway.
 func (l *Limiter) leasedMeanwhile(t taking, now int64) bool {
-	if !slices.ContainsFunc(t.charges, func(c Charge) bool { return c.Extra > 0 }) {
+	if !slices.ContainsFunc(t.charges, func(c Charge) bool { return l.prepays(c) > 0 }) {
 		return false
 	}
 	var steps [maxCharges]gcra.Step

@@ -17,6 +17,7 @@ import (
 	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/gcra"
 	"github.com/jewgo/gateway/middleware/ratelimit"
+	"github.com/jewgo/gateway/policy"
 )
 
 // The ways in which a store fails to answer.
@@ -229,7 +230,7 @@ type world struct {
 	gateways []*gateway
 	keys     map[string]*meter
 	names    []string
-	lease    int
+	lease    policy.Lease
 	dearest  int // cost that any request has
 	n        atomic.Int32
 	least    int // of n
@@ -260,8 +261,13 @@ func newWorld(t *rapid.T, c *class) *world {
 		n = max(1, c.believes(t, gateways))
 	}
 	w.dearest = rapid.IntRange(1, 3).Draw(t, "dearest")
+	w.lease = rapid.SampledFrom([]policy.Lease{policy.NoLease, 2, 10, policy.AutoLease}).Draw(t, "lease")
+	most := 10
+	if w.lease == policy.AutoLease {
+		most = 100 // below 20 nothing is leased
+	}
 	for i := range 2 {
-		burst := rapid.IntRange(n*w.dearest, 10*n*w.dearest).Draw(t, "burst")
+		burst := rapid.IntRange(n*w.dearest, most*n*w.dearest).Draw(t, "burst")
 		if c.small {
 			burst = rapid.IntRange(w.dearest, n*w.dearest).Draw(t, "small burst")
 		}
@@ -271,7 +277,6 @@ func newWorld(t *rapid.T, c *class) *world {
 		w.keys[name] = &meter{q: gcra.Quota{Rate: burst, Period: whole, Burst: burst}}
 		w.aloneWays[name] = map[int]bool{}
 	}
-	w.lease = rapid.SampledFrom([]int{0, 2, 10}).Draw(t, "lease")
 	w.n.Store(int32(n))
 	w.least = n
 	w.copy = w.store.clone()
@@ -341,7 +346,7 @@ func (w *world) ask(i, cost int, keys ...string) (wait time.Duration) {
 	g := w.gateways[i]
 	charges := make([]ratelimit.Charge, len(keys))
 	for k, key := range keys {
-		charges[k] = ratelimit.Charge{Limit: key, Key: key, Quota: w.keys[key].q, Cost: cost, Extra: w.lease}
+		charges[k] = ratelimit.Charge{Limit: key, Key: key, Quota: w.keys[key].q, Cost: cost, Lease: w.lease}
 	}
 	at := time.Now()
 	ctx := exchange.With(context.Background(), &exchange.Exchange{})
@@ -364,6 +369,7 @@ func (w *world) ask(i, cost int, keys ...string) (wait time.Duration) {
 		return wait
 	}
 	for _, key := range keys {
+		w.judgeLeases(key)
 		w.keys[key].add(at, cost)
 		g.own[key].add(at, cost)
 		if g.own[key].worst > g.own[key].q.Whole() {
@@ -396,10 +402,22 @@ func (w *world) judgeRefusal(i, cost int, key string) {
 	// next one a rest that is less than a request's cost.
 	lost := float64(2 * len(w.gateways) * w.dearest)
 	if len(w.gateways) > 1 {
-		lost += float64(len(w.gateways) * w.lease)
+		lost += float64(len(w.gateways) * w.lease.Of(m.q.Burst, w.least))
 	}
 	if left >= float64(cost)+lost {
 		w.fatalf("gateway %d refused %d of %q, of which %.2f are neither admitted nor leased: %+v", i, cost, key, left, m.q)
+	}
+}
+
+// judgeLeases checks that the gateways do not prepay more of a key than they may. One that has
+// learnt of others keeps what it has.
+func (w *world) judgeLeases(key string) {
+	leased := 0
+	for _, g := range w.gateways {
+		g.local.Peek(key, func(b *gcra.Bucket) { leased += b.State(g.now()).Leased })
+	}
+	if most := len(w.gateways) * w.lease.Of(w.keys[key].q.Burst, w.least); leased > most {
+		w.fatalf("%d tokens of %q are leased, at most %d may be", leased, key, most)
 	}
 }
 

@@ -95,10 +95,9 @@ func (p *plan) add(l *policy.Limit, ex *exchange.Exchange, who policy.Caller) bo
 		p.flights = append(p.flights, flight{l, k})
 		return true
 	}
-	c := Charge{Limit: l.Name, Key: k, Quota: quota, Cost: l.Cost(ex.View.Method), Shadow: l.Shadow}
-	if l.Lease >= c.Cost { // a smaller lease would never be spent
-		c.Extra = l.Lease
-	}
-	p.limits, p.charges = append(p.limits, l), append(p.charges, c)
+	p.limits = append(p.limits, l)
+	p.charges = append(p.charges, Charge{
+		Limit: l.Name, Key: k, Quota: quota, Cost: l.Cost(ex.View.Method), Lease: l.Lease, Shadow: l.Shadow,
+	})
 	return true
 }

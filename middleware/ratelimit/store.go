@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/jewgo/gateway/internal/gcra"
+	"github.com/jewgo/gateway/policy"
 )
 
 // Charge is one limit's part in a request: it takes Cost tokens from the bucket Key, which Quota
@@ -14,8 +15,9 @@ type Charge struct {
 	Key   string
 	Quota gcra.Quota
 	Cost  int
-	// Extra is how many more tokens to lease, to be spent later on this gateway: at most half of
-	// what is left after the charge.
+	Lease policy.Lease // what a Limiter may prepay
+	// Extra is how many more tokens a Remote is to lease, to be spent later on this gateway: at most
+	// half of what is left after the charge.
 	Extra int
 	// Shadow: the charge is made if possible, and never refuses the request.
 	Shadow bool
