@@ -39,7 +39,7 @@ func execute(args []string, stdout, stderr io.Writer) int {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newRedis(), newLimits())
+	root.AddCommand(newRedis(), newLimits(), newSessions())
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -125,8 +125,7 @@ func (c *command) write(stdout io.Writer, result drill.Result) error {
 }
 
 func newLimits() *cobra.Command {
-	c := &command{Config: drill.Config{Length: time.Minute, Seed: uint64(time.Now().UnixNano())}}
-	cmd := &cobra.Command{
+	return newRandom(time.Minute, &cobra.Command{
 		Use:   "limits",
 		Short: "Break Redis under three gateways, and count what their limits let through",
 		Long: "Start three gateways with their own redis-server, and an upstream that counts requests. Through all gateways, greedy\n" +
@@ -134,13 +133,35 @@ func newLimits() *cobra.Command {
 			"an old copy, stopped, and emptied. In no time window may a client get more than docs/how-it-works/limits.md allows;\n" +
 			"no request may fail, and no polite client may be refused.\n" +
 			"Exit status: 0 all of that held, 1 it did not, 2 the drill could not run.",
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if c.Length < 5*time.Second || c.Length > 10*time.Minute {
-				return errors.New("want --for from 5s to 10m")
-			}
-			return c.run(cmd, func(t env.T) (drill.Result, error) { return drill.Limits(cmd.Context(), t, c.Config) })
-		},
+	}, func(ctx context.Context, t env.T, cfg drill.Config) (drill.Result, error) {
+		return drill.Limits(ctx, t, cfg)
+	})
+}
+
+func newSessions() *cobra.Command {
+	return newRandom(6*time.Minute, &cobra.Command{
+		Use:   "sessions",
+		Short: "Break Redis and restart gateways under users who log in and out, and count whose sessions break",
+		Long: "Start one gateway, three that tell each other of logouts, and three that hear of them through Redis alone, each with\n" +
+			"their own redis-server. Users log in, read, write and log out through all of them, and copied cookies of ended sessions\n" +
+			"are sent all the time. Meanwhile Redis is killed, restarted, restored from an old copy, stopped and emptied, and gateways\n" +
+			"restart inside of the outages. No live session may be denied, no write that was answered may be lost, no request may\n" +
+			"fail, and no gateway may accept an ended session if it handled the logout or has heard of it.\n" +
+			"Exit status: 0 all of that held, 1 it did not, 2 the drill could not run.",
+	}, func(ctx context.Context, t env.T, cfg drill.Config) (drill.Result, error) {
+		return drill.Sessions(ctx, t, cfg)
+	})
+}
+
+// newRandom completes the command of a drill that plays faults in random order for some time.
+func newRandom(length time.Duration, cmd *cobra.Command, play func(context.Context, env.T, drill.Config) (drill.Result, error)) *cobra.Command {
+	c := &command{Config: drill.Config{Length: length, Seed: uint64(time.Now().UnixNano())}}
+	cmd.Args = cobra.NoArgs
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if c.Length < 5*time.Second || c.Length > 10*time.Minute {
+			return errors.New("want --for from 5s to 10m")
+		}
+		return c.run(cmd, func(t env.T) (drill.Result, error) { return play(cmd.Context(), t, c.Config) })
 	}
 	c.declare(cmd, "start no fault after this time", "seed of the faults' order (default: random, and printed)")
 	cmd.Flags().Lookup("seed").DefValue = "0"

@@ -33,6 +33,7 @@ type site struct {
 type gateway struct {
 	url, admin string
 	process    *env.Process
+	vars       []string // of its environment, beside those of the site
 }
 
 // apart is put over the policy to separate the drill's gateways. The %q are the key files of sessions
@@ -99,18 +100,25 @@ func merge(into, over *yaml.Node) {
 	}
 }
 
-// open starts one more gateway and waits until it serves.
-func (s *site) open() *gateway {
+// open starts one more gateway, with more variables in its environment, and waits until it serves.
+func (s *site) open(vars ...string) *gateway {
 	s.opened++
+	dir := filepath.Join(filepath.Dir(s.file), fmt.Sprint("gateway-", s.opened))
+	g := &gateway{vars: append([]string{"GATEWAY_DRILL_DATA_DIR=" + dir}, vars...)}
+	s.launch(g)
+	return g
+}
+
+// launch starts a gateway that does not run, again in the same place, and waits until it serves.
+func (s *site) launch(g *gateway) {
 	cmd := exec.Command(s.program, "run", "--config", s.file)
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "CACHE_") { // may name another Redis
 			cmd.Env = append(cmd.Env, v)
 		}
 	}
-	cmd.Env = append(cmd.Env, "GATEWAY_DRILL_DATA_DIR="+filepath.Join(filepath.Dir(s.file), fmt.Sprint("gateway-", s.opened)))
-	cmd.Env = append(cmd.Env, s.vars...)
-	g := &gateway{process: env.Start(s.t, cmd)}
+	cmd.Env = append(append(cmd.Env, s.vars...), g.vars...)
+	g.process = env.Start(s.t, cmd)
 	err := g.process.Await(func() error {
 		if g.url, g.admin = env.Serving(g.process.Output()); g.url == "" {
 			return errors.New("the gateway does not serve")
@@ -120,7 +128,6 @@ func (s *site) open() *gateway {
 	if err != nil {
 		s.t.Fatalf("%v: %s", err, lastLine(g.process.Output()))
 	}
-	return g
 }
 
 // fleet starts the gateways of a drill.

@@ -103,8 +103,14 @@ func (s *RedisServer) Kill() {
 	}
 }
 
+// End ends the server by SIGTERM, so that it saves its data.
+func (s *RedisServer) End() {
+	s.t.Helper()
+	s.process.Stop(syscall.SIGTERM) // see volatile
+}
+
 // Restart restarts the server at the same address. With empty it starts without data. Otherwise it
-// keeps its data if it was running. If it had been killed, it starts with the data of the last SAVE,
+// keeps its data if it was running, or had been ended. If it had been killed, it starts with the data of the last SAVE,
 // like a store that is restored from an old copy.
 func (s *RedisServer) Restart(empty bool) {
 	s.t.Helper()
@@ -115,7 +121,7 @@ func (s *RedisServer) Restart(empty bool) {
 		}
 	} else {
 		s.Cont()
-		s.process.Stop(syscall.SIGTERM) // which saves: see volatile
+		s.End()
 	}
 	var err error
 	for range 20 { // for a moment the port may be the source port of another connection
