@@ -26,6 +26,7 @@ func TestMutantsFailTheDrill(t *testing.T) {
 		return []string{"redis", "--fault", fault, "--each", each, "--rate", "60"}
 	}
 	limits := []string{"limits", "--for", "12s", "--seed", "1"}
+	sessions := []string{"sessions", "--for", "5s", "--seed", "1"}
 	for _, m := range []mutant{
 		{"Redis is asked after it was given up", "asked", redis("half-open", "2s"), "p50 rose by"},
 		{"late answers are used", "late", redis("late", "2s"), "no late answer was dropped"},
@@ -36,6 +37,9 @@ func TestMutantsFailTheDrill(t *testing.T) {
 		{"responses are written until Redis refuses them", "full", redis("full", "5s"), "responses filled Redis to"},
 		{"each gateway has the whole limit while Redis is down", "whole", limits, "tokens beyond the bound"},
 		{"charges made during an outage are not settled", "settle", limits, "tokens beyond the bound"},
+		{"logouts are not in the journal", "journal", sessions, "which knew of the logout"},
+		{"Redis is used before it has heard of logouts", "tombstones", sessions, "though Redis had been told"},
+		{"records overwrite later ones", "plain", sessions, "writes were lost"},
 	} {
 		t.Run(m.sentence, func(t *testing.T) {
 			t.Parallel()
@@ -68,6 +72,16 @@ var mutations = map[string][]string{
 		"	timer := time.NewTimer(min(left, maxBarrier))", "	if mutant(\"barrier\") {\n		left = time.Duration(s.last.Counter%3) * time.Second\n	}\n	timer := time.NewTimer(min(left, maxBarrier))",
 	},
 	"middleware/cache/tags_sync.go": {"read := t.unread.Swap(false)", `read := t.unread.Swap(false) && !mutant("unread")`},
+	"middleware/session/failover.go": {
+		"if err := f.cfg.Journal.Keep(ctx, revocations, false); err != nil {", "if mutant(\"journal\") {\n		} else if err := f.cfg.Journal.Keep(ctx, revocations, false); err != nil {",
+		"	return f.replay || f.waitingLocked() > 0\n", "	return (f.replay || f.waitingLocked() > 0) && (!mutant(\"tombstones\") || len(f.records) > 0)\n",
+		"	if revocations := f.takeRevocations(revocationBatch); len(revocations) > 0 {\n", "	if mutant(\"tombstones\") {\n" +
+			"		if ref, ok := f.takeRecord(); ok {\n			return f.bringRecord(ctx, ref)\n		}\n" +
+			"	}\n	if revocations := f.takeRevocations(revocationBatch); len(revocations) > 0 {\n",
+	},
+	"internal/store/redis/sessions.go": {
+		"	revoked := key + \"}:revoked\"\n", "	revoked := key + \"}:revoked\"\n	if mutant(\"plain\") {\n		return c.UniversalClient.Set(ctx, key+\"}\", value, ttl)\n	}\n",
+	},
 	"internal/store/redis/guard.go": {"	if g.full || !fits {\n", "	if (g.full || !fits) && !mutant(\"full\") {\n"},
 	"middleware/ratelimit/limiter.go": {
 		"b.Alone(c.Quota, now, c.Cost, n)", `b.Alone(c.Quota, now, c.Cost, map[bool]int{true: min(n, 1), false: n}[mutant("whole")])`,

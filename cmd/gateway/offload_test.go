@@ -100,6 +100,12 @@ func TestEndToEndCookiesStayInTheGateway(t *testing.T) {
 			backend: func() string { return env.FlaskIn(t, "testdata/plainflask", "SECRET_KEY=plain") }, seenAs: "dina",
 		},
 		{
+			says: "Flask-Session, whose cookie is an ID alone", login: "/login", body: "user=dina", me: "/me", logout: "/logout",
+			backend: func() string {
+				return env.FlaskIn(t, "testdata/plainflask", "SECRET_KEY=plain", "FLASK_SESSION_TYPE=filesystem", "FLASK_SESSION_FILE_DIR="+t.TempDir())
+			}, seenAs: "dina",
+		},
+		{
 			says: "JewGo's tokens, the identity header unread", login: "/api/v5/auth/login", body: `{"email":"demo@example.org","password":"demo"}`,
 			me: "/api/v5/auth/me", logout: "/api/v5/auth/logout",
 			backend: func() string { return env.Flask(t) }, seenAs: `"demo@example.org"`,

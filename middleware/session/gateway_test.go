@@ -399,17 +399,39 @@ func TestRequiredAnswersEveryDeadCookieAlike(t *testing.T) {
 	g.get("/signal", revoked, "logout")
 	g.clock.Advance(29 * time.Minute)
 	fresh := g.login("42")
-	foreign := mustSeal(t, session.NewSealer(ringOf(t, "b")), sampleSeal())
+	foreign, own := session.NewSealer(ringOf(t, "b")), session.NewSealer(ringOf(t, "a"))
+	sealedAs := func(name, host string) string {
+		value, err := own.Seal(name, host, sampleSeal())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return value
+	}
+	other := g.login("43")
 	g.expect("revoked", revoked, "", "revoked")
 	g.clock.Advance(time.Minute)
 	var bodies, headers []string
-	for _, tt := range []struct{ cookie, facts, reason string }{
+	type dead struct{ cookie, facts, reason string }
+	const invalid = "invalid session cookie"
+	all := []dead{
 		{"", "none", "no session"},
-		{expired, "expired", "invalid session cookie: expired"},
-		{foreign, "invalid", "invalid session cookie"},
-		{fresh[:len(fresh)-1], "invalid", "invalid session cookie"},
-		{"%00", "invalid", "invalid session cookie"},
-	} {
+		{expired, "expired", invalid + ": expired"},
+		{mustSeal(t, foreign, sampleSeal()), "invalid", invalid}, // as after its key was retired
+		{sealedAs("another", host), "invalid", invalid},
+		{sealedAs(cookieName, "www.example.org"), "invalid", invalid},
+		{fresh[:len(fresh)/2] + other[len(fresh)/2:], "invalid", invalid},
+		{"%00", "invalid", invalid},
+	}
+	for i := range fresh {
+		all = append(all, dead{fresh[:max(1, i)], "invalid", invalid})
+		for bit := range 8 {
+			b := []byte(fresh)
+			if b[i] ^= 1 << bit; b[i] >= ' ' && b[i] != 0x7f { // else net/http does not send it
+				all = append(all, dead{string(b), "invalid", invalid})
+			}
+		}
+	}
+	for _, tt := range all {
 		r := g.get("/required", tt.cookie)
 		if got, want := r.Header.Get("WWW-Authenticate"), `Cookie realm="gateway", cookie-name="`; !strings.HasPrefix(got, want) {
 			t.Errorf("%s: WWW-Authenticate %q", tt.facts, got)

@@ -233,15 +233,13 @@ func (v *visit) refuse(err error) {
 	v.note(err)
 }
 
-// adopt takes the Store's record of the session, or a zero one. The later of record and seal
-// decides on the cookies: the store may have been unavailable when the seal was made, or be restored
-// from an old copy. Without a record the seal decides, unless its cookies were deleted since.
+// adopt takes the Store's record of the session, or a zero one. The later of its cookies and those
+// of the seal count: the store may have been unavailable when the seal was made, or be restored from
+// an old copy. Generations do not tell, since gateways that are cut off from each other count their
+// own. Cookies of the seal that were deleted since do not count.
 func (v *visit) adopt(record Record) {
-	later := v.seal.Generation == record.Generation && v.seal.Jar.Changed.After(record.Jar.Changed) // made by gateways that were cut off from each other
-	if v.seal.Generation > record.Generation || record.Generation == 0 || later {
-		if !v.seal.Apart && !v.seal.Jar.Changed.IsZero() && !v.voided(v.seal.Jar) {
-			record.Jar = v.seal.Jar
-		}
+	if v.seal.Jar.Changed.After(record.Jar.Changed) && !v.seal.Apart && !v.voided(v.seal.Jar) {
+		record.Jar = v.seal.Jar
 	}
 	if record.Generation == 0 {
 		record.Claims = v.seal.Claims

@@ -37,7 +37,7 @@ func Sessions(ctx context.Context, t env.T, cfg Config) (SessionsReport, error) 
 	for _, kind := range []struct {
 		gateways int
 		peers    bool
-	}{{1, true}, {gateways, true}, {gateways, false}} {
+	}{{gateways, false}, {gateways, true}, {1, true}} {
 		d.worlds = append(d.worlds, newSessionsWorld(t, cfg, kind.gateways, kind.peers))
 	}
 	cfg.Say(fmt.Sprintf("seed %d, %v, %d worlds of 1 and %d gateways", cfg.Seed, cfg.Length, len(d.worlds), gateways))
@@ -61,7 +61,7 @@ type sessionsDrill struct {
 	worlds []*sessionsWorld
 }
 
-// play plays faults, in one world after the other: while one is broken, the others are calm.
+// play plays faults, in one world after the other, and at least one in each: while one is broken, the others are calm.
 func (d *sessionsDrill) play(ctx context.Context) error {
 	for _, w := range d.worlds {
 		if err := w.fleet.awaitUp(nil); err != nil {
@@ -69,9 +69,9 @@ func (d *sessionsDrill) play(ctx context.Context) error {
 		}
 	}
 	deadline := time.Now().Add(d.Length)
-	for {
+	for round := 0; ; round++ {
 		for _, w := range d.worlds {
-			if !time.Now().Before(deadline) || ctx.Err() != nil {
+			if round > 0 && !time.Now().Before(deadline) || ctx.Err() != nil {
 				return ctx.Err()
 			}
 			if err := w.outage(ctx, d.random); err != nil {

@@ -5,11 +5,16 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 )
 
-// maxCopies is how many copies a world replays: the last ones, so that memory is bounded.
-const maxCopies = 2000
+const (
+	// maxCopies is how many copies a world replays: the last ones, so that memory is bounded.
+	maxCopies = 2000
+	// sweepCopies is how many of them are sent to every gateway at the end.
+	sweepCopies = 400
+)
 
 // copied is a copy of a session's cookie that somebody made before the logout.
 type copied struct {
@@ -86,7 +91,7 @@ func (w *sessionsWorld) copyTo(c *copied, g int) {
 	}
 }
 
-// sweep waits until all gateways use Redis, and asks each of them for every session: those that live, and those that ended.
+// sweep waits until all gateways use Redis, and asks each of them for every session: those that live, and the last that ended.
 func (w *sessionsWorld) sweep() error {
 	if err := w.fleet.awaitUp(nil); err != nil {
 		return errors.Join(err, errNotBack)
@@ -101,9 +106,15 @@ func (w *sessionsWorld) sweep() error {
 				}
 			}
 		}
-		for _, c := range w.copies {
-			w.copyTo(c, g)
+		var asked sync.WaitGroup
+		for part := range slices.Chunk(w.copies[max(0, len(w.copies)-sweepCopies):], sweepCopies/8) {
+			asked.Go(func() {
+				for _, c := range part {
+					w.copyTo(c, g)
+				}
+			})
 		}
+		asked.Wait()
 	}
 	return nil
 }

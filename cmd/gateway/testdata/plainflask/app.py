@@ -1,4 +1,5 @@
-"""An application that knows nothing of the gateway: Flask's own signed session, and no more."""
+"""An application that knows nothing of the gateway: Flask's own signed session, or with
+FLASK_SESSION_TYPE that of Flask-Session, and no more."""
 
 import os
 
@@ -6,6 +7,11 @@ from flask import Flask, abort, request, session
 
 app = Flask(__name__)
 app.secret_key = os.environ["SECRET_KEY"]
+app.config.from_prefixed_env()
+if "SESSION_TYPE" in app.config:
+    from flask_session import Session
+
+    Session(app)
 
 
 @app.get("/healthz")
