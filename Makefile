@@ -72,6 +72,10 @@ drill: build-drill deps ## Break Redis in every way under traffic, in front of t
 drill-limits: build-drill deps ## Break Redis under three gateways, and count what their limits let through (ARGS="--for 20s --seed 1")
 	@./bin/gateway-drill limits $(ARGS)
 
+.PHONY: drill-sessions
+drill-sessions: build-drill deps ## Break Redis and restart gateways under users who log in and out, and count whose sessions break (ARGS="--for 20s --seed 1")
+	@./bin/gateway-drill sessions $(ARGS)
+
 .PHONY: soak
 soak: deps ## Ten minutes of random faults and a log that is read now and then: no failure, and neither heap nor goroutines grow (SOAK=10m)
 	GATEWAY_SOAK=$(SOAK) go test -count=1 -v -timeout 30m -run '^TestSoak$$' ./cmd/gateway
