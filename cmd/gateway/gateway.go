@@ -244,7 +244,7 @@ func (c *chain) before(h http.Handler) http.Handler {
 
 // join makes the gateway's chain.
 func (g *gateway) join(p *parts) {
-	g.cache = cache.New(cache.Config{Store: g.stores.cache, Tags: g.stores.tags, Now: time.Now, Log: g.log})
+	g.cache = g.stores.newCache(g.fleet.roll, g.log)
 	g.observer = &middleware.Observer{Live: &g.live, Log: p.access, Errors: g.log, Metrics: p.numbers, Now: time.Now}
 	sessions := g.stores.sessions
 	inFlight := func(l *policy.Limit, allowed bool) { p.numbers.Limit(l.Name, "in_flight", allowed, l.Shadow) }

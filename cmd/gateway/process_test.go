@@ -236,6 +236,7 @@ func (g *gatewayProcess) do(method, path, body string, header ...string) answer 
 	for i := 0; i < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}
+	req.Host = req.Header.Get("Host") // net/http sends no such field; "": that of the URL
 	res, err := http.DefaultTransport.RoundTrip(req)
 	if err != nil {
 		g.t.Fatal(err)

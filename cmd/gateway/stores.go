@@ -11,6 +11,7 @@ import (
 	"github.com/jewgo/gateway/internal/failover"
 	"github.com/jewgo/gateway/internal/journal"
 	"github.com/jewgo/gateway/internal/metrics"
+	"github.com/jewgo/gateway/internal/peers"
 	"github.com/jewgo/gateway/internal/redisurl"
 	"github.com/jewgo/gateway/internal/store/memory"
 	"github.com/jewgo/gateway/internal/store/redis"
@@ -178,6 +179,15 @@ func (s *stores) openCache(size int64, d *durable, numbers *metrics.Metrics) {
 	}
 	s.cache.Tags = s.tags
 	d.restore(func(records []journal.Record) { s.tags.Restore(purgesOf(records)) })
+}
+
+// newCache returns the cache over these stores. With a Redis, one of several gateways fills an entry.
+func (s *stores) newCache(roll *peers.Roll, log *slog.Logger) *cache.Cache {
+	cfg := cache.Config{Store: s.cache, Tags: s.tags, Now: time.Now, Log: log}
+	if r := s.cacheRedis; r != nil {
+		cfg.Fills, cfg.ID, cfg.Others = redis.NewFills(r.client), roll.ID, func() bool { return roll.Replicas() > 1 }
+	}
+	return cache.New(cfg)
 }
 
 // remotes lists each Redis once.

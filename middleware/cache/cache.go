@@ -9,8 +9,8 @@
 // and internal/store/redis.
 //
 // Requests: plan.go, key.go and sent.go decide, answer.go, encode*.go and parts.go serve from
-// entries. The upstream: transport.go, freshen.go, refresh.go, stale_if_error.go and collapse*.go
-// ask it, or spare it; fill.go decides what is stored. Invalidation: tags*.go, write.go and
+// entries. The upstream: transport.go, freshen.go, refresh.go, stale_if_error.go, collapse*.go and
+// fills*.go ask it, or spare it; fill.go decides what is stored. Invalidation: tags*.go, write.go and
 // invalidate.go. The operator: purge.go, view.go and ratios.go.
 package cache
 
@@ -33,6 +33,11 @@ type Config struct {
 	Tags  *Tags
 	Now   func() time.Time // nil: time.Now
 	Log   *slog.Logger     // tells which fields a policy may want to declare; nil: none
+	// Fills lets one of several gateways fill a key; nil: each fills its own. ID is of this gateway and
+	// run, and Others reports whether there are other gateways; both are required with it.
+	Fills  Fills
+	ID     string
+	Others func() bool
 	// Random returns numbers in [0, 1), which decide early refreshes. It must be safe for
 	// concurrent use. nil: rand.Float64.
 	Random func() float64
@@ -54,7 +59,8 @@ type Cache struct {
 	streaming chan struct{} // slots for encodings of streamed responses
 	lingering chan struct{} // slots for writes whose clients have left
 	doubt     doubts
-	dry       *Dry // nil: it is none
+	dry       *Dry    // nil: it is none
+	shared    *shared // nil: each gateway fills its own
 
 	alone   notes[struct{}] // flight keys with responses that cannot be shared
 	failing notes[failure]  // flight keys that the upstream failed to validate
@@ -89,6 +95,9 @@ func New(cfg Config) *Cache {
 	c.search.Limit, c.ratios.of.Limit = maxSearchRules, maxRatios
 	c.making, c.streaming = make(chan struct{}, maxMaking), make(chan struct{}, maxStreaming)
 	c.lingering = make(chan struct{}, maxWrites)
+	if cfg.Fills != nil {
+		c.shared = &shared{fills: cfg.Fills, health: cfg.Store.Switch, id: cfg.ID, others: cfg.Others}
+	}
 	c.life, c.cancel = context.WithCancel(context.Background())
 	return c
 }

@@ -218,6 +218,11 @@ func (f *flight) ask(c *call) (out outcome) {
 		status := hitStatus(e.remaining(c.ex.Plan.Now), tierLocal, shownKey(c.ex, c.ex.Plan.Key))
 		return outcome{entry: e, key: c.keyOf(e), resp: c.answer(e, status)} //nolint:bodyclose // the leader closes it, or discard
 	}
+	if f.claim(c) {
+		if theirs, ok := f.follow(c); ok {
+			return theirs
+		}
+	}
 	out.resp, out.err = c.solo() //nolint:bodyclose // as above, or carry
 	out.failed = c.failed
 	if out.err != nil {

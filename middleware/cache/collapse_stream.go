@@ -179,6 +179,16 @@ func (r *reader) next(n int) (data []byte, more <-chan struct{}, err error) {
 	return data, nil, nil
 }
 
+// since returns the body from a position on, and how it ended if it has. more is closed when there is more.
+func (s *stream) since(at int64) (data []byte, more <-chan struct{}, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at < s.base {
+		return nil, nil, errBehind
+	}
+	return s.data[at-s.base:], s.grown, s.err
+}
+
 // noteLocked tells slide that a reader has moved.
 func (s *stream) noteLocked() {
 	select {

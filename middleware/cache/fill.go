@@ -211,11 +211,10 @@ func (c *call) fill(resp *http.Response, got head) *http.Response {
 
 // record arranges that a response is stored while its body is read, or returns the reason not to.
 func (c *call) record(resp *http.Response, got head) rfc9111.Refusal {
-	limit := int64(c.ex.Snapshot.Policy.Cache.MaxObject)
 	switch {
 	case !c.ex.Plan.Store:
 		return rfc9111.RefusedRequest
-	case resp.ContentLength > limit:
+	case resp.ContentLength > int64(c.ex.Snapshot.Policy.Cache.MaxObject):
 		return refusedLarge
 	case !delimited(resp):
 		return refusedLength
@@ -228,26 +227,37 @@ func (c *call) record(resp *http.Response, got head) rfc9111.Refusal {
 		return refusedFailure
 	}
 	c.filled = e
-	commit := func(ctx context.Context, body []byte) {
-		whole := *e // others may be using e
-		whole.Body, whole.Header = body, maps.Clone(e.Header)
-		if got.status != http.StatusNoContent {
-			whole.Header["Content-Length"] = []string{strconv.Itoa(len(body))}
-		}
-		c.put(ctx, &whole)
-	}
+	commit := c.storeWhole(e)
 	if got.status == http.StatusPartialContent {
 		if commit = c.storePart(e, got); commit == nil {
 			return refusedRange
 		}
 	}
+	c.recordBody(resp, commit)
+	return rfc9111.Accepted
+}
+
+// storeWhole returns what stores an entry once its whole body has come.
+func (c *call) storeWhole(e *Entry) func(ctx context.Context, body []byte) {
+	return func(ctx context.Context, body []byte) {
+		whole := *e // others may be using e
+		whole.Body, whole.Header = body, maps.Clone(e.Header)
+		if e.Status != http.StatusNoContent {
+			whole.Header["Content-Length"] = []string{strconv.Itoa(len(body))}
+		}
+		c.put(ctx, &whole)
+	}
+}
+
+// recordBody has a body recorded while it is read, and committed at its clean end.
+func (c *call) recordBody(resp *http.Response, commit func(ctx context.Context, body []byte)) {
+	limit := int64(c.ex.Snapshot.Policy.Cache.MaxObject)
 	lasting := context.WithoutCancel(c.req.Context()) // store it even if the client leaves at the last byte
 	resp.Body = &recorder{
 		ReadCloser: resp.Body, want: resp.ContentLength, limit: limit,
 		held: &c.cache.recording, bound: max(limit, int64(c.ex.Snapshot.Policy.Cache.Memory)/4),
 		commit: func(body []byte) { commit(lasting, body) },
 	}
-	return rfc9111.Accepted
 }
 
 // delimited reports whether the end of the body differs from a broken connection. It does not if
@@ -272,7 +282,11 @@ func (c *call) put(ctx context.Context, e *Entry) {
 	if e.partial() {
 		at = partKey(at)
 	}
-	_ = t.store.Put(ctx, at, e) // Tiers never fails
+	if c.theirs {
+		t.store.remember(ctx, at, e)
+	} else {
+		_ = t.store.Put(ctx, at, e) // Tiers never fails
+	}
 	if old := c.stored; old != nil && !e.partial() {
 		t.ratios.refilled(c.ex, old.Status == e.Status && bytes.Equal(old.Body, e.Body), c.refresh, e.Received)
 	}

@@ -76,6 +76,7 @@ type call struct {
 	whole   bool            // drop the client's conditions and ranges
 	again   bool            // the request was sent before
 	refresh bool            // in the background, for no client
+	theirs  bool            // another gateway asked, and puts the response into the shared store
 	unsent  []string        // the client's fields that were not sent, as undeclared
 	also    []string        // those of unsent that its responses declared
 	learned map[string]bool // fields declared by responses, and so sent
