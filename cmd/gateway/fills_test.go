@@ -21,15 +21,16 @@ import (
 
 const fillsPolicy = `
 version: 1
-server: {data_dir: ./%s}
+server: {data_dir: ./%s, timeouts: {read_header: 30s}}
 redis: {url: %q, replicas: 3, budget: 2s}
+cache: {max_object: 4MiB}
 upstreams:
   app: {targets: [%q], concurrency: {wait: 30s}}
 routes:
   - {name: list, match: {path: "/list/{name}"}, upstream: app, cache: {ttl: 1m}}
 `
 
-// halves is an upstream whose lists wait half-way until they may go on.
+// halves is an upstream with one list, which waits half-way until it may go on.
 type halves struct {
 	*httptest.Server
 	body  []byte
@@ -38,13 +39,16 @@ type halves struct {
 	asked atomic.Int64
 }
 
-func newHalves(t *testing.T) *halves {
-	h := &halves{body: bytes.Repeat([]byte("a kosher list, "), 232<<10/15), goOn: make(chan struct{})}
+// newHalves makes the list so many bytes long; chunked: the upstream does not say so.
+func newHalves(t *testing.T, size int, chunked bool) *halves {
+	h := &halves{body: bytes.Repeat([]byte("a kosher list, "), size/15), goOn: make(chan struct{})}
 	h.now.Store(&h.body)
 	h.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h.asked.Add(1)
 		body := *h.now.Load()
-		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+		if !chunked {
+			w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+		}
 		_, _ = w.Write(body[:len(body)/2]) // a gateway that has gone is not told
 		w.(http.Flusher).Flush()
 		select {
@@ -107,10 +111,27 @@ func (h *halves) get(g *gatewayProcess, path string) (status string, finish func
 }
 
 // A hundred clients of three gateways ask for a cold list. The upstream is asked once, and all of them have the first
-// half of its answer before it sends the second.
+// half of its answer before it sends the second. A list that is too large for Redis is asked for by each gateway.
 func TestOneOfSeveralGatewaysFills(t *testing.T) {
 	t.Parallel()
-	upstream := newHalves(t)
+	for _, tt := range []struct {
+		says    string
+		size    int
+		chunked bool
+		asked   int64
+	}{
+		{"a list of 232 KB", 232 << 10, false, 1},
+		{"one of unknown length", 232 << 10, true, 1},
+		{"one of 2 MB", 2 << 20, false, 3},
+	} {
+		t.Run(tt.says, func(t *testing.T) {
+			t.Parallel()
+			crowdOfGateways(t, newHalves(t, tt.size, tt.chunked), tt.asked)
+		})
+	}
+}
+
+func crowdOfGateways(t *testing.T, upstream *halves, want int64) {
 	gateways := startFills(t, fillsPolicy, 3, env.Redis(t).URL, upstream.URL)
 	const clients = 100
 	var have, done sync.WaitGroup
@@ -130,8 +151,8 @@ func TestOneOfSeveralGatewaysFills(t *testing.T) {
 	have.Wait()
 	close(upstream.goOn)
 	done.Wait()
-	if asked := upstream.asked.Load(); asked != 1 {
-		t.Errorf("the upstream was asked %d times", asked)
+	if asked := upstream.asked.Load(); asked != want {
+		t.Errorf("the upstream was asked %d times, want %d", asked, want)
 	}
 	for _, g := range gateways {
 		if status, _, err := upstream.get(g, "/list/restaurants"); err != nil || !strings.HasPrefix(status, "edge; hit") {
@@ -157,7 +178,7 @@ func TestReadersAlongOutliveTheFill(t *testing.T) {
 	} {
 		t.Run(tt.says, func(t *testing.T) {
 			t.Parallel()
-			upstream, redis := newHalves(t), env.Redis(t)
+			upstream, redis := newHalves(t, 232<<10, false), env.Redis(t)
 			gateways := startFills(t, fillsPolicy, 3, redis.URL, upstream.URL)
 			_, _, err := upstream.get(gateways[0], "/list/mikvahs")
 			if err != nil {
@@ -190,7 +211,7 @@ func TestReadersAlongOutliveTheFill(t *testing.T) {
 
 const othersPolicy = `
 version: 1
-server: {data_dir: ./%s}
+server: {data_dir: ./%s, timeouts: {read_header: 30s}}
 session: {keys_file: ./session.keys, cookie: {name: gw, secure: false}, idle: 40s, identity: {keys_file: ./identity.keys}}
 redis: {url: %q, replicas: 3, budget: 2s}
 upstreams:
