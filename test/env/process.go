@@ -101,6 +101,9 @@ func output(log string) string {
 	return string(b)
 }
 
+// Pid returns the number of the process.
+func (p *Process) Pid() int { return p.pid }
+
 // Signal sends sig; a process that has already ended is left alone, since its
 // number may belong to another by now.
 func (p *Process) Signal(sig syscall.Signal) {

@@ -1,0 +1,223 @@
+package field
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/jewgo/gateway/test/env"
+)
+
+// Config says what to measure.
+type Config struct {
+	Gateway string        // the gateway's program
+	Self    string        // this program, whose command serve starts the servers of this package
+	Round   time.Duration // how long a server is under load at a time
+	Rounds  int
+	Only    string // a part of the name of a case or a server
+	Say     func(event string)
+}
+
+// Rates of the measurement of latencies: a share of what the slowest server can do, within what the
+// client can send without being late itself.
+const (
+	rateShare  = 0.4
+	rateLeast  = 50
+	rateLimits = 1000
+)
+
+// Run plays the cases one after the other. Their servers start and end with them, so that the memory
+// is that of the case.
+func Run(ctx context.Context, t env.T, cfg Config) (tables []Table, err error) {
+	cases := choose(cfg.Only)
+	if len(cases) == 0 {
+		return nil, fmt.Errorf("no case and no server has %q in its name", cfg.Only)
+	}
+	files := env.NewCA(t).IssueFor(t, 24*time.Hour, "localhost", "127.0.0.1")
+	shared := &site{t: t, cfg: cfg, files: files, client: newClient(nil)}
+	shared.upstream = shared.child("upstream")
+	for _, c := range cases {
+		s := *shared
+		s.c = c
+		table, err := s.play(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", c.Name, err)
+		}
+		tables = append(tables, table)
+	}
+	return tables, nil
+}
+
+// measured is what the rounds of one server gave.
+type measured struct {
+	server                                  *server
+	throughput, cpu, allocs, p50, p99 []float64
+	memory                                  int64
+}
+
+// play plays one case.
+func (s *site) play(ctx context.Context) (Table, error) {
+	config, err := trust(s.files.CA)
+	if err != nil {
+		return Table{}, err
+	}
+	s.client, s.answer = newClient(config), filepath.Join(s.t.TempDir(), "answer.json")
+	if s.c.redis {
+		s.redis = env.Redis(s.t)
+		defer s.redis.Kill()
+	}
+	script := ""
+	if s.c.misses {
+		if script, err = s.misses(); err != nil {
+			return Table{}, err
+		}
+	}
+	field, stop := s.open()
+	defer stop()
+	table := Table{Case: s.c.Name, About: s.c.About, Baseline: s.c.Baseline}
+	for round := range s.cfg.Rounds {
+		order := slices.Clone(field)
+		if round%2 == 1 {
+			slices.Reverse(order)
+		}
+		for _, m := range order {
+			if err := s.load(ctx, m, script, fmt.Sprint("load", round)); err != nil {
+				return Table{}, fmt.Errorf("%s: %w", m.server.name, err)
+			}
+		}
+		if table.Rate == 0 {
+			table.Rate = commonRate(field)
+		}
+		for _, m := range order {
+			if ctx.Err() != nil {
+				return Table{}, ctx.Err()
+			}
+			if err := s.pace(m, fmt.Sprint("rate", round), table.Rate, config); err != nil {
+				return Table{}, fmt.Errorf("%s: %w", m.server.name, err)
+			}
+		}
+	}
+	table.Rows = s.rows(field)
+	return table, nil
+}
+
+// open starts the servers of the case that are installed, the gateway first, whose answer the static
+// server repeats.
+func (s *site) open() (field []*measured, stop func()) {
+	var running []*server
+	if slices.Contains(s.c.Servers, static) && !slices.Contains(s.c.Servers, gatewayBin) {
+		running = append(running, s.start(gatewayBin))
+	}
+	for _, name := range s.c.Servers {
+		if !installed(name) {
+			s.cfg.Say(s.c.Name + ": " + name + " is not installed")
+			continue
+		}
+		one := s.start(name)
+		running, field = append(running, one), append(field, &measured{server: one})
+	}
+	return field, func() {
+		for _, one := range running {
+			one.process.Stop(syscall.SIGTERM)
+		}
+	}
+}
+
+// misses writes wrk's script for requests that differ.
+func (s *site) misses() (string, error) {
+	b, err := configs.ReadFile("configs/misses.lua")
+	file := filepath.Join(s.t.TempDir(), "misses.lua")
+	return file, errors.Join(err, os.WriteFile(file, b, 0o600))
+}
+
+// load has wrk send as many requests as a server can take, and checks that they went where they should.
+func (s *site) load(ctx context.Context, m *measured, script, run string) error {
+	before, err := s.meters(m.server)
+	if err != nil {
+		return err
+	}
+	l, err := runWrk(ctx, m.server.url+s.c.Path, script, run, s.cfg.Round)
+	if err == nil {
+		err = l.check(s.c.Status)
+	}
+	if err != nil {
+		return err
+	}
+	after, err := s.meters(m.server)
+	if err != nil {
+		return err
+	}
+	asked, n := after.asked-before.asked, float64(l.requests)
+	switch commands := after.commands - before.commands; {
+	case s.c.reaches(m.server.name) && asked < n:
+		return fmt.Errorf("the upstream got %.0f requests of %.0f", asked, n)
+	case !s.c.reaches(m.server.name) && asked > spare:
+		return fmt.Errorf("the upstream got %.0f requests; all should be answered before", asked)
+	case s.c.Name == "exact" && commands < n:
+		return fmt.Errorf("Redis got %.0f commands for %.0f requests", commands, n) //nolint:revive,staticcheck // a name
+	}
+	m.throughput = append(m.throughput, n/l.seconds)
+	m.cpu = append(m.cpu, float64((after.cpu-before.cpu).Nanoseconds())/1e3/n)
+	if m.server.admin != "" {
+		m.allocs = append(m.allocs, (after.mallocs-before.mallocs)/n)
+	}
+	s.cfg.Say(fmt.Sprintf("%s: %s: %.0f requests/s, %.1f µs CPU each", s.c.Name, m.server.name, n/l.seconds, m.cpu[len(m.cpu)-1]))
+	return nil
+}
+
+// spare is how many requests of a run a limit may let through: that of nginx cannot be slower than one
+// a minute.
+const spare = 5
+
+// pace measures latencies, and then the memory.
+func (s *site) pace(m *measured, run string, rate int, config *tls.Config) error {
+	p50, p99, err := latency(s.c, m.server, run, rate, s.cfg.Round, config)
+	if err != nil {
+		return err
+	}
+	m.p50, m.p99 = append(m.p50, float64(p50.Nanoseconds())/1e3), append(m.p99, float64(p99.Nanoseconds())/1e3)
+	m.memory, err = peakMemory(m.server.process.Pid())
+	return err
+}
+
+// commonRate is a rate that all servers of a case can keep up with.
+func commonRate(field []*measured) int {
+	slowest := field[0].throughput[0]
+	for _, m := range field {
+		slowest = min(slowest, m.throughput[0])
+	}
+	return max(rateLeast, min(rateLimits, int(slowest*rateShare)))
+}
+
+// meters are counters before or after a load.
+type meters struct {
+	cpu                      time.Duration
+	mallocs, asked, commands float64
+}
+
+func (s *site) meters(of *server) (m meters, err error) {
+	if m.asked, err = counter(s.upstream.admin, requests); err != nil {
+		return m, err
+	}
+	if of.admin != "" {
+		if m.mallocs, err = counter(of.admin, mallocs); err != nil {
+			return m, err
+		}
+	}
+	if s.redis != nil {
+		info := s.redis.Do("", "INFO", "stats")
+		if m.commands, err = strconv.ParseFloat(strings.TrimSpace(procField(info, "total_commands_processed")), 64); err != nil {
+			return m, err
+		}
+	}
+	m.cpu, err = cpuTime(of.process.Pid())
+	return m, err
+}
