@@ -40,6 +40,10 @@ release: ## Build the static binaries of a release into bin/release, with checks
 build-drill: build
 	CGO_ENABLED=0 go build -trimpath -o bin/gateway-drill ./cmd/gateway-drill
 
+.PHONY: build-bench
+build-bench: build
+	CGO_ENABLED=0 go build -trimpath -o bin/gateway-bench ./cmd/gateway-bench
+
 .PHONY: run
 run: build ## Start the demo on :8080 (needs Go alone; ARGS="--listen :8081" and the like)
 	@exec ./bin/gateway demo $(ARGS)
@@ -91,6 +95,12 @@ conformance: build ## HTTP cache conformance (CACHECONF_DIR=the cases and their 
 .PHONY: bench
 bench: deps ## What limits, hits, HTTPS and the dashboard cost, as ratios (ARGS="-strict" fails where a target is missed)
 	GATEWAY_BENCH=1 go test -count=1 -v -timeout 10m -parallel 1 -run '^(TestBench|TestBenchHTTPS|TestBenchDashboard|TestHTTP2FloodsHarmNobodyElse)$$' ./cmd/gateway -args $(ARGS)
+
+# Nothing else should run meanwhile. Servers that are not installed are left out.
+.PHONY: bench-field
+bench-field: build-bench deps ## Measure the gateway beside net/http, nginx, HAProxy, Varnish and Caddy, with wrk (ARGS="--only hit --rounds 3")
+	@scripts/deps.sh field
+	@./bin/gateway-bench $(ARGS)
 
 .PHONY: slow
 slow: deps ## Three attacks of slowhttptest: other clients have no failure and a p99 below 50 ms (SLOW=30s)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what a task needs beside Go with apt-get if it runs as root.
 # Otherwise it prints the commands to run, and fails.
-# Usage: scripts/deps.sh test|slow|image|fresh
+# Usage: scripts/deps.sh test|slow|field|image|fresh
 set -euo pipefail
 task=${1:-test}
 
@@ -32,6 +32,9 @@ missing() {
     ;;
   slow)
     have slowhttptest || packages+=(slowhttptest)
+    ;;
+  field)
+    have wrk || packages+=(wrk) # the other servers only play where they are installed
     ;;
   image)
     if have docker && docker info >/dev/null 2>&1; then return; fi

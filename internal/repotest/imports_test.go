@@ -45,17 +45,19 @@ var layers = []layer{
 		imports: []string{"servers of tests", "features", "exchange", "policy", "pure", "disk"},
 	},
 	{name: "drills", packages: []string{"test/drill"}, imports: []string{"tests", "servers of tests", "demo", "policy", "pure"}},
+	{name: "field", packages: []string{"test/field"}, imports: []string{"servers of tests"}},
+	{name: "bench", packages: []string{"cmd/gateway-bench"}, imports: []string{"field", "drills", "servers of tests"}},
 	{name: "drill", packages: []string{"cmd/gateway-drill"}, imports: []string{"drills", "servers of tests", "demo", "policy"}},
 }
 
 // speakers lists, for a library or one of our features, the only packages that may import it, tests
 // aside. An empty list means only packages for tests.
 var speakers = map[string][]string{
-	"github.com/redis/go-redis":        {"internal/store/redis"},
-	"github.com/go-redis/redis_rate":   {"internal/store/redis"},
+	"github.com/redis/go-redis":        {"internal/store/redis", "test/field"},
+	"github.com/go-redis/redis_rate":   {"internal/store/redis", "test/field"},
 	"github.com/rbcervilla/redisstore": {"internal/store/redis"},
 	"github.com/prometheus":            {"internal/metrics"},
-	"github.com/spf13/cobra":           {"cmd/gateway", "cmd/gateway-drill"},
+	"github.com/spf13/cobra":           {"cmd/gateway", "cmd/gateway-drill", "cmd/gateway-bench"},
 	"go.yaml.in/yaml":                  {"policy/yamlfile", "test/drill"},
 	"github.com/coreos/go-systemd":     {"internal/systemd", "internal/wire"},
 	"github.com/caddyserver/certmagic": {"internal/certs"},
@@ -64,7 +66,7 @@ var speakers = map[string][]string{
 	"github.com/pires/go-proxyproto":   {"internal/wire"},
 	"github.com/google/go-cmp":         nil,
 	"github.com/summerwind/h2spec":     nil,
-	"github.com/tsenart/vegeta":        {"test/drill"},
+	"github.com/tsenart/vegeta":        {"test/drill", "test/field"},
 	"github.com/letsencrypt":           {"test/acme"},
 	"go.uber.org/goleak":               nil,
 	"pgregory.net/rapid":               nil,
@@ -183,10 +185,10 @@ func TestCheckImports(t *testing.T) {
 
 func TestCheckSpeakers(t *testing.T) {
 	expect(t, checkSpeakers(planted("internal/store/redis", "github.com/redis/go-redis/v9")))
-	expect(t, checkSpeakers(planted("middleware/session", "github.com/redis/go-redis/v9", "net/http")), "is for internal/store/redis alone")
+	expect(t, checkSpeakers(planted("middleware/session", "github.com/redis/go-redis/v9", "net/http")), "is for internal/store/redis and test/field alone")
 	expect(t, checkSpeakers(planted("internal/admin", "github.com/prometheus/client_golang/prometheus")), "is for internal/metrics alone")
 	expect(t, checkSpeakers(planted("test/storetest", "pgregory.net/rapid")))
-	expect(t, checkSpeakers(planted("test/storetest", "github.com/redis/go-redis/v9")), "is for internal/store/redis alone")
+	expect(t, checkSpeakers(planted("test/storetest", "github.com/redis/go-redis/v9")), "is for internal/store/redis and test/field alone")
 	expect(t, checkSpeakers(planted("policy", "pgregory.net/rapid")), "is for tests alone")
 	expect(t, checkSpeakers(planted("internal/admin", module+"/middleware/session")), "is for cmd/gateway and internal/store/memory")
 }

@@ -29,9 +29,9 @@ type Config struct {
 // Rates of the measurement of latencies: a share of what the slowest server can do, within what the
 // client can send without being late itself.
 const (
-	rateShare  = 0.4
-	rateLeast  = 50
-	rateLimits = 1000
+	rateShare = 0.4
+	rateLeast = 50
+	rateMost  = 1000
 )
 
 // Run plays the cases one after the other. Their servers start and end with them, so that the memory
@@ -58,9 +58,9 @@ func Run(ctx context.Context, t env.T, cfg Config) (tables []Table, err error) {
 
 // measured is what the rounds of one server gave.
 type measured struct {
-	server                                  *server
+	server                            *server
 	throughput, cpu, allocs, p50, p99 []float64
-	memory                                  int64
+	memory                            int64
 }
 
 // play plays one case.
@@ -82,6 +82,11 @@ func (s *site) play(ctx context.Context) (Table, error) {
 	}
 	field, stop := s.open()
 	defer stop()
+	for _, m := range field { // pools fill, and the heap finds its size
+		if _, err := runWrk(ctx, m.server.url+s.c.Path, script, "warm", time.Second); err != nil {
+			return Table{}, fmt.Errorf("%s: %w", m.server.name, err)
+		}
+	}
 	table := Table{Case: s.c.Name, About: s.c.About, Baseline: s.c.Baseline}
 	for round := range s.cfg.Rounds {
 		order := slices.Clone(field)
@@ -162,7 +167,7 @@ func (s *site) load(ctx context.Context, m *measured, script, run string) error 
 	case !s.c.reaches(m.server.name) && asked > spare:
 		return fmt.Errorf("the upstream got %.0f requests; all should be answered before", asked)
 	case s.c.Name == "exact" && commands < n:
-		return fmt.Errorf("Redis got %.0f commands for %.0f requests", commands, n) //nolint:revive,staticcheck // a name
+		return fmt.Errorf("only %.0f commands reached Redis for %.0f requests", commands, n)
 	}
 	m.throughput = append(m.throughput, n/l.seconds)
 	m.cpu = append(m.cpu, float64((after.cpu-before.cpu).Nanoseconds())/1e3/n)
@@ -172,10 +177,6 @@ func (s *site) load(ctx context.Context, m *measured, script, run string) error 
 	s.cfg.Say(fmt.Sprintf("%s: %s: %.0f requests/s, %.1f µs CPU each", s.c.Name, m.server.name, n/l.seconds, m.cpu[len(m.cpu)-1]))
 	return nil
 }
-
-// spare is how many requests of a run a limit may let through: that of nginx cannot be slower than one
-// a minute.
-const spare = 5
 
 // pace measures latencies, and then the memory.
 func (s *site) pace(m *measured, run string, rate int, config *tls.Config) error {
@@ -194,7 +195,7 @@ func commonRate(field []*measured) int {
 	for _, m := range field {
 		slowest = min(slowest, m.throughput[0])
 	}
-	return max(rateLeast, min(rateLimits, int(slowest*rateShare)))
+	return max(rateLeast, min(rateMost, int(slowest*rateShare)))
 }
 
 // meters are counters before or after a load.

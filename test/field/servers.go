@@ -79,7 +79,9 @@ func (s *site) start(name string) *server {
 }
 
 // child starts a server of this tool.
-func (s *site) child(args ...string) *server { return s.own(s.cfg.Self, append([]string{"serve"}, args...)...) }
+func (s *site) child(args ...string) *server {
+	return s.own(s.cfg.Self, append([]string{"serve"}, args...)...)
+}
 
 // own starts a server that announces its addresses as the gateway does.
 func (s *site) own(program string, args ...string) *server {

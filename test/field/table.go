@@ -100,7 +100,10 @@ func (t Table) Text(w io.Writer) error {
 		for _, cell := range row.cells() {
 			fmt.Fprint(tw, cell, "\t")
 		}
-		fmt.Fprintln(tw, row.Note)
+		if row.Note != "" {
+			fmt.Fprint(tw, "  ", row.Note)
+		}
+		fmt.Fprintln(tw)
 	}
 	fmt.Fprintln(tw)
 	return tw.Flush()

@@ -69,14 +69,17 @@ func parseWrk(out string) (l load, err error) {
 	return l, nil
 }
 
-// check fails unless all responses had the status.
+// spare is how many requests of a run a limit may let through: that of nginx cannot be slower than one
+// a minute.
+const spare = 5
+
+// check fails unless all responses were as the status is.
 func (l load) check(status int) error {
-	want := 0
-	if status >= 400 {
-		want = l.requests
-	}
-	if l.failed != want {
-		return fmt.Errorf("%d of %d responses were not 2xx; want %d", l.failed, l.requests, want)
+	switch {
+	case status < 400 && l.failed > 0:
+		return fmt.Errorf("%d of %d requests failed", l.failed, l.requests)
+	case status >= 400 && l.failed < l.requests-spare:
+		return fmt.Errorf("%d of %d requests did not fail", l.requests-l.failed, l.requests)
 	}
 	return nil
 }
