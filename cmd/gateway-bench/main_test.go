@@ -24,7 +24,7 @@ func TestSmoke(t *testing.T) {
 		}
 	}
 	file := filepath.Join(dir, "result.json")
-	cmd := exec.Command(filepath.Join(dir, "gateway-bench"), "--only", "exact", "--rounds", "1", "--round", "300ms", "--json", file)
+	cmd := exec.Command(filepath.Join(dir, "gateway-bench"), "--only", "leased", "--rounds", "1", "--round", "300ms", "--json", file)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -64,6 +64,13 @@ func TestMedian(t *testing.T) {
 	}
 }
 
+func TestScripts(t *testing.T) {
+	stats := "# Commandstats\r\ncmdstat_hset:calls=7,usec=1\r\ncmdstat_evalsha:calls=40,usec=1\r\ncmdstat_fcall:calls=2,usec=1\r\n"
+	if got := scripts(stats); got != 42 {
+		t.Errorf("%v scripts, want 42", got)
+	}
+}
+
 func TestChoose(t *testing.T) {
 	if got := len(choose("")); got != len(Cases()) {
 		t.Errorf("%d cases without a choice", got)

@@ -42,7 +42,7 @@ type Version struct {
 // NewReport adds to the tables what should be known about them.
 func NewReport(ctx context.Context, cfg Config, command string, tables []Table) Report {
 	return Report{
-		Command: command, Date: time.Now().UTC().Format(time.DateOnly), Commit: commit(), Round: cfg.Round.String(), Rounds: cfg.Rounds,
+		Command: command, Date: time.Now().UTC().Format(time.DateOnly), Commit: commit(ctx), Round: cfg.Round.String(), Rounds: cfg.Rounds,
 		Machine: machine(), Version: versions(ctx, cfg.Gateway), Tables: tables,
 	}
 }
@@ -64,22 +64,28 @@ func machine() Machine {
 	return m
 }
 
-// commit is what this program was built from.
-func commit() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	revision, changed := "unknown", ""
-	for _, s := range info.Settings {
-		switch {
-		case s.Key == "vcs.revision":
-			revision = s.Value
-		case s.Key == "vcs.modified" && s.Value == "true":
-			changed = ", with changes"
+// commit is what this program was built from, if the build recorded it, and otherwise what Git says about
+// the working directory.
+func commit(ctx context.Context) string {
+	settings := map[string]string{}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			settings[s.Key] = s.Value
 		}
 	}
-	return revision + changed
+	revision, changed := settings["vcs.revision"], settings["vcs.modified"] == "true"
+	if revision == "" {
+		head, err := exec.CommandContext(ctx, "git", "rev-parse", "HEAD").Output()
+		if err != nil {
+			return "unknown"
+		}
+		diff, err := exec.CommandContext(ctx, "git", "status", "--porcelain", "--untracked-files=no").Output()
+		revision, changed = strings.TrimSpace(string(head)), err != nil || len(diff) > 0
+	}
+	if changed {
+		revision += ", with changes"
+	}
+	return revision
 }
 
 // versions asks every program.

@@ -51,7 +51,7 @@ func (r Report) SVG() string {
 	for _, t := range r.Tables {
 		fmt.Fprintf(&b, "<text class=\"group\" x=\"8\" y=\"%d\">%s</text>\n", y+plotGroup-14, html.EscapeString(t.Case+": "+t.About))
 		y += plotGroup - 6
-		fmt.Fprintf(&b, "<line class=\"axis\" x1=\"%d\" y1=\"%d\" x2=\"%[1]d\" y2=\"%d\"/>\n", plotLeft, y-2, y+plotRow*len(t.Rows))
+		fmt.Fprintf(&b, "<line class=\"axis\" x1=\"%[1]d\" y1=\"%[2]d\" x2=\"%[1]d\" y2=\"%[3]d\"/>\n", plotLeft, y-2, y+plotRow*len(t.Rows))
 		for _, row := range t.Rows {
 			color := colors[slices.Index(servers, row.Server)%len(colors)]
 			width := row.CPU * scale
