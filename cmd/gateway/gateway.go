@@ -92,7 +92,7 @@ func newGateway(ctx context.Context, snapshot *policy.Snapshot, s *service, log 
 	g.fleet = g.durable.fleet
 	g.fleet.openRoll(&g.live, g.stores, log)
 	g.limits = openLimits(snapshot.Policy, g.stores.redis, g.fleet.roll, numbers)
-	g.resources = openResources(numbers, log)
+	g.resources = openResources(snapshot.Policy, numbers, log)
 	g.pools = proxy.NewPools(proxy.PoolsConfig{Log: log, Tight: g.resources.tight.Load})
 	if g.certs, err = g.openCertificates(snapshot.Policy, secrets); err != nil {
 		return nil, fmt.Errorf("certificates: %w", err)

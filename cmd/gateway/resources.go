@@ -13,8 +13,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/KimMachineGun/automemlimit/memlimit"
-
 	"github.com/jewgo/gateway/internal/metrics"
 	"github.com/jewgo/gateway/internal/wire"
 	"github.com/jewgo/gateway/policy"
@@ -30,23 +28,19 @@ const (
 	tightBelow = 0.80
 	// collectEvery is how often garbage is collected meanwhile, since what is in use is known only then.
 	collectEvery = 10 // looks
-	// containerShare is the share of a container's memory that Go may use.
-	containerShare = 0.9
 )
 
 // resources are the descriptors and the memory of the process. Where they run out, what is served goes on.
 type resources struct {
 	connections wire.Connections
 	tight       atomic.Bool // memory is scarce
+	garbage     *garbage
 	log         *slog.Logger
 }
 
-func openResources(numbers *metrics.Metrics, log *slog.Logger) *resources {
-	r := &resources{log: log}
+func openResources(p *policy.Policy, numbers *metrics.Metrics, log *slog.Logger) *resources {
+	r := &resources{log: log, garbage: boundGarbage(int64(p.Cache.Memory), log)}
 	r.connections.Tight = r.tight.Load
-	if _, err := memlimit.SetGoMemLimitWithOpts(memlimit.WithRatio(containerShare), memlimit.WithProvider(memlimit.FromCgroup)); err != nil {
-		log.Debug("no container limits memory", "error", err.Error())
-	}
 	numbers.Gauge("gateway_connections", "Open connections of clients.", func() float64 {
 		open, _ := r.connections.Open()
 		return float64(open)
@@ -85,8 +79,8 @@ func descriptors() int {
 // as it approaches its limit.
 func (r *resources) watch(ctx context.Context) {
 	limit := debug.SetMemoryLimit(-1)
-	if limit == math.MaxInt64 {
-		return
+	if r.garbage.bound > 0 {
+		limit = math.MaxInt64 // that one refuses nothing
 	}
 	samples := []runtimemetrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"}}
 	for looks := 1; ; looks++ {
@@ -99,7 +93,9 @@ func (r *resources) watch(ctx context.Context) {
 			runtime.GC()
 		}
 		runtimemetrics.Read(samples)
-		used := float64(samples[0].Value.Uint64()+samples[1].Value.Uint64()) / float64(limit)
+		live := samples[0].Value.Uint64() + samples[1].Value.Uint64()
+		r.garbage.look(int64(live))
+		used := float64(live) / float64(limit)
 		switch tight := r.tight.Load(); {
 		case !tight && used > tightAbove:
 			r.tight.Store(true)
