@@ -14,7 +14,7 @@ const (
 	containerShare = 0.9
 	// memoryRest is what Go may take beside cache.memory, as long as nothing else bounds it and what is in use leaves
 	// room for garbage. The program itself comes on top: the process takes at most 96 MiB beside cache.memory.
-	memoryRest = 64 << 20
+	memoryRest = 80 << 20
 	// collectAt is the garbage that may gather before it is collected, in percent of what is in use. Go's own 100 would
 	// collect the few megabytes of a gateway dozens of times a second.
 	collectAt = 400
