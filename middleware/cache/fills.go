@@ -23,9 +23,11 @@ const (
 type Fills interface {
 	// Claim makes owner the one that fills key, and reports whether it is: another may fill it.
 	Claim(ctx context.Context, key, owner string, lease time.Duration) (mine bool, err error)
-	// Tell adds to owner's fill, and reports whether anyone reads along. If nobody does, the news of
-	// a body is ignored, and Done ends the fill.
+	// Tell adds to owner's fill, and reports whether anyone reads along. If nobody does, Done ends the
+	// fill. Else it holds once the whole body was told.
 	Tell(ctx context.Context, key, owner string, news Fill, lease time.Duration) (followed bool, err error)
+	// Drop ends owner's fill: others get no response from it.
+	Drop(ctx context.Context, key, owner string) error
 	// Follow returns the fill of a key with its body from at on, and notes that somebody reads along.
 	Follow(ctx context.Context, key string, at int64) (fill Fill, found bool, err error)
 }
@@ -33,10 +35,10 @@ type Fills interface {
 // Fill is a response on its way, or news of it.
 type Fill struct {
 	Entry  *Entry // without its body; nil: unknown yet, or told before
-	Length int64  // of the body; -1: unknown
+	Length int64  // of the body; -1: unknown; known if Done
 	At     int64  // position of Body
 	Body   []byte
-	Done   bool // Body is the rest; without an Entry ever told: there is no response for others
+	Done   bool // the body is complete
 }
 
 // shared is a Cache's access to Fills.
@@ -80,6 +82,9 @@ func (f *flight) tell(owner string) {
 	say := func(news Fill) (followed, ok bool) {
 		return askFills(ctx, s, func(ctx context.Context) (bool, error) { return s.fills.Tell(ctx, f.key, owner, news, fillLease) })
 	}
+	drop := func() {
+		_, _ = askFills(ctx, s, func(ctx context.Context) (struct{}, error) { return struct{}{}, s.fills.Drop(ctx, f.key, owner) }) // else it ends by itself
+	}
 	for waiting := true; waiting; {
 		select {
 		case <-f.arrived:
@@ -94,18 +99,21 @@ func (f *flight) tell(owner string) {
 	}
 	out := &f.out
 	if out.entry == nil || out.body == nil || out.from.want > maxShared {
-		say(Fill{Done: true}) // others find what is stored, or ask themselves
+		drop() // others find what is stored, or ask themselves
 		return
 	}
 	news, followed := Fill{Entry: out.entry, Length: out.from.want}, false
 	for {
 		data, more, err := out.body.since(news.At)
 		if err != nil && !errors.Is(err, io.EOF) || news.At+int64(len(data)) > maxShared {
-			say(Fill{Done: true})
+			drop()
 			return
 		}
 		if news.Body, news.Done = nil, err != nil; followed {
 			news.Body = data
+		}
+		if news.Done {
+			news.Length = news.At + int64(len(data))
 		}
 		was := followed
 		var ok bool

@@ -20,10 +20,13 @@ var (
 	fillsTellSource string
 	//go:embed fills_follow.lua
 	fillsFollowSource string
+	//go:embed fills_drop.lua
+	fillsDropSource string
 
 	fillsClaim  = redis.NewScript(fillsClaimSource)
 	fillsTell   = redis.NewScript(fillsTellSource)
 	fillsFollow = redis.NewScript(fillsFollowSource)
+	fillsDrop   = redis.NewScript(fillsDropSource)
 )
 
 // Fills keeps what gateways tell each other of responses on their way: at gw:{c:KEY}:f a hash with
@@ -70,6 +73,14 @@ func (f *Fills) Tell(ctx context.Context, key, owner string, news cache.Fill, le
 		return false, errNotOwner
 	}
 	return followed == 1, nil
+}
+
+// Drop implements cache.Fills.
+func (f *Fills) Drop(ctx context.Context, key, owner string) error {
+	if err := fillsDrop.Run(ctx, f.client, fillKeys(key), owner).Err(); err != nil {
+		return fmt.Errorf("drop a fill: %w", err)
+	}
+	return nil
 }
 
 // Follow implements cache.Fills. A fill that cannot be read is none.

@@ -1,6 +1,7 @@
 package redis_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"testing"
@@ -36,18 +37,18 @@ func TestFills(t *testing.T) {
 		{"nobody fills", follow(0), `false 0 of 0 "" false <nil>`},
 		{"the first one does", claim("a"), "true <nil>"},
 		{"not the second", claim("b"), "false <nil>"},
-		{"which may not tell of it", tell("b", cache.Fill{Done: true}), "false true"},
+		{"which may not tell of it", tell("b", cache.Fill{Entry: entry, Length: 1}), "false true"},
 		{"nobody reads along", tell("a", cache.Fill{}), "false false"},
 		{"b does, before the head", follow(0), `true 0 of 0 "" false <nil>`},
-		{"a sees that", tell("a", cache.Fill{Entry: entry, Length: 6}), "true false"},
+		{"a sees that, and has all of the body untold", tell("a", cache.Fill{Entry: entry, Length: 6, Done: true}), "true false"},
 		{"the head", follow(0), `true 200 of 6 "" false <nil>`},
 		{"half of the body", tell("a", cache.Fill{Body: []byte("abc")}), "true false"},
 		{"the same once more", tell("a", cache.Fill{Body: []byte("abc")}), "true false"},
 		{"all of that half", follow(0), `true 200 of 6 "abc" false <nil>`},
 		{"a part of it", follow(2), `true 200 of 6 "c" false <nil>`},
-		{"an end without the rest is none", tell("a", cache.Fill{At: 6, Done: true}), "true false"},
+		{"an end without the rest is none", tell("a", cache.Fill{At: 3, Length: 6, Done: true}), "true false"},
 		{"it goes on", follow(3), `true 200 of 6 "" false <nil>`},
-		{"the rest", tell("a", cache.Fill{At: 3, Body: []byte("def"), Done: true}), "true false"},
+		{"the rest", tell("a", cache.Fill{At: 3, Length: 6, Body: []byte("def"), Done: true}), "true false"},
 		{"is read", follow(3), `true 200 of 6 "def" true <nil>`},
 	} {
 		if step.got != step.want {
@@ -76,8 +77,7 @@ func TestFillsEnd(t *testing.T) {
 			if _, _, err := fills.Follow(ctx, key, 0); err != nil {
 				return err
 			}
-			_, err := fills.Tell(ctx, key, "a", cache.Fill{Done: true}, time.Minute)
-			return err
+			return errors.Join(fills.Drop(ctx, key, "b"), fills.Drop(ctx, key, "a"))
 		},
 		"its gateway has gone": func(string) error { time.Sleep(100 * time.Millisecond); return nil },
 	} {
