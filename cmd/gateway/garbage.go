@@ -36,7 +36,7 @@ func boundGarbage(cache int64, log *slog.Logger) *garbage {
 		return &garbage{}
 	}
 	debug.SetGCPercent(collectAt)
-	if debug.SetMemoryLimit(-1) != math.MaxInt64 {
+	if os.Getenv("GOMEMLIMIT") != "" || debug.SetMemoryLimit(-1) != math.MaxInt64 { // it may be off
 		return &garbage{}
 	}
 	g := &garbage{bound: cache + memoryRest}

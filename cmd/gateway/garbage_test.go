@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"testing"
 )
 
@@ -15,6 +16,7 @@ func TestGarbageIsBounded(t *testing.T) {
 	}{
 		{nil, fmt.Sprintf("%.10g", float64(16<<20+memoryRest)), fmt.Sprint(collectAt)},
 		{[]string{"GOMEMLIMIT=1GiB"}, fmt.Sprintf("%.10g", float64(1<<30)), fmt.Sprint(collectAt)},
+		{[]string{"GOMEMLIMIT=off"}, fmt.Sprintf("%.10g", float64(math.MaxInt64)), fmt.Sprint(collectAt)},
 		{[]string{"GOGC=50", "GOMEMLIMIT=1GiB"}, fmt.Sprintf("%.10g", float64(1<<30)), "50"},
 	} {
 		file := t.TempDir() + "/gateway.yaml"

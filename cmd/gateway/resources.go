@@ -79,8 +79,11 @@ func descriptors() int {
 // as it approaches its limit.
 func (r *resources) watch(ctx context.Context) {
 	limit := debug.SetMemoryLimit(-1)
-	if r.garbage.bound > 0 {
+	switch {
+	case r.garbage.bound > 0:
 		limit = math.MaxInt64 // that one refuses nothing
+	case limit == math.MaxInt64:
+		return
 	}
 	samples := []runtimemetrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"}}
 	for looks := 1; ; looks++ {

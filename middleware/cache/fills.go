@@ -110,7 +110,10 @@ func (f *flight) tell(owner string) {
 			return
 		}
 		if news.Body, news.Done = nil, err != nil; followed {
-			news.Body = data
+			if news.Body = data; len(data) > 0 && !f.cache.store.room(len(data)) {
+				drop()
+				return
+			}
 		}
 		if news.Done {
 			news.Length = news.At + int64(len(data))

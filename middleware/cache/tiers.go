@@ -120,13 +120,16 @@ func (t *Tiers) Put(ctx context.Context, key string, e *Entry) error {
 		return nil
 	}
 	t.remember(ctx, key, e)
-	if t.Shared == nil || !t.Tags.shareable(e.Marks) || !t.Tags.shareable(e.Soft) || e.Size() > maxShared || !t.writes.may(t.Now()) || t.Room != nil && !t.Room(e.Size()) {
+	if t.Shared == nil || !t.Tags.shareable(e.Marks) || !t.Tags.shareable(e.Soft) || e.Size() > maxShared || !t.writes.may(t.Now()) || !t.room(e.Size()) {
 		return nil // a later request fills it again
 	}
 	_, answered, err := failover.Offer(ctx, t.Switch, func(ctx context.Context) (struct{}, error) { return struct{}{}, t.Shared.Put(ctx, key, e) })
 	t.writes.outcome(answered, err, t.Now())
 	return nil
 }
+
+// room reserves bytes of the shared store, if it has them.
+func (t *Tiers) room(bytes int) bool { return t.Room == nil || t.Room(bytes) }
 
 // Writes returns the status of writes into the shared store.
 func (t *Tiers) Writes() WritesStatus { return t.writes.status() }
