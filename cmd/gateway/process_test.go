@@ -44,6 +44,7 @@ var binary = sync.OnceValues(func() (string, error) {
 
 func TestMain(m *testing.M) {
 	env.SideBySide(4)
+	_ = os.Setenv("GORACE", "atexit_sleep_ms=0") // the gateways end at once, not after the usual second
 	code := m.Run()
 	if built != "" {
 		_ = os.RemoveAll(built) // the system clears its folder for temporary files

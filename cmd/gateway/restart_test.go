@@ -354,8 +354,7 @@ func startCompose(t *testing.T, backend string) (gateways []*balanced, base stri
 
 // Two gateways behind a balancer, as in deploy/compose, are restarted in turn, each time as another version: no request
 // fails, nobody is logged out, and streams of events end between two events.
-func TestRestartsUnderLoad(t *testing.T) {
-	t.Parallel()
+func TestRestartsUnderLoad(t *testing.T) { // alone: a load beside other tests says nothing
 	restarts, rate := restartsWanted()
 	backend := httptest.NewServer(http.HandlerFunc(workaday))
 	t.Cleanup(backend.Close)
@@ -384,8 +383,7 @@ func TestRestartsUnderLoad(t *testing.T) {
 // One gateway is restarted, each time as another version, while its socket stays open: no GET fails, nobody is logged
 // out, and streams of events end between two events. A POST may meet a connection that is idle and just closing, as with
 // any server, since its client does not send it again.
-func TestRestartsBySocketActivation(t *testing.T) {
-	t.Parallel()
+func TestRestartsBySocketActivation(t *testing.T) { // alone: a load beside other tests says nothing
 	restarts, rate := restartsWanted()
 	backend := httptest.NewServer(http.HandlerFunc(workaday))
 	t.Cleanup(backend.Close)

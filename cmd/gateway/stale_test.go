@@ -24,7 +24,7 @@ import (
 
 const (
 	staleItems  = 20
-	staleFaults = 100
+	staleFaults = 60
 	// staleBurst is the most faults in a row. A Redis that comes and goes is left alone
 	// for up to 4 s, which each burst then waits for: short bursts take minutes.
 	staleBurst = 40
@@ -353,8 +353,7 @@ func staleSeedOf(t *testing.T) uint64 {
 // Short stops of Redis, restarts, lost subscriptions and evictions of single keys,
 // under writes through two gateways: nothing stale is served once both have used Redis
 // for a second.
-func TestNothingStaleIsServedAfterFaultsOfRedis(t *testing.T) {
-	t.Parallel()
+func TestNothingStaleIsServedAfterFaultsOfRedis(t *testing.T) { // alone: a load beside other tests says nothing
 	seed := staleSeedOf(t)
 	t.Logf("%s=%d makes the same faults", staleSeed, seed)
 	p := startPair(t, seed)

@@ -256,9 +256,9 @@ func TestFilesServeUntilTheServerHasGiven(t *testing.T) {
 
 func TestRenewalWithoutAGap(t *testing.T) {
 	t.Parallel()
-	n, server := startAlone(t, "renewed.test", 15*time.Second) // renewed at 10
+	n, server := startAlone(t, "renewed.test", 30*time.Second) // renewed at 20
 	serial, seen := n.await(server.Roots()), 1
-	for end := time.Now().Add(16 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(31 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		now, err := n.serial(server.Roots())
 		if err != nil {
 			t.Fatal(err)
