@@ -99,7 +99,7 @@ const (
 	// fillKey is the key that fills Redis up to fullFrom.
 	fillKey = "drill:fill"
 	// seenWithin is how long gateways take to notice: they check once a second.
-	seenWithin = 1500 * time.Millisecond
+	seenWithin = 3 * time.Second
 )
 
 // full plays a Redis that refuses writes beyond its maxmemory, and gets responses until it is nearly
