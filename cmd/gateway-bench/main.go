@@ -69,6 +69,7 @@ func newRoot(args []string) *cobra.Command {
 	f.DurationVar(&c.Round, "round", 3*time.Second, "how long a server is under load at a time; wrk takes whole seconds, so it is rounded up for it")
 	f.IntVar(&c.Rounds, "rounds", 5, "how many times each server is measured; the result is the median")
 	f.StringVar(&c.Only, "only", "", "play only cases or servers with this in their name, and the baselines")
+	f.StringVar(&c.Profile, "profile", "", "keep a CPU profile of the gateway under each case in this folder")
 	f.StringVar(&c.json, "json", "", "write the result as JSON to this file")
 	f.StringVar(&c.svg, "svg", "", "draw the CPU time of a request into this file")
 	f.StringVar(&c.markdown, "markdown", "", "write a page with the machine, the versions and the tables to this file")

@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -23,6 +25,7 @@ type Config struct {
 	Round   time.Duration // how long a server is under load at a time
 	Rounds  int
 	Only    string // a part of the name of a case or a server
+	Profile string // a folder for a CPU profile of the gateway in each case; "": none
 	Say     func(event string)
 }
 
@@ -110,8 +113,48 @@ func (s *site) play(ctx context.Context) (Table, error) {
 			}
 		}
 	}
+	for _, m := range field {
+		if m.server.token != "" && s.cfg.Profile != "" {
+			if err := s.profile(ctx, m.server, script); err != nil {
+				return Table{}, err
+			}
+		}
+	}
 	table.Rows = s.rows(field)
 	return table, nil
+}
+
+// profile loads the gateway once more, and keeps where its CPU time goes, for go tool pprof.
+func (s *site) profile(ctx context.Context, of *server, script string) error {
+	seconds := max(1, int(s.cfg.Round.Seconds()))
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, of.admin+"/debug/pprof/profile?seconds="+strconv.Itoa(seconds), nil)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+of.token)
+	loaded := make(chan error, 1)
+	go func() { // ends with wrk
+		_, err := runWrk(ctx, of.url+s.c.Path, script, "profile", s.cfg.Round)
+		loaded <- err
+	}()
+	taken, err := take(req)
+	if err := errors.Join(err, <-loaded); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(s.cfg.Profile, s.c.Name+".pprof"), taken, 0o644)
+}
+
+// take returns the body of a response that is as it should be.
+func take(req *http.Request) ([]byte, error) {
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(res.Body)
+	if err == nil && res.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s %s", req.URL, res.Status, body)
+	}
+	return body, errors.Join(err, res.Body.Close())
 }
 
 // open starts the servers of the case that are installed, the gateway first, whose answer the static

@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"text/template"
 	"time"
@@ -42,6 +43,7 @@ type server struct {
 	name    string
 	url     string
 	admin   string // where its counters are; "": it has none that we know
+	token   string // the gateway's, for admin
 	process *env.Process
 }
 
@@ -57,7 +59,13 @@ func (s *site) start(name string) *server {
 	var started *server
 	switch name {
 	case gatewayBin:
-		started = s.own(s.cfg.Gateway, "run", "--config", s.render("gateway.yaml", s.values()))
+		v := s.values()
+		started = s.own(s.cfg.Gateway, "run", "--config", s.render("gateway.yaml", v))
+		token, err := os.ReadFile(filepath.Join(v.Dir, "data", "admin.token"))
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		started.token = strings.TrimSpace(string(token))
 	case static:
 		args := []string{"static", "--answer", s.answer}
 		if s.c.tls {
