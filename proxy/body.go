@@ -8,26 +8,27 @@ import (
 	"time"
 )
 
-// holdBody calls release once when the response's body is closed, and ends a read in which the
-// upstream sends nothing for progress (0: no bound). After a protocol switch the body stays writable
-// and has no bound: silence is up to the application.
-func holdBody(resp *http.Response, progress time.Duration, release func()) {
+// holdBody ends the stay when the response's body is closed, and ends a read in which the upstream
+// sends nothing for progress (0: no bound). After a protocol switch the body stays writable and has
+// no bound: silence is up to the application.
+func holdBody(resp *http.Response, progress time.Duration, s *stay) {
 	if resp.Body == http.NoBody {
-		release()
+		s.end()
 		return
 	}
 	if conn, ok := resp.Body.(io.ReadWriteCloser); ok && resp.StatusCode == http.StatusSwitchingProtocols {
-		resp.Body = &switchedBody{ReadWriteCloser: conn, release: sync.OnceFunc(release)}
+		resp.Body = &switchedBody{ReadWriteCloser: conn, release: s.end}
 		return
 	}
-	resp.Body = &responseBody{ReadCloser: resp.Body, progress: progress, release: sync.OnceFunc(release)}
+	s.body = responseBody{ReadCloser: resp.Body, progress: progress, stay: s}
+	resp.Body = &s.body
 }
 
 // responseBody is a response's body on its way to the client.
 type responseBody struct {
 	io.ReadCloser
 	progress time.Duration
-	release  func()
+	stay     *stay
 	timer    *time.Timer // runs while a read is under way; nil before the first
 	stalled  atomic.Bool
 }
@@ -58,7 +59,7 @@ func (b *responseBody) stall() {
 // Close implements io.Closer.
 func (b *responseBody) Close() error {
 	err := b.ReadCloser.Close()
-	b.release()
+	b.stay.end()
 	return err
 }
 

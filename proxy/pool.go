@@ -108,8 +108,8 @@ func (p *pool) retire() {
 
 // roundTrip sends a request, and retries it where that is allowed.
 func (p *pool) roundTrip(req *http.Request, ex *exchange.Exchange) (*http.Response, error) {
-	leave, ok := p.enter(req.Context(), ex)
-	if !ok {
+	s := &stay{pool: p, counted: ex.View.Path != p.def.Health.Path}
+	if s.counted && !p.concurrency.enter(req.Context()) {
 		if req.Body != nil {
 			_ = req.Body.Close() // a RoundTripper always closes it
 		}
@@ -118,10 +118,10 @@ func (p *pool) roundTrip(req *http.Request, ex *exchange.Exchange) (*http.Respon
 	p.budget.request(p.cfg.Now())
 	var tried []*target
 	for {
-		t := p.pick(ex.View.Client, tried)
-		ex.Facts.Target = t.url.Host
+		s.target = p.pick(ex.View.Client, tried)
+		ex.Facts.Target = s.target.url.Host
 		began := p.cfg.Now()
-		resp, err := p.try(req, ex.Route, t, leave)
+		resp, err := p.try(req, ex.Route, s)
 		if now := p.cfg.Now(); req.Body == nil && (err == nil || isTimeout(err)) { // the time of a body is the client's
 			p.concurrency.answered(now.Sub(began), now)
 		}
@@ -129,24 +129,46 @@ func (p *pool) roundTrip(req *http.Request, ex *exchange.Exchange) (*http.Respon
 			return resp, nil
 		}
 		if len(tried) >= p.def.Retries.Attempts || !repeatable(req, err) || !p.budget.take(p.cfg.Now()) {
-			leave()
+			s.leave()
 			return nil, err
 		}
-		tried = append(tried, t)
+		tried = append(tried, s.target)
 		ex.Facts.Retries++
 	}
 }
 
-// enter counts a request until leave is called. Health checks that come through the gateway always pass.
-func (p *pool) enter(ctx context.Context, ex *exchange.Exchange) (leave func(), ok bool) {
-	if ex.View.Path == p.def.Health.Path {
-		return func() {}, true
-	}
-	return sync.OnceFunc(p.concurrency.leave), p.concurrency.enter(ctx)
+// stay is a request at an upstream, from its turn to the end of its response.
+type stay struct {
+	pool    *pool
+	target  *target // of the last try
+	counted bool    // in the concurrency. Health checks that come through the gateway always pass
+	body    responseBody
+
+	left, ended atomic.Bool
 }
 
-// try sends a request to one target. leave is called when the response ends; streams do not count.
-func (p *pool) try(req *http.Request, route *policy.Route, t *target, leave func()) (*http.Response, error) {
+// leave ends what counts in the concurrency: streams do not.
+func (s *stay) leave() {
+	if s.counted && !s.left.Swap(true) {
+		s.pool.concurrency.leave()
+	}
+}
+
+// end is called when the response ends, any number of times.
+func (s *stay) end() {
+	if s.ended.Swap(true) {
+		return
+	}
+	s.target.inFlight.Add(-1)
+	if s.pool.retired.Load() {
+		s.pool.conns.Load().closeIdle()
+	}
+	s.leave()
+}
+
+// try sends a request to the target of its stay.
+func (p *pool) try(req *http.Request, route *policy.Route, s *stay) (*http.Response, error) {
+	t := s.target
 	out := req.WithContext(carrying(req.Context(), req.Body)) // a shallow copy: req is the caller's
 	u := *req.URL
 	u.Scheme, u.Host = t.url.Scheme, t.url.Host
@@ -166,17 +188,18 @@ func (p *pool) try(req *http.Request, route *policy.Route, t *target, leave func
 		p.keepFor(conns, idle)
 	}
 	if resp.StatusCode == http.StatusSwitchingProtocols || sendsEvents(req, resp) {
-		leave()
+		s.leave()
 	}
-	holdBody(resp, progress, func() { p.release(t); leave() })
+	holdBody(resp, progress, s)
 	if resp.StatusCode < 100 { // net/http can read it, but panics when it has to write it
 		_ = resp.Body.Close() // as below
 		return nil, errStatus
 	}
-	asked := req.Header.Get("Upgrade")
-	if resp.StatusCode == http.StatusSwitchingProtocols && (asked == "" || !strings.EqualFold(resp.Header.Get("Upgrade"), asked)) {
-		_ = resp.Body.Close() // ReverseProxy would leave it open
-		return nil, errUpgrade
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		if asked := req.Header.Get("Upgrade"); asked == "" || !strings.EqualFold(resp.Header.Get("Upgrade"), asked) {
+			_ = resp.Body.Close() // ReverseProxy would leave it open
+			return nil, errUpgrade
+		}
 	}
 	return resp, nil
 }
@@ -185,13 +208,5 @@ func (p *pool) try(req *http.Request, route *policy.Route, t *target, leave func
 func (p *pool) keepFor(conns *transports, idle time.Duration) {
 	if idle < conns.idle && p.conns.CompareAndSwap(conns, newTransports(idle, conns.h2c, p.bounds)) {
 		conns.closeIdle()
-	}
-}
-
-// release is called when a response ends.
-func (p *pool) release(t *target) {
-	t.inFlight.Add(-1)
-	if p.retired.Load() {
-		p.conns.Load().closeIdle()
 	}
 }

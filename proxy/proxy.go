@@ -92,6 +92,7 @@ func (h *Handler) EndEvents() { h.events.leave() }
 // http.ErrAbortHandler, so that a truncated body does not look complete.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{clientWriter: clientWriter{ResponseWriter: w, in: r}, h: h, ex: exchange.From(r.Context())}
+	c.values = c.room[:0]
 	proxy := httputil.ReverseProxy{
 		Rewrite:        c.rewrite,
 		Transport:      h.cfg.Transport,
@@ -139,6 +140,8 @@ type call struct {
 	switched  *switched              // nil: the protocol is still HTTP
 	events    *eventStream           // nil: the response is none
 	among     *leaving[*eventStream] // where it is held
+	values    []string               // of fields that go upstream; see set
+	room      [5]string              // for them
 }
 
 // Hijack is called when the upstream has switched protocols.

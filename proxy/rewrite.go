@@ -28,23 +28,29 @@ func (c *call) rewrite(pr *httputil.ProxyRequest) {
 
 	view := &ex.View
 	if view.Client.IsValid() {
-		h["X-Forwarded-For"] = []string{view.Client.String()}
+		c.set(h, "X-Forwarded-For", view.Client.String())
 	}
 	pr.Out.Host = view.Authority // as in the cache key, since upstreams build links from it
-	h["X-Forwarded-Host"] = []string{view.Authority}
+	c.set(h, "X-Forwarded-Host", view.Authority)
+	scheme := "http"
 	if view.TLS {
-		h["X-Forwarded-Proto"] = []string{"https"}
-	} else {
-		h["X-Forwarded-Proto"] = []string{"http"}
+		scheme = "https"
 	}
+	c.set(h, "X-Forwarded-Proto", scheme)
 	if ex.RequestID != "" {
-		h["X-Request-Id"] = []string{ex.RequestID}
+		c.set(h, "X-Request-Id", ex.RequestID)
 	}
 	if ex.Traceparent != "" {
-		h["Traceparent"] = []string{ex.Traceparent}
+		c.set(h, "Traceparent", ex.Traceparent)
 	}
 	h.Add("Via", via(pr.In.ProtoMajor, pr.In.ProtoMinor, c.h.cfg.Hop))
 	c.body(pr)
+}
+
+// set is h.Set without an allocation of its own.
+func (c *call) set(h http.Header, name, value string) {
+	c.values = append(c.values, value)
+	h[name] = c.values[len(c.values)-1 : len(c.values) : len(c.values)]
 }
 
 // upstreamURL is the URL that was matched and, with a Plan, is in the cache key. The upstream must
@@ -125,5 +131,8 @@ const pseudonym = "edge"
 
 // via is the gateway's Via entry for a message received in that version (RFC 9110, 7.6.3).
 func via(major, minor int, by string) string {
+	if major == 1 && minor == 1 && by == pseudonym {
+		return "1.1 " + pseudonym // of nearly every response, without an allocation
+	}
 	return strconv.Itoa(major) + "." + strconv.Itoa(minor) + " " + by
 }

@@ -43,6 +43,13 @@ type Metrics struct {
 	byRequest  *handles[requestLabels, prometheus.Counter]
 	byOutcome  *handles[[3]string, prometheus.Counter] // route, outcome, tier
 	byDecision *handles[[3]string, prometheus.Counter] // limit, outcome, by
+	byTarget   *handles[[3]string, targetHandles]      // upstream, target, class of the status
+	bySession  *handles[string, prometheus.Counter]
+}
+
+type targetHandles struct {
+	responses prometheus.Counter
+	duration  prometheus.Observer
 }
 
 type routeHandles struct {
@@ -84,6 +91,10 @@ func New(version string) *Metrics {
 	})
 	m.byOutcome = newHandles(func(l [3]string) prometheus.Counter { return m.cache.WithLabelValues(l[:]...) })
 	m.byDecision = newHandles(func(l [3]string) prometheus.Counter { return m.limits.WithLabelValues(l[:]...) })
+	m.bySession = newHandles(func(session string) prometheus.Counter { return m.sessions.WithLabelValues(session) })
+	m.byTarget = newHandles(func(l [3]string) targetHandles {
+		return targetHandles{m.responses.WithLabelValues(l[:]...), m.upstream.WithLabelValues(l[0])}
+	})
 	m.registry.MustRegister(&m.redises)
 	m.recent.sampled = prometheus.NewRegistry()
 	m.recent.sampled.MustRegister(m.requests, m.duration, m.upstream, m.cache)
@@ -156,13 +167,16 @@ func (m *Metrics) End(ex *exchange.Exchange, took time.Duration) {
 		m.byOutcome.of([3]string{route, f.Cache, f.Tier}).Inc()
 	}
 	if f.Session != "" {
-		m.sessions.WithLabelValues(f.Session).Inc()
+		m.bySession.of(f.Session).Inc()
 	}
 	if f.Target != "" {
-		m.upstream.WithLabelValues(upstream).Observe(f.UpstreamTime.Seconds())
-		m.responses.WithLabelValues(upstream, f.Target, class(f.UpstreamCode)).Inc()
+		asked := m.byTarget.of([3]string{upstream, f.Target, class(f.UpstreamCode)})
+		asked.responses.Inc()
+		asked.duration.Observe(f.UpstreamTime.Seconds())
 	}
-	m.retries.Add(float64(f.Retries))
+	if f.Retries > 0 {
+		m.retries.Add(float64(f.Retries))
+	}
 	if f.Local {
 		m.local.Inc()
 	}

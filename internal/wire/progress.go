@@ -54,6 +54,11 @@ func (c *conn) Read(p []byte) (int, error) {
 	if !errors.Is(err, os.ErrDeadlineExceeded) || !c.lastLook.CompareAndSwap(true, false) {
 		return n, err
 	}
+	return c.look(p, err)
+}
+
+// look reads what is there; without anything, err stands.
+func (c *conn) look(p []byte, err error) (n int, _ error) {
 	c.control(func(fd uintptr) {
 		switch m, failed := syscall.Read(int(fd), p); {
 		case failed != nil: // there is nothing, so that the deadline stands

@@ -45,12 +45,12 @@ func (v *visit) OnHeader(status int, h http.Header) {
 // stripTrailer removes the signal and cookies from trailers; browsers ignore cookies there. Once the
 // header is out, h holds trailers.
 func stripTrailer(h http.Header, out bool) {
-	for _, name := range [...]string{SignalHeader, "Set-Cookie"} {
-		if out {
-			delete(h, name)
-		}
-		delete(h, http.TrailerPrefix+name)
+	if out {
+		delete(h, SignalHeader)
+		delete(h, "Set-Cookie")
 	}
+	delete(h, http.TrailerPrefix+SignalHeader)
+	delete(h, http.TrailerPrefix+"Set-Cookie")
 }
 
 // dropOwn removes upstream cookies that have the session cookie's name: the browser would lose its
