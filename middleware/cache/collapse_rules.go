@@ -121,7 +121,7 @@ func (c *call) detached(ctx context.Context) *call {
 	if h, ok := ex.View.Header.(http.Header); ok {
 		ex.View.Header = h.Clone() // the client's request is still in use
 	}
-	req := c.req.Clone(exchange.With(ctx, ex))
+	req := c.req.WithContext(exchange.With(ctx, ex)) // what is sent is a copy of it; see outbound
 	req.Method = ex.View.Method
 	if req.Method != methodQuery {
 		req.Body, req.GetBody, req.ContentLength = nil, nil, 0

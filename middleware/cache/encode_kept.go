@@ -31,7 +31,7 @@ type coded struct {
 // newCodings returns an entry's encoded forms, or nil if it is never encoded: its Vary was decided
 // when it was stored. made may hold forms of the same body.
 func newCodings(e *Entry, made *Codings) *Codings {
-	if e.partial() || len(e.Body) < minEncoded || !encodable(e.Status, e.Header) || !rfc9111.Varies(e.Header, "Accept-Encoding") {
+	if e.partial() || !e.Compresses() || !rfc9111.Varies(e.Header, "Accept-Encoding") {
 		return nil
 	}
 	c := &Codings{tag: weakTag(e.Header)}

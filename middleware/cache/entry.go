@@ -2,7 +2,9 @@ package cache
 
 import (
 	"net/http"
+	"strings"
 	"time"
+	"unique"
 
 	"github.com/jewgo/gateway/internal/rfc9111"
 )
@@ -48,6 +50,31 @@ type Entry struct {
 	Cost time.Duration // how long the upstream took, if this gateway asked; not in the shared store. See Cache.early
 }
 
+// compact returns a copy of a header whose values lie in one piece of memory, as do its slices. Stored headers
+// live long, and the garbage collector looks at each piece again and again.
+func compact(h http.Header) http.Header {
+	count, bytes := 0, 0
+	for _, values := range h {
+		count += len(values)
+		for _, v := range values {
+			bytes += len(v)
+		}
+	}
+	var text strings.Builder
+	text.Grow(bytes)
+	all, packed := make([]string, 0, count), make(http.Header, len(h))
+	for name, values := range h {
+		first := len(all)
+		for _, v := range values {
+			at := text.Len()
+			text.WriteString(v)
+			all = append(all, text.String()[at:])
+		}
+		packed[unique.Make(name).Value()] = all[first:len(all):len(all)] // names are few, and in every header
+	}
+	return packed
+}
+
 // Matches reports whether a request selects the entry (RFC 9111, 4.1).
 func (e *Entry) Matches(fields rfc9111.Fields) bool {
 	for i, name := range e.Vary {
@@ -56,6 +83,11 @@ func (e *Entry) Matches(fields rfc9111.Fields) bool {
 		}
 	}
 	return true
+}
+
+// Compresses reports whether the entry's body is worth compressing.
+func (e *Entry) Compresses() bool {
+	return len(e.Body) >= minEncoded && encodable(e.Status, e.Header)
 }
 
 // Expired reports whether the entry is past its Keep.

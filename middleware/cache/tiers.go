@@ -104,6 +104,7 @@ func (t *Tiers) softened(e *Entry) *Entry {
 
 func (t *Tiers) remember(ctx context.Context, key string, e *Entry) {
 	if t.Local != nil {
+		e.Header = compact(e.Header)
 		e.Codings, e.Uses = newCodings(e, e.Codings), &Uses{}
 		if e.partial() {
 			t.parts.Store(true)

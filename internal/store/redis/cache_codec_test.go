@@ -2,12 +2,16 @@ package redis
 
 import (
 	"bytes"
+	"fmt"
 	"math"
+	"math/rand/v2"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/jewgo/gateway/middleware/cache"
 )
@@ -74,13 +78,73 @@ func TestEntriesBeyondAllBoundsAreRefused(t *testing.T) {
 	}
 }
 
+// listOf has a JSON list as body.
+func listOf(bytes int) *cache.Entry {
+	var b strings.Builder
+	for i := 0; b.Len() < bytes; i++ {
+		fmt.Fprintf(&b, `{"id": %d, "name": "Restaurant %x", "kosher": true},`, i, i*7919)
+	}
+	e := codecEntry()
+	e.Header, e.Body = http.Header{"Content-Type": {"application/json"}}, []byte(b.String())
+	return e
+}
+
+func TestBodiesAreCompressedWhereThatPays(t *testing.T) {
+	noise := make([]byte, 10<<10)
+	for i := range noise {
+		noise[i] = byte(rand.Uint32())
+	}
+	for _, tt := range []struct {
+		name   string
+		change func(*cache.Entry)
+		packed bool
+	}{
+		{"a list", func(*cache.Entry) {}, true},
+		{"a picture", func(e *cache.Entry) { e.Header.Set("Content-Type", "image/png") }, false},
+		{"an encoded list", func(e *cache.Entry) { e.Header.Set("Content-Encoding", "br") }, false},
+		{"a short list", func(e *cache.Entry) { e.Body = e.Body[:1000] }, false},
+		{"noise that is called a list", func(e *cache.Entry) { e.Body = noise }, false},
+	} {
+		e := listOf(232 << 10)
+		tt.change(e)
+		b := encodeEntry(e)
+		if packed := len(b) < len(e.Body)/4; packed != tt.packed {
+			t.Errorf("%s: %d bytes take %d", tt.name, len(e.Body), len(b))
+		}
+		got, err := decodeEntry(b)
+		if diff := cmp.Diff(e, got, cmpopts.EquateEmpty()); err != nil || diff != "" {
+			t.Errorf("%s: %v\n%s", tt.name, err, diff)
+		}
+	}
+}
+
+func TestBrokenCompressionIsRefused(t *testing.T) {
+	e := listOf(4 << 10)
+	whole := encodeEntry(e)
+	for at := len(whole) - 1; at > len(whole)-300; at-- {
+		broken := bytes.Clone(whole)
+		broken[at]++
+		if got, err := decodeEntry(broken); err == nil && !bytes.Equal(got.Body, e.Body) {
+			t.Errorf("with byte %d changed: another body", at)
+		}
+		if got, err := decodeEntry(whole[:at]); err == nil {
+			t.Errorf("cut at %d: %d bytes", at, len(got.Body))
+		}
+	}
+	large := listOf(maxUnpacked + 1)
+	if got, err := decodeEntry(encodeEntry(large)); err == nil {
+		t.Errorf("%d bytes were unpacked", len(got.Body))
+	}
+}
+
 // FuzzDecodeEntry checks that any input is either refused or decoded to an entry that survives a
-// round trip, and that a length in it allocates no more than the input has.
+// round trip, and that a length in it allocates no more than the input has, or a compressed body may.
 func FuzzDecodeEntry(f *testing.F) {
 	f.Add(encodeEntry(codecEntry()))
 	part := codecEntry()
 	part.First, part.Complete = 3, 10
 	f.Add(encodeEntry(part))
+	f.Add(encodeEntry(listOf(2 << 10)))
 	f.Add([]byte{cacheFormat, 0xff, 0xff, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		e, err := decodeEntry(b)
