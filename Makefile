@@ -92,15 +92,15 @@ restarts: deps ## Restart gateways under load, behind a balancer and by socket a
 conformance: build ## HTTP cache conformance (CACHECONF_DIR=the cases and their runner; ARGS="-fails")
 	@scripts/conformance.sh $(ARGS)
 
-.PHONY: bench
-bench: deps ## What limits, hits, HTTPS and the dashboard cost, as ratios (ARGS="-strict" fails where a target is missed)
-	GATEWAY_BENCH=1 go test -count=1 -v -timeout 10m -parallel 1 -run '^(TestBench|TestBenchHTTPS|TestBenchDashboard|TestHTTP2FloodsHarmNobodyElse)$$' ./cmd/gateway -args $(ARGS)
-
 # Nothing else should run meanwhile. Servers that are not installed are left out.
-.PHONY: bench-field
-bench-field: build-bench deps ## Measure the gateway beside net/http, nginx, HAProxy, Varnish and Caddy, with wrk (ARGS="--only hit --rounds 3")
+.PHONY: bench
+bench: build-bench deps ## Measure the gateway beside net/http, nginx, HAProxy, Varnish and Caddy (ARGS="--only hit --rounds 3")
 	@scripts/deps.sh field
 	@./bin/gateway-bench $(ARGS)
+
+.PHONY: bench-parts
+bench-parts: deps ## What parts cost on their own, as ratios: limits, HTTPS, metrics, the dashboard (ARGS="-strict" fails where a target is missed)
+	GATEWAY_BENCH=1 go test -count=1 -v -timeout 10m -parallel 1 -run '^(TestBench|TestBenchHTTPS|TestBenchDashboard|TestHTTP2FloodsHarmNobodyElse)$$' ./cmd/gateway -args $(ARGS)
 
 .PHONY: slow
 slow: deps ## Three attacks of slowhttptest: other clients have no failure and a p99 below 50 ms (SLOW=30s)

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -107,7 +108,7 @@ func (c *command) run(cmd *cobra.Command) (err error) {
 			return err
 		}
 	}
-	return c.write(field.NewReport(cmd.Context(), c.Config, "gateway-bench "+strings.Join(c.args, " "), tables))
+	return c.write(field.NewReport(cmd.Context(), c.Config, "make bench ARGS="+strconv.Quote(strings.Join(c.args, " ")), tables))
 }
 
 // write writes the files that were asked for.

@@ -67,7 +67,7 @@ func benchDashboardFill(t *testing.T, g *gateway, server *env.RedisServer) {
 func TestBenchDashboard(t *testing.T) {
 	t.Parallel()
 	if os.Getenv("GATEWAY_BENCH") == "" {
-		t.Skip("GATEWAY_BENCH is not set; make bench does that")
+		t.Skip("GATEWAY_BENCH is not set; make bench-parts does that")
 	}
 	server := env.Redis(t, "--enable-debug-command", "yes")
 	g, snapshot := inThisProcess(t, benchDashboardPolicy, map[string]string{"REDIS_URL": server.URL})

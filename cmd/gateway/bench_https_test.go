@@ -19,11 +19,11 @@ import (
 )
 
 // What a hit costs over HTTPS, beside plain HTTP, and nginx with a file of the same size where it is
-// installed. It is a report, without targets. make bench sets GATEWAY_BENCH.
+// installed. It is a report, without targets. make bench-parts sets GATEWAY_BENCH.
 func TestBenchHTTPS(t *testing.T) {
 	t.Parallel()
 	if os.Getenv("GATEWAY_BENCH") == "" {
-		t.Skip("GATEWAY_BENCH is not set; make bench does that")
+		t.Skip("GATEWAY_BENCH is not set; make bench-parts does that")
 	}
 	files := env.NewCA(t).Issue(t, "127.0.0.1")
 	upstream := strings.TrimSuffix(benchChild(t, "upstream").line(t), "/")

@@ -87,11 +87,11 @@ type cost struct {
 
 // What a request costs this process, beside what it could not do without. Client,
 // upstream and Redis are processes of their own, and rounds of the two sides
-// alternate, so that a ratio says more than a time. make bench sets GATEWAY_BENCH.
+// alternate, so that a ratio says more than a time. make bench-parts sets GATEWAY_BENCH.
 func TestBench(t *testing.T) {
 	t.Parallel()
 	if os.Getenv("GATEWAY_BENCH") == "" {
-		t.Skip("GATEWAY_BENCH is not set; make bench does that")
+		t.Skip("GATEWAY_BENCH is not set; make bench-parts does that")
 	}
 	upstream := strings.TrimSuffix(benchChild(t, "upstream").line(t), "/")
 	store := env.Redis(t)
