@@ -24,7 +24,7 @@ func TestSmoke(t *testing.T) {
 		}
 	}
 	file := filepath.Join(dir, "result.json")
-	cmd := exec.Command(filepath.Join(dir, "gateway-bench"), "--only", "leased", "--rounds", "1", "--round", "300ms", "--json", file)
+	cmd := exec.Command(filepath.Join(dir, "gateway-bench"), "--only", "leased", "--rounds", "1", "--round", "300ms", "--json", file, "--profile", dir)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -44,6 +44,10 @@ func TestSmoke(t *testing.T) {
 		if row.Throughput <= 0 || row.P50 <= 0 || row.P99 < row.P50 || row.Memory <= 0 || row.Allocs <= 0 {
 			t.Errorf("%+v", row)
 		}
+	}
+	top, err := exec.Command("go", "tool", "pprof", "-top", "-cum", filepath.Join(dir, "gateway"), filepath.Join(dir, "leased.pprof")).CombinedOutput()
+	if err != nil || !strings.Contains(string(top), "httputil.(*ReverseProxy).ServeHTTP") {
+		t.Errorf("%v\n%s", err, top)
 	}
 }
 

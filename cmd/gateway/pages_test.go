@@ -155,6 +155,8 @@ var elsewhere = map[string]string{
 	"REDIS_URL=redis://127.0.0.1:6380":  "TestRedisPage, by startDemoWith",
 	"go test ":                          "TestTestsInDocs finds the tests",
 	"make build":                        "TestDeployPage",
+	"make bench":                        "TestSmoke of cmd/gateway-bench",
+	"go tool pprof":                     "TestSmoke of cmd/gateway-bench",
 	"install bin/gateway":               "TestDeployPage",
 	"systemctl restart gateway":         "TestDeployPage",
 	"make release VERSION=":             "TestRelease",
