@@ -34,7 +34,7 @@ func TestMutantsFailTheDrill(t *testing.T) {
 		{"an old copy is not noticed", "copy", redis("restored-old", "2s"), "times that Redis had lost data, want"},
 		{"each gateway waits at the barrier for its own time", "barrier", redis("cut", "2s"), "after the first, allowed 500ms"},
 		{"purges of other gateways are not read", "unread", redis("table-evicted", "700ms"), "was purged, and a gateway that started since served it"},
-		{"responses are written until Redis refuses them", "full", redis("full", "5s"), "responses filled Redis to"},
+		{"responses are written until Redis refuses them", "full", redis("full", "10s"), "responses filled Redis to"},
 		{"each gateway has the whole limit while Redis is down", "whole", limits, "tokens beyond the bound"},
 		{"charges made during an outage are not settled", "settle", limits, "tokens beyond the bound"},
 		{"logouts are not in the journal", "journal", sessions, "copies of ended sessions were accepted"},

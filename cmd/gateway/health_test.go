@@ -160,7 +160,10 @@ func TestResponsesDoNotFillRedis(t *testing.T) {
 	const most = 24 << 20
 	server := env.Redis(t, "--maxmemory", fmt.Sprint(most), "--maxmemory-policy", "noeviction")
 	body := strings.Repeat("x", 232<<10)
-	large := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(body)) })
+	large := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "image/jpeg") // which is not compressed
+		_, _ = w.Write([]byte(body))
+	})
 	g, _ := startSmall(t, large, fmt.Sprintf(`
 version: 1
 redis: {url: %q, budget: 500ms}
