@@ -32,6 +32,12 @@ func dead(t *testing.T) string {
 	return rawBackend(t, func(net.Conn, *bufio.Reader) {}) // takes a request and closes
 }
 
+func odd(t *testing.T) string {
+	return rawBackend(t, func(conn net.Conn, _ *bufio.Reader) {
+		_, _ = io.WriteString(conn, "HTTP/1.1 099 Odd\r\nContent-Length: 2\r\n\r\nab")
+	})
+}
+
 func TestRetries(t *testing.T) {
 	tests := []struct {
 		name     string
@@ -50,6 +56,7 @@ func TestRetries(t *testing.T) {
 		{"nor is a PUT with a body", "PUT", "body", dead, 2, 502, 0},
 		{"nor an unknown method", "PURGE", "", dead, 2, 502, 0},
 		{"without attempts nothing is", "GET", "", dead, 0, 502, 0},
+		{"a GET with an answer that is none goes to the other", "GET", "", odd, 2, 200, 1},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -68,6 +75,11 @@ func TestRetries(t *testing.T) {
 			}
 			if tt.status == 200 && facts.Target != hostOf(t, good) {
 				t.Errorf("target %s, want the one that answered", facts.Target)
+			}
+			for _, target := range e.pools.find("app").targets {
+				if n := target.inFlight.Load(); n != 0 {
+					t.Errorf("%s has %d requests in flight after the last", target.url, n)
+				}
 			}
 		})
 	}

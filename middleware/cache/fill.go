@@ -170,6 +170,9 @@ func (c *call) prepare(e *Entry, got head, cc *rfc9111.CacheControl) {
 	e.Header = rfc9111.StoredHeader(got.header, cc, c.ex.Plan.Shared)
 	got.date(e.Header)
 	stripTags(c.ex, e.Header)
+	for name, values := range e.Header {
+		e.Header[name] = slices.Clip(values)
+	}
 	names := slices.AppendSeq(slices.Concat(rfc9111.VaryNames(got.header), c.also), maps.Keys(c.learned))
 	// If an origin forgets Vary: Origin, its response must not reach another site's scripts. No
 	// standard requires that an entry is used.
