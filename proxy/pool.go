@@ -169,7 +169,8 @@ func (s *stay) end() {
 // try sends a request to the target of its stay.
 func (p *pool) try(req *http.Request, route *policy.Route, s *stay) (*http.Response, error) {
 	t := s.target
-	s.ended.Store(false)                                      // a try before it may have had a response, though one that is none
+	// A try before it may have had a response, though one that is none.
+	s.ended.Store(false)
 	out := req.WithContext(carrying(req.Context(), req.Body)) // a shallow copy: req is the caller's
 	u := *req.URL
 	u.Scheme, u.Host = t.url.Scheme, t.url.Host
